@@ -1,0 +1,226 @@
+"""The daemon's settings and where each came from: flag, environment, file, default, in that order.
+
+Importing this module stays cheap: the daemon reads its settings before it opens its sockets.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from convoy_py.errors import InvalidSetting
+from convoy_py.models.options import BACKEND_ALIASES
+from convoy_py.models.sizes import parse_size
+from convoy_py.models.volume import Filesystem
+
+DEFAULT_FILE = Path("/etc/convoy/convoy.toml")
+DEFAULT_SOCKET = Path("/run/convoy/convoy.sock")
+PREFIX = "CONVOY_"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _size(value: object) -> object:
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def _list(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _backends(value: object) -> object:
+    names = _list(value)
+    if not isinstance(names, list | tuple):
+        return value
+    unknown = [n for n in names if str(n).lower() not in BACKEND_ALIASES]
+    if unknown or not names:
+        raise ValueError(f"{unknown or 'nothing'} given: use directory (vfs, dir), loopback (loop)")
+    return tuple(dict.fromkeys(BACKEND_ALIASES[str(n).lower()] for n in names))
+
+
+def _level(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_list)]
+
+
+class Settings(BaseModel):
+    """All settings of a daemon. A field's description is its help in every place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path = Field(Path("/var/lib/convoy"), description="where volumes and records live")
+    run_dir: Path = Field(
+        Path("/run/convoy"), description="references and mountpoints; gone after a reboot"
+    )
+    mounts_dir: Path | None = Field(
+        None, description="where volumes are mounted; default: mounts below run_dir"
+    )
+    plugin_socket: Path = Field(
+        Path("/run/docker/plugins/convoy.sock"), description="the socket that Docker calls"
+    )
+    socket: Path = Field(DEFAULT_SOCKET, description="the socket of the convoy command and REST")
+    socket_group: str | None = Field(
+        None, description="a group whose members may use the admin socket beside root"
+    )
+    drivers: Annotated[tuple[str, ...], BeforeValidator(_backends)] = Field(
+        ("directory", "loopback"), description="backends that are on; the first is the default"
+    )
+    default_size: Size = Field(
+        10 * 2**30, description="size of a loopback volume that asked for none"
+    )
+    default_fs: Filesystem = Field(
+        Filesystem.EXT4, description="filesystem of a loopback volume that asked for none"
+    )
+    allowed_paths: Paths = Field(
+        (), description="host folders below which `path` volumes may lie"
+    )
+    overcommit: float = Field(
+        2.0, ge=1.0, le=1000.0,
+        description="how many times the free space may be promised to sparse images",
+    )
+    reserve: Size = Field(
+        256 * 2**20, description="free space on the host that no create may take"
+    )
+    usage_interval: float = Field(
+        60.0, ge=1.0, description="seconds between two samples of a mounted volume's usage"
+    )
+    janitor_interval: float = Field(
+        30.0, ge=0.05, description="seconds between two looks for leaks and busy unmounts"
+    )
+    log: Path | None = Field(None, description="log file; default: standard output")
+    log_level: Annotated[LogLevel, BeforeValidator(_level)] = Field(
+        LogLevel.INFO, description="debug, info, warning or error"
+    )
+    log_format: LogFormat = Field(LogFormat.TEXT, description="text or json")
+
+    @property
+    def mounts(self) -> Path:
+        """The folder of the mountpoints."""
+        return self.mounts_dir or self.run_dir / "mounts"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Settings, and for each field the source its value came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+# Convoy's driver options, by the setting that means the same; see docs/cli.md.
+DRIVER_OPTIONS = {
+    "loopback.size": "default_size",
+    "loopback.fs": "default_fs",
+    "loopback.overcommit": "overcommit",
+    "loopback.reserve": "reserve",
+    "directory.paths": "allowed_paths",
+    "vfs.paths": "allowed_paths",
+    "dm.defaultvolumesize": "default_size",
+    "dm.fs": "default_fs",
+}
+
+
+def driver_settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Settings of Convoy's `--driver-opts key=value`; unknown keys are refused."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InvalidSetting("driver-opts", "flag", f"{pair!r} is not key=value")
+        if key == "vfs.path":
+            raise InvalidSetting(
+                "driver-opts vfs.path", "flag", f"data lies below the root: use --root {value}"
+            )
+        if key not in DRIVER_OPTIONS:
+            known = ", ".join(DRIVER_OPTIONS)
+            raise InvalidSetting("driver-opts", "flag", f"unknown key {key!r}: use {known}")
+        found[DRIVER_OPTIONS[key]] = value
+    return found
+
+
+def load(
+    flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None
+) -> Configuration:
+    """Resolve every setting; `flags` holds only what was given on the command line.
+
+    `file` (or CONVOY_CONFIG) must exist when named; the default file may be absent.
+    Raises InvalidSetting for an unknown setting or a bad value in any source.
+    """
+    named = file or (Path(environment["CONVOY_CONFIG"]) if "CONVOY_CONFIG" in environment else None)
+    chosen = named or DEFAULT_FILE
+    layers = [
+        (f"file {chosen}", _from_file(chosen, required=named is not None)),
+        ("environment", _from_environment(environment)),
+        ("flag", dict(flags)),
+    ]
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(Settings.model_fields, "default")
+    for source, layer in layers:
+        for key, value in layer.items():
+            if key not in Settings.model_fields:
+                known = ", ".join(sorted(Settings.model_fields))
+                raise InvalidSetting(key, source, f"unknown; use {known}")
+            values[key] = value
+            sources[key] = source
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        raise InvalidSetting(key, sources[key], f"{first['input']!r}: {first['msg']}") from None
+    _check_paths(settings, sources)
+    return Configuration(settings, sources)
+
+
+def _check_paths(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Relative paths would depend on where the daemon was started."""
+    for key, value in settings:
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and not path.is_absolute():
+                raise InvalidSetting(key, sources[key], f"{str(path)!r} is not an absolute path")
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        if required:
+            raise InvalidSetting("config", str(path), "no such file") from None
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSetting("config", str(path), str(error)) from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for name, value in environment.items():
+        # An empty value is how Docker passes a plugin setting that was not set.
+        if name.startswith(PREFIX) and name != "CONVOY_CONFIG" and value != "":
+            found[name.removeprefix(PREFIX).lower()] = value
+    return found
+
+
+def client_socket(given: str | None) -> Path:
+    """The admin socket that the command line talks to: --socket, CONVOY_SOCKET, the default."""
+    return Path(given or os.environ.get("CONVOY_SOCKET") or DEFAULT_SOCKET)

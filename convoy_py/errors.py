@@ -1,0 +1,146 @@
+"""Every error that a user can meet, in a few kinds; each edge maps kinds, never classes.
+
+ConvoyError
+├── NotFound        VolumeNotFound
+├── Invalid         InvalidName, InvalidOption, InvalidSetting
+├── Conflict        OptionsDiffer, AlreadyExists
+├── InUse           VolumeInUse
+├── Unsupported
+├── NoSpace
+├── Unavailable     StillRunning, RootLocked, DaemonUnreachable
+├── Denied
+├── Corrupt         BrokenVolume
+└── OperationFailed (the system refused what should have worked)
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Kind(StrEnum):
+    """What sort of failure it is; the tables of the edges are keyed by this."""
+
+    NOT_FOUND = "not-found"
+    INVALID = "invalid"
+    CONFLICT = "conflict"
+    IN_USE = "in-use"
+    UNSUPPORTED = "unsupported"
+    NO_SPACE = "no-space"
+    UNAVAILABLE = "unavailable"
+    DENIED = "denied"
+    CORRUPT = "corrupt"
+    FAILED = "failed"
+
+
+class ConvoyError(Exception):
+    """The base: one line of text that a user can act on, and a kind."""
+
+    kind: ClassVar[Kind] = Kind.FAILED
+
+
+class NotFound(ConvoyError):
+    kind = Kind.NOT_FOUND
+
+
+class VolumeNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no such volume: {name}")
+
+
+class Invalid(ConvoyError):
+    kind = Kind.INVALID
+
+
+class InvalidName(Invalid):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"invalid volume name {name!r}: use 1 to 128 of a-z A-Z 0-9 _ . - "
+            "and begin with a letter or a digit"
+        )
+
+
+class InvalidOption(Invalid):
+    """A volume option that is unknown, malformed or contradicts another."""
+
+
+class InvalidSetting(Invalid):
+    def __init__(self, setting: str, source: str, reason: str) -> None:
+        super().__init__(f"setting {setting} from {source}: {reason}")
+
+
+class Conflict(ConvoyError):
+    kind = Kind.CONFLICT
+
+
+class OptionsDiffer(Conflict):
+    """Create named an existing volume; `differences` maps option to (recorded, asked)."""
+
+    def __init__(self, name: str, differences: Mapping[str, tuple[str, str]]) -> None:
+        told = ", ".join(f"{k} is {was}, asked {asked}" for k, (was, asked) in differences.items())
+        super().__init__(f"volume {name} already exists with other options: {told}")
+
+
+class AlreadyExists(Conflict):
+    """Something that is not a volume of ours stands where one would go."""
+
+
+class InUse(ConvoyError):
+    kind = Kind.IN_USE
+
+
+class VolumeInUse(InUse):
+    """`holders` are phrases such as `container 0123456789ab (pid 42, postgres)`."""
+
+    def __init__(self, name: str, holders: Iterable[str]) -> None:
+        super().__init__(f"volume {name} is in use by {', '.join(holders)}")
+
+
+class Unsupported(ConvoyError):
+    kind = Kind.UNSUPPORTED
+
+
+class NoSpace(ConvoyError):
+    kind = Kind.NO_SPACE
+
+
+class Unavailable(ConvoyError):
+    kind = Kind.UNAVAILABLE
+
+
+class StillRunning(Unavailable):
+    def __init__(self, name: str, operation: str, seconds: float) -> None:
+        super().__init__(
+            f"volume {name}: {operation} is still running after {seconds:.0f} s and goes on; "
+            "repeat the command to join it"
+        )
+
+
+class RootLocked(Unavailable):
+    def __init__(self, root: str, holder: str) -> None:
+        super().__init__(f"another daemon uses {root}: {holder}; stop it or give another --root")
+
+
+class DaemonUnreachable(Unavailable):
+    def __init__(self, socket: str, reason: str) -> None:
+        super().__init__(
+            f"no convoy daemon answers at {socket}: {reason}; start it with `convoy daemon` or "
+            "name its socket with --socket"
+        )
+
+
+class Denied(ConvoyError):
+    kind = Kind.DENIED
+
+
+class Corrupt(ConvoyError):
+    kind = Kind.CORRUPT
+
+
+class BrokenVolume(Corrupt):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"volume {name} is broken: {reason}")
+
+
+class OperationFailed(ConvoyError):
+    kind = Kind.FAILED

@@ -1,0 +1,185 @@
+"""Reads the `-o key=value` options of Create into Options; one table drives parsing and help."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel
+
+from convoy_py.errors import InvalidOption
+from convoy_py.models.sizes import SIZE_FORMS, parse_size
+from convoy_py.models.volume import Filesystem, Options
+
+# nosuid and nodev are always on and cannot be taken off; these may be added.
+MOUNT_OPTIONS = ("ro", "noexec", "noatime", "nodiratime", "relatime", "strictatime", "lazytime", "sync")
+ALWAYS_ON = ("nosuid", "nodev")
+_HARMLESS = ("rw", "bind", "rbind", "defaults", *ALWAYS_ON)
+
+BACKEND_ALIASES = {
+    "directory": "directory",
+    "dir": "directory",
+    "vfs": "directory",
+    "loopback": "loopback",
+    "loop": "loopback",
+}
+
+
+def _size(text: str) -> int:
+    return parse_size(text)
+
+
+def _filesystem(text: str) -> Filesystem:
+    try:
+        return Filesystem(text.lower())
+    except ValueError:
+        raise ValueError(f"{text!r} is not one of {', '.join(Filesystem)}") from None
+
+
+def _boolean(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True}
+    known |= {"false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in known:
+        raise ValueError(f"{text!r} is not true or false")
+    return known[text.lower()]
+
+
+def _owner(text: str) -> int:
+    # 2**32-1 is the "leave it" of chown(2), not an id.
+    if not (text.isascii() and text.isdigit()) or int(text[:12]) >= 2**32 - 1:
+        raise ValueError(f"{text!r} is not a numeric id from 0 to {2**32 - 2}")
+    return int(text)
+
+
+def _mode(text: str) -> int:
+    digits = text.lower().removeprefix("0o")
+    if not digits or len(digits) > 5 or set(digits) - set("01234567") or int(digits, 8) > 0o7777:
+        raise ValueError(f"{text!r} is not an octal mode such as 0750")
+    return int(digits, 8)
+
+
+def _path(text: str) -> str:
+    path = PurePosixPath(text)
+    if not path.is_absolute() or ".." in path.parts or "\0" in text or "\n" in text:
+        raise ValueError(f"{text!r} is not an absolute path without '..'")
+    return str(path)
+
+
+def _mount_options(text: str) -> tuple[str, ...]:
+    chosen: list[str] = []
+    for option in filter(None, (part.strip().lower() for part in text.split(","))):
+        if option in _HARMLESS:
+            continue
+        if option not in MOUNT_OPTIONS:
+            allowed = ", ".join(MOUNT_OPTIONS)
+            always = ", ".join(ALWAYS_ON)
+            raise ValueError(f"{option!r} is not one of {allowed} ({always} are always on)")
+        if option not in chosen:
+            chosen.append(option)
+    return tuple(sorted(chosen))
+
+
+def _backend(text: str) -> str:
+    if text.lower() not in BACKEND_ALIASES:
+        raise ValueError(f"{text!r} is not directory (vfs, dir) or loopback (loop)")
+    return BACKEND_ALIASES[text.lower()]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table: a key, other plugins' names for the same, its reader, its help."""
+
+    key: str
+    aliases: tuple[str, ...]
+    read: Callable[[str], object]
+    values: str
+    meaning: str
+
+
+OPTIONS = (
+    Option("backend", ("driver",), _backend, "directory (vfs, dir), loopback (loop)",
+           "where the data lives; default: the daemon's first, or the first that can enforce a size"),
+    Option("size", (), _size, SIZE_FORMS, "hard limit"),
+    Option("fs", ("fstype", "filesystem", "fs_type"), _filesystem, "ext4, xfs, btrfs",
+           "filesystem of a loopback image; default ext4"),
+    Option("sparse", (), _boolean, "true, false",
+           "true: allocate on demand; false: reserve every block now; default true"),
+    Option("uid", (), _owner, "a number", "owner of the volume's root; default 0"),
+    Option("gid", (), _owner, "a number", "group of the volume's root; default 0"),
+    Option("mode", (), _mode, "octal", "mode of the volume's root; default 0755"),
+    Option("path", ("mountpoint", "device"), _path, "an absolute path",
+           "a host folder below one that the administrator allowed; its data is never deleted"),
+    Option("mount_options", ("mountopts", "mount_opts"), _mount_options, ",".join(MOUNT_OPTIONS),
+           "added to nosuid,nodev, which are always on"),
+)
+_BY_NAME = {name: option for option in OPTIONS for name in (option.key, *option.aliases)}
+# The `o` of Docker's local driver and of Podman packs several options into one value.
+_PACKED = "o"
+_UNPACKED = ("size", "uid", "gid", "mode")
+
+
+def known_options() -> str:
+    """The keys with their aliases, in one line."""
+    return ", ".join(o.key + (f" ({', '.join(o.aliases)})" if o.aliases else "") for o in OPTIONS)
+
+
+def help_line() -> str:
+    """The whole table in one line: an Err of Docker's cannot have two."""
+    return "options: " + "; ".join(f"{o.key}={o.values}: {o.meaning}" for o in OPTIONS)
+
+
+def parse_options(raw: Mapping[str, str]) -> Options:
+    """Read raw options; keys in any case (Podman sends SIZE beside o=size=…).
+
+    Raises InvalidOption, in one line that lists what is allowed, for an unknown key, a bad value,
+    or two names of one option with different values. `help` in any place asks for the table.
+    """
+    if "help" in raw or "help" in (raw.get(_PACKED), *raw.values()):
+        raise InvalidOption(help_line())
+    given: dict[str, object] = {}
+    for key, text in _flatten(raw):
+        option = _BY_NAME.get(key.lower())
+        if option is None:
+            raise InvalidOption(f"unknown option {key!r}: use {known_options()}")
+        try:
+            value = option.read(text)
+        except ValueError as error:
+            raise InvalidOption(f"option {key}: {error}") from None
+        if given.setdefault(option.key, value) != value:
+            raise InvalidOption(f"option {option.key} is given twice with different values")
+    return Options.model_validate(given)
+
+
+def _flatten(raw: Mapping[str, str]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    rest: list[str] = []
+    for key, text in raw.items():
+        if key.lower() == "type" and text.lower() == "none":
+            continue  # `type=none,o=bind,device=/x` is how the local driver spells path=/x
+        if key.lower() != _PACKED:
+            pairs.append((key, text))
+            continue
+        for part in filter(None, text.split(",")):
+            name, separator, value = part.partition("=")
+            if separator and name.lower() in _UNPACKED:
+                pairs.append((name, value))
+            else:
+                rest.append(part)
+    if rest:
+        pairs.append(("mount_options", ",".join(rest)))
+    return pairs
+
+
+class OptionHelp(BaseModel):
+    """One row of the table, as the admin API shows it."""
+
+    key: str
+    aliases: list[str]
+    values: str
+    meaning: str
+
+
+def help_table() -> list[OptionHelp]:
+    return [
+        OptionHelp(key=o.key, aliases=list(o.aliases), values=o.values, meaning=o.meaning)
+        for o in OPTIONS
+    ]

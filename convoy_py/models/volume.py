@@ -1,0 +1,117 @@
+"""The values that describe one volume: what was asked, what it became, how it is now."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from convoy_py.models.sizes import format_size
+
+
+class Filesystem(StrEnum):
+    """What a loopback image can be formatted with."""
+
+    EXT4 = "ext4"
+    XFS = "xfs"
+    BTRFS = "btrfs"
+
+
+class State(StrEnum):
+    """What Get and List say of a volume."""
+
+    CREATING = "creating"
+    READY = "ready"
+    MOUNTED = "mounted"
+    REMOVING = "removing"
+    BROKEN = "broken"
+
+
+class Frozen(BaseModel):
+    """A value of ours: immutable, and an unknown field in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Options(Frozen):
+    """What a user asked for at Create; None (or empty) where nothing was said."""
+
+    backend: str | None = None
+    size: int | None = None  # bytes
+    fs: Filesystem | None = None
+    sparse: bool | None = None
+    uid: int | None = None
+    gid: int | None = None
+    mode: int | None = None
+    path: str | None = None
+    mount_options: tuple[str, ...] | None = None
+
+    def asked(self) -> dict[str, str]:
+        """The options that were given, as text."""
+        return {k: show(k, v) for k, v in self if v is not None}
+
+
+class Spec(Frozen):
+    """The complete options of an existing volume, defaults filled in; recorded on disk.
+
+    A backend leaves None what has no meaning for it: `fs` and `sparse` are a loopback's,
+    `path` a directory's.
+    """
+
+    backend: str
+    size: int | None = None  # bytes; None: as large as the host's filesystem
+    fs: Filesystem | None = None
+    sparse: bool | None = None
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o755
+    path: str | None = None
+    mount_options: tuple[str, ...] = ()
+
+    def shown(self) -> dict[str, str]:
+        """The options that apply to this volume, as text."""
+        return {k: show(k, v) for k, v in self if v not in (None, ())}
+
+    def differences(self, options: Options) -> dict[str, tuple[str, str]]:
+        """Option -> (recorded, asked) for each given option that does not match."""
+        return {
+            key: (show(key, getattr(self, key)), show(key, asked))
+            for key, asked in options
+            if asked is not None and asked != getattr(self, key)
+        }
+
+
+class Usage(Frozen):
+    """A background sample of a volume's space, in bytes; `sampled` is POSIX time in seconds."""
+
+    size: int | None = None  # what the filesystem offers in all
+    used: int | None = None  # by the volume's files
+    available: int | None = None  # to an unprivileged writer
+    allocated: int | None = None  # on the host
+    sampled: float
+
+
+def show(key: str, value: object) -> str:
+    """One option's value as a user would write it."""
+    if value is None:
+        return "unset"
+    if key == "mode" and isinstance(value, int):
+        return f"{value:04o}"
+    if key == "size" and isinstance(value, int):
+        exact = format_size(value)
+        return exact if _is_round(value) else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value)
+
+
+def _is_round(size: int) -> bool:
+    while size >= 1024 and size % 1024 == 0:
+        size //= 1024
+    return size < 1000
+
+
+def join(options: Mapping[str, str]) -> str:
+    """Options as one phrase: `size=1GiB, fs=ext4`."""
+    return ", ".join(f"{k}={v}" for k, v in options.items())

@@ -1,0 +1,34 @@
+"""Messages of the Docker Volume Plugin API; unknown fields are ignored, the protocol is not ours.
+
+Source: moby `daemon/volume/drivers/proxy.go`; Podman `libpod/plugin/volume_api.go`.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# Docker's CLI sends null for no options; Podman leaves the key out.
+Opts = Annotated[dict[str, str], BeforeValidator(lambda value: {} if value is None else value)]
+
+
+class CreateRequest(Message):
+    name: str = Field(alias="Name")
+    opts: Opts = Field(default_factory=dict, alias="Opts")
+
+
+class NameRequest(Message):
+    """Get, Path, Remove."""
+
+    name: str = Field(alias="Name")
+
+
+class MountRequest(Message):
+    """Mount, Unmount. `id` is 64 hex digits, made by the engine for a container's mount."""
+
+    name: str = Field(alias="Name")
+    id: str = Field(alias="ID", min_length=1, max_length=256)
