@@ -91,16 +91,14 @@ class Settings(BaseModel):
     default_fs: Filesystem = Field(
         Filesystem.EXT4, description="filesystem of a loopback volume that asked for none"
     )
-    allowed_paths: Paths = Field(
-        (), description="host folders below which `path` volumes may lie"
-    )
+    allowed_paths: Paths = Field((), description="host folders below which `path` volumes may lie")
     overcommit: float = Field(
-        2.0, ge=1.0, le=1000.0,
+        2.0,
+        ge=1.0,
+        le=1000.0,
         description="how many times the free space may be promised to sparse images",
     )
-    reserve: Size = Field(
-        256 * 2**20, description="free space on the host that no create may take"
-    )
+    reserve: Size = Field(256 * 2**20, description="free space on the host that no create may take")
     usage_interval: float = Field(
         60.0, ge=1.0, description="seconds between two samples of a mounted volume's usage"
     )

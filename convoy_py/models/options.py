@@ -11,7 +11,16 @@ from convoy_py.models.sizes import SIZE_FORMS, parse_size
 from convoy_py.models.volume import Filesystem, Options
 
 # nosuid and nodev are always on and cannot be taken off; these may be added.
-MOUNT_OPTIONS = ("ro", "noexec", "noatime", "nodiratime", "relatime", "strictatime", "lazytime", "sync")
+MOUNT_OPTIONS = (
+    "ro",
+    "noexec",
+    "noatime",
+    "nodiratime",
+    "relatime",
+    "strictatime",
+    "lazytime",
+    "sync",
+)
 ALWAYS_ON = ("nosuid", "nodev")
 _HARMLESS = ("rw", "bind", "rbind", "defaults", *ALWAYS_ON)
 
@@ -96,20 +105,45 @@ class Option:
 
 
 OPTIONS = (
-    Option("backend", ("driver",), _backend, "directory (vfs, dir), loopback (loop)",
-           "where the data lives; default: the daemon's first, or the first that can enforce a size"),
+    Option(
+        "backend",
+        ("driver",),
+        _backend,
+        "directory (vfs, dir), loopback (loop)",
+        "where the data lives; default: the daemon's first, or the first that can enforce a size",
+    ),
     Option("size", (), _size, SIZE_FORMS, "hard limit"),
-    Option("fs", ("fstype", "filesystem", "fs_type"), _filesystem, "ext4, xfs, btrfs",
-           "filesystem of a loopback image; default ext4"),
-    Option("sparse", (), _boolean, "true, false",
-           "true: allocate on demand; false: reserve every block now; default true"),
+    Option(
+        "fs",
+        ("fstype", "filesystem", "fs_type"),
+        _filesystem,
+        "ext4, xfs, btrfs",
+        "filesystem of a loopback image; default ext4",
+    ),
+    Option(
+        "sparse",
+        (),
+        _boolean,
+        "true, false",
+        "true: allocate on demand; false: reserve every block now; default true",
+    ),
     Option("uid", (), _owner, "a number", "owner of the volume's root; default 0"),
     Option("gid", (), _owner, "a number", "group of the volume's root; default 0"),
     Option("mode", (), _mode, "octal", "mode of the volume's root; default 0755"),
-    Option("path", ("mountpoint", "device"), _path, "an absolute path",
-           "a host folder below one that the administrator allowed; its data is never deleted"),
-    Option("mount_options", ("mountopts", "mount_opts"), _mount_options, ",".join(MOUNT_OPTIONS),
-           "added to nosuid,nodev, which are always on"),
+    Option(
+        "path",
+        ("mountpoint", "device"),
+        _path,
+        "an absolute path",
+        "a host folder below one that the administrator allowed; its data is never deleted",
+    ),
+    Option(
+        "mount_options",
+        ("mountopts", "mount_opts"),
+        _mount_options,
+        ",".join(MOUNT_OPTIONS),
+        "added to nosuid,nodev, which are always on",
+    ),
 )
 _BY_NAME = {name: option for option in OPTIONS for name in (option.key, *option.aliases)}
 # The `o` of Docker's local driver and of Podman packs several options into one value.

@@ -1,6 +1,7 @@
 """The values that describe one volume: what was asked, what it became, how it is now."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -88,6 +89,20 @@ class Usage(Frozen):
     available: int | None = None  # to an unprivileged writer
     allocated: int | None = None  # on the host
     sampled: float
+
+
+class View(Frozen):
+    """One volume as the engine tells it to the edges; made from memory alone."""
+
+    name: str
+    state: State
+    backend: str
+    created: datetime | None  # aware, UTC; None where the record cannot be read
+    mountpoint: str  # what a container sees; "" while not mounted
+    references: int  # how many mounts are counted
+    spec: Spec | None  # None where the record cannot be read
+    usage: Usage | None  # None until the first sample
+    reason: str = ""  # why it is broken
 
 
 def show(key: str, value: object) -> str:
