@@ -105,6 +105,9 @@ class Settings(BaseModel):
     janitor_interval: float = Field(
         30.0, ge=0.05, description="seconds between two looks for leaks and busy unmounts"
     )
+    reference_grace: float = Field(
+        60.0, ge=0.0, description="seconds after a mount before nobody using it can make it a leak"
+    )
     log: Path | None = Field(None, description="log file; default: standard output")
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = Field(
         LogLevel.INFO, description="debug, info, warning or error"

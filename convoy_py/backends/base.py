@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.linux.holders import Holder
+from convoy_py.errors import InvalidOption
+from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.volume import Options, Spec, Usage
 
 
@@ -47,10 +48,11 @@ class Backend(ABC):
         """Bytes of the host that a volume with `spec` may come to occupy; 0 if unlimited."""
 
     @abstractmethod
-    def create(self, place: Place) -> None:
+    def create(self, place: Place) -> Spec:
         """Build the volume in its home, which exists and is empty; durable on return.
 
-        After a failure or a crash the engine deletes the home; `abandon` undoes the rest.
+        Returns the spec to be recorded: the given one with what was settled while building.
+        After a failure or a crash the engine calls `abandon` and deletes the home.
         """
 
     @abstractmethod
@@ -74,15 +76,18 @@ class Backend(ABC):
 
     @abstractmethod
     def unmount(self, place: Place) -> bool:
-        """Unmount and let go of the devices; does nothing if it is not mounted.
+        """Unmount and let go of the devices; does nothing if neither is there.
 
-        Returns False, without an error, while something still holds what was mounted;
-        the engine then calls again later.
+        Returns False, without an error, while something still holds the mount or a device;
+        the engine then calls again later. Never lazy: what is gone is really gone.
         """
 
     @abstractmethod
-    def holders(self, place: Place) -> Sequence[Holder]:
-        """Who holds the volume's data besides our own mount."""
+    def holders(self, place: Place, census: Census) -> Sequence[Holder]:
+        """Who holds the volume's data besides our own mount and its copies on the host.
+
+        `census` is a fresh look at all mount namespaces.
+        """
 
     @abstractmethod
     def abandon(self, place: Place) -> None:
@@ -99,3 +104,14 @@ class Backend(ABC):
     @abstractmethod
     def check(self, place: Place) -> None:
         """Raise Corrupt if the data is plainly missing or damaged (cheap checks only)."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What this backend can do on this host, and what not and why; for `convoy info`."""
+
+
+def refuse_changes(name: str, found: Spec, options: Options) -> None:
+    """Raise InvalidOption if options ask for other than what is there to be adopted."""
+    if differences := found.differences(options):
+        told = ", ".join(f"{k} is {was}, asked {asked}" for k, (was, asked) in differences.items())
+        raise InvalidOption(f"volume {name}: adopting keeps the data as it is: {told}")

@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-_SIZE = re.compile(r"(\d+)(?:\.(\d+))?\s*([kmgtp]?)(i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))? ?([kmgtp]?)(i?b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 # Below the signed 64-bit file offset, so that no later sum can overflow it.
 LARGEST = 2**62
@@ -16,7 +16,7 @@ def parse_size(text: str) -> int:
 
     Raises ValueError, with the accepted forms, for anything else.
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(text)
     if not match or len(text) > 40:  # the length bounds the arithmetic
         raise ValueError(f"{text[:40]!r} is not a size: use {SIZE_FORMS}")
     whole, decimals, unit, suffix = match.groups()

@@ -54,23 +54,25 @@ class Options(Frozen):
 class Spec(Frozen):
     """The complete options of an existing volume, defaults filled in; recorded on disk.
 
-    A backend leaves None what has no meaning for it: `fs` and `sparse` are a loopback's,
-    `path` a directory's.
+    A backend leaves None what has no meaning for it: `fs` and `sparse` are a loopback's, `path` a
+    directory's; `uid`, `gid` and `mode` are None where they were left as they stood.
     """
 
     backend: str
     size: int | None = None  # bytes; None: as large as the host's filesystem
     fs: Filesystem | None = None
     sparse: bool | None = None
-    uid: int = 0
-    gid: int = 0
-    mode: int = 0o755
+    uid: int | None = None
+    gid: int | None = None
+    mode: int | None = None
     path: str | None = None
-    mount_options: tuple[str, ...] = ()
+    mount_options: tuple[str, ...] | None = None
+    exposed: str = "data"  # the folder inside a loopback's filesystem that containers see
+    project: int | None = None  # the project id by which a directory's size is enforced
 
     def shown(self) -> dict[str, str]:
         """The options that apply to this volume, as text."""
-        return {k: show(k, v) for k, v in self if v not in (None, ())}
+        return {k: show(k, v) for k in Options.model_fields if (v := getattr(self, k)) is not None}
 
     def differences(self, options: Options) -> dict[str, tuple[str, str]]:
         """Option -> (recorded, asked) for each given option that does not match."""

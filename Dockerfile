@@ -1,0 +1,19 @@
+# The root filesystem of the managed plugin: the daemon, its interpreter and the tools it starts. Nothing else.
+# BASE is any Debian from 12 on, from a registry or imported: plugin/build makes one where no registry is in reach.
+ARG BASE=debian:bookworm-slim
+
+FROM ${BASE} AS build
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+      binutils btrfs-progs e2fsprogs python3 python3-pip xfsprogs
+WORKDIR /build
+COPY requirements.lock plugin/assemble ./
+RUN python3 -m pip install --require-hashes --only-binary :all: --no-compile --no-cache-dir \
+      --target site --requirement requirements.lock
+COPY LICENSE site/convoy_py/
+COPY convoy_py site/convoy_py/
+RUN ./assemble site /rootfs
+
+FROM scratch
+COPY --from=build /rootfs /
+ENTRYPOINT ["/usr/bin/convoy", "daemon"]

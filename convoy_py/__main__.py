@@ -1,0 +1,22 @@
+"""The `convoy` command's entry: the only place where the command line and the daemon meet."""
+
+from typing import NoReturn
+
+from convoy_py.cli.app import convoy
+from convoy_py.config import Configuration
+
+
+def main() -> NoReturn:
+    convoy.main(obj=_serve)
+    raise AssertionError("the command exits by itself")
+
+
+def _serve(configuration: Configuration) -> int:
+    # Here, as `convoy list` must not wait for the daemon's imports.
+    from convoy_py.daemon import serve  # noqa: PLC0415
+
+    return serve(configuration)
+
+
+if __name__ == "__main__":
+    main()

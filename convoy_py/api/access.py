@@ -1,0 +1,56 @@
+"""Who may use the admin socket: root, and the members of one group if the administrator set it."""
+
+import grp
+import socket
+import struct
+
+from aiohttp import web
+
+from convoy_py.config import Configuration
+from convoy_py.errors import Denied, InvalidSetting
+from convoy_py.linux.peers import Peer, peer
+
+# include/uapi/asm-generic/socket.h; Python's socket module does not have it.
+_SO_PEERGROUPS = 59
+# The most that Python's getsockopt reads. Who is in more groups is not found in any of them.
+_GROUPS_BYTES = 1024
+
+
+def group_id(configuration: Configuration) -> int | None:
+    """The gid of the setting `socket_group`, a name or a number; None where it is not set.
+
+    Raises InvalidSetting for a group that does not exist.
+    """
+    group = configuration.settings.socket_group
+    if group is None:
+        return None
+    try:
+        return grp.getgrgid(int(group)).gr_gid if group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        source = configuration.sources.get("socket_group", "default")
+        raise InvalidSetting("socket_group", source, f"no such group: {group}") from None
+
+
+def admitted(request: web.Request, group: int | None) -> Peer:
+    """The process that asks, as the kernel knew it when it connected; raises Denied.
+
+    A web page that talks a local proxy into forwarding its requests is recognised by its Origin.
+    """
+    if request.transport is None:
+        raise Denied("the client has gone")
+    sock = request.transport.get_extra_info("socket")
+    caller = peer(sock)
+    if "Origin" in request.headers:
+        raise Denied("requests of web pages are refused")
+    if caller.uid != 0 and (group is None or group not in _groups(sock, caller)):
+        allowed = "root" if group is None else f"root and members of group {group}"
+        raise Denied(f"uid {caller.uid} may not use this socket, only {allowed}")
+    return caller
+
+
+def _groups(sock: socket.socket, caller: Peer) -> set[int]:
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:
+        return {caller.gid}
+    return {caller.gid, *struct.unpack(f"={len(raw) // 4}I", raw)}

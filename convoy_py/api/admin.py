@@ -1,0 +1,197 @@
+"""Our own REST API under /v1: what each route does, and the table of them all.
+
+The table drives the routing, the reading of requests and the OpenAPI document.
+"""
+
+import asyncio
+import os
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from convoy_py import __version__
+from convoy_py.api.openapi import JSON, Endpoint, document
+from convoy_py.api.status import volume_info
+from convoy_py.config import Configuration
+from convoy_py.engine.references import OPERATOR
+from convoy_py.engine.volumes import Volumes
+from convoy_py.linux.peers import Peer
+from convoy_py.metrics import CONTENT_TYPE, Metrics
+from convoy_py.models.names import check_name
+from convoy_py.models.options import help_table, parse_options
+from convoy_py.models.volume import State
+from convoy_py.wire.admin import (
+    CreateVolume,
+    General,
+    Health,
+    Info,
+    Mounted,
+    MountVolume,
+    Setting,
+    Space,
+    VolumeInfo,
+    VolumeList,
+)
+
+M = TypeVar("M", bound=BaseModel)
+
+# So many volumes are told between two chances for Docker's calls to be served.
+_BATCH = 200
+
+
+class Nothing(BaseModel):
+    """The request of a route that takes neither a body nor a query."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RemoveQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reference: bool = Field(False, description="forget the volume and keep its data")
+
+
+@dataclass(frozen=True)
+class Call(Generic[M]):
+    """One request, read and checked. `name` is the volume's, "" where the path has none."""
+
+    name: str
+    message: M
+    caller: Peer
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: a message of wire/admin.py, or the bytes of another media type."""
+
+    body: BaseModel | bytes | None
+    status: int = 200
+    name: str = ""  # the volume's, where the request did not have it
+
+
+class Admin:
+    """The routes' handlers. `clock` is POSIX time in seconds."""
+
+    def __init__(
+        self,
+        volumes: Volumes,
+        metrics: Metrics,
+        configuration: Configuration,
+        clock: Callable[[], float],
+    ) -> None:
+        self._volumes = volumes
+        self._metrics = metrics
+        self._configuration = configuration
+        self._clock = clock
+        self._started = monotonic()
+
+    async def info(self, call: Call[Nothing]) -> Reply:
+        await self._volumes.ready()
+        settings, sources = self._configuration.settings, self._configuration.sources
+        space = await self._volumes.space()
+        shown = settings.model_dump(mode="json")
+        return Reply(
+            Info(
+                general=await self._general(),
+                settings={k: Setting(value=v, source=sources[k]) for k, v in shown.items()},
+                space=Space(
+                    size=space.size,
+                    free=space.free,
+                    promised=space.outstanding,
+                    may_promise=space.may_promise,
+                ),
+                options=[row.model_dump() for row in help_table()],
+                drivers=self._volumes.drivers(),
+            )
+        )
+
+    async def _general(self) -> General:
+        settings = self._configuration.settings
+        states = Counter(view.state for view in self._volumes.views())
+        return General(
+            root=str(settings.root),
+            driver_list=list(settings.drivers),
+            default_driver=settings.drivers[0],
+            version=__version__,
+            pid=os.getpid(),
+            volumes=states.total(),
+            broken=states[State.BROKEN],
+            mounted=states[State.MOUNTED],
+            kept=await self._volumes.kept(),
+            health="; ".join(self._volumes.health()) or "ok",
+            uptime=round(monotonic() - self._started, 3),
+        )
+
+    async def list(self, call: Call[Nothing]) -> Reply:
+        await self._volumes.ready()
+        found: dict[str, VolumeInfo] = {}
+        for number, view in enumerate(self._volumes.views(), 1):
+            found[view.name] = volume_info(view, self._clock())
+            if number % _BATCH == 0:
+                await asyncio.sleep(0)
+        return Reply(VolumeList.model_construct(volumes=found))
+
+    async def inspect(self, call: Call[Nothing]) -> Reply:
+        await self._volumes.ready()
+        return Reply(volume_info(self._volumes.get(call.name), self._clock()))
+
+    async def create(self, call: Call[CreateVolume]) -> Reply:
+        asked = call.message
+        name = check_name(asked.name or f"volume-{secrets.token_hex(8)}")
+        options = parse_options(asked.options)
+        await self._volumes.ready()
+        await self._volumes.create(name, options, adopt=asked.adopt)
+        return Reply(volume_info(self._volumes.get(name), self._clock()), 201, name)
+
+    async def delete(self, call: Call[RemoveQuery]) -> Reply:
+        await self._volumes.ready()
+        await self._volumes.remove(call.name, keep_data=call.message.reference)
+        return Reply(None, 204)
+
+    async def mount(self, call: Call[MountVolume]) -> Reply:
+        """Mount for an operator, whose hold is not counted.
+
+        So nothing is taken back from a client that has gone: it may have held the volume before.
+        """
+        await self._volumes.ready()
+        path = await self._volumes.mount(call.name, call.message.reference, OPERATOR)
+        return Reply(Mounted(mount_point=path))
+
+    async def umount(self, call: Call[MountVolume]) -> Reply:
+        await self._volumes.ready()
+        self._volumes.get(call.name)  # a person who mistypes a name is told so
+        await self._volumes.unmount(call.name, call.message.reference, OPERATOR)
+        return Reply(None, 204)
+
+    async def openapi(self, call: Call[Nothing]) -> Reply:
+        return Reply(document([route.endpoint for route in ROUTES]))
+
+    async def metrics(self, call: Call[Nothing]) -> Reply:
+        views = self._volumes.views()
+        by_state = Counter((view.backend, view.state.value) for view in views)
+        references = sum(view.references for view in views)
+        self._metrics.volumes(by_state, references, len(self._volumes.health()))
+        return Reply(self._metrics.render())
+
+    async def health(self, call: Call[Nothing]) -> Reply:
+        problems = self._volumes.health()
+        told = Health(healthy=not problems, problems=problems)
+        return Reply(told, 503 if problems else 200)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row: what is asked and answered, who does it, and whether it changes anything."""
+
+    endpoint: Endpoint
+    handle: Callable[[Admin, Call[Any]], Awaitable[Reply]]
+    changes: bool = False
+
+
+def _read(path: str, summary: str, handle: Any, answer: type[BaseModel] | None, media: str = JSON) -> Route:
+    ...

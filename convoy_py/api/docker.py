@@ -1,0 +1,264 @@
+"""The Docker Volume Plugin API: Plugin.Activate and VolumeDriver.*, for Docker and Podman.
+
+What an engine makes of an answer decides what is answered here:
+
+- A failure is status 500 with an `Err`; Podman overlooks an Err beside 200.
+- To an engine any failed Get says that the volume does not exist, and it forgets the volume with
+  its labels. So Get fails only for a volume that does not exist; if anything else is wrong the
+  connection is dropped, which the engine takes for trouble on the line.
+- An engine that retries a call which it had already written sends an empty body (moby#39331). It
+  does so if a kept connection is closed under it, hence every answer closes its connection.
+
+Source: moby `pkg/plugins/client.go`, `volume/drivers`, `volume/service/store.go`.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import perf_counter
+from typing import TypeVar
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from convoy_py.api.failures import INTERNAL, one_line, tell
+from convoy_py.api.status import created_at, status
+from convoy_py.engine.volumes import Volumes
+from convoy_py.errors import (
+    ConvoyError,
+    Invalid,
+    OperationFailed,
+    Unavailable,
+    VolumeNotFound,
+)
+from convoy_py.linux import peers
+from convoy_py.logs import event
+from convoy_py.metrics import Metrics
+from convoy_py.models.names import check_name
+from convoy_py.models.options import parse_options
+from convoy_py.wire.docker import CreateRequest, MountRequest, NameRequest
+
+log = logging.getLogger("convoy.docker")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Far above the 10 ms that a body takes, far below an engine's own limits.
+READ_TIMEOUT = 10.0
+LOST = (
+    "request body lost in an engine retry after the plugin was interrupted; run the command again"
+)
+
+_HEADERS = {"Content-Type": "application/vnd.docker.plugins.v1.2+json"}
+_DONE = b'{"Err":""}'
+_ACTIVATED = b'{"Implements":["VolumeDriver"]}'
+# The data is on this host: another host's volume of the same name is another volume.
+_CAPABILITIES = b'{"Capabilities":{"Scope":"local"}}'
+
+
+class Nothing(BaseModel):
+    """The request of a call whose body, empty or not, is not looked at."""
+
+    name: str = ""
+
+
+Form = TypeVar("Form", bound=CreateRequest | NameRequest | MountRequest | Nothing)
+
+
+class Plugin:
+    """The endpoints of one plugin socket. `clock` is POSIX time in seconds."""
+
+    def __init__(self, volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._volumes = volumes
+        self._metrics = metrics
+        self._clock = clock
+        self._token = secrets.token_hex(8)
+        self._activations = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        read, change = logging.DEBUG, logging.INFO
+        return [
+            web.post("/Plugin.Activate", self._serve("activate", change, Nothing, self.activate)),
+            self._route("Capabilities", read, Nothing, self.capabilities),
+            self._route("Create", change, CreateRequest, self.create),
+            self._route("Remove", change, NameRequest, self.remove),
+            self._route("Mount", change, MountRequest, self.mount),
+            self._route("Unmount", change, MountRequest, self.unmount),
+            self._route("Path", read, NameRequest, self.path),
+            self._route("Get", read, NameRequest, self.get),
+            self._route("List", read, Nothing, self.list),
+            web.route("*", "/{path:.*}", _unknown),
+        ]
+
+    # The calls: each gives the body of its answer. The raw request is there for Mount's sake.
+
+    async def activate(self, request: web.Request, message: Nothing) -> bytes:
+        self._activations += 1
+        return _ACTIVATED
+
+    async def capabilities(self, request: web.Request, message: Nothing) -> bytes:
+        return _CAPABILITIES
+
+    async def create(self, request: web.Request, message: CreateRequest) -> bytes:
+        name, options = check_name(message.name), parse_options(message.opts)
+        await self._volumes.ready()
+        await self._volumes.create(name, options)
+        return _DONE
+
+    async def remove(self, request: web.Request, message: NameRequest) -> bytes:
+        await self._volumes.ready()
+        with suppress(VolumeNotFound):
+            await self._volumes.remove(message.name)
+        return _DONE
+
+    async def mount(self, request: web.Request, message: MountRequest) -> bytes:
+        """Answer with the volume's path; the engine that is gone will never send an Unmount."""
+        epoch = self._epoch(request)
+        await self._volumes.ready()
+        path = await self._volumes.mount(message.name, message.id, epoch)
+        if _is_gone(request):
+            await self._volumes.release(message.name, message.id, epoch)
+            raise Unavailable(f"volume {message.name}: mounted too late, the client has gone")
+        # An engine would bind a folder of its own into the container in place of a missing path.
+        assert path.startswith("/")
+        return to_json({"Mountpoint": path, "Err": ""})
+
+    async def unmount(self, request: web.Request, message: MountRequest) -> bytes:
+        epoch = self._epoch(request)
+        await self._volumes.ready()
+        await self._volumes.unmount(message.name, message.id, epoch)
+        return _DONE
+
+    async def path(self, request: web.Request, message: NameRequest) -> bytes:
+        await self._volumes.ready()
+        return to_json({"Mountpoint": self._volumes.get(message.name).mountpoint, "Err": ""})
+
+    async def get(self, request: web.Request, message: NameRequest) -> bytes:
+        await self._volumes.ready()
+        view = self._volumes.get(message.name)
+        volume = {
+            "Name": message.name,
+            "Mountpoint": view.mountpoint,
+            "CreatedAt": created_at(view),
+            "Status": status(view, self._clock()),
+        }
+        return to_json({"Volume": volume, "Err": ""})
+
+    async def list(self, request: web.Request, message: Nothing) -> bytes:
+        await self._volumes.ready()
+        rows = [{"Name": name, "Mountpoint": path} for name, path in self._volumes.listing()]
+        return to_json({"Volumes": rows, "Err": ""})
+
+    def _epoch(self, request: web.Request) -> str:
+        """Names the life of the engine that calls; an ID counted in another life starts anew."""
+        if request.transport is not None:
+            pid = peers.peer(request.transport.get_extra_info("socket")).pid
+            if pid > 0 and (start := peers.start_time(pid)) is not None:
+                return f"{pid}:{start}"
+        # A managed plugin cannot see its engine, but is started anew with it.
+        return f"{self._token}:{self._activations}"
+
+    # How a call is served
+
+    def _route(
+        self,
+        call: str,
+        level: int,
+        form: type[Form],
+        handle: Callable[[web.Request, Form], Awaitable[bytes]],
+    ) -> web.RouteDef:
+        return web.post(f"/VolumeDriver.{call}", self._serve(call.lower(), level, form, handle))
+
+    def _serve(
+        self,
+        operation: str,
+        level: int,
+        form: type[Form],
+        handle: Callable[[web.Request, Form], Awaitable[bytes]],
+    ) -> Handler:
+        """The handler of an endpoint: reads `form`, calls `handle`, answers, logs, counts."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            started = perf_counter()
+            name = ""
+            try:
+                message = await _read(request, form)
+                name = getattr(message, "name", "")
+                body = await handle(request, message)
+            except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
+                self._record(operation, name, started, level, error)
+                return _failed(request, operation, name, error)
+            self._record(operation, name, started, level)
+            return _answered(200, body)
+
+        return handler
+
+    def _record(
+        self,
+        operation: str,
+        name: str,
+        started: float,
+        level: int,
+        error: Exception | None = None,
+    ) -> None:
+        """Write the one log line and count the one metric of a call."""
+        seconds = perf_counter() - started
+        result = "ok"
+        if isinstance(error, ConvoyError):
+            result = error.kind.value
+            # Docker looks for every new volume in every plugin: that it is not here is no news.
+            if operation != "get" or not isinstance(error, VolumeNotFound):
+                level = logging.WARNING
+        elif error is not None:
+            result, level = "internal", logging.ERROR
+        self._metrics.operation("docker", operation, result, seconds)
+        told = None if error is None else one_line(str(error))
+        trace = error if result == "internal" else None
+        event(log, level, operation, volume=name, seconds=seconds, error=told, trace=trace)
+
+
+async def _read(request: web.Request, form: type[Form]) -> Form:
+    """The request's message; raises Invalid for a body that does not hold one."""
+    if form is Nothing:
+        return form()
+    try:
+        async with asyncio.timeout(READ_TIMEOUT):
+            body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Invalid("request too large") from None
+    except (TimeoutError, OSError, HttpProcessingError, web.RequestPayloadError):
+        raise Invalid("request body not received") from None
+    if not body:
+        raise Invalid(LOST)
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise Invalid(f"request not understood: {where}: {first['msg']}") from None
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _answered(code: int, body: bytes) -> web.Response:
+    response = web.Response(body=body, status=code, headers=_HEADERS)
+    response.force_close()
+    return response
+
+
+def _failed(request: web.Request, operation: str, name: str, error: Exception) -> web.Response:
+    if operation == "get" and not isinstance(error, VolumeNotFound):
+        if request.transport is not None:
+            request.transport.abort()
+        return _answered(500, b"")  # aiohttp wants a response; this one goes nowhere
+    known = error if isinstance(error, ConvoyError) else OperationFailed(INTERNAL)
+    return _answered(500, to_json({"Err": tell(known, name)}))
+
+
+async def _unknown(request: web.Request) -> web.StreamResponse:
+    text = one_line(f"no such endpoint: {request.method} {request.path}")
+    return _answered(404, to_json({"Err": text}))

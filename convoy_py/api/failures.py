@@ -1,0 +1,48 @@
+"""The one table from kinds of errors to HTTP statuses, and errors told as one printable line."""
+
+import re
+from collections.abc import Mapping
+
+from convoy_py.errors import Kind
+
+# For the admin API. Docker's protocol knows 500 only: it takes every other status for the same.
+STATUSES: Mapping[Kind, int] = {
+    Kind.NOT_FOUND: 404,
+    Kind.INVALID: 400,
+    Kind.CONFLICT: 409,
+    Kind.IN_USE: 409,
+    Kind.UNSUPPORTED: 422,
+    Kind.NO_SPACE: 507,
+    Kind.UNAVAILABLE: 503,
+    Kind.DENIED: 403,
+    Kind.CORRUPT: 500,
+    Kind.FAILED: 500,
+}
+
+# What a user is told of a fault of ours; the log has its traceback.
+INTERNAL = "internal error; the daemon's log has the details"
+
+# Longer than the table of options; a client's own text cannot fill a terminal or a log with it.
+LONGEST = 4096
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+
+
+def one_line(text: str) -> str:
+    """`text` without control characters, line breaks and terminal escapes, cut at LONGEST.
+
+    Docker's client prints an Err raw to the user's terminal.
+    """
+    if not text.isprintable():
+        plain = _ESCAPE_SEQUENCE.sub("", text)
+        spaced = "".join(c if c.isprintable() else " " for c in plain)
+        text = " ".join(spaced.split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def tell(error: Exception, name: str) -> str:
+    """An error as one line that names the volume, if there is a name."""
+    text = one_line(str(error))
+    shown = one_line(name)
+    if not name or any(f"volume{way}{shown}" in text for way in (" ", ": ", " name '")):
+        return text
+    return one_line(f"volume {shown}: {text}")

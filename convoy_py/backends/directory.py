@@ -1,0 +1,273 @@
+"""The directory backend: a plain folder, bind-mounted; writes reach the host's filesystem directly.
+
+The bind mount costs nothing on the data path and carries nosuid, nodev and the user's mount
+options. A size is enforced by a quota where the host's filesystem has one: a subvolume's on btrfs,
+a project's on ext4 and xfs.
+"""
+
+import errno
+import os
+import stat
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from convoy_py.backends.base import Backend, Place, refuse_changes
+from convoy_py.errors import Corrupt, InvalidOption, NotFound, OperationFailed, Unsupported
+from convoy_py.linux import btrfs, files, mounts, quota
+from convoy_py.linux.holders import Census, Holder
+from convoy_py.models.options import ALWAYS_ON
+from convoy_py.models.sizes import LARGEST, format_size
+from convoy_py.models.volume import Options, Spec, Usage
+
+MINIMUM_SIZE = 2**20
+# These belong to a whole filesystem, and a directory's is the host's.
+_OF_FILESYSTEM = {"sync", "lazytime"}
+# Project ids of ours begin here, above those that people and Docker's quotas count up from 1.
+_FIRST_PROJECT = 2**30
+
+
+class Directory(Backend):
+    """Volumes in folders below the root, or below folders that the administrator allowed."""
+
+    name: ClassVar[str] = "directory"
+
+    def __init__(self, root: Path, allowed_paths: Sequence[Path] = ()) -> None:
+        self._root = root
+        self._allowed = tuple(allowed_paths)
+
+    def resolve(self, options: Options) -> Spec:
+        self._refuse_loopback_options(options)
+        wrong = _OF_FILESYSTEM.intersection(options.mount_options or ())
+        if wrong:
+            raise InvalidOption(
+                f"mount option {', '.join(sorted(wrong))} needs a filesystem of the volume's own: "
+                "use backend=loopback"
+            )
+        spec = Spec(
+            backend=self.name,
+            size=self._checked_size(options.size),
+            uid=options.uid,
+            gid=options.gid,
+            mode=options.mode,
+            path=options.path,
+            mount_options=options.mount_options,
+        )
+        if options.path is not None:
+            if options.size is not None:
+                raise Unsupported("size cannot be enforced on a host folder (option path)")
+            self._check_allowed(options.path)
+            return spec
+        defaults = {"uid": 0, "gid": 0, "mode": 0o755}
+        unset = {k: v for k, v in defaults.items() if getattr(options, k) is None}
+        return spec.model_copy(update=unset)
+
+    def promised(self, spec: Spec) -> int:
+        return 0  # a quota is a limit, not a promise of space
+
+    def create(self, place: Place) -> Spec:
+        spec = place.spec
+        if spec.path is not None:
+            return self._create_at_path(Path(spec.path), spec)
+        data = place.home / "data"
+        if btrfs.is_btrfs(place.home):
+            btrfs.create_subvolume(data)
+        else:
+            data.mkdir(mode=0o700)
+        _own(data, spec)
+        if spec.size is not None:
+            spec = spec.model_copy(update={"project": self._limit(data, place.uuid, spec.size)})
+        files.fsync_dir(data)
+        return spec
+
+    def adopt(self, place: Place, options: Options) -> Spec:
+        path = options.path or place.spec.path
+        if path is not None:
+            asked = options.model_copy(update={"path": path, "backend": self.name})
+            return self._create_at_path(Path(path), self.resolve(asked))
+        data = place.home / "data"
+        if data.is_symlink() or not data.is_dir():
+            raise NotFound(f"volume {place.name}: {data} is not a folder")
+        found = data.stat()
+        spec = place.spec.model_copy(
+            update={
+                "uid": found.st_uid,
+                "gid": found.st_gid,
+                "mode": stat.S_IMODE(found.st_mode),
+                "mount_options": options.mount_options or place.spec.mount_options,
+            }
+        )
+        refuse_changes(place.name, spec, options)
+        return spec
+
+    def exposed(self, place: Place) -> Path:
+        return place.mountpoint
+
+    def is_mounted(self, place: Place) -> bool:
+        mount = mounts.find(place.mountpoint)
+        if mount is None:
+            return False
+        try:
+            here, data = place.mountpoint.stat(), self._source(place).stat()
+        except FileNotFoundError:
+            return True  # ours, but its folder was deleted meanwhile: `check` tells
+        if (here.st_dev, here.st_ino) != (data.st_dev, data.st_ino):
+            raise OperationFailed(
+                f"volume {place.name}: {mount.source} ({mount.fstype}) is mounted over "
+                f"{place.mountpoint}; unmount it"
+            )
+        return True
+
+    def mount(self, place: Place) -> None:
+        if self.is_mounted(place):
+            return
+        self.check(place)
+        options = (*ALWAYS_ON, *(place.spec.mount_options or ()))
+        # Bound by descriptor: what was checked is what gets mounted, wherever a link now leads.
+        folder = os.open(self._source(place), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if place.spec.path is not None:
+                self._check_allowed(str(Path(f"/proc/self/fd/{folder}").readlink()))
+            mounts.bind(Path(f"/proc/self/fd/{folder}"), place.mountpoint, options)
+        finally:
+            os.close(folder)
+
+    def unmount(self, place: Place) -> bool:
+        return _unmount(place.mountpoint)
+
+    def holders(self, place: Place, census: Census) -> Sequence[Holder]:
+        return census.of_folder(self._source(place), place.mountpoint)
+
+    def abandon(self, place: Place) -> None:
+        _unmount(place.mountpoint)
+
+    def destroy(self, place: Place) -> None:
+        data = place.home / "data"
+        if place.spec.size is not None and place.spec.project is not None and data.exists():
+            quota.set_limit(data, place.spec.project, None)
+        files.remove_tree(place.home)
+
+    def usage(self, place: Place, now: float) -> Usage:
+        source = self._source(place)
+        host = os.statvfs(source)
+        free = host.f_bavail * host.f_frsize
+        size = place.spec.size
+        if size is None:
+            used, allocated = files.disk_usage(source)
+            return Usage(used=used, allocated=allocated, available=free, sampled=now)
+        used = self._quota_usage(source, place.spec)
+        available = max(0, min(free, size - used))
+        return Usage(size=size, used=used, allocated=used, available=available, sampled=now)
+
+    def check(self, place: Place) -> None:
+        source = self._source(place)
+        if not source.is_dir():
+            raise Corrupt(f"volume {place.name}: its folder {source} is missing")
+
+    def facts(self) -> dict[str, str]:
+        reason = self._no_quota()
+        return {
+            "data": str(self._root / "volumes"),
+            "size": f"not enforced: {reason}" if reason else "enforced by a quota",
+            "paths": ", ".join(map(str, self._allowed)) or "none allowed (setting allowed_paths)",
+        }
+
+    def _source(self, place: Place) -> Path:
+        return Path(place.spec.path) if place.spec.path is not None else place.home / "data"
+
+    def _refuse_loopback_options(self, options: Options) -> None:
+        given = [key for key in ("fs", "sparse") if getattr(options, key) is not None]
+        if given:
+            raise Unsupported(f"option {', '.join(given)} is for backend=loopback")
+
+    def _checked_size(self, size: int | None) -> int | None:
+        if size is None:
+            return None
+        if reason := self._no_quota():
+            raise Unsupported(
+                f"a directory volume cannot enforce a size here ({reason}); use backend=loopback"
+            )
+        if not MINIMUM_SIZE <= size <= LARGEST:
+            raise InvalidOption(
+                f"size {format_size(size)} is outside of {format_size(MINIMUM_SIZE)} to "
+                f"{format_size(LARGEST)}"
+            )
+        return size
+
+    def _no_quota(self) -> str | None:
+        """Why sizes cannot be enforced below the root; None if they can."""
+        volumes = self._root / "volumes"
+        return None if btrfs.is_btrfs(volumes) else quota.support(volumes)
+
+    def _limit(self, data: Path, uuid: str, size: int) -> int | None:
+        """Enforce a size on a folder; returns the project id if it took one."""
+        if btrfs.is_btrfs(data):
+            btrfs.enable_quota(data)
+            btrfs.set_limit(data, size)
+            return None
+        project = _FIRST_PROJECT + zlib.crc32(uuid.encode()) % _FIRST_PROJECT
+        while quota.usage(data, project):  # someone's already, or another volume's
+            project += 1
+        quota.assign(data, project)
+        quota.set_limit(data, project, size)
+        return project
+
+    def _quota_usage(self, source: Path, spec: Spec) -> int:
+        if spec.project is not None:
+            return quota.usage(source, spec.project)
+        return btrfs.usage(source)
+
+    def _check_allowed(self, path: str) -> None:
+        """Refuse a folder that does not lie below an allowed one, links followed."""
+        real = Path(path).resolve()
+        if not any(real.is_relative_to(allowed.resolve()) for allowed in self._allowed):
+            allowed = ", ".join(map(str, self._allowed)) or "none"
+            raise Unsupported(
+                f"path {path} does not lie below a folder that the administrator allowed "
+                f"(setting allowed_paths: {allowed})"
+            )
+
+    def _create_at_path(self, path: Path, spec: Spec) -> Spec:
+        """Make the user's folder if it is missing; owner and mode change only where asked."""
+        missing = not path.exists()
+        if missing:
+            path.mkdir(mode=0o755)
+        elif not path.is_dir():
+            raise InvalidOption(f"path {path} is not a folder")
+        try:
+            _own(path, spec)
+        except BaseException:
+            if missing:
+                path.rmdir()
+            raise
+        return spec
+
+
+def _own(folder: Path, spec: Spec) -> None:
+    """Give a folder the owner and mode that were asked for; chown first, for it clears setgid."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if spec.uid is not None or spec.gid is not None:
+            os.fchown(
+                fd,
+                -1 if spec.uid is None else spec.uid,
+                -1 if spec.gid is None else spec.gid,
+            )
+        if spec.mode is not None:
+            os.fchmod(fd, spec.mode)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unmount(mountpoint: Path) -> bool:
+    """Unmount our bind mount; False if it is busy."""
+    try:
+        while mounts.find(mountpoint) is not None:
+            mounts.unmount(mountpoint)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True

@@ -1,0 +1,32 @@
+"""Makes and removes the empty folders on which volumes are mounted.
+
+A mountpoint refuses writes while nothing is mounted on it, so that data can never land beside the
+volume: mode 0 stops everyone but root, the immutable flag (where the filesystem has it) root too.
+"""
+
+import errno
+from pathlib import Path
+
+from convoy_py.linux import files
+
+
+def make(path: Path) -> None:
+    """Make the mountpoint, if it is not there; nothing may be mounted on it."""
+    try:
+        path.mkdir(mode=0o000, parents=True)
+    except FileExistsError:
+        return
+    files.set_immutable(path, on=True)
+
+
+def remove(path: Path) -> None:
+    """Remove the mountpoint; nothing may be mounted on it. A missing one is fine."""
+    try:
+        files.set_immutable(path, on=False)
+        path.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        # Someone put something there before it was guarded, or mounted on it just now: it stays.
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+            raise

@@ -1,0 +1,89 @@
+"""The `convoy` command group: global options, and errors turned into one line and a code."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from convoy_py import __version__
+from convoy_py.cli.daemon import daemon
+from convoy_py.cli.exits import INTERRUPTED, exit_code
+from convoy_py.cli.output import Output, complain
+from convoy_py.cli.session import Session
+from convoy_py.cli.system import completion, info
+from convoy_py.cli.volume import create, delete, inspect, list_volumes, mount, umount
+from convoy_py.config import DEFAULT_SOCKET
+from convoy_py.errors import ConvoyError
+
+
+class Application(click.Group):
+    """A group that tells errors our way; `obj` of main() is the Serve of the daemon command."""
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        extra["standalone_mode"] = False  # else click would tell errors its own way
+        extra["prog_name"] = "convoy"
+        sys.exit(_run(lambda: super(Application, self).main(*arguments, **extra)))
+
+
+def _run(command: Callable[[], int | None]) -> int:
+    """The exit code of `command`, its error told."""
+    try:
+        return command() or 0
+    except ConvoyError as error:
+        complain(str(error))
+        return exit_code(error)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "convoy"
+        complain(f"{error.format_message().rstrip('.')} (see `{where} --help`)")
+        return error.exit_code
+    except click.ClickException as error:
+        complain(error.format_message())
+        return error.exit_code
+    except click.Abort:
+        complain("interrupted; what the daemon has begun goes on")
+        return INTERRUPTED
+
+
+@click.group(
+    cls=Application,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--socket",
+    "-s",
+    metavar="PATH",
+    help=f"the daemon's admin socket  [default: {DEFAULT_SOCKET}; env: CONVOY_SOCKET]",
+)
+@click.option("--debug", "-d", is_flag=True, help="tell each exchange with the daemon on stderr")
+@click.option("--verbose", is_flag=True, help="the same as --json, as Convoy had it")
+@click.option("--json", "as_json", is_flag=True, help="show JSON")
+@click.version_option(__version__, "-v", "--version", message="convoy version %(version)s")
+@click.pass_context
+def convoy(
+    context: click.Context, socket: str | None, debug: bool, verbose: bool, as_json: bool
+) -> None:
+    """Docker volumes that survive: directories and loopback images, one daemon.
+
+    --json and --verbose may also stand after the command.
+    """
+    context.obj = Session(
+        serve=context.obj, socket=socket, debug=debug, output=Output(as_json, verbose)
+    )
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for command in (
+    completion,
+    create,
+    daemon,
+    delete,
+    info,
+    inspect,
+    list_volumes,
+    mount,
+    umount,
+):
+    convoy.add_command(command)

@@ -1,0 +1,149 @@
+"""The `daemon` command: its flags, generated from the settings, become a Configuration."""
+
+import os
+import sys
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import click
+from pydantic.fields import FieldInfo
+
+from convoy_py.cli.options import refused, without_json
+from convoy_py.cli.session import Session
+from convoy_py.config import DEFAULT_FILE, PREFIX, LogLevel, Settings, driver_settings, load
+from convoy_py.errors import Unsupported
+from convoy_py.models.sizes import format_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _setting_flags(command: F) -> F:
+    """One flag per setting; click keeps no defaults, so that only what was given counts."""
+    for key, field in reversed(Settings.model_fields.items()):
+        command = click.option(
+            "--" + key.replace("_", "-"),
+            key,
+            multiple=_is_list(field),
+            metavar=_metavar(field),
+            help=_help(key, field),
+        )(command)
+    return command
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return getattr(field.annotation, "__origin__", None) is tuple
+
+
+def _metavar(field: FieldInfo) -> str:
+    kinds = {field.annotation, *get_args(field.annotation)}
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return "|".join(str(member.value) for member in kind)
+    for known, name in ((Path, "PATH"), (int, "SIZE"), (float, "NUMBER")):
+        if known in kinds:
+            return name
+    return "NAME"
+
+
+def _help(key: str, field: FieldInfo) -> str:
+    facts = ["repeatable"] if _is_list(field) else []
+    default = _default(field.default)
+    facts += [f"default: {default}"] if default else []
+    facts.append(f"env: {PREFIX}{key.upper()}")
+    return f"{field.description}  [{'; '.join(facts)}]"
+
+
+def _default(value: object) -> str:
+    match value:
+        case None | ():
+            return ""
+        case tuple():
+            return ",".join(map(str, value))
+        case int():
+            return format_size(value)
+        case _:
+            return str(value)
+
+
+@click.command(
+    short_help="Run the daemon in the foreground.",
+    # Settings are spelled with underscores in the file and the environment.
+    context_settings={"token_normalize_func": lambda token: token.replace("_", "-")},
+)
+@_setting_flags
+@click.option(
+    "--driver-opts",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Convoy's driver options, such as loopback.size=1G or vfs.paths=/srv  [repeatable]",
+)
+@click.option("--debug", is_flag=True, help="the same as --log-level debug")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help=f"the settings file  [default: {DEFAULT_FILE}; env: {PREFIX}CONFIG]",
+)
+@refused("--mnt-ns", "start the daemon in the mount namespace it shall use, as with nsenter")
+@refused(
+    "--ignore-docker-delete",
+    "`docker volume rm` deletes; make a volume with -o path=FOLDER to have its data kept, "
+    "or use `convoy delete --reference`",
+    is_flag=True,
+)
+@refused(
+    "--create-on-docker-mount",
+    "Docker itself creates a volume that `docker run --volume-driver convoy -v NAME:/at` names",
+    is_flag=True,
+)
+@refused("--cmd-timeout", "nothing is cut off; what takes long goes on, and a repeat joins it")
+@refused(
+    "--ignore-config-file",
+    "flags and environment always win over the file; name another with --config",
+    is_flag=True,
+)
+@click.pass_context
+def daemon(
+    context: click.Context,
+    /,
+    driver_opts: tuple[str, ...],
+    debug: bool,
+    config: Path | None,
+    **settings: str | tuple[str, ...] | None,
+) -> None:
+    """Run the daemon in the foreground until SIGTERM or SIGINT.
+
+    A setting comes from its flag, else its environment variable, else the settings file, else
+    its default; `convoy info` shows each value and where it came from.
+    """
+    session = context.ensure_object(Session)
+    without_json(session, "daemon", "use --log-format and --log-level")
+    if sys.flags.optimize:
+        raise Unsupported(
+            "the daemon relies on its assertions: start it without python -O and PYTHONOPTIMIZE"
+        )
+    given = [
+        # Lists may be repeated as flags; config splits at commas, as in the environment.
+        (key, ",".join(value) if isinstance(value, tuple) else value)
+        for key, value in settings.items()
+        if value not in (None, ())
+    ]
+    given += [item for pair in driver_opts for item in driver_settings((pair,)).items()]
+    if debug or session.debug:
+        given.append(("log_level", LogLevel.DEBUG))
+    if session.socket is not None:
+        given.append(("socket", session.socket))
+    context.exit(session.serve(load(_agreed(given), os.environ, config)))
+
+
+def _agreed(given: list[tuple[str, str]]) -> dict[str, str]:
+    """Settings that may be spelled in several ways, but not with several values."""
+    flags: dict[str, str] = {}
+    for key, value in given:
+        if flags.setdefault(key, value) != value:
+            raise click.UsageError(
+                f"setting {key} is given twice with different values: {flags[key]} and {value}"
+            )
+    return flags

@@ -1,0 +1,67 @@
+"""Options and arguments that several commands share, and the refusal of Convoy's old ones."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from convoy_py.cli.session import Session, connect
+from convoy_py.errors import ConvoyError, Unsupported
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# A person waits for the answer between two key strokes.
+_COMPLETION_TIMEOUT = 1.0
+
+
+def output_options(command: F) -> F:
+    """`--json` and `--verbose`, which are global but may also stand after the command."""
+    for flag, meaning in (
+        ("verbose", "the same as --json, as Convoy had it"),
+        ("json", "show JSON"),
+    ):
+        command = click.option(
+            f"--{flag}", is_flag=True, expose_value=False, callback=_turn_on, help=meaning
+        )(command)
+    return command
+
+
+def _turn_on(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    session = context.find_object(Session)  # None while the shell completes a line
+    if value and session:
+        setattr(session.output, str(parameter.name), True)
+
+
+def without_json(session: Session, command: str, instead: str) -> None:
+    """Refuse the global --json and --verbose before a command that has no use for them."""
+    if session.output.asked_json:
+        raise click.UsageError(f"--json and --verbose mean nothing to {command}: {instead}")
+
+
+def refused(flag: str, instead: str, *, is_flag: bool = False) -> Callable[[F], F]:
+    """A flag that Convoy had and we have not; using it tells what to do instead."""
+
+    def refuse(_: click.Context, __: click.Parameter, value: object) -> None:
+        if value not in (None, False):
+            raise Unsupported(f"{flag} is an option of the original Convoy only: {instead}")
+
+    return click.option(
+        flag, is_flag=is_flag, hidden=True, expose_value=False, callback=refuse, default=None
+    )
+
+
+def volume_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
+    """The name of an existing volume, which the shell can complete."""
+    return click.argument(name, shell_complete=_complete_names, **attributes)
+
+
+def _complete_names(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names the daemon knows; none if it cannot be asked, as errors would garble the line."""
+    try:
+        volumes = connect(context.find_root().params.get("socket"), _COMPLETION_TIMEOUT).volumes()
+    except ConvoyError:
+        return []
+    return [CompletionItem(name) for name in volumes if name.startswith(incomplete)]

@@ -1,0 +1,140 @@
+"""Looks after the volumes in the background: unfinished unmounts, leaked references, usage.
+
+An engine that died, or could not reach the daemon, never says that a container is gone. Who really
+holds a volume is seen in the mount namespaces; a reference that nobody stands behind at two looks
+in a row is a leak, for a container's mount follows its Mount at once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from convoy_py.engine import references
+from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.volumes import Volumes
+from convoy_py.errors import ConvoyError
+from convoy_py.linux.holders import Census
+from convoy_py.state.records import References
+
+log = logging.getLogger("convoy.janitor")
+
+# A sample that takes long is taken seldom: at most this part of the time is spent on sampling.
+SAMPLING_SHARE = 0.05
+
+
+class Janitor:
+    """The background work of one daemon; every look is one method, so that tests can call it."""
+
+    def __init__(
+        self,
+        volumes: Volumes,
+        steps: Steps,
+        blocking: Blocking,
+        clock: Callable[[], float],
+        *,
+        interval: float,
+        usage_interval: float,
+        grace: float,
+    ) -> None:
+        """All in seconds; a mount younger than `grace` has no leaked references."""
+        self._volumes = volumes
+        self._steps = steps
+        self._blocking = blocking
+        self._clock = clock
+        self._interval = interval
+        self._usage_interval = usage_interval
+        self._grace = grace
+        self._next_sample: dict[str, tuple[float, bool]] = {}  # when due, mounted at the last one
+
+    async def run(self) -> None:
+        """Work until cancelled; a failed look is logged and the next one comes."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self.look, self._interval))
+            group.create_task(self._repeat(self.sample, min(1.0, self._usage_interval)))
+
+    async def look(self) -> None:
+        """Finish unmounts, notice foreign ones, collect references nobody stands behind."""
+        attended = [entry for entry in self._volumes.entries.values() if _needs_attention(entry)]
+        if not attended:
+            return
+        census = await self._blocking.run(Census.take)
+        for entry in attended:
+            if self._volumes.locks.busy(entry.name):
+                continue  # an operation is on it; the next look will do
+            async with self._volumes.locks.hold(entry.name):
+                if self._volumes.entries.get(entry.name) is entry:
+                    await self._attend(entry, census)
+
+    async def sample(self) -> None:
+        """Measure the volumes whose turn it is, one after the other."""
+        for entry in list(self._volumes.entries.values()):
+            due, mounted = self._next_sample.get(entry.name, (0.0, True))
+            # What is not mounted does not change, once it has been measured.
+            if self._clock() >= due and (mounted or entry.mounted):
+                await self._measure(entry)
+        for name in self._next_sample.keys() - self._volumes.entries.keys():
+            del self._next_sample[name]
+
+    async def _attend(self, entry: Entry, census: Census) -> None:
+        """Look after one volume; the caller holds its lock."""
+        backend, place = entry.usable()
+        try:
+            entry.mounted = await self._blocking.run(backend.is_mounted, place)
+            held = entry.references
+            if held.holds:
+                held = await self._without_leaks(entry, census)
+            if held is not entry.references or not held.holds:
+                await self._volumes.settle(entry, held)
+        except (OSError, ConvoyError) as error:
+            entry.mounted = False
+            log.warning("volume=%s: %s", entry.name, error)
+
+    async def _without_leaks(self, entry: Entry, census: Census) -> References:
+        """The references less those that nobody stood behind at this look and at the last."""
+        backend, place = entry.usable()
+        suspects = frozenset(references.collectable(entry.references))
+        fresh = self._clock() - entry.mounted_at < self._grace
+        if fresh or await self._blocking.run(backend.holders, place, census):
+            suspects = frozenset()
+        leaked, entry.suspects = suspects & entry.suspects, suspects
+        if not leaked:
+            return entry.references
+        log.warning("volume=%s: %d leaked references dropped", entry.name, len(leaked))
+        return references.drop(entry.references, *leaked)
+
+    async def _measure(self, entry: Entry) -> None:
+        if entry.backend is None or entry.place is None:
+            return
+        begun, mounted = self._clock(), entry.mounted
+        try:
+            usage = await self._blocking.run(
+                entry.backend.usage, entry.place, self._steps.wall_clock()
+            )
+        except (OSError, ConvoyError) as error:
+            log.debug("usage of volume=%s: %s", entry.name, error)
+            usage = None
+        took = self._clock() - begun
+        due = begun + max(self._usage_interval, took / SAMPLING_SHARE)
+        if usage is not None and entry.mounted is mounted:
+            entry.usage = usage
+            promised = entry.backend.promised(entry.place.spec)
+            if self._volumes.entries.get(entry.name) is entry:
+                self._steps.ledger.record(entry.name, promised, usage.allocated or 0)
+        self._next_sample[entry.name] = (due, mounted)
+
+    async def _repeat(self, look: Callable[[], Awaitable[None]], interval: float) -> None:
+        while True:
+            try:
+                await look()
+            except Exception:
+                log.exception("the janitor failed and goes on")
+            await asyncio.sleep(interval)
+
+
+def _needs_attention(entry: Entry) -> bool:
+    """Whether something is mounted, held or half unmounted; most volumes are not."""
+    return entry.place is not None and (
+        entry.mounted or entry.lingering or bool(entry.references.holds)
+    )

@@ -1,0 +1,98 @@
+"""Keeps count of the space that images were promised, and says whether more can be."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from convoy_py.errors import NoSpace
+from convoy_py.models.sizes import format_size
+
+
+@dataclass(frozen=True)
+class HostSpace:
+    """The filesystem below the root, in bytes. `outstanding` is what images may yet take of it."""
+
+    size: int
+    free: int
+    outstanding: int
+    may_promise: int
+
+
+class Ledger:
+    """Promised and allocated bytes of every volume; safe to use from any thread.
+
+    A sparse image may be promised `overcommit` times the space that is free beyond the reserve; a
+    preallocated one must fit into the free space itself. The lock is held for arithmetic and one
+    statfs, so that two creates cannot both be promised the last of the space.
+    """
+
+    def __init__(self, root: Path, *, overcommit: float, reserve: int) -> None:
+        self._root = root
+        self._overcommit = overcommit
+        self._reserve = reserve
+        self._outstanding: dict[str, int] = {}
+        self._total = 0
+        self._lock = Lock()
+
+    def record(self, name: str, promised: int, allocated: int) -> None:
+        """Set what a volume may yet take: what it was promised less what it has."""
+        with self._lock:
+            self._set(name, max(0, promised - allocated))
+
+    def forget(self, name: str) -> None:
+        with self._lock:
+            self._set(name, 0)
+
+    @contextmanager
+    def promise(self, name: str, size: int, *, preallocated: bool) -> Iterator[None]:
+        """Promise `size` bytes to a new volume; taken back if the block fails.
+
+        Raises NoSpace, with the figures and the setting, when the host could not keep the promise.
+        """
+        if size:
+            with self._lock:
+                self._check(name, size, preallocated=preallocated)
+                self._set(name, size)
+        try:
+            yield
+        except BaseException:
+            self.forget(name)
+            raise
+
+    def space(self) -> HostSpace:
+        with self._lock:
+            total = self._total
+        host = os.statvfs(self._root)
+        free = host.f_bavail * host.f_frsize
+        limit = int(max(0, free - self._reserve) * self._overcommit)
+        return HostSpace(
+            size=host.f_blocks * host.f_frsize,
+            free=free,
+            outstanding=total,
+            may_promise=max(0, limit - total),
+        )
+
+    def _set(self, name: str, outstanding: int) -> None:
+        self._total += outstanding - self._outstanding.pop(name, 0)
+        if outstanding:
+            self._outstanding[name] = outstanding
+
+    def _check(self, name: str, size: int, *, preallocated: bool) -> None:
+        host = os.statvfs(self._root)
+        free = host.f_bavail * host.f_frsize
+        usable = max(0, free - self._reserve)
+        if preallocated and size > usable:
+            raise NoSpace(
+                f"volume {name}: {format_size(size)} cannot be reserved, the host has "
+                f"{format_size(free)} free and keeps {format_size(self._reserve)} (setting reserve)"
+            )
+        if self._total + size > usable * self._overcommit:
+            raise NoSpace(
+                f"volume {name}: {format_size(size)} cannot be promised, the host has "
+                f"{format_size(free)} free, images may yet take {format_size(self._total)} of it, "
+                f"and at most {self._overcommit:g} times the free space is promised "
+                "(settings overcommit, reserve)"
+            )

@@ -1,0 +1,115 @@
+"""Takes over at start what an earlier daemon left: observe, plan, apply, then sweep.
+
+`load` is what answers have to wait for, so it reads records and the mount table and nothing else;
+`sweep` deletes leftovers afterwards, while the daemon serves.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.plan import Repair, plan
+from convoy_py.engine.steps import Steps
+from convoy_py.errors import ConvoyError
+from convoy_py.linux import mounts, peers
+from convoy_py.state.records import References, Unreadable
+from convoy_py.state.store import STAGING
+
+log = logging.getLogger("convoy.recovery")
+
+
+class Recovery:
+    """Start-up of one daemon. Both methods block and run in a worker thread."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def load(self) -> dict[str, Entry]:
+        """Every volume with its mount and references; one bad record is one bad volume."""
+        steps = self._steps
+        steps.mounts_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        steps.reference_store.open()
+        steps.isolation = isolation(steps.mounts_dir)
+        records = steps.store.load()
+        held = steps.reference_store.load()
+        entries = {name: steps.entry(name, record) for name, record in records.items()}
+        for name, record in records.items():
+            if isinstance(record, Unreadable):
+                log.error("volume=%s is broken: %s", name, record)
+        repairs = plan(set(entries), self._mounted(), set(held))
+        for name, repair in repairs.items():
+            self._apply(name, repair, entries, held)
+        return entries
+
+    def sweep(self) -> None:
+        """Delete what crashes left half made or half deleted, with its mounts and devices."""
+        store = self._steps.store
+        names = {path.name for path in self._steps.mounts_dir.glob(f"{STAGING}*")}
+        names |= {path.name for path in store.half_made()}
+        homes = [store.volumes / name for name in sorted(names)] + store.half_deleted()
+        for home in homes:
+            log.warning("sweep %s: left by a daemon that was interrupted", home)
+        self._steps.sweep(homes)
+
+    def _mounted(self) -> set[str]:
+        """Names at which something is mounted directly below the mounts folder."""
+        folder = self._steps.mounts_dir
+        paths = (Path(mount.mountpoint) for mount in mounts.table())
+        return {
+            path.name
+            for path in paths
+            if path.parent == folder and not path.name.startswith(STAGING)
+        }
+
+    def _apply(
+        self,
+        name: str,
+        repair: Repair,
+        entries: dict[str, Entry],
+        held: Mapping[str, References],
+    ) -> None:
+        match repair:
+            case Repair.ADOPT:
+                entries[name].references = held[name]
+                entries[name].mounted = self._really_mounted(entries[name])
+            case Repair.UNMOUNT:
+                # The janitor's first look does it: mounted and held by nobody.
+                entries[name].mounted = self._really_mounted(entries[name])
+                log.warning("volume=%s is mounted but held by no reference", name)
+            case Repair.DROP:
+                log.info("volume=%s is not mounted: %d references dropped", name, held[name].total)
+                self._steps.save_references(name, self._steps.reference_store.none())
+            case Repair.STRANGER:
+                self._unmount_stranger(name)
+            case Repair.NOTHING:
+                pass
+
+    def _really_mounted(self, entry: Entry) -> bool:
+        if entry.backend is None or entry.place is None:
+            return False
+        try:
+            return entry.backend.is_mounted(entry.place)
+        except (OSError, ConvoyError) as error:
+            log.warning("volume=%s: %s", entry.name, error)
+            return False
+
+    def _unmount_stranger(self, name: str) -> None:
+        """Unmount what no volume stands behind; a container that uses it keeps its own mount."""
+        path = self._steps.mounts_dir / name
+        try:
+            mounts.unmount(path)
+            log.warning("%s was mounted, but there is no volume %s: unmounted", path, name)
+        except OSError as error:
+            log.warning("%s is mounted, but there is no volume %s: %s", path, name, error)
+
+
+def isolation(mounts_dir: Path) -> str:
+    """Why mounts below a folder stay in this process's mount namespace; "" if they get out."""
+    ours, init = peers.mount_namespace("self"), peers.mount_namespace(1)
+    if mounts.is_shared(mounts_dir) or init is None or ours == init:
+        return ""
+    return (
+        f"mounts below {mounts_dir} would not reach containers: this daemon has a mount namespace "
+        "of its own, and the folder does not propagate (run it outside, or share the folder)"
+    )

@@ -1,0 +1,56 @@
+"""The rules by which mount references are counted; pure functions over one volume's references.
+
+Docker counts a mount ID up once per Mount, and `docker cp` on a running container mounts that
+container's ID a second time: hence a count per ID. An engine that died never sends its Unmounts,
+and its successor mounts the old IDs anew: hence the epoch, which says in which life of the engine
+an ID was counted. An epoch is `<pid>:<start time>` of the engine's process where it can be seen.
+
+Invariant: every count is at least 1, so a volume is held exactly while it has holds.
+"""
+
+from convoy_py.state.records import Hold, References
+
+# A hold that an operator took by `convoy mount`: only the operator or a reboot ends it.
+OPERATOR = "operator"
+# Podman uses this one ID for every volume and keeps the count itself; its processes are
+# short-lived, so their end says nothing. Source: libpod/define/volume_inspect.go.
+PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
+
+
+def acquire(references: References, mount_id: str, epoch: str) -> References:
+    """Count a Mount: one more in the same epoch, the first of a new one, one flag for Podman."""
+    held = references.holds.get(mount_id)
+    flag = mount_id == PODMAN_ID or epoch == OPERATOR
+    again = held is not None and held.epoch == epoch and not flag
+    count = held.count + 1 if held is not None and again else 1
+    return _replace(references, mount_id, Hold(count=count, epoch=epoch))
+
+
+def release(references: References, mount_id: str) -> References:
+    """Count an Unmount; one of an ID that is not held changes nothing."""
+    held = references.holds.get(mount_id)
+    if held is None:
+        return references
+    if held.count == 1:
+        return drop(references, mount_id)
+    return _replace(references, mount_id, Hold(count=held.count - 1, epoch=held.epoch))
+
+
+def drop(references: References, *mount_ids: str) -> References:
+    """Forget all counts of some IDs."""
+    holds = {k: v for k, v in references.holds.items() if k not in mount_ids}
+    return references.model_copy(update={"holds": holds})
+
+
+def operators(references: References) -> list[str]:
+    """The names that operators gave to their holds."""
+    return [k for k, v in references.holds.items() if v.epoch == OPERATOR]
+
+
+def collectable(references: References) -> list[str]:
+    """IDs that are leaks if nobody holds the volume: those of an engine, which mounts at once."""
+    return [k for k, v in references.holds.items() if k != PODMAN_ID and v.epoch != OPERATOR]
+
+
+def _replace(references: References, mount_id: str, hold: Hold) -> References:
+    return references.model_copy(update={"holds": {**references.holds, mount_id: hold}})

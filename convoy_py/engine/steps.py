@@ -1,0 +1,220 @@
+"""The blocking steps of the verbs: record, backend, mountpoint and references in the right order.
+
+Runs in worker threads; the caller holds the volume's lock. Each step leaves either the state before
+or the state after, or something under a `.new-` or `rm-` name that the next start sweeps.
+"""
+
+import errno
+import logging
+import secrets
+import uuid as uuids
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from convoy_py.backends import mountpoints
+from convoy_py.backends.base import Backend, Place
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.ledger import Ledger
+from convoy_py.errors import (
+    ConvoyError,
+    NoSpace,
+    NotFound,
+    OperationFailed,
+    Unsupported,
+    VolumeInUse,
+)
+from convoy_py.linux import files
+from convoy_py.linux.holders import Census
+from convoy_py.models.volume import Options, Spec
+from convoy_py.state.records import Record, References, Unreadable, timestamp
+from convoy_py.state.references import ReferenceStore
+from convoy_py.state.store import KEPT, Store
+
+log = logging.getLogger("convoy.engine")
+
+
+class Steps:
+    """What the verbs do on this host: below one root, one run folder and one mounts folder."""
+
+    def __init__(
+        self,
+        store: Store,
+        reference_store: ReferenceStore,
+        backends: Mapping[str, Backend],
+        ledger: Ledger,
+        mounts_dir: Path,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """`backends` in the order of preference; `wall_clock` gives POSIX seconds."""
+        self.store = store
+        self.reference_store = reference_store
+        self.backends = backends
+        self.ledger = ledger
+        self.mounts_dir = mounts_dir
+        self.wall_clock = wall_clock
+        self.isolation = ""  # why mounts made here would not reach containers
+
+    def problems(self) -> list[str]:
+        """What keeps the daemon from serving. No I/O."""
+        return [problem for problem in (self.isolation, self.store.failure) if problem]
+
+    def place(self, record: Record) -> Place:
+        name = record.name
+        return Place(name, record.uuid, self.store.home(name), self.mounts_dir / name, record.spec)
+
+    def entry(self, name: str, record: Record | Unreadable) -> Entry:
+        """A volume as it was read from disk; unmounted and without references."""
+        entry = Entry(name, self.reference_store.none())
+        if isinstance(record, Unreadable):
+            entry.reason = str(record)
+            return entry
+        entry.record = record
+        backend = self.backends.get(record.spec.backend)
+        if backend is None:
+            entry.reason = f"its backend {record.spec.backend} is not on (setting drivers)"
+            return entry
+        entry.backend, entry.place = backend, self.place(record)
+        self.ledger.record(name, backend.promised(record.spec), 0)
+        return entry
+
+    def choose(self, options: Options) -> tuple[Backend, Spec]:
+        """The backend that the options name, or the first that can do what they ask."""
+        if options.backend is not None:
+            backend = self.backends.get(options.backend)
+            if backend is None:
+                known = ", ".join(self.backends)
+                raise Unsupported(f"backend {options.backend} is not on here; use {known}")
+            return backend, backend.resolve(options)
+        refusals = []
+        for backend in self.backends.values():
+            try:
+                return backend, backend.resolve(options)
+            except Unsupported as error:
+                refusals.append(f"{backend.name}: {error}")
+        raise Unsupported("no backend can do this here: " + "; ".join(refusals))
+
+    def create(self, name: str, options: Options) -> Entry:
+        """Build a volume beside the others and rename it into place."""
+        backend, spec = self.choose(options)
+        record = self._record(name, spec)
+        preallocated = spec.sparse is False
+        with self.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
+            staging = self.store.stage()
+            # Its mountpoint too bears a name that no volume can have: leftovers are known by it.
+            place = replace(
+                self.place(record), home=staging, mountpoint=self.mounts_dir / staging.name
+            )
+            try:
+                record = record.model_copy(update={"spec": backend.create(place)})
+                self.store.commit(staging, record)
+            except BaseException:
+                self._abandon(backend, place)
+                raise
+        return self.entry(name, record)
+
+    def adopt(self, name: str, options: Options) -> Entry:
+        """Give a record to the data that lies in the volume's place."""
+        old = self._kept_record(name)
+        backend = self._adopting_backend(name, options, old)
+        spec = old.spec if old else Spec(backend=backend.name)
+        record = (old or self._record(name, spec)).model_copy(update={"spec": spec})
+        settled = backend.adopt(self.place(record), options)
+        record = record.model_copy(update={"spec": settled})
+        self.store.adopt(record)
+        return self.entry(name, record)
+
+    def mount(self, backend: Backend, place: Place, held: References) -> None:
+        """Mount and record the references; neither without the other."""
+        fresh = not backend.is_mounted(place)
+        if fresh:
+            mountpoints.make(place.mountpoint)
+            backend.mount(place)
+        try:
+            self.reference_store.save(place.name, held)
+        except OSError:
+            if fresh:
+                backend.unmount(place)
+            raise
+
+    def save_references(self, name: str, held: References) -> None:
+        self.reference_store.save(name, held)
+
+    def unmount(self, backend: Backend, place: Place) -> tuple[bool, bool]:
+        """Unmount if nothing holds it; returns (nothing is left, it is still mounted)."""
+        detached = backend.unmount(place)
+        return detached, not detached and backend.is_mounted(place)
+
+    def remove(self, backend: Backend, place: Place, *, keep_data: bool) -> Place | None:
+        """Take the volume away; returns the place of what is still to be destroyed.
+
+        References do not count here, for they leak; mounts in any namespace do. They are looked up
+        twice: beside our own mount, and again once that is gone, when every mount left is a holder.
+        """
+        self._refuse_holders(backend, place)
+        detached = backend.unmount(place)
+        self._refuse_holders(backend, place)
+        if not detached:
+            raise VolumeInUse(place.name, ["something that this daemon cannot see"])
+        mountpoints.remove(place.mountpoint)
+        if keep_data:
+            self.store.keep(place.name)
+            gone = None
+        else:
+            gone = replace(place, home=self.store.retire(place.name))
+        self.reference_store.save(place.name, self.reference_store.none())
+        self.ledger.forget(place.name)
+        return gone
+
+    def sweep(self, homes: Sequence[Path]) -> None:
+        """Delete what crashes left under `.new-` and `rm-` names, with its mounts and devices."""
+        for home in homes:
+            place = Place(home.name, "", home, self.mounts_dir / home.name, Spec(backend=""))
+            for backend in self.backends.values():
+                self._abandon(backend, place)
+
+    def _abandon(self, backend: Backend, place: Place) -> None:
+        try:
+            backend.abandon(place)
+            files.remove_tree(place.home)
+            mountpoints.remove(place.mountpoint)
+        except (OSError, ConvoyError) as error:
+            log.warning("sweep %s: %s; it is tried again at the next start", place.home, error)
+
+    def _refuse_holders(self, backend: Backend, place: Place) -> None:
+        if holders := backend.holders(place, Census.take()):
+            raise VolumeInUse(place.name, dict.fromkeys(map(str, holders)))
+
+    def _record(self, name: str, spec: Spec) -> Record:
+        # Random bits only: a name-based or clock-based id could repeat on another host.
+        uuid = uuids.UUID(bytes=secrets.token_bytes(16), version=4).hex
+        return Record(name=name, uuid=uuid, created=timestamp(self.wall_clock()), spec=spec)
+
+    def _kept_record(self, name: str) -> Record | None:
+        try:
+            return self.store.read(name, KEPT)
+        except FileNotFoundError:
+            return None
+        except Unreadable as problem:
+            log.warning("adopt volume=%s: options of before are lost: %s", name, problem)
+            return None
+
+    def _adopting_backend(self, name: str, options: Options, old: Record | None) -> Backend:
+        home = self.store.home(name)
+        found = "loopback" if (home / "image").exists() else "directory"
+        wanted = options.backend or (old.spec.backend if old else found)
+        if not (home / "image").exists() and not (home / "data").exists() and not options.path:
+            raise NotFound(
+                f"volume {name}: nothing to adopt; put a folder at {home}/data or a filesystem "
+                f"image at {home}/image first"
+            )
+        if wanted not in self.backends:
+            raise Unsupported(f"backend {wanted} is not on here; use {', '.join(self.backends)}")
+        return self.backends[wanted]
+
+
+def told(name: str, operation: str, error: OSError) -> ConvoyError:
+    """The system's error as one of ours, naming volume and operation."""
+    reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else OperationFailed
+    return kind(f"volume {name}: {operation} failed: {reason}")

@@ -1,0 +1,301 @@
+"""Every verb on volumes: create, remove, mount, unmount, and what Get and List answer.
+
+Changes of one volume are serialised by its lock; a repeat waits for what is running and then finds
+it done, which is how it joins. Work goes on when the client has gone or the time is up. Reads are
+from memory, without a lock.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from convoy_py.backends.base import Backend, Place
+from convoy_py.engine import references
+from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.ledger import HostSpace
+from convoy_py.engine.locks import Locks
+from convoy_py.engine.steps import Steps, told
+from convoy_py.errors import (
+    ConvoyError,
+    NoSpace,
+    OptionsDiffer,
+    StillRunning,
+    Unavailable,
+    VolumeInUse,
+    VolumeNotFound,
+)
+from convoy_py.models.names import check_name
+from convoy_py.models.volume import Options, View
+from convoy_py.state.records import References
+
+log = logging.getLogger("convoy.engine")
+T = TypeVar("T")
+
+# Docker gives a managed plugin 30 s; an answer must be on its way before that.
+TIME_LIMIT = 25.0
+# A container's start follows its Mount at once, but not in the same instant: for this long a
+# reference counts as used although no mount namespace shows it yet.
+FRESH = 10.0
+# How long a Remove waits for the deletion of what it has already taken away.
+DELETION_WAIT = 1.0
+
+
+class Volumes:
+    """The volumes of one daemon."""
+
+    def __init__(
+        self,
+        steps: Steps,
+        blocking: Blocking,
+        clock: Callable[[], float],
+        *,
+        time_limit: float = TIME_LIMIT,
+    ) -> None:
+        """`clock` gives seconds that never go back."""
+        self._steps = steps
+        self._blocking = blocking
+        self._clock = clock
+        self.locks = Locks()
+        self._entries: dict[str, Entry] = {}
+        self._ready = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._deletions: set[asyncio.Task[None]] = set()
+        self._time_limit = time_limit
+        self._stopping = False
+
+    # Life
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """All volumes in memory; the janitor works on them under their locks."""
+        return self._entries
+
+    def open(self, entries: dict[str, Entry]) -> None:
+        """Take the volumes that recovery found, and begin to answer."""
+        self._entries = entries
+        self._ready.set()
+
+    async def ready(self) -> None:
+        """Return once the records have been read."""
+        if not self._ready.is_set():
+            await self._ready.wait()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new changes and wait for those in flight."""
+        self._stopping = True
+        if pending := self._tasks | self._deletions:
+            await asyncio.wait(pending, timeout=seconds)
+
+    # Reads
+
+    def get(self, name: str) -> View:
+        return self._entry(name).view()
+
+    def views(self) -> list[View]:
+        return [entry.view() for _, entry in sorted(self._entries.items())]
+
+    def listing(self) -> list[tuple[str, str]]:
+        """(name, mountpoint or "") of every volume."""
+        return [(name, entry.mountpoint()) for name, entry in self._entries.items()]
+
+    def health(self) -> list[str]:
+        """What keeps this daemon from serving, in words; empty when it is well."""
+        return self._steps.problems()
+
+    async def space(self) -> HostSpace:
+        return await self._blocking.run(self._steps.ledger.space)
+
+    async def kept(self) -> list[str]:
+        return await self._blocking.run(self._steps.store.kept)
+
+    def drivers(self) -> dict[str, dict[str, str]]:
+        """Each backend that is on, with what it can do here."""
+        return {name: backend.facts() for name, backend in self._steps.backends.items()}
+
+    # Changes
+
+    async def create(self, name: str, options: Options, *, adopt: bool = False) -> None:
+        """Make a volume; do nothing if it exists and the given options match.
+
+        `adopt` takes over the data that already lies in the volume's place.
+        Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
+        """
+        check_name(name)
+        await self._bounded(name, "create", self._create(name, options, adopt=adopt))
+
+    async def remove(self, name: str, *, keep_data: bool = False) -> None:
+        """Delete a volume and its data, or with `keep_data` only forget it.
+
+        Raises VolumeNotFound; VolumeInUse, naming the holders; BrokenVolume; StillRunning.
+        """
+        self._entry(name)
+        await self._bounded(name, "remove", self._remove(name, keep_data=keep_data))
+
+    async def mount(self, name: str, reference: str, epoch: str) -> str:
+        """Mount if it is not mounted, count the reference, return the exposed folder."""
+        self._entry(name)
+
+        async def undo() -> None:
+            await self._unmount(name, reference)
+
+        return await self._bounded(name, "mount", self._mount(name, reference, epoch), undo)
+
+    async def unmount(self, name: str, reference: str, epoch: str) -> None:
+        """Drop one count of the reference; with the last one unmount, now or later.
+
+        An unknown volume or reference is no error: engines repeat and lose calls.
+        """
+        del epoch  # whoever took it, the engine that says it is over is believed
+        if name in self._entries:
+            await self._bounded(name, "unmount", self._unmount(name, reference))
+
+    async def release(self, name: str, reference: str, epoch: str) -> None:
+        """Take back one Mount whose answer could not be given."""
+        await self.unmount(name, reference, epoch)
+
+    # Under the volume's lock
+
+    async def _create(self, name: str, options: Options, *, adopt: bool) -> None:
+        async with self.locks.hold(name):
+            if (entry := self._entries.get(name)) is not None:
+                entry.usable()
+                assert entry.record is not None
+                if differences := entry.record.spec.differences(options):
+                    raise OptionsDiffer(name, differences)
+                return
+            build = self._steps.adopt if adopt else self._steps.create
+            try:
+                self._entries[name] = await self._do(name, "create", build, name, options)
+            except NoSpace:
+                if not self._deletions:
+                    raise
+                # What is being deleted may be the room that is missing.
+                await asyncio.wait(self._deletions)
+                self._entries[name] = await self._do(name, "create", build, name, options)
+
+    async def _remove(self, name: str, *, keep_data: bool) -> None:
+        async with self.locks.hold(name):
+            entry = self._entry(name)
+            backend, place = entry.usable()
+            if names := references.operators(entry.references):
+                raise VolumeInUse(name, (f"`convoy mount` ({held})" for held in names))
+            age = self._clock() - entry.mounted_at
+            if entry.references.holds and age < FRESH:
+                raise VolumeInUse(name, [f"a mount made {age:.0f} s ago"])
+            try:
+                gone = await self._do(
+                    name, "remove", self._steps.remove, backend, place, keep_data=keep_data
+                )
+            except ConvoyError:
+                entry.mounted = await self._do(name, "remove", backend.is_mounted, place)
+                raise
+            del self._entries[name]
+        if gone is not None:
+            deletion = asyncio.create_task(self._delete(backend, gone))
+            self._deletions.add(deletion)
+            deletion.add_done_callback(self._deletions.discard)
+            await asyncio.wait({deletion}, timeout=DELETION_WAIT)
+
+    async def _delete(self, backend: Backend, place: Place) -> None:
+        try:
+            await self._blocking.run(backend.destroy, place)
+        except (OSError, ConvoyError) as error:
+            log.warning("delete volume=%s: %s; the next start tries again", place.name, error)
+
+    async def _mount(self, name: str, reference: str, epoch: str) -> str:
+        async with self.locks.hold(name):
+            entry = self._entry(name)
+            backend, place = entry.usable()
+            if problems := self._steps.problems():
+                raise Unavailable(f"volume {name}: {'; '.join(problems)}")
+            held = references.acquire(entry.references, reference, epoch)
+            await self._do(name, "mount", self._steps.mount, backend, place, held)
+            entry.references = held
+            entry.mounted, entry.lingering, entry.reason = True, False, ""
+            entry.mounted_at = self._clock()
+            return str(backend.exposed(place))
+
+    async def _unmount(self, name: str, reference: str) -> None:
+        async with self.locks.hold(name):
+            entry = self._entries.get(name)
+            if entry is None:
+                return
+            held = references.release(entry.references, reference)
+            if held is entry.references:
+                return
+            await self.settle(entry, held)
+
+    async def settle(self, entry: Entry, held: References) -> None:
+        """Record who still holds the volume and unmount it if nobody does.
+
+        Caller holds the volume's lock. What something else still holds stays mounted, and the
+        janitor comes back for it: an Unmount that failed would make the engine keep its count.
+        """
+        await self._do(entry.name, "unmount", self._steps.save_references, entry.name, held)
+        entry.references = held
+        if held.holds:
+            return
+        backend, place = entry.usable()
+        detached, mounted = await self._do(
+            entry.name, "unmount", self._steps.unmount, backend, place
+        )
+        entry.mounted, entry.lingering = mounted, not detached
+
+    # How operations run
+
+    async def _bounded(
+        self,
+        name: str,
+        operation: str,
+        work: Coroutine[Any, Any, T],
+        undo: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """Run `work` to its end, but wait for it only as long as Docker may wait.
+
+        Work that ends after its caller was told StillRunning is undone by `undo`, if there is one.
+        """
+        if self._stopping:
+            work.close()
+            raise Unavailable(f"volume {name}: the daemon is stopping; repeat the command")
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task}, timeout=self._time_limit)
+        if task.done():
+            return task.result()
+        late = asyncio.create_task(self._finish_late(name, operation, task, undo))
+        self._tasks.add(late)
+        late.add_done_callback(self._tasks.discard)
+        raise StillRunning(name, operation, self._time_limit)
+
+    async def _finish_late(
+        self,
+        name: str,
+        operation: str,
+        task: asyncio.Task[Any],
+        undo: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        try:
+            await task
+            log.info("%s volume=%s: done after its caller had left", operation, name)
+            if undo is not None:
+                await undo()
+        except ConvoyError as error:
+            log.warning("%s volume=%s: failed late: %s", operation, name, error)
+
+    async def _do(
+        self, name: str, operation: str, call: Callable[..., T], *args: Any, **kw: Any
+    ) -> T:
+        """Run a blocking step of an operation; the system's own errors are told as ours."""
+        try:
+            return await self._blocking.run(call, *args, **kw)
+        except OSError as error:
+            raise told(name, operation, error) from error
+
+    def _entry(self, name: str) -> Entry:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise VolumeNotFound(name) from None

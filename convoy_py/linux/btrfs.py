@@ -1,0 +1,177 @@
+"""Btrfs subvolumes and their quotas, by ioctl."""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from convoy_py.linux import libc
+
+_MAGIC = 0x9123683E
+_SUBVOLUME_INODE = 256
+
+_SUBVOL_CREATE = 0x5000940E
+_SNAP_DESTROY = 0x5000940F
+_TREE_SEARCH = 0xD0009411
+_INO_LOOKUP = 0xD0009412
+_QUOTA_CTL = 0xC0109428
+_QGROUP_LIMIT = 0x8030942B
+
+_QUOTA_ENABLE = 1
+_LIMIT_REFERENCED = 1
+_NO_LIMIT = 2**64 - 1
+
+_VOL_ARGS = struct.Struct("=q4088s")
+_LOOKUP_ARGS = struct.Struct("=2Q4080s")
+_LIMIT_ARGS = struct.Struct("=6Q")
+_SEARCH_KEY = struct.Struct("=7Q4I32x")
+_SEARCH_SIZE = 4096
+_SEARCH_HEADER = struct.Struct("=3Q2I")
+_QGROUP_INFO = struct.Struct("<5Q")
+_ROOT_REF = struct.Struct("<2QH")
+
+_ROOT_TREE, _QUOTA_TREE = 1, 8
+_ROOT_REF_KEY, _QGROUP_INFO_KEY = 156, 242
+
+
+class _Child(NamedTuple):
+    """A subvolume within another: the inode of the folder it lies in, and its name there."""
+
+    folder: int
+    name: str
+
+
+def is_btrfs(path: Path | int) -> bool:
+    """Whether the file, a path or an open descriptor, lies on btrfs."""
+    if isinstance(path, int):
+        return libc.filesystem_magic(path) == _MAGIC
+    with _opened(path) as fd:
+        return libc.filesystem_magic(fd) == _MAGIC
+
+
+def is_subvolume(path: Path) -> bool:
+    """Whether `path` itself is the root of a subvolume."""
+    with _opened(path) as fd:
+        return is_btrfs(fd) and os.fstat(fd).st_ino == _SUBVOLUME_INODE
+
+
+def is_subvolume_at(folder: int, name: str) -> bool:
+    """The same for `name` in an open folder that is known to lie on btrfs."""
+    return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == _SUBVOLUME_INODE
+
+
+def create_subvolume(path: Path) -> None:
+    """Create an empty subvolume at `path`; FileExistsError if something is there."""
+    with _opened(path.parent) as folder:
+        fcntl.ioctl(folder, _SUBVOL_CREATE, _vol_args(path.name))
+
+
+def delete_subvolume(path: Path) -> None:
+    """Delete a subvolume with all that is in it, nested subvolumes too."""
+    with _opened(path.parent) as folder:
+        delete_subvolume_at(folder, path.name)
+
+
+def delete_subvolume_at(folder: int, name: str) -> None:
+    """The same for `name` in an open folder. Nested subvolumes go first: the kernel insists."""
+    with _opened(name, folder) as fd:
+        # A search answers with as many children as fit a page, so the rest needs another.
+        while children := _children(fd):
+            for child in children:
+                with _opened(_path_of(fd, child.folder), fd) as nearest:
+                    delete_subvolume_at(nearest, child.name)
+    fcntl.ioctl(folder, _SNAP_DESTROY, _vol_args(name))
+
+
+def enable_quota(path: Path) -> None:
+    """Turn on quota groups for the filesystem of `path`; does nothing if they are on.
+
+    The kernel then counts what is there in the background; simple quotas stay simple quotas.
+    """
+    with _opened(path) as fd:
+        fcntl.ioctl(fd, _QUOTA_CTL, bytearray(struct.pack("=2Q", _QUOTA_ENABLE, 0)))
+
+
+def set_limit(path: Path, limit: int | None) -> None:
+    """Bound the bytes that the subvolume `path` may refer to; None lifts the bound.
+
+    Quotas must be on. Writing beyond the bound is EDQUOT.
+    """
+    most = _NO_LIMIT if limit is None else limit
+    with _opened(path) as fd:
+        args = _LIMIT_ARGS.pack(_subvolume_id(fd), _LIMIT_REFERENCED, most, 0, 0, 0)
+        fcntl.ioctl(fd, _QGROUP_LIMIT, args)
+
+
+def usage(path: Path) -> int:
+    """Bytes that the subvolume `path` refers to, as of the last commit (at most 30 s ago).
+
+    FileNotFoundError if quotas are off.
+    """
+    with _opened(path) as fd:
+        group = _subvolume_id(fd)
+        found = _search(fd, _QUOTA_TREE, 0, _QGROUP_INFO_KEY, (group, group))
+    if not found:
+        raise FileNotFoundError(f"btrfs counts no quota for {path}")
+    referenced: int = _QGROUP_INFO.unpack_from(found[0])[1]
+    return referenced
+
+
+@contextmanager
+def _opened(path: Path | str, folder: int | None = None) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _vol_args(name: str) -> bytearray:
+    return bytearray(_VOL_ARGS.pack(0, os.fsencode(name)))
+
+
+def _lookup(fd: int, tree: int, inode: int) -> tuple[int, str]:
+    """(the id of the subvolume, the path in it of the folder `inode`); tree 0 is that of `fd`."""
+    args = bytearray(_LOOKUP_ARGS.pack(tree, inode, b""))
+    fcntl.ioctl(fd, _INO_LOOKUP, args)
+    found, _, path = _LOOKUP_ARGS.unpack(args)
+    return found, os.fsdecode(path.partition(b"\0")[0])
+
+
+def _subvolume_id(fd: int) -> int:
+    return _lookup(fd, 0, _SUBVOLUME_INODE)[0]
+
+
+def _path_of(fd: int, inode: int) -> str:
+    return _lookup(fd, 0, inode)[1] or "."
+
+
+def _children(fd: int) -> list[_Child]:
+    items = _search(fd, _ROOT_TREE, _subvolume_id(fd), _ROOT_REF_KEY, (0, 2**64 - 1))
+    children = []
+    for item in items:
+        folder, _, length = _ROOT_REF.unpack_from(item)
+        name = item[_ROOT_REF.size : _ROOT_REF.size + length]
+        children.append(_Child(folder, os.fsdecode(name)))
+    return children
+
+
+def _search(fd: int, tree: int, objectid: int, kind: int, offsets: tuple[int, int]) -> list[bytes]:
+    """The items of one object and one kind whose key's offset lies within, as many as fit."""
+    low, high = offsets
+    args = bytearray(_SEARCH_SIZE)
+    _SEARCH_KEY.pack_into(
+        args, 0, tree, objectid, objectid, low, high, 0, 2**64 - 1, kind, kind, 64, 0
+    )
+    fcntl.ioctl(fd, _TREE_SEARCH, args)
+    count = _SEARCH_KEY.unpack_from(args)[9]
+    items, at = [], _SEARCH_KEY.size
+    for _ in range(count):
+        length = _SEARCH_HEADER.unpack_from(args, at)[4]
+        at += _SEARCH_HEADER.size
+        items.append(bytes(args[at : at + length]))
+        at += length
+    return items

@@ -1,0 +1,179 @@
+"""Filesystems in image files: make, check and recognise them, and how to mount each."""
+
+import errno
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from convoy_py.linux import process
+
+BLOCK = 4096
+_KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+# ext4: room for a 4 MiB journal, the smallest there is, and some data. XFS: mkfs.xfs refuses less.
+# btrfs: mkfs.btrfs needs 109 MiB for two copies of the metadata; the rest is for data.
+MINIMUM: Mapping[str, int] = MappingProxyType(
+    {"ext4": 16 * _MIB, "xfs": 300 * _MIB, "btrfs": 128 * _MIB}
+)
+# What a filesystem on ext4 may be, and so an image on an ext4 host: 2^32 blocks of 4 KiB in a file.
+MAXIMUM: Mapping[str, int] = MappingProxyType(
+    {"ext4": 16 * _TIB - BLOCK, "xfs": 16 * _TIB - BLOCK, "btrfs": 16 * _TIB - BLOCK}
+)
+
+_PACKAGE = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
+# mkfs of a sparse image takes milliseconds, a check as long as there is metadata to read.
+_MAKE_SECONDS, _CHECK_SECONDS = 100.0, 3600.0
+
+# The features of every ext4 since kernel 4.x: whoever built e2fsprogs does not choose them for us.
+_EXT4_FEATURES = (
+    "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
+    "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
+)
+_EXT4_JOURNAL = (4 * _MIB, 128 * _MIB)
+_XFS_LOG = (64 * _MIB, 1024 * _MIB)
+
+_MAGIC = (
+    ("xfs", 0, b"XFSB"),
+    ("ext4", 0x438, b"\x53\xef"),
+    ("btrfs", 0x10040, b"_BHRfS_M"),
+)
+
+
+class DamagedFilesystem(OSError):
+    """A check found what should not be; the message is one line."""
+
+    def __init__(self, image: Path, reason: str) -> None:
+        super().__init__(errno.EUCLEAN, reason, str(image))
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes; `available` is what an unprivileged user may still write."""
+
+    size: int
+    used: int
+    available: int
+
+
+def make(fs: str, image: Path, size: int, *, uuid: str, label: str = "") -> None:
+    """Make an empty filesystem of `size` bytes in an image file, which is that long and all zero.
+
+    4096-byte sectors and blocks, as our loop devices have. Nothing is discarded, so blocks that
+    were reserved stay so. Raises OSError; if the tools are missing it names Debian's package.
+    """
+    if not MINIMUM[fs] <= size <= MAXIMUM[fs]:
+        told = f"{fs} needs {MINIMUM[fs]} to {MAXIMUM[fs]} bytes, not {size}"
+        raise OSError(errno.EINVAL, told, str(image))
+    _run(fs, _MAKERS[fs](str(image), size, uuid, label), _MAKE_SECONDS)
+
+
+def check(fs: str, image: Path) -> None:
+    """Look for damage offline and change nothing; raises DamagedFilesystem.
+
+    The image must not be mounted, and must have been unmounted: a journal that still awaits its
+    replay looks like damage.
+    """
+    try:
+        _run(fs, [*_CHECKERS[fs], str(image)], _CHECK_SECONDS)
+    except process.ProcessFailed as error:
+        raise DamagedFilesystem(image, str(error)) from error
+
+
+def check_command(fs: str, image: Path) -> str:
+    """What an administrator types to have an image looked at, without changing it."""
+    return shlex.join([*_CHECKERS[fs], str(image)])
+
+
+def identify(image: Path) -> str | None:
+    """Which of our filesystems an image holds, by its superblock; None if none of them."""
+    fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for fs, offset, magic in _MAGIC:
+            if os.pread(fd, len(magic), offset) == magic:
+                return fs
+    finally:
+        os.close(fd)
+    return None
+
+
+def mount_data(fs: str, *, discard: bool) -> tuple[str, ...]:
+    """The mount options that a filesystem gets besides the user's.
+
+    With `discard` deleted data gives its space back to the host.
+    """
+    on_error = ("errors=remount-ro",) if fs == "ext4" else ()
+    if not discard:
+        return (*on_error, "nodiscard")
+    return (*on_error, "discard=async" if fs == "btrfs" else "discard")
+
+
+def space(path: Path) -> Space:
+    """How full the filesystem at `path` is."""
+    found = os.statvfs(path)
+    return Space(
+        size=found.f_blocks * found.f_frsize,
+        used=(found.f_blocks - found.f_bfree) * found.f_frsize,
+        available=found.f_bavail * found.f_frsize,
+    )
+
+
+def _make_ext4(image: str, size: int, uuid: str, label: str) -> list[str]:
+    journal = _within(_EXT4_JOURNAL, size // 64) // _MIB
+    # A new image reads as zeros: neither mkfs nor the kernel in the background need write any.
+    zeroed = "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1"
+    return [
+        *("mke2fs", "-q", "-F", "-t", "ext4", "-O", _EXT4_FEATURES),
+        *("-b", "4096", "-I", "256", "-i", "16384", "-G", "16", "-m", "0", "-e", "remount-ro"),
+        *("-J", f"size={journal}", "-E", f"nodiscard,root_owner=0:0,{zeroed}"),
+        *("-U", uuid, "-L", label, image, f"{size // _KIB}k"),
+    ]
+
+
+def _make_xfs(image: str, size: int, uuid: str, label: str) -> list[str]:
+    log = _within(_XFS_LOG, size // 64 // _MIB * _MIB)
+    # Features of kernel 5.10 and newer, so that an image can move to any host that we support.
+    return [
+        *("mkfs.xfs", "-q", "-K", "-b", "size=4096", "-s", "size=4096"),
+        *("-m", f"crc=1,finobt=1,inobtcount=1,bigtime=1,reflink=1,rmapbt=0,uuid={uuid}"),
+        *("-i", "size=512,sparse=1,nrext64=0", "-n", "ftype=1"),
+        *("-d", f"size={size},noalign", "-l", f"internal=1,size={log}"),
+        *("-L", label, image),
+    ]
+
+
+def _make_btrfs(image: str, size: int, uuid: str, label: str) -> list[str]:
+    return [
+        *("mkfs.btrfs", "-q", "-f", "-K", "-s", "4096", "-n", "16384", "-b", str(size)),
+        *("-m", "dup", "-d", "single", "--checksum", "crc32c"),
+        *("-O", "extref,skinny-metadata,no-holes", "-R", "free-space-tree"),
+        *("-U", uuid, "-L", label, image),
+    ]
+
+
+_MAKERS: Mapping[str, Callable[[str, int, str, str], list[str]]] = {
+    "ext4": _make_ext4,
+    "xfs": _make_xfs,
+    "btrfs": _make_btrfs,
+}
+_CHECKERS = {
+    "ext4": ("e2fsck", "-f", "-n"),
+    "xfs": ("xfs_repair", "-n", "-f"),
+    "btrfs": ("btrfs", "check", "--readonly"),
+}
+
+
+def _run(fs: str, argv: list[str], timeout: float) -> None:
+    try:
+        # An empty configuration, so that no host's mke2fs.conf changes what is made.
+        process.run(argv, timeout=timeout, environment={"MKE2FS_CONFIG": "/dev/null"})
+    except FileNotFoundError as error:
+        told = f"{argv[0]} is not installed; it is in the package {_PACKAGE[fs]}"
+        raise FileNotFoundError(errno.ENOENT, told) from error
+
+
+def _within(bounds: tuple[int, int], wanted: int) -> int:
+    low, high = bounds
+    return min(high, max(low, wanted))

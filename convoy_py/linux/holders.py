@@ -1,0 +1,221 @@
+"""Who holds a filesystem: mounts of it in any mount namespace, and open files on it.
+
+A mount namespace without a process in it cannot be seen, so an empty list is no proof.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+from convoy_py.linux import mounts, peers
+from convoy_py.linux.mounts import Mount
+
+# Docker: /docker/<id> or docker-<id>.scope. Podman: libpod-<id>, beside its monitor's
+# libpod-conmon-<id>, which is no container. The innermost comes last.
+_CONTAINER = re.compile(r"(?<![0-9a-f])(?<!conmon-)([0-9a-f]{64})(?![0-9a-f])")
+_SHORT = 12
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a filesystem, or that stands for a mount namespace that does.
+
+    `container` is its 64-digit id if the process is in one of Docker or Podman.
+    """
+
+    pid: int
+    command: str
+    container: str | None
+    mountpoint: str
+
+    def __str__(self) -> str:
+        if self.container:
+            return f"container {self.container[:_SHORT]} (pid {self.pid}, {self.command})"
+        return f"process {self.pid} ({self.command}) at {self.mountpoint}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A mount, the mount on which it lies, and a process that sees both."""
+
+    pid: int
+    mount: Mount
+    under: Mount | None
+
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The folder it covers, as (device, path in that filesystem): alike in all namespaces."""
+        if self.under is None:
+            return None
+        try:
+            below = PurePosixPath(self.mount.mountpoint).relative_to(self.under.mountpoint)
+        except ValueError:
+            return None
+        return self.under.device, str(PurePosixPath(self.under.root) / below)
+
+
+class Census:
+    """The mounts of every mount namespace at one moment; taken once, asked for many volumes.
+
+    Not a holder is our own mount at `mountpoint`, nor are its copies in other namespaces that the
+    kernel takes away together with it. Those are the copies that cover the same folder of the
+    same filesystem, in a mount to which the one under our mountpoint still propagates, by
+    whatever path that namespace reaches it: so the copy of a managed plugin's mount that the host
+    has below .../propagated-mount is recognised too. A copy in a namespace that was made private
+    after it got it, and a bind mount anywhere else, is a holder.
+    """
+
+    def __init__(self, texts: Mapping[int, bytes], own: bytes) -> None:
+        """`texts` is the raw mountinfo of one process per view of the mounts; `own` is ours."""
+        self._texts = {pid: b"\n" + text for pid, text in texts.items()}
+        self._own = own
+
+    @classmethod
+    def take(cls) -> Self:
+        """Read the mounts of all processes that see different ones."""
+        own = mounts.read()
+        texts = {}
+        for pid in _one_pid_per_view():
+            with contextlib.suppress(OSError):  # it ended meanwhile, or has no namespace any more
+                texts[pid] = mounts.read(pid)
+        return cls(texts, own)
+
+    def of_device(self, path: Path, mountpoint: Path) -> list[Holder]:
+        """Mounts of the block device at `path`, and of folders in it; none if there is no device.
+
+        btrfs mounts under a device number of its own; it is known by the name of its source.
+        """
+        try:
+            number = path.stat().st_rdev
+        except FileNotFoundError:
+            return []
+        device, source = f"{os.major(number)}:{os.minor(number)}", str(path)
+        return self._of(
+            (f" {device} ".encode(), f" {source} ".encode()),
+            lambda m: m.device == device or (m.source == source and m.device.startswith("0:")),
+            mountpoint,
+        )
+
+    def of_folder(self, path: Path, mountpoint: Path) -> list[Holder]:
+        """Mounts of the folder at `path`, and of folders in it; none if there is no such folder."""
+        real = path.resolve()
+        try:
+            host = mounts.holding(real)
+        except FileNotFoundError:
+            return []
+        root = PurePosixPath(host.root) / real.relative_to(host.mountpoint)
+        return self._of(
+            (f" {host.device} ".encode(),),
+            lambda m: m.device == host.device and PurePosixPath(m.root).is_relative_to(root),
+            mountpoint,
+        )
+
+    def _of(
+        self, needles: Sequence[bytes], wanted: Callable[[Mount], bool], mountpoint: Path
+    ) -> list[Holder]:
+        here = {
+            m.mount_id
+            for needle in needles
+            for m in mounts.lines_with(self._own, needle)
+            if wanted(m) and m.mountpoint == str(mountpoint)
+        }
+        seen = list(self._seen(needles, wanted))
+        ours = [s for s in seen if s.mount.mount_id in here]
+        masters = {s.under.peer_group: s.under.master for s in seen if s.under and s.under.master}
+        return [
+            _holder(s.pid, s.mount.mountpoint)
+            for s in seen
+            if s.mount.mount_id not in here and not any(_goes_with(s, own, masters) for own in ours)
+        ]
+
+    def _seen(self, needles: Sequence[bytes], wanted: Callable[[Mount], bool]) -> Iterator[_Seen]:
+        """Every such mount, once each: the ids of mounts are unique in the system."""
+        known: set[int] = set()
+        for pid, text in self._texts.items():
+            for mount in (m for needle in needles for m in mounts.lines_with(text, needle)):
+                if wanted(mount) and mount.mount_id not in known:
+                    known.add(mount.mount_id)
+                    under = mounts.lines_with(text, b"\n%d " % mount.parent_id)
+                    yield _Seen(pid, mount, under[0] if under else None)
+
+
+def of_open_files(mountpoint: Path) -> list[Holder]:
+    """Processes of our mount namespace that work on the mount at `mountpoint`, so keep it busy.
+
+    By an open file, a working folder, a root folder or their program.
+    """
+    own, top = peers.mount_namespace(), str(mountpoint)
+    return [
+        _holder(pid, top)
+        for pid in _pids()
+        if peers.mount_namespace(pid) == own
+        and any(path == top or path.startswith(f"{top}/") for path in _open_paths(pid))
+    ]
+
+
+def container_of(pid: int) -> str | None:
+    """The id of the container that a process is in, from its cgroup; None if in none."""
+    try:
+        cgroups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return container_in(cgroups)
+
+
+def container_in(cgroups: str) -> str | None:
+    """The same from the text of /proc/<pid>/cgroup; the innermost of nested containers."""
+    found = _CONTAINER.findall(cgroups)
+    return found[-1] if found else None
+
+
+def _one_pid_per_view() -> Iterator[int]:
+    """The oldest process of each pair of mount namespace and root folder.
+
+    A process with another root folder sees other mounts of the same namespace.
+    """
+    known: set[tuple[str, str]] = set()
+    for pid in _pids():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            process = f"/proc/{pid}"
+            view = os.readlink(f"{process}/ns/mnt"), os.readlink(f"{process}/root")
+            if view not in known:
+                known.add(view)
+                yield pid
+
+
+def _pids() -> list[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _goes_with(copy: _Seen, own: _Seen, masters: dict[int, int]) -> bool:
+    """Whether unmounting `own` unmounts `copy`; `masters` leads from peer group to its master."""
+    if copy.under is None or own.under is None or not own.under.peer_group:
+        return False
+    if copy.mount.root != own.mount.root or copy.place is None or copy.place != own.place:
+        return False
+    group = copy.under.peer_group or copy.under.master
+    while group and group != own.under.peer_group:
+        group = masters.get(group, 0)
+    return group != 0
+
+
+def _holder(pid: int, mountpoint: str) -> Holder:
+    try:
+        command = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        command = "ended"
+    return Holder(pid, command, container_of(pid), mountpoint)
+
+
+def _open_paths(pid: int) -> Iterator[str]:
+    """Read as links, which unlike stat(2) never waits for a filesystem that does not answer."""
+    folder = f"/proc/{pid}"
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        links = [f"fd/{name}" for name in os.listdir(f"{folder}/fd")]
+        for link in ("cwd", "root", "exe", *links):
+            with contextlib.suppress(FileNotFoundError):
+                yield os.readlink(f"{folder}/{link}")

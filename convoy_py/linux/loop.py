@@ -1,0 +1,258 @@
+"""Loop devices: attach an image, find who has it, detach; by ioctl, without losetup."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import random
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from convoy_py.linux import libc
+
+_LOOP_CLR_FD = 0x4C01
+_LOOP_GET_STATUS64 = 0x4C05
+_LOOP_CONFIGURE = 0x4C0A
+_LOOP_CTL_GET_FREE = 0x4C82
+
+_READ_ONLY, _AUTOCLEAR, _DIRECT_IO = 1, 4, 16
+
+# loop_info64: device, inode, rdevice, offset, sizelimit, number, encrypt_type, encrypt_key_size,
+# flags, file_name, then crypt_name, encrypt_key and init, which are of no use to us.
+_INFO = struct.Struct("=5Q4I64s64s32s2Q")
+_CONFIG = struct.Struct(f"=2I{_INFO.size}s64x")
+_TAG_BYTES = 63
+
+_LOOP_MAJOR = 7
+_CONTROL = "/dev/loop-control"
+
+# 128 threads that race for free devices need six tries at most; this is for slower machines.
+_TRIES = 200
+
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSCONFIG_CMD_CREATE = 6
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoopDevice:
+    path: Path
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A device as the kernel reports it; `file_device` and `inode` are st_dev and st_ino."""
+
+    device: LoopDevice
+    tag: str
+    file_device: int
+    inode: int
+    autoclear: bool
+    direct_io: bool
+    read_only: bool
+
+
+def attach(
+    image_fd: int,
+    *,
+    tag: str,
+    direct_io: bool = True,
+    autoclear: bool = True,
+    read_only: bool = False,
+    block_size: int = 4096,
+) -> tuple[LoopDevice, int]:
+    """Attach an image to a free device; return it and an open descriptor on it.
+
+    The caller closes the descriptor once the device is mounted: with `autoclear` the device goes
+    when its last user does, so one that crashes in between leaks nothing. `tag`, at most 63
+    bytes, is stored in the device. Where the host's filesystem refuses direct I/O the page cache
+    is used instead; `status` tells which it is.
+
+    The image is flocked through `image_fd`, and the kernel's device keeps that lock until it is
+    detached: of two that attach at once one gets BlockingIOError.
+    """
+    if len(os.fsencode(tag)) > _TAG_BYTES:
+        raise OSError(errno.ENAMETOOLONG, f"the tag of a loop device has {_TAG_BYTES} bytes", tag)
+    try:
+        fcntl.flock(image_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(errno.EBUSY, "the image is attached or in other use", tag) from error
+    flags = (
+        (_AUTOCLEAR if autoclear else 0)
+        | (_READ_ONLY if read_only else 0)
+        | (_DIRECT_IO if direct_io else 0)
+    )
+    mode = os.O_RDONLY if read_only else os.O_RDWR
+    try:
+        return _configured(image_fd, mode, _config(image_fd, block_size, flags, tag))
+    except OSError as error:
+        if error.errno != errno.EINVAL or not direct_io:
+            raise
+    return _configured(image_fd, mode, _config(image_fd, block_size, flags & ~_DIRECT_IO, tag))
+
+
+def reopen(device: LoopDevice, image_fd: int) -> int:
+    """An open descriptor on a device that holds this image, so that it stays attached meanwhile.
+
+    Raises FileNotFoundError if the device has let go of the image: look again, then attach.
+    """
+    wanted = os.fstat(image_fd)
+    fd = os.open(device.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        found = _status(fd, device)
+        if found is None or (found.file_device, found.inode) != (wanted.st_dev, wanted.st_ino):
+            raise FileNotFoundError(errno.ENOENT, "no longer attached", str(device.path))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def status(device: LoopDevice) -> Attached | None:
+    """What the device holds; None if it is free."""
+    try:
+        fd = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return _status(fd, device)
+    finally:
+        os.close(fd)
+
+
+def find(image: int | Path) -> list[Attached]:
+    """Every device, whoever made it, whose backing file is this very file (device and inode)."""
+    wanted = os.fstat(image) if isinstance(image, int) else image.stat()
+    return [
+        found
+        for found in _all_attached()
+        if (found.file_device, found.inode) == (wanted.st_dev, wanted.st_ino)
+    ]
+
+
+def attached(tag_prefix: str) -> list[Attached]:
+    """Every device whose tag begins so."""
+    return [found for found in _all_attached() if found.tag.startswith(tag_prefix)]
+
+
+def is_attached(device: LoopDevice) -> bool:
+    """Whether the device has a backing file; does not open the device, so disturbs no detach."""
+    return Path(f"/sys/block/loop{device.number}/loop").exists()
+
+
+def detach(device: LoopDevice) -> None:
+    """Let go of the backing file, or have the kernel do so with the last user of the device.
+
+    That it succeeded does not say that the file is free: ask `is_attached`.
+    """
+    fd = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _LOOP_CLR_FD)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+    finally:
+        os.close(fd)
+
+
+def forbid_discard(device: LoopDevice) -> None:
+    """Make the device refuse discards until it is detached, so that its image keeps its blocks.
+
+    In a container /sys is read-only: a sysfs that is mounted nowhere takes the write then.
+    """
+    name = f"block/loop{device.number}/queue/discard_max_bytes"
+    try:
+        Path("/sys", name).write_bytes(b"0")
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        _write_to_own_sysfs(name, b"0")
+
+
+def _write_to_own_sysfs(name: str, data: bytes) -> None:
+    context = libc.syscall(_FSOPEN, b"sysfs", _FSOPEN_CLOEXEC)
+    try:
+        libc.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        root = libc.syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+    finally:
+        os.close(context)
+    try:
+        fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=root)
+    finally:
+        os.close(root)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _config(image_fd: int, block_size: int, flags: int, tag: str) -> bytes:
+    info = _INFO.pack(*[0] * 8, flags, os.fsencode(tag), b"", b"", 0, 0)
+    return _CONFIG.pack(image_fd, block_size, info)
+
+
+def _configured(image_fd: int, mode: int, config: bytes) -> tuple[LoopDevice, int]:
+    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for attempt in range(_TRIES):
+            number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+            device = LoopDevice(Path(f"/dev/loop{number}"), number)
+            fd = os.open(device.path, mode | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
+            except OSError as error:
+                os.close(fd)
+                if error.errno != errno.EBUSY:
+                    raise
+                # Another was quicker to take the device that we were told is free.
+                time.sleep(random.uniform(0, 0.001) * min(attempt, 10))  # noqa: S311 - no secret
+                continue
+            return device, fd
+    finally:
+        os.close(control)
+    raise OSError(errno.EBUSY, f"no free loop device after {_TRIES} tries", str(image_fd))
+
+
+def _all_attached() -> Iterator[Attached]:
+    for device in _bound():
+        # A device may be detached, or its node taken away, between the listing and this look.
+        with contextlib.suppress(FileNotFoundError):
+            found = status(device)
+            if found is not None:
+                yield found
+
+
+def _bound() -> Iterator[LoopDevice]:
+    """Devices that hold a file: those with a size, which alone are listed in /proc/partitions."""
+    for line in Path("/proc/partitions").read_text(encoding="ascii").splitlines()[2:]:
+        major, minor, _, name = line.split()
+        if int(major) == _LOOP_MAJOR and name == f"loop{minor}":
+            yield LoopDevice(Path("/dev", name), int(minor))
+
+
+def _status(fd: int, device: LoopDevice) -> Attached | None:
+    try:
+        answer = fcntl.ioctl(fd, _LOOP_GET_STATUS64, bytes(_INFO.size))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+    file_device, inode, _, _, _, _, _, _, flags, name, *_ = _INFO.unpack(answer)
+    return Attached(
+        device=device,
+        tag=os.fsdecode(name.partition(b"\0")[0]),
+        file_device=_decoded(file_device),
+        inode=inode,
+        autoclear=bool(flags & _AUTOCLEAR),
+        direct_io=bool(flags & _DIRECT_IO),
+        read_only=bool(flags & _READ_ONLY),
+    )
+
+
+def _decoded(device: int) -> int:
+    """The kernel's huge_encode_dev, which loop_info64 uses, as the st_dev of stat(2)."""
+    return os.makedev((device >> 8) & 0xFFF, (device & 0xFF) | ((device >> 12) & 0xFFF00))

@@ -1,0 +1,234 @@
+"""Mounts: the kernel's table of them, read exactly, and mount(2) and umount2(2)."""
+
+import ctypes
+import os
+import re
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from convoy_py.linux import libc
+
+_MS_BIND = 4096
+_MS_REMOUNT = 32
+_UMOUNT_NOFOLLOW = 8
+
+_FLAGS = {
+    "ro": 1,
+    "nosuid": 2,
+    "nodev": 4,
+    "noexec": 8,
+    "sync": 16,
+    "mand": 64,
+    "dirsync": 128,
+    "nosymfollow": 256,
+    "noatime": 1024,
+    "nodiratime": 2048,
+    "silent": 1 << 15,
+    "relatime": 1 << 21,
+    "strictatime": 1 << 24,
+    "lazytime": 1 << 25,
+}
+# What the kernel does anyway unless told otherwise: it knows no flag for these.
+_DEFAULTS = frozenset({"rw", "suid", "dev", "exec", "async", "defaults", "nolazytime"})
+
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_NO_AUTOMOUNT = 0x800
+_AT_EMPTY_PATH = 0x1000
+_STATX_MNT_ID = 0x1000
+_STATX_ATTR_MOUNT_ROOT = 0x2000
+_STATX_SIZE, _STATX_ATTRIBUTES_AT, _STATX_MNT_ID_AT = 256, 0x08, 0x90
+
+_SPECIAL = re.compile(rb"[ \t\n\\]")
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of mountinfo, see proc(5); paths are unescaped and as seen from that process.
+
+    `device` is "major:minor"; `root` the folder of the filesystem that is mounted here;
+    `peer_group` and `master` are the groups with which and from which it propagates, 0 for none.
+    """
+
+    mount_id: int
+    parent_id: int
+    device: str
+    root: str
+    mountpoint: str
+    options: tuple[str, ...]
+    peer_group: int
+    master: int
+    fstype: str
+    source: str
+    super_options: tuple[str, ...]
+
+    @property
+    def shared(self) -> bool:
+        """Whether mounts made on it appear in other mount namespaces."""
+        return self.peer_group != 0
+
+
+def table(pid: int | str = "self") -> list[Mount]:
+    """Every mount in the mount namespace of a process that its root folder lets it see.
+
+    Raises OSError: ProcessLookupError or FileNotFoundError if the process has ended.
+    """
+    return [_parse(line) for line in read(pid).splitlines()]
+
+
+def read(pid: int | str = "self") -> bytes:
+    """The raw mountinfo of a process; for those who search before they parse."""
+    return Path(f"/proc/{pid}/mountinfo").read_bytes()
+
+
+def lines_with(text: bytes, needle: bytes) -> list[Mount]:
+    """Those mounts of a raw mountinfo in whose line `needle` occurs; costs nothing for the rest."""
+    found = []
+    start = text.find(needle)
+    while start >= 0:
+        begin = text.rfind(b"\n", 0, start) + 1
+        end = text.find(b"\n", start + len(needle) - 1)
+        found.append(_parse(text[begin : end if end >= 0 else len(text)]))
+        start = text.find(needle, end) if end >= 0 else -1
+    return found
+
+
+def find(mountpoint: Path) -> Mount | None:
+    """The topmost mount exactly at `mountpoint`, a path without symbolic links; None if none is.
+
+    One system call if nothing is mounted there, however many mounts there are.
+    """
+    try:
+        mount_id, is_root = _statx(_AT_FDCWD, os.fsencode(mountpoint), _AT_SYMLINK_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _by_id(mount_id) if is_root else None
+
+
+def below(path: Path) -> list[Mount]:
+    """Every mount at `path` or below it; the last part of `path` is not followed."""
+    top = str(path.parent.resolve() / path.name)
+    found = lines_with(read(), b" " + _escaped(top))
+    return [m for m in found if m.mountpoint == top or m.mountpoint.startswith(f"{top}/")]
+
+
+def holding(path: Path) -> Mount:
+    """The mount on which `path` lies, a symbolic link not followed."""
+    mount_id, _ = _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)
+    mount = _by_id(mount_id)
+    if mount is None:
+        raise FileNotFoundError(f"the mount that holds {path} is not in /proc/self/mountinfo")
+    return mount
+
+
+def mount_id(fd: int) -> int:
+    """The id of the mount through which `fd` was opened."""
+    return _statx(fd, b"", _AT_EMPTY_PATH)[0]
+
+
+def is_shared(path: Path) -> bool:
+    """Whether a mount made at `path` will be seen in other mount namespaces."""
+    return holding(path).shared
+
+
+def mount(source: Path | str, target: Path, fstype: str, options: Iterable[str]) -> None:
+    """Make a filesystem appear at `target`.
+
+    An option that is no flag of mount(2) goes to the filesystem as its data.
+    """
+    flags, data = _split(options)
+    _mount(str(source), target, fstype, flags, ",".join(data))
+
+
+def bind(source: Path, target: Path, options: Iterable[str]) -> None:
+    """Show `source` at `target` too, under flags of its own (such as nosuid); both or neither."""
+    flags, data = _split(options)
+    if data:
+        raise OSError(f"a bind mount does not take the options {','.join(data)}")
+    _mount(str(source), target, "", _MS_BIND, "")
+    if not flags:
+        return
+    try:
+        _mount("", target, "", _MS_BIND | _MS_REMOUNT | flags, "")
+    except OSError:
+        with suppress(OSError):
+            unmount(target)
+        raise
+
+
+def unmount(target: Path, *, nofollow: bool = True) -> None:
+    """Take away the topmost mount at `target`; EBUSY while something uses it. Never lazy."""
+    flags = _UMOUNT_NOFOLLOW if nofollow else 0
+    libc.call("umount2", os.fsencode(target), flags, about=str(target))
+
+
+def _mount(source: str, target: Path, fstype: str, flags: int, data: str) -> None:
+    libc.call(
+        "mount",
+        os.fsencode(source) or None,
+        os.fsencode(target),
+        fstype.encode() or None,
+        flags,
+        data.encode() or None,
+        about=str(target),
+    )
+
+
+def _split(options: Iterable[str]) -> tuple[int, list[str]]:
+    flags, data = 0, []
+    for option in options:
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        elif option not in _DEFAULTS:
+            data.append(option)
+    return flags, data
+
+
+def _statx(fd: int, path: bytes, flags: int) -> tuple[int, bool]:
+    """(mount id, whether it is the root of that mount); kernel 5.8 or newer."""
+    answer = ctypes.create_string_buffer(_STATX_SIZE)
+    flags |= _AT_NO_AUTOMOUNT
+    libc.call("statx", fd, path, flags, _STATX_MNT_ID, answer, about=os.fsdecode(path))
+    (attributes,) = struct.unpack_from("=Q", answer, _STATX_ATTRIBUTES_AT)
+    (found,) = struct.unpack_from("=Q", answer, _STATX_MNT_ID_AT)
+    return found, bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+
+
+def _by_id(mount_id: int) -> Mount | None:
+    text = b"\n" + read()
+    found = lines_with(text, b"\n%d " % mount_id)
+    return found[0] if found else None
+
+
+def _parse(line: bytes) -> Mount:
+    before, _, after = line.partition(b" - ")
+    mount_id, parent_id, device, root, mountpoint, options, *optional = before.split(b" ")
+    fstype, source, super_options = after.split(b" ")
+    tags = dict(tag.split(b":") for tag in optional if b":" in tag)
+    return Mount(
+        mount_id=int(mount_id),
+        parent_id=int(parent_id),
+        device=device.decode(),
+        root=_unescaped(root),
+        mountpoint=_unescaped(mountpoint),
+        options=tuple(_unescaped(options).split(",")),
+        peer_group=int(tags.get(b"shared", 0)),
+        master=int(tags.get(b"master", 0)),
+        fstype=_unescaped(fstype),
+        source=_unescaped(source),
+        super_options=tuple(_unescaped(super_options).split(",")),
+    )
+
+
+def _escaped(path: str) -> bytes:
+    return _SPECIAL.sub(lambda match: b"\\%03o" % match[0][0], os.fsencode(path))
+
+
+def _unescaped(field: bytes) -> str:
+    if b"\\" in field:
+        field = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)
+    return os.fsdecode(field)

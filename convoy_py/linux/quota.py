@@ -1,0 +1,113 @@
+"""Project quotas of ext4 and XFS: limits for a folder tree, by quotactl_fd(2); kernel 5.14."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from convoy_py.linux import libc
+
+_QUOTACTL_FD = 443
+_PROJECT = 2
+_GETQUOTA = 0x800007
+_SETQUOTA = 0x800008
+_XGETQSTATV = (ord("X") << 8) + 8
+
+_BLOCK_LIMITS = 1
+_BLOCK = 1024
+_ACCOUNTED, _ENFORCED = 1 << 4, 1 << 5
+
+# if_dqblk: hard and soft block limit (1 KiB), bytes, hard and soft inode limit, inodes, two times
+# and which of these are valid; the pad makes it as long as the kernel thinks it is.
+_DQBLK = struct.Struct("=8QI4x")
+_STATV_SIZE = 256
+_STATV_VERSION = 1
+
+_FSGETXATTR = 0x801C581F
+_FSSETXATTR = 0x401C5820
+_INHERIT = 0x200
+# fsxattr: flags, extent size, extents, project, copy-on-write extent size, pad.
+_FSXATTR = struct.Struct("=5I8s")
+
+
+def support(path: Path) -> str | None:
+    """None if project quotas are enforced where `path` lies, else the reason, in words."""
+    answer = ctypes.create_string_buffer(_STATV_SIZE)
+    answer[0] = bytes([_STATV_VERSION])
+    try:
+        with _opened(path) as fd:
+            _quotactl(fd, _XGETQSTATV, 0, answer)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY):
+            return "its filesystem or this kernel has no project quotas"
+        if error.errno == errno.ESRCH:
+            return "its filesystem is mounted without prjquota"
+        raise
+    (flags,) = struct.unpack_from("=H", answer, 2)
+    if not flags & _ACCOUNTED:
+        return "its filesystem is mounted without prjquota"
+    if not flags & _ENFORCED:
+        return "its filesystem counts project quotas but does not enforce them"
+    return None
+
+
+def assign(path: Path, project_id: int, *, inherit: bool = True) -> None:
+    """Make the folder `path` part of a project; what is created in it follows if `inherit`."""
+    with _opened(path) as fd:
+        before = fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size))
+        flags, extent, extents, _, cow, pad = _FSXATTR.unpack(before)
+        flags = flags | _INHERIT if inherit else flags & ~_INHERIT
+        fcntl.ioctl(fd, _FSSETXATTR, _FSXATTR.pack(flags, extent, extents, project_id, cow, pad))
+
+
+def project(path: Path) -> int:
+    """The project that `path` is part of; 0 is none."""
+    with _opened(path) as fd:
+        found: int = _FSXATTR.unpack(fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size)))[3]
+    return found
+
+
+def set_limit(path: Path, project_id: int, limit: int | None) -> None:
+    """Bound a project's bytes, to the kibibyte above; None lifts the bound. `path` is any in it.
+
+    Writing beyond the bound is EDQUOT or ENOSPC. On ext4 a process with CAP_SYS_RESOURCE, which
+    containers do not have, may exceed it.
+    """
+    hard = 0 if limit is None else -(-limit // _BLOCK)
+    quota = ctypes.create_string_buffer(
+        _DQBLK.pack(hard, 0, 0, 0, 0, 0, 0, 0, _BLOCK_LIMITS), _DQBLK.size
+    )
+    with _opened(path) as fd:
+        _quotactl(fd, _SETQUOTA, project_id, quota)
+
+
+def usage(path: Path, project_id: int) -> int:
+    """Bytes that a project occupies; 0 for one that is not known."""
+    quota = ctypes.create_string_buffer(_DQBLK.size)
+    try:
+        with _opened(path) as fd:
+            _quotactl(fd, _GETQUOTA, project_id, quota)
+    except OSError as error:
+        # XFS keeps nothing about a project that owns nothing.
+        if error.errno == errno.ENOENT:
+            return 0
+        raise
+    occupied: int = _DQBLK.unpack(quota.raw)[2]
+    return occupied
+
+
+def _quotactl(fd: int, command: int, project_id: int, answer: ctypes.Array[ctypes.c_char]) -> None:
+    libc.syscall(_QUOTACTL_FD, fd, (command << 8) | _PROJECT, project_id, answer)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,108 @@
+"""The daemon's log: one line per record, text or JSON, to standard output or to a file.
+
+A record's own facts are given as fields, never mixed into its message. Request bodies and option
+values are not logged by anybody.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+
+OURS = "convoy"
+AUDIT = "convoy.audit"
+_FIELDS = "convoy_fields"
+
+
+def configure(level: str, form: str, file: Path | None) -> None:
+    """Send every record to `file` (reopened when it was rotated away) or to standard output.
+
+    `level` is debug, info, warning or error; `form` is text or json. Audit lines are written at
+    every level; libraries are heard from warnings on. Raises OSError if the file cannot be opened.
+    """
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler(sys.stdout)
+    else:
+        file.touch(mode=0o640)
+        handler = WatchedFileHandler(file, encoding="utf-8")
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger(OURS).setLevel(level.upper())
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
+
+
+def event(
+    logger: logging.Logger,
+    level: int,
+    message: str,
+    *,
+    trace: BaseException | None = None,
+    **fields: object,
+) -> None:
+    """Log `message` with `fields`; those that are None or "" are left out.
+
+    `trace` is an error whose traceback is wanted.
+    """
+    if logger.isEnabledFor(level):
+        known = {key: value for key, value in fields.items() if value not in (None, "")}
+        logger.log(level, message, exc_info=trace, extra={_FIELDS: known})
+
+
+class _Lines(logging.Formatter):
+    """What both forms share: the moment, the fields, the traceback as one more field."""
+
+    def moment(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC)
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def fields(self, record: logging.LogRecord) -> dict[str, object]:
+        found: dict[str, object] = dict(getattr(record, _FIELDS, {}))
+        if record.exc_info:
+            found["trace"] = self.formatException(record.exc_info)
+        return found
+
+
+class TextLines(_Lines):
+    """`2026-01-02T03:04:05.678Z INFO create volume=db seconds=0.003`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = "".join(f" {k}={_value(v)}" for k, v in self.fields(record).items())
+        message = _printable(record.getMessage())
+        return f"{self.moment(record)} {record.levelname} {message}{facts}"
+
+
+class JsonLines(_Lines):
+    """One JSON object in a line: time, level, logger, message, and the fields beside them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            **self.fields(record),
+            "time": self.moment(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        return json.dumps(told, default=str)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    text = str(value)
+    plain = text.isprintable() and text and not set(text) & set(' "=')
+    return text if plain else '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _printable(text: str) -> str:
+    """`text` with escapes for line breaks and whatever else a terminal would act upon."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

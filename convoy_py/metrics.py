@@ -1,0 +1,73 @@
+"""What the daemon counts and measures, in a registry of its own, for Prometheus."""
+
+from collections.abc import Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Seconds: from an answer out of memory to the limit after which Docker has given up.
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 25.0)
+
+
+class Metrics:
+    """The metrics of one daemon; `render` gives them as text."""
+
+    def __init__(self, version: str) -> None:
+        self._registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self._registry)
+        self._operations = self._counter(
+            "operations", "Calls served, by how they ended", "api", "operation", "result"
+        )
+        self._seconds = Histogram(
+            "convoy_operation_seconds",
+            "Time from a call's request to its answer",
+            ["api", "operation"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._volumes = self._gauge("volumes", "Volumes by backend and state", "backend", "state")
+        self._references = self._gauge("references", "Counted mounts of all volumes")
+        self._problems = self._gauge("problems", "Reasons for which the daemon is not healthy")
+        self._gauge("build_info", "The daemon's version", "version").labels(version).set(1)
+        # Finding a labelled child takes a lock; there are few of them, so they are kept.
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self._histograms: dict[tuple[str, str], Histogram] = {}
+
+    def operation(self, api: str, operation: str, result: str, seconds: float) -> None:
+        """Count one call; `result` is `ok`, an error's kind, or `internal`."""
+        key = (api, operation, result)
+        if (counter := self._counters.get(key)) is None:
+            counter = self._counters[key] = self._operations.labels(*key)
+        counter.inc()
+        pair = (api, operation)
+        if (histogram := self._histograms.get(pair)) is None:
+            histogram = self._histograms[pair] = self._seconds.labels(*pair)
+        histogram.observe(seconds)
+
+    def volumes(
+        self, by_state: Mapping[tuple[str, str], int], references: int, problems: int
+    ) -> None:
+        """Set what is true of the volumes now; `by_state` counts by (backend, state)."""
+        self._volumes.clear()
+        for key, count in by_state.items():
+            self._volumes.labels(*key).set(count)
+        self._references.set(references)
+        self._problems.set(problems)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus' text format, of the type CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"convoy_{name}", meaning, labels, registry=self._registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"convoy_{name}", meaning, labels, registry=self._registry)

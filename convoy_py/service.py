@@ -1,0 +1,115 @@
+"""The composition root: builds every object once, recovers, serves, drains and stops."""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import time
+
+from convoy_py import __version__
+from convoy_py.api.app import admin_app, docker_app, serve
+from convoy_py.backends.base import Backend
+from convoy_py.backends.directory import Directory
+from convoy_py.backends.loopback import Loopback
+from convoy_py.config import Configuration, Settings
+from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.janitor import Janitor
+from convoy_py.engine.ledger import Ledger
+from convoy_py.engine.recovery import Recovery
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.volumes import Volumes
+from convoy_py.linux import peers, sockets
+from convoy_py.metrics import Metrics
+from convoy_py.state.references import ReferenceStore
+from convoy_py.state.store import Store
+
+log = logging.getLogger("convoy.daemon")
+
+# A managed plugin is killed 10 s after SIGTERM.
+DRAIN = 8.0
+
+
+def run(
+    configuration: Configuration, store: Store, plugin: socket.socket, admin: socket.socket
+) -> int:
+    """Serve the two listening sockets until a signal; `store` is open and locked."""
+    asyncio.run(_Service(configuration, store).run(plugin, admin))
+    return 0
+
+
+class _Service:
+    def __init__(self, configuration: Configuration, store: Store) -> None:
+        settings = configuration.settings
+        self._configuration = configuration
+        self._blocking = Blocking()
+        steps = Steps(
+            store,
+            ReferenceStore(settings.run_dir, peers.boot_id()),
+            _backends(settings),
+            Ledger(settings.root, overcommit=settings.overcommit, reserve=settings.reserve),
+            settings.mounts,
+            wall_clock=time.time,  # noqa: TID251  # here the clock is handed out
+        )
+        self._volumes = Volumes(steps, self._blocking, time.monotonic)
+        self._recovery = Recovery(steps)
+        self._janitor = Janitor(
+            self._volumes,
+            steps,
+            self._blocking,
+            time.monotonic,
+            interval=settings.janitor_interval,
+            usage_interval=settings.usage_interval,
+            grace=settings.reference_grace,
+        )
+
+    async def run(self, plugin: socket.socket, admin: socket.socket) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        metrics = Metrics()
+        runners = [
+            await serve(docker_app(self._volumes, metrics), plugin),
+            await serve(admin_app(self._volumes, metrics, self._configuration), admin),
+        ]
+        background = asyncio.create_task(self._background())
+        # What was loaded so far lives as long as the daemon: the collector need not visit it.
+        gc.freeze()
+        ended = asyncio.create_task(stop.wait())
+        await asyncio.wait({background, ended}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping")
+        sockets.notify("STOPPING=1")
+        background.cancel()
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        await self._volumes.drain(DRAIN)
+        self._blocking.close()
+        failed = await asyncio.gather(background, return_exceptions=True)
+        ended.cancel()
+        if isinstance(failed[0], Exception):
+            raise failed[0]
+
+    async def _background(self) -> None:
+        """Read the records, begin to answer, and then look after what is there."""
+        began = time.monotonic()
+        entries = await self._blocking.run(self._recovery.load)
+        self._volumes.open(entries)
+        sockets.notify("READY=1")
+        log.info(
+            "ready version=%s volumes=%d root=%s seconds=%.3f",
+            __version__,
+            len(entries),
+            self._configuration.settings.root,
+            time.monotonic() - began,
+        )
+        await self._blocking.run(self._recovery.sweep)
+        await self._janitor.run()
+
+
+def _backends(settings: Settings) -> dict[str, Backend]:
+    """The backends that are on, in the order of preference."""
+    known: dict[str, Backend] = {
+        Directory.name: Directory(settings.root, settings.allowed_paths),
+        Loopback.name: Loopback(settings.default_size, settings.default_fs),
+    }
+    return {name: known[name] for name in settings.drivers}

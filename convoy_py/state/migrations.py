@@ -1,0 +1,16 @@
+"""Brings records of older formats up to the present one, a step per version."""
+
+from collections.abc import Callable
+from typing import Any
+
+VOLUME_FORMAT = 1
+
+# _STEPS[n] turns the content of format n into that of n + 1.
+_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def migrate_volume(volume: dict[str, Any], version: int) -> dict[str, Any]:
+    """The content of a record of format `version` in the present format; LookupError if none."""
+    for step in range(version, VOLUME_FORMAT):
+        volume = _STEPS[step](volume)
+    return volume

@@ -1,0 +1,53 @@
+"""Keeps the references: one small file per held volume, below the run folder.
+
+They survive the daemon and die with the boot, as mounts do; so they are replaced atomically but
+not fsynced, and a file of another boot is as good as none.
+"""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from convoy_py.linux import files
+from convoy_py.models.names import is_valid_name
+from convoy_py.state.records import References
+
+
+class ReferenceStore:
+    """The reference files of one run folder. Methods do disk I/O and run in worker threads."""
+
+    def __init__(self, run_dir: Path, boot: str) -> None:
+        self.folder = run_dir / "references"
+        self.boot = boot
+
+    def open(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def none(self) -> References:
+        return References(boot=self.boot)
+
+    def load(self) -> dict[str, References]:
+        """All references of this boot by volume; unreadable and older ones count as none.
+
+        That is safe: a reference only delays an unmount, and who really holds a volume is looked up
+        in the mount namespaces before its data is touched.
+        """
+        found = {}
+        for path in self.folder.glob("*.json"):
+            if not is_valid_name(path.stem):
+                continue
+            try:
+                references = References.model_validate_json(path.read_bytes())
+            except (OSError, ValidationError):
+                continue
+            if references.boot == self.boot:
+                found[path.stem] = references
+        return found
+
+    def save(self, name: str, references: References) -> None:
+        path = self.folder / f"{name}.json"
+        if references.holds:
+            data = references.model_dump_json().encode()
+            files.durable_replace(path, data, durable=False)
+        else:
+            path.unlink(missing_ok=True)

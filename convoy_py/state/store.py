@@ -1,0 +1,169 @@
+"""Keeps the volume records: one folder per volume, and the folder is the database.
+
+<root>/lock                     flock: one daemon per root on one host
+<root>/volumes/<name>/          volume.json beside the backend's data
+<root>/volumes/.new-<id>/       being built; no volume can be called so
+<root>/trash/rm-<id>/           being deleted
+
+Create = build under `.new-*`, fsync, rename, fsync the parent. Remove = rename away, then delete.
+There is no moment at which a crash leaves half a volume under a volume's name.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from convoy_py.errors import AlreadyExists, OperationFailed, RootLocked, Unavailable
+from convoy_py.linux import files
+from convoy_py.models.names import is_valid_name
+from convoy_py.state.records import Record, Unreadable, decode, encode
+
+RECORD = "volume.json"
+# What `delete --reference` makes of the record, so that adopting finds the old options again.
+KEPT = "kept.json"
+STAGING = ".new-"
+DELETED = "rm-"
+
+
+class Store:
+    """The records below one root. Methods do disk I/O and run in worker threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.volumes = root / "volumes"
+        self.trash = root / "trash"
+        self._lock: int | None = None
+        self.failure = ""  # why nothing may be changed any more
+
+    def open(self, holder: str) -> None:
+        """Make the folders and take the root's lock; `holder` is told to whoever comes second.
+
+        Raises RootLocked, naming who holds it.
+        """
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._lock = files.lock_file(self.root / "lock", holder)
+        except BlockingIOError as error:
+            raise RootLocked(str(self.root), error.strerror or "unknown") from None
+        for folder in (self.volumes, self.trash):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def home(self, name: str) -> Path:
+        return self.volumes / name
+
+    def load(self) -> dict[str, Record | Unreadable]:
+        """Every volume with its record, or why that cannot be read. Changes nothing."""
+        found: dict[str, Record | Unreadable] = {}
+        with os.scandir(self.volumes) as entries:
+            for entry in entries:
+                if not is_valid_name(entry.name) or not entry.is_dir(follow_symlinks=False):
+                    continue
+                try:
+                    found[entry.name] = self.read(entry.name)
+                except FileNotFoundError:
+                    if not (self.home(entry.name) / KEPT).exists():
+                        path = self.home(entry.name) / RECORD
+                        found[entry.name] = Unreadable(f"{path} is missing")
+                except Unreadable as problem:
+                    found[entry.name] = problem
+        return found
+
+    def read(self, name: str, file: str = RECORD) -> Record:
+        """One record; raises Unreadable, naming the file, or FileNotFoundError."""
+        path = self.home(name) / file
+        try:
+            return decode(path.read_bytes(), name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Unreadable(f"{path}: {error.strerror}") from error
+        except Unreadable as error:
+            raise Unreadable(f"{path}: {error}") from None
+
+    def stage(self) -> Path:
+        """Make an empty folder to build a volume in, on the filesystem of the volumes."""
+        with self._changing():
+            path = self.volumes / f"{STAGING}{secrets.token_hex(8)}"
+            path.mkdir(mode=0o700)
+            return path
+
+    def commit(self, staging: Path, record: Record) -> None:
+        """Give a built volume its record and its name, durably.
+
+        Raises AlreadyExists if a folder of that name is there, which only kept data can be.
+        """
+        home = self.home(record.name)
+        with self._changing():
+            files.durable_replace(staging / RECORD, encode(record))
+            try:
+                staging.rename(home)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise AlreadyExists(
+                    f"volume {record.name}: data is kept in {home}; take it over with "
+                    f"`convoy create --adopt {record.name}` or delete the folder"
+                ) from None
+            files.fsync_dir(self.volumes)
+
+    def adopt(self, record: Record) -> None:
+        """Write the record of data that is already in its place, durably."""
+        home = self.home(record.name)
+        with self._changing():
+            files.durable_replace(home / RECORD, encode(record))
+            (home / KEPT).unlink(missing_ok=True)
+            files.fsync_dir(home)
+
+    def keep(self, name: str) -> None:
+        """Forget a volume but leave its data where it is, with its record under another name."""
+        home = self.home(name)
+        with self._changing():
+            (home / RECORD).rename(home / KEPT)
+            files.fsync_dir(home)
+
+    def kept(self) -> list[str]:
+        """Names of data that `keep` left behind."""
+        return sorted(
+            home.name
+            for home in self.volumes.iterdir()
+            if is_valid_name(home.name) and not (home / RECORD).exists() and (home / KEPT).exists()
+        )
+
+    def retire(self, name: str) -> Path:
+        """Take a volume's folder out of the volumes, durably; the data is then to be deleted."""
+        with self._changing():
+            gone = self.trash / f"{DELETED}{secrets.token_hex(8)}"
+            self.home(name).rename(gone)
+            files.fsync_dir(self.volumes)
+            files.fsync_dir(self.trash)
+            return gone
+
+    def half_made(self) -> list[Path]:
+        return sorted(self.volumes.glob(f"{STAGING}*"))
+
+    def half_deleted(self) -> list[Path]:
+        return sorted(self.trash.glob(f"{DELETED}*"))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Stop all changes for good once the disk has failed a write of ours.
+
+        After a failed fsync the kernel may have dropped the dirty pages: a second one would report
+        success for data that is gone. Only a restart, which reads the disk again, may go on.
+        """
+        if self.failure:
+            raise Unavailable(f"the state in {self.root} cannot be changed: {self.failure}")
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self.failure = f"{error}; restart the daemon when the disk is well again"
+            raise OperationFailed(f"state in {self.root}: {error}") from error

@@ -1,0 +1,276 @@
+"""The command as a whole: exit codes, help, tables on a terminal, the shell's completion."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+import pytest
+from click.testing import Result
+
+from convoy_py import __version__
+from convoy_py.cli.exits import EXIT_CODES, exit_code
+from convoy_py.errors import Kind, VolumeNotFound
+from convoy_py.wire.admin import General, Info, Setting, Space, VolumeList
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.fake_daemon import FakeDaemon, volume
+
+Told = Callable[[Result], str]
+Module = Mapping[str, Any]
+CONVOY = [sys.executable, "-m", "convoy_py"]
+
+INFO = Info(
+    general=General(
+        root="/var/lib/convoy",
+        driver_list=["directory", "loopback"],
+        default_driver="directory",
+        version="9.9",
+        pid=42,
+        volumes=3,
+        broken=1,
+        mounted=2,
+        kept=[],
+        health="ok",
+        uptime=12.5,
+    ),
+    settings={
+        "reserve": Setting(value=268435456, source="default"),
+        "allowed_paths": Setting(value=["/a", "/b"], source="file /etc/convoy/convoy.toml"),
+    },
+    space=Space(size=100 * 2**30, free=50 * 2**30, promised=2**30, may_promise=99 * 2**30),
+    options=[{"key": "size"}],
+    drivers={"directory": {"quota": "no: [overlay] has none"}},
+)
+
+
+def on_terminal(module: Module, *arguments: str) -> tuple[int, str]:
+    """Exit code and stdout of the command when that is a terminal."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        with subprocess.Popen([*CONVOY, *arguments], stdout=theirs, **module) as process:
+            os.close(theirs)
+            shown = b""
+            while chunk := _read(screen.fileno()):
+                shown += chunk
+        return process.returncode, shown.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: the other side is closed
+        return b""
+
+
+def test_every_kind_of_error_has_its_own_exit_code() -> None:
+    """Scripts tell kinds apart; 0 is success and usage errors are click's 2."""
+    assert set(EXIT_CODES) == set(Kind)
+    assert len(set(EXIT_CODES.values())) == len(Kind)
+    assert set(EXIT_CODES.values()) == set(range(1, len(Kind) + 1))
+    assert EXIT_CODES[Kind.INVALID] == click.UsageError.exit_code
+    assert exit_code(VolumeNotFound("a")) == 3
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_daemons_errors_exit_with_the_code_of_their_kind(
+    run: Run, daemon: FakeDaemon, told: Told, kind: Kind
+) -> None:
+    """One line on stderr, nothing on stdout that a script could take for its answer."""
+    daemon.fail("GET", "/v1/volumes/a", "two\nlines \x1b[31mred", kind)
+    result = run("inspect", "a")
+    assert result.exit_code == EXIT_CODES[kind]
+    assert told(result) == r"two lines \x1b[31mred"
+
+
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_help_is_a_success(run: Run, arguments: tuple[str, ...]) -> None:
+    """On stdout, with every command in it."""
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert "create" in result.stdout
+    assert "--socket" in result.stdout
+
+
+@pytest.mark.parametrize("flag", ["-v", "--version"])
+def test_version(run: Run, flag: str) -> None:
+    """As Convoy told its own."""
+    assert run(flag).stdout == f"convoy version {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("snapshoot",), ("--no-such",), ("inspect",)])
+def test_usage_errors_are_one_line(run: Run, told: Told, arguments: tuple[str, ...]) -> None:
+    """They name the help that helps."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "--help` )" not in told(result)
+    assert told(result).endswith("--help`)")
+
+
+def test_info_in_a_pipe_is_json(run: Run, daemon: FakeDaemon) -> None:
+    """Convoy's General among it."""
+    daemon.answer("GET", "/v1/info", INFO)
+    shown = json.loads(run("info").stdout)
+    assert shown == INFO.model_dump(mode="json", by_alias=True)
+    assert shown["General"]["DriverList"] == ["directory", "loopback"]
+
+
+def test_info_on_a_terminal_is_readable(daemon: FakeDaemon, module: Module) -> None:
+    """Each setting stands with its value and its source; nothing is taken for markup."""
+    daemon.answer("GET", "/v1/info", INFO)
+    code, shown = on_terminal(module, "info")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "default driver directory" in lines
+    assert "kept -" in lines
+    assert "allowed_paths /a, /b file /etc/convoy/convoy.toml" in lines
+    assert "free 50GiB" in lines
+    assert "directory quota no: [overlay] has none" in lines
+
+
+def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> None:
+    """One line a volume, and no escape sequence of a volume's reaches the terminal."""
+    volumes = {
+        "data": volume(
+            "data",
+            driver="loopback",
+            state="mounted",
+            references=2,
+            mount_point="/m/\x1b[2Jx",
+            driver_info={"size": "10GiB"},
+            status={"used": 3 * 2**20},
+        ),
+        "bare": volume("bare"),
+    }
+    daemon.answer("GET", "/v1/volumes", VolumeList(volumes=volumes))
+    code, shown = on_terminal(module, "list")
+    assert code == 0
+    header, bare, data = (line.split() for line in shown.splitlines())
+    assert [word for word in header if word.isupper()] or "NAME" in shown
+    assert bare == ["bare", "directory", "ready", "-", "-", "0", "2026-01-02T03:04:05Z"]
+    assert data[:6] == ["data", "loopback", "mounted", "10GiB", "3MiB", "2"]
+    assert data[7] == r"/m/\x1b[2Jx"
+
+
+@pytest.mark.parametrize("flag", ["--json", "--verbose"])
+def test_list_on_a_terminal_is_json_when_asked(
+    daemon: FakeDaemon, module: Module, flag: str
+) -> None:
+    """The same text as in a pipe."""
+    daemon.answer("GET", "/v1/volumes", VolumeList(volumes={"a": volume("a")}))
+    code, shown = on_terminal(module, "list", flag)
+    piped = subprocess.run([*CONVOY, "list"], capture_output=True, text=True, check=True, **module)
+    assert (code, shown) == (0, piped.stdout)
+
+
+def test_the_module_runs_as_the_command(module: Module) -> None:
+    """`python -m convoy_py` calls itself convoy."""
+    done = subprocess.run([*CONVOY, "create", "-h"], capture_output=True, text=True, **module)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: convoy create ")
+
+
+def test_the_module_tells_errors_without_a_traceback(module: Module) -> None:
+    """The exit code reaches the shell."""
+    command = [*CONVOY, "-s", "/nonexistent/c.sock", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, **module)
+    assert (done.returncode, done.stdout) == (8, "")
+    assert done.stderr.startswith("convoy: no convoy daemon answers at /nonexistent/c.sock: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_daemon_does_not_run_without_its_assertions(module: Module) -> None:
+    """They state invariants that protect data."""
+    command = [sys.executable, "-O", "-m", "convoy_py", "daemon"]
+    done = subprocess.run(command, capture_output=True, text=True, **module)
+    assert done.returncode == 6
+    assert "python -O" in done.stderr
+
+
+def test_the_command_line_loads_neither_daemon_nor_table(module: Module) -> None:
+    """What a script calls a thousand times must start fast."""
+    code = (
+        "import sys, convoy_py.__main__\n"
+        "heavy = {'aiohttp', 'asyncio', 'rich', 'prometheus_client', 'convoy_py.daemon'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, **module
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_control_c_exits_as_shells_expect(daemon: FakeDaemon, module: Module) -> None:
+    """130, a word that the work goes on, no traceback."""
+    daemon.may_answer.clear()
+    with subprocess.Popen(
+        [*CONVOY, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **module
+    ) as process:
+        try:
+            assert daemon.asked.wait(30)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert err == "\nconvoy: interrupted; what the daemon has begun goes on\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_asks_the_command(run: Run, shell: str) -> None:
+    """Each script calls convoy with its shell's instruction."""
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert f"_CONVOY_COMPLETE={shell}_complete" in result.stdout
+
+
+def test_bash_takes_the_script(run: Run) -> None:
+    """After eval, bash completes `convoy` by it."""
+    script = run("completion", "bash").stdout + "complete -p convoy"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert "-F _convoy_completion convoy" in done.stdout
+
+
+def test_completion_has_no_json(run: Run, told: Told) -> None:
+    """A flag without a meaning is refused."""
+    result = run("--json", "completion", "bash")
+    assert result.exit_code == 2
+    assert "--json" in told(result)
+
+
+def complete(run: Run, words: str) -> list[str]:
+    """What bash is offered for the last of `words`."""
+    count = len(words.split(" ")) - 1
+    environment = {
+        "_CONVOY_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(count),
+    }
+    result = run(env=environment)
+    assert result.stderr == ""
+    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("command", ["delete", "mount", "umount", "inspect"])
+def test_volume_names_complete(run: Run, daemon: FakeDaemon, command: str) -> None:
+    """The daemon is asked, at the socket that stands in the line."""
+    names = ("data", "db", "logs")
+    daemon.answer("GET", "/v1/volumes", VolumeList(volumes={n: volume(n) for n in names}))
+    assert complete(run, f"convoy {command} d") == ["data", "db"]
+    assert complete(run, f"convoy --socket {daemon.path} {command} l") == ["logs"]
+
+
+def test_completion_is_quiet_without_a_daemon(run: Run) -> None:
+    """An error in the middle of a command line helps nobody."""
+    assert complete(run, "convoy -s /nonexistent/c.sock delete d") == []
+
+
+def test_commands_and_flags_complete(run: Run) -> None:
+    """The refused flags of Convoy are not offered."""
+    assert complete(run, "convoy um") == ["umount"]
+    assert "--size" in complete(run, "convoy create --")
+    assert "--vm" not in complete(run, "convoy create --")

@@ -1,0 +1,156 @@
+"""`convoy daemon`: flags become settings, nothing given is ignored."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from convoy_py.config import Configuration, LogLevel, Settings
+from tests.unit.cli.conftest import Run
+
+Told = Callable[[Result], str]
+
+# For each setting: the flag's arguments, and the value they become.
+SAMPLES: dict[str, tuple[list[str], Any]] = {
+    "root": (["--root", "/r"], Path("/r")),
+    "run_dir": (["--run-dir", "/r"], Path("/r")),
+    "mounts_dir": (["--mounts-dir", "/r"], Path("/r")),
+    "plugin_socket": (["--plugin-socket", "/r"], Path("/r")),
+    "socket": (["--socket", "/r"], Path("/r")),
+    "socket_group": (["--socket-group", "staff"], "staff"),
+    "drivers": (["--drivers", "loop", "--drivers", "vfs"], ("loopback", "directory")),
+    "default_size": (["--default-size", "1G"], 2**30),
+    "default_fs": (["--default-fs", "xfs"], "xfs"),
+    "allowed_paths": (
+        ["--allowed-paths", "/a,/b", "--allowed-paths", "/c"],
+        (Path("/a"), Path("/b"), Path("/c")),
+    ),
+    "overcommit": (["--overcommit", "1.5"], 1.5),
+    "reserve": (["--reserve", "1GB"], 10**9),
+    "usage_interval": (["--usage-interval", "5"], 5.0),
+    "janitor_interval": (["--janitor-interval", "0.1"], 0.1),
+    "log": (["--log", "/l"], Path("/l")),
+    "log_level": (["--log-level", "warning"], LogLevel.WARNING),
+    "log_format": (["--log-format", "json"], "json"),
+}
+
+
+@pytest.mark.parametrize("key", Settings.model_fields)
+def test_every_setting_is_a_flag(run: Run, served: list[Configuration], key: str) -> None:
+    """The flag sets its setting, and no other counts as given."""
+    arguments, value = SAMPLES[key]
+    result = run("daemon", *arguments)
+    assert result.exit_code == 7, result.stderr
+    assert getattr(served[0].settings, key) == value
+    assert [k for k, source in served[0].sources.items() if source == "flag"] == [key]
+
+
+@pytest.mark.parametrize("key", Settings.model_fields)
+def test_help_tells_each_setting_with_its_environment_variable(run: Run, key: str) -> None:
+    """The description stands in one place, the model."""
+    text = " ".join(run("daemon", "--help").stdout.split())
+    assert " ".join(str(Settings.model_fields[key].description).split()) in text
+    assert f"env: CONVOY_{key.upper()}]" in text
+
+
+def test_help_shows_defaults_as_a_user_would_write_them(run: Run) -> None:
+    """Sizes in units, lists with commas."""
+    text = " ".join(run("daemon", "--help").stdout.split())
+    assert "[default: 10GiB; env: CONVOY_DEFAULT_SIZE]" in text
+    assert "[repeatable; default: directory,loopback; env: CONVOY_DRIVERS]" in text
+    assert "[env: CONVOY_SOCKET_GROUP]" in text
+
+
+def test_flag_before_environment_before_file(
+    run: Run, served: list[Configuration], tmp_path: Path
+) -> None:
+    """Each value comes from the nearest source that has it, and tells which."""
+    file = tmp_path / "convoy.toml"
+    file.write_text('root = "/file"\nrun_dir = "/file"\novercommit = 3.0\n')
+    environment = {"CONVOY_ROOT": "/env", "CONVOY_RUN_DIR": "/env"}
+    run("daemon", "--config", str(file), "--root", "/flag", env=environment)
+    settings, sources = served[0].settings, served[0].sources
+    assert (settings.root, sources["root"]) == (Path("/flag"), "flag")
+    assert (settings.run_dir, sources["run_dir"]) == (Path("/env"), "environment")
+    assert (settings.overcommit, sources["overcommit"]) == (3.0, f"file {file}")
+    assert sources["reserve"] == "default"
+
+
+def test_convoys_driver_options(run: Run, served: list[Configuration]) -> None:
+    """They are other names of settings."""
+    run("daemon", "--driver-opts", "dm.fs=xfs", "--driver-opts", "vfs.paths=/a,/b")
+    assert served[0].settings.default_fs == "xfs"
+    assert served[0].settings.allowed_paths == (Path("/a"), Path("/b"))
+    assert served[0].sources["default_fs"] == "flag"
+
+
+@pytest.mark.parametrize("arguments", [("-d", "daemon"), ("daemon", "--debug")])
+def test_debug_is_the_log_level(
+    run: Run, served: list[Configuration], arguments: tuple[str, ...]
+) -> None:
+    """Before or after the command."""
+    run(*arguments)
+    assert served[0].settings.log_level == LogLevel.DEBUG
+
+
+def test_the_global_socket_is_the_daemons_too(run: Run, served: list[Configuration]) -> None:
+    """`convoy -s S daemon` serves where `convoy -s S list` asks."""
+    run("-s", "/s", "daemon")
+    assert served[0].settings.socket == Path("/s")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-s", "/a", "daemon", "--socket", "/b"),
+        ("daemon", "--debug", "--log-level", "error"),
+        ("daemon", "--default-fs", "ext4", "--driver-opts", "dm.fs=xfs"),
+        ("daemon", "--driver-opts", "dm.fs=ext4", "--driver-opts", "loopback.fs=xfs"),
+        ("--json", "daemon"),
+        ("--verbose", "daemon"),
+        ("daemon", "--root", ""),
+        ("daemon", "--root", "relative"),
+        ("daemon", "--overcommit", "0.5"),
+        ("daemon", "--drivers", "ebs"),
+        ("daemon", "--driver-opts", "dm.nosuch=1"),
+        ("daemon", "--driver-opts", "nonsense"),
+        ("daemon", "--config", "/nonexistent/convoy.toml"),
+        ("daemon", "stray"),
+    ],
+)
+def test_contradictions_and_bad_values_are_refused(
+    run: Run, served: list[Configuration], told: Told, arguments: tuple[str, ...]
+) -> None:
+    """In one line, with the exit code of wrong usage, and no daemon is started."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert told(result)
+    assert served == []
+
+
+def test_underscores_are_as_good_as_dashes(run: Run, served: list[Configuration]) -> None:
+    """The settings file and the environment spell them so."""
+    run("daemon", "--run_dir", "/r")
+    assert served[0].settings.run_dir == Path("/r")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--mnt-ns", "/proc/1/ns/mnt"),
+        ("--ignore-docker-delete",),
+        ("--create-on-docker-mount",),
+        ("--cmd-timeout", "2m"),
+        ("--ignore-config-file",),
+    ],
+)
+def test_flags_of_convoy_without_a_meaning_here_are_refused(
+    run: Run, served: list[Configuration], told: Told, arguments: tuple[str, ...]
+) -> None:
+    """With what to do instead, not as an unknown option, and never silently."""
+    result = run("daemon", *arguments)
+    assert result.exit_code == 6
+    assert f"{arguments[0]} is an option of the original Convoy only: " in told(result)
+    assert served == []

@@ -1,0 +1,111 @@
+"""Volume options are read by one table; what is not in it is refused."""
+
+import pytest
+
+from convoy_py.errors import InvalidOption
+from convoy_py.models.options import MOUNT_OPTIONS, OPTIONS, help_line, parse_options
+from convoy_py.models.volume import Filesystem, Options, Spec
+
+
+def test_nothing_given_asks_for_nothing() -> None:
+    """No options are all None, which is not the same as defaults."""
+    assert parse_options({}) == Options()
+
+
+def test_every_option_is_read() -> None:
+    """Each key of the table arrives in its field."""
+    options = parse_options(
+        {
+            "backend": "loop",
+            "size": "1G",
+            "fs": "XFS",
+            "sparse": "false",
+            "uid": "999",
+            "gid": "998",
+            "mode": "2770",
+            "mount_options": "noatime,noexec",
+        }
+    )
+    assert options == Options(
+        backend="loopback",
+        size=2**30,
+        fs=Filesystem.XFS,
+        sparse=False,
+        uid=999,
+        gid=998,
+        mode=0o2770,
+        mount_options=("noatime", "noexec"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"driver": "vfs"}, Options(backend="directory")),
+        ({"backend": "dir"}, Options(backend="directory")),
+        ({"fstype": "ext4"}, Options(fs=Filesystem.EXT4)),
+        ({"mountpoint": "/srv/x"}, Options(path="/srv/x")),
+        (
+            {"type": "none", "o": "bind", "device": "/srv/x"},
+            Options(path="/srv/x", mount_options=()),
+        ),
+        (
+            {"o": "uid=1,size=5M,mode=0700,noatime"},
+            Options(uid=1, size=5 * 2**20, mode=0o700, mount_options=("noatime",)),
+        ),
+        ({"SIZE": "5M", "UID": "1", "o": "uid=1,size=5M"}, Options(uid=1, size=5 * 2**20)),
+    ],
+)
+def test_other_plugins_names_for_the_same_are_understood(
+    raw: dict[str, str], expected: Options
+) -> None:
+    """Users of Convoy, the local driver, local-persist and Podman change only the driver."""
+    assert parse_options(raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"sze": "10G"}, "unknown option 'sze': use backend"),
+        ({"size": "10X"}, "10GB"),
+        ({"fs": "zfs"}, "ext4, xfs, btrfs"),
+        ({"sparse": "maybe"}, "true or false"),
+        ({"uid": "-1"}, "numeric id"),
+        ({"uid": "4294967295"}, "numeric id"),
+        ({"uid": "root"}, "numeric id"),
+        ({"mode": "888"}, "octal"),
+        ({"mode": "10000"}, "octal"),
+        ({"path": "relative"}, "absolute"),
+        ({"path": "/srv/../etc"}, "absolute"),
+        ({"backend": "devicemapper"}, "directory"),
+        ({"mount_options": "suid"}, "always on"),
+        ({"mount_options": "loop=/dev/sda"}, "always on"),
+        ({"o": "dev"}, "always on"),
+        ({"size": "1G", "o": "size=2G"}, "twice"),
+        ({"type": "nfs", "device": ":/x"}, "unknown option 'type'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(raw: dict[str, str], said: str) -> None:
+    """The line says what was wrong and what is allowed."""
+    with pytest.raises(InvalidOption) as caught:
+        parse_options(raw)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("raw", [{"help": ""}, {"help": "x"}, {"o": "help"}])
+def test_help_answers_with_the_whole_table(raw: dict[str, str]) -> None:
+    """`-o help` names every key and every mount option."""
+    with pytest.raises(InvalidOption) as caught:
+        parse_options(raw)
+    assert str(caught.value) == help_line()
+    for word in (*(o.key for o in OPTIONS), *MOUNT_OPTIONS):
+        assert word in str(caught.value)
+
+
+def test_only_what_was_asked_is_compared() -> None:
+    """A second Create without options matches, and one with another size says which."""
+    spec = Spec(backend="loopback", size=2**30, fs=Filesystem.EXT4, sparse=True, uid=0)
+    assert spec.differences(Options()) == {}
+    assert spec.differences(Options(size=2**30, uid=0)) == {}
+    assert spec.differences(Options(size=2**31, fs=Filesystem.EXT4)) == {"size": ("1GiB", "2GiB")}

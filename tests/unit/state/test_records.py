@@ -1,0 +1,97 @@
+"""A record is read as it was written, or not at all; old formats stay readable."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.state.migrations import VOLUME_FORMAT
+from convoy_py.state.records import Record, Unreadable, decode, encode
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+RECORD = Record(
+    name="db",
+    uuid="0123456789abcdef0123456789abcdef",
+    created=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+    spec=Spec(
+        backend="loopback",
+        size=2**30,
+        fs=Filesystem.EXT4,
+        sparse=True,
+        uid=999,
+        gid=998,
+        mode=0o2770,
+        mount_options=("noatime",),
+    ),
+)
+
+
+def test_a_record_survives_its_file() -> None:
+    """What was encoded is decoded, to the microsecond."""
+    assert decode(encode(RECORD), "db") == RECORD
+
+
+def test_every_format_ever_written_has_golden_files() -> None:
+    """A format whose files are not kept could not be shown to be readable."""
+    formats = {folder.name for folder in GOLDEN.glob("volume-*")}
+    assert formats == {f"volume-{n}" for n in range(1, VOLUME_FORMAT + 1)}
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("volume-*/*.json")), ids=lambda p: p.stem)
+def test_golden_files_are_readable(path: Path) -> None:
+    """A record written by any released version is read by this one."""
+    record = decode(path.read_bytes(), path.stem)
+    expected = json.loads(path.with_suffix(".expected").read_text())
+    assert record.model_dump(mode="json") == expected
+
+
+@given(st.data())
+def test_no_flipped_bit_goes_unnoticed(data: st.DataObject) -> None:
+    """A record with any one bit changed is unreadable or means the same; it never means another."""
+    good = encode(RECORD)
+    position = data.draw(st.integers(0, len(good) - 1))
+    bad = bytearray(good)
+    bad[position] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        assert decode(bytes(bad), "db") == RECORD
+    except Unreadable:
+        pass
+
+
+@pytest.mark.parametrize("cut", [0, 1, 50, 200])
+def test_a_truncated_record_is_unreadable(cut: int) -> None:
+    """Half a file is no file."""
+    with pytest.raises(Unreadable):
+        decode(encode(RECORD)[:cut], "db")
+
+
+def test_a_zeroed_record_is_unreadable() -> None:
+    """Blocks that a crash left as zeros are no record."""
+    with pytest.raises(Unreadable):
+        decode(bytes(len(encode(RECORD))), "db")
+
+
+def test_a_record_in_another_volumes_folder_is_unreadable() -> None:
+    """A copied folder does not become a second volume with the same identity."""
+    with pytest.raises(Unreadable, match="record of 'db'"):
+        decode(encode(RECORD), "other")
+
+
+def test_a_newer_format_is_refused_with_its_number() -> None:
+    """After a downgrade the old daemon does not guess at what it does not know."""
+    document = json.loads(encode(RECORD))
+    document["format"] = VOLUME_FORMAT + 1
+    with pytest.raises(Unreadable, match=f"format {VOLUME_FORMAT + 1} is newer"):
+        decode(json.dumps(document).encode(), "db")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b'"x"', b"{}", b'{"format": 1}', b"\xff\xfe"])
+def test_other_json_is_no_record(content: bytes) -> None:
+    """The reader does not trip over the wrong types."""
+    with pytest.raises(Unreadable):
+        decode(content, "db")

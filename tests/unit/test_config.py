@@ -1,0 +1,88 @@
+"""Settings come from flags, environment, file and defaults, in that order, and none is ignored."""
+
+from pathlib import Path
+
+import pytest
+
+from convoy_py.config import Settings, driver_settings, load
+from convoy_py.errors import InvalidSetting
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "convoy.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_those_of_the_model() -> None:
+    """With nothing given every value is a default and says so."""
+    found = load({}, {})
+    assert found.settings == Settings()
+    assert set(found.sources.values()) == {"default"}
+
+
+def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
+    """Each value tells which source it came from."""
+    file = _file(tmp_path, 'root = "/a"\nrun_dir = "/b"\ndefault_size = "1G"\n')
+    found = load({"root": "/flag"}, {"CONVOY_RUN_DIR": "/env", "CONVOY_ROOT": "/env"}, file)
+    assert (found.settings.root, found.settings.run_dir) == (Path("/flag"), Path("/env"))
+    assert found.settings.default_size == 2**30
+    assert found.sources["root"] == "flag"
+    assert found.sources["run_dir"] == "environment"
+    assert found.sources["default_size"] == f"file {file}"
+    assert found.sources["log"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "said"),
+    [
+        ({}, {"CONVOY_RUTE": "/x"}, "setting rute from environment: unknown; use allowed_paths"),
+        ({"default_size": "10X"}, {}, "setting default_size from flag"),
+        ({}, {"CONVOY_LOG_LEVEL": "loud"}, "setting log_level from environment"),
+        ({}, {"CONVOY_DRIVERS": "devicemapper"}, "directory (vfs, dir), loopback (loop)"),
+        ({}, {"CONVOY_OVERCOMMIT": "0.5"}, "setting overcommit from environment"),
+        ({"root": "relative"}, {}, "not an absolute path"),
+        ({}, {"CONVOY_CONFIG": "/nonexistent.toml"}, "no such file"),
+    ],
+)
+def test_a_wrong_setting_names_itself_and_its_source(
+    flags: dict[str, str], environment: dict[str, str], said: str
+) -> None:
+    """Nothing that was given is ignored silently."""
+    with pytest.raises(InvalidSetting) as caught:
+        load(flags, environment)
+    assert said in str(caught.value)
+
+
+def test_a_file_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    """A typing error in the file is found at start."""
+    with pytest.raises(InvalidSetting, match="rooot"):
+        load({}, {}, _file(tmp_path, 'rooot = "/x"\n'))
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    """The file's name and the place of the fault are told."""
+    with pytest.raises(InvalidSetting, match=r"convoy\.toml"):
+        load({}, {}, _file(tmp_path, "root = \n"))
+
+
+def test_an_empty_variable_counts_as_not_given() -> None:
+    """Docker passes an unset plugin setting as an empty string."""
+    assert load({}, {"CONVOY_DEFAULT_SIZE": ""}).sources["default_size"] == "default"
+
+
+def test_backends_are_named_in_convoys_words_too() -> None:
+    """`vfs` is the directory backend; the order is kept, the first is the default."""
+    assert load({"drivers": "loop,vfs"}, {}).settings.drivers == ("loopback", "directory")
+
+
+def test_convoys_driver_options_become_settings() -> None:
+    """Those with a meaning here are taken, others are refused with the known ones."""
+    assert driver_settings(("dm.defaultvolumesize=5G", "loopback.fs=xfs")) == {
+        "default_size": "5G",
+        "default_fs": "xfs",
+    }
+    with pytest.raises(InvalidSetting, match="use --root /srv"):
+        driver_settings(("vfs.path=/srv",))
+    with pytest.raises(InvalidSetting, match=r"dm\.thinpool.*use loopback\.size"):
+        driver_settings(("dm.thinpool=x",))
