@@ -7,11 +7,11 @@ RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
       binutils btrfs-progs e2fsprogs python3 python3-pip xfsprogs
 WORKDIR /build
-COPY requirements.lock plugin/assemble ./
-RUN python3 -m pip install --require-hashes --only-binary :all: --no-compile --no-cache-dir \
+COPY requirements.lock ./
+RUN python3 -m pip install --require-hashes --only-binary :all: --no-compile --no-cache-dir --quiet \
       --target site --requirement requirements.lock
-COPY LICENSE site/convoy_py/
-COPY convoy_py site/convoy_py/
+COPY convoy_py LICENSE site/convoy_py/
+COPY plugin/assemble ./
 RUN ./assemble site /rootfs
 
 FROM scratch

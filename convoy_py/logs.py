@@ -44,15 +44,18 @@ def event(
     level: int,
     message: str,
     *,
-    trace: BaseException | None = None,
+    failure: BaseException | None = None,
     **fields: object,
 ) -> None:
     """Log `message` with `fields`; those that are None or "" are left out.
 
-    `trace` is an error whose traceback is wanted.
+    A `failure` is told in the field `error`, and at level ERROR with its traceback in `trace`.
     """
     if logger.isEnabledFor(level):
         known = {key: value for key, value in fields.items() if value not in (None, "")}
+        if failure is not None:
+            known["error"] = str(failure)
+        trace = failure if level >= logging.ERROR else None
         logger.log(level, message, exc_info=trace, extra={_FIELDS: known})
 
 

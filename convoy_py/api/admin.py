@@ -7,20 +7,19 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from convoy_py import __version__
-from convoy_py.api.openapi import JSON, Endpoint, document
+from convoy_py.api.openapi import document
+from convoy_py.api.rest import Call, Nothing, Reply, Route
 from convoy_py.api.status import volume_info
 from convoy_py.config import Configuration
 from convoy_py.engine.references import OPERATOR
 from convoy_py.engine.volumes import Volumes
-from convoy_py.linux.peers import Peer
 from convoy_py.metrics import CONTENT_TYPE, Metrics
 from convoy_py.models.names import check_name
 from convoy_py.models.options import help_table, parse_options
@@ -38,40 +37,14 @@ from convoy_py.wire.admin import (
     VolumeList,
 )
 
-M = TypeVar("M", bound=BaseModel)
-
 # So many volumes are told between two chances for Docker's calls to be served.
 _BATCH = 200
-
-
-class Nothing(BaseModel):
-    """The request of a route that takes neither a body nor a query."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class RemoveQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reference: bool = Field(False, description="forget the volume and keep its data")
-
-
-@dataclass(frozen=True)
-class Call(Generic[M]):
-    """One request, read and checked. `name` is the volume's, "" where the path has none."""
-
-    name: str
-    message: M
-    caller: Peer
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer: a message of wire/admin.py, or the bytes of another media type."""
-
-    body: BaseModel | bytes | None
-    status: int = 200
-    name: str = ""  # the volume's, where the request did not have it
 
 
 class Admin:
@@ -169,7 +142,7 @@ class Admin:
         return Reply(None, 204)
 
     async def openapi(self, call: Call[Nothing]) -> Reply:
-        return Reply(document([route.endpoint for route in ROUTES]))
+        return Reply(to_json(document(ROUTES)))
 
     async def metrics(self, call: Call[Nothing]) -> Reply:
         views = self._volumes.views()
@@ -184,14 +157,55 @@ class Admin:
         return Reply(told, 503 if problems else 200)
 
 
-@dataclass(frozen=True)
-class Route:
-    """One row: what is asked and answered, who does it, and whether it changes anything."""
-
-    endpoint: Endpoint
-    handle: Callable[[Admin, Call[Any]], Awaitable[Reply]]
-    changes: bool = False
-
-
-def _read(path: str, summary: str, handle: Any, answer: type[BaseModel] | None, media: str = JSON) -> Route:
-    ...
+ROUTES = (
+    Route("GET", "/v1/info", "The daemon, its settings and its host", Admin.info, answer=Info),
+    Route("GET", "/v1/volumes", "All volumes", Admin.list, answer=VolumeList),
+    Route(
+        "POST",
+        "/v1/volumes",
+        "Make a volume; one that exists with the same options is left as it is",
+        Admin.create,
+        CreateVolume,
+        VolumeInfo,
+        (201,),
+        changes=True,
+    ),
+    Route("GET", "/v1/volumes/{name}", "One volume", Admin.inspect, answer=VolumeInfo),
+    Route(
+        "DELETE",
+        "/v1/volumes/{name}",
+        "Delete a volume and its data, or forget it and keep its data",
+        Admin.delete,
+        RemoveQuery,
+        statuses=(204,),
+        changes=True,
+    ),
+    Route(
+        "POST",
+        "/v1/volumes/{name}/mount",
+        "Mount a volume on the host and hold it under a name",
+        Admin.mount,
+        MountVolume,
+        Mounted,
+        changes=True,
+    ),
+    Route(
+        "POST",
+        "/v1/volumes/{name}/umount",
+        "End a hold; a volume that nobody holds is unmounted",
+        Admin.umount,
+        MountVolume,
+        statuses=(204,),
+        changes=True,
+    ),
+    Route("GET", "/v1/openapi.json", "This description", Admin.openapi),
+    Route("GET", "/metrics", "Metrics for Prometheus", Admin.metrics, media=CONTENT_TYPE),
+    Route(
+        "GET",
+        "/healthz",
+        "Whether the daemon serves, and why not",
+        Admin.health,
+        answer=Health,
+        statuses=(200, 503),
+    ),
+)

@@ -12,7 +12,6 @@ What an engine makes of an answer decides what is answered here:
 Source: moby `pkg/plugins/client.go`, `volume/drivers`, `volume/service/store.go`.
 """
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -21,17 +20,15 @@ from time import perf_counter
 from typing import TypeVar
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import to_json
 
-from convoy_py.api.failures import INTERNAL, one_line, tell
+from convoy_py.api.failures import one_line, result_of, severity, tell
+from convoy_py.api.requests import is_gone, parse, read_body
 from convoy_py.api.status import created_at, status
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import (
-    ConvoyError,
     Invalid,
-    OperationFailed,
     Unavailable,
     VolumeNotFound,
 )
@@ -45,8 +42,6 @@ from convoy_py.wire.docker import CreateRequest, MountRequest, NameRequest
 log = logging.getLogger("convoy.docker")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Far above the 10 ms that a body takes, far below an engine's own limits.
-READ_TIMEOUT = 10.0
 LOST = (
     "request body lost in an engine retry after the plugin was interrupted; run the command again"
 )
@@ -118,7 +113,7 @@ class Plugin:
         epoch = self._epoch(request)
         await self._volumes.ready()
         path = await self._volumes.mount(message.name, message.id, epoch)
-        if _is_gone(request):
+        if is_gone(request):
             await self._volumes.release(message.name, message.id, epoch)
             raise Unavailable(f"volume {message.name}: mounted too late, the client has gone")
         # An engine would bind a folder of its own into the container in place of a missing path.
@@ -185,7 +180,7 @@ class Plugin:
             name = ""
             try:
                 message = await _read(request, form)
-                name = getattr(message, "name", "")
+                name = message.name
                 body = await handle(request, message)
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
                 self._record(operation, name, started, level, error)
@@ -205,43 +200,21 @@ class Plugin:
     ) -> None:
         """Write the one log line and count the one metric of a call."""
         seconds = perf_counter() - started
-        result = "ok"
-        if isinstance(error, ConvoyError):
-            result = error.kind.value
-            # Docker looks for every new volume in every plugin: that it is not here is no news.
-            if operation != "get" or not isinstance(error, VolumeNotFound):
-                level = logging.WARNING
-        elif error is not None:
-            result, level = "internal", logging.ERROR
+        result = result_of(error)
+        # Docker looks for every new volume in every plugin: that it is not here is no news.
+        if error and (operation != "get" or not isinstance(error, VolumeNotFound)):
+            level = severity(error)
         self._metrics.operation("docker", operation, result, seconds)
-        told = None if error is None else one_line(str(error))
-        trace = error if result == "internal" else None
-        event(log, level, operation, volume=name, seconds=seconds, error=told, trace=trace)
+        event(log, level, operation, volume=name, seconds=seconds, failure=error)
 
 
 async def _read(request: web.Request, form: type[Form]) -> Form:
-    """The request's message; raises Invalid for a body that does not hold one."""
     if form is Nothing:
         return form()
-    try:
-        async with asyncio.timeout(READ_TIMEOUT):
-            body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise Invalid("request too large") from None
-    except (TimeoutError, OSError, HttpProcessingError, web.RequestPayloadError):
-        raise Invalid("request body not received") from None
+    body = await read_body(request)
     if not body:
         raise Invalid(LOST)
-    try:
-        return form.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        raise Invalid(f"request not understood: {where}: {first['msg']}") from None
-
-
-def _is_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
+    return parse(form, body)
 
 
 def _answered(code: int, body: bytes) -> web.Response:
@@ -255,8 +228,7 @@ def _failed(request: web.Request, operation: str, name: str, error: Exception) -
         if request.transport is not None:
             request.transport.abort()
         return _answered(500, b"")  # aiohttp wants a response; this one goes nowhere
-    known = error if isinstance(error, ConvoyError) else OperationFailed(INTERNAL)
-    return _answered(500, to_json({"Err": tell(known, name)}))
+    return _answered(500, to_json({"Err": tell(error, name)}))
 
 
 async def _unknown(request: web.Request) -> web.StreamResponse:

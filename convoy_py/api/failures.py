@@ -1,9 +1,10 @@
 """The one table from kinds of errors to HTTP statuses, and errors told as one printable line."""
 
+import logging
 import re
 from collections.abc import Mapping
 
-from convoy_py.errors import Kind
+from convoy_py.errors import ConvoyError, Kind
 
 # For the admin API. Docker's protocol knows 500 only: it takes every other status for the same.
 STATUSES: Mapping[Kind, int] = {
@@ -39,9 +40,21 @@ def one_line(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
+def result_of(error: Exception | None) -> str:
+    """How a call ended, for logs and metrics: `ok`, an error's kind, or `internal`."""
+    if error is None:
+        return "ok"
+    return error.kind.value if isinstance(error, ConvoyError) else "internal"
+
+
+def severity(error: Exception) -> int:
+    """The log level of a failure: what we did not foresee is an error of ours."""
+    return logging.WARNING if isinstance(error, ConvoyError) else logging.ERROR
+
+
 def tell(error: Exception, name: str) -> str:
-    """An error as one line that names the volume, if there is a name."""
-    text = one_line(str(error))
+    """An error as one line that names the volume, if there is a name; of our faults no details."""
+    text = one_line(str(error)) if isinstance(error, ConvoyError) else INTERNAL
     shown = one_line(name)
     if not name or any(f"volume{way}{shown}" in text for way in (" ", ": ", " name '")):
         return text

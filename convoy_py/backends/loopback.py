@@ -28,6 +28,7 @@ from convoy_py.models.volume import Filesystem, Options, Spec, Usage
 
 TAG = "convoy:"
 DATA = "data"
+_LOOKS = 20
 
 
 class Loopback(Backend):
@@ -263,16 +264,19 @@ class Loopback(Backend):
             os.close(fd)
 
     def _find_or_attach(self, place: Place, image: int) -> tuple[loop.LoopDevice, int]:
-        for attached in loop.find(image):
-            if not attached.tag.startswith(TAG):
-                raise OperationFailed(
-                    f"volume {place.name}: its image is attached to {attached.device.path} by "
-                    f"someone else; detach it with `losetup -d {attached.device.path}`"
-                )
-            # It may detach itself just now, with its last unmount; open, it cannot any more.
-            with suppress(FileNotFoundError, BlockingIOError):
-                return attached.device, loop.reopen(attached.device, image)
-        return loop.attach(image, tag=TAG + place.uuid)
+        # A device may detach itself just now, with its last unmount: then there is another look.
+        for _ in range(_LOOKS):
+            for attached in loop.find(image):
+                if not attached.tag.startswith(TAG):
+                    raise OperationFailed(
+                        f"volume {place.name}: its image is attached to {attached.device.path} by "
+                        f"someone else; detach it with `losetup -d {attached.device.path}`"
+                    )
+                with suppress(FileNotFoundError):
+                    return attached.device, loop.reopen(attached.device, image)
+            with suppress(BlockingIOError):
+                return loop.attach(image, tag=TAG + place.uuid)
+        raise OperationFailed(f"volume {place.name}: another process has locked its image")
 
 
 def _image(place: Place) -> Path:

@@ -206,6 +206,9 @@ def list_volumes(session: Session, backend: str | None) -> None:
         show_json(volumes)
     else:
         show_table(_COLUMNS, map(_row, volumes.values()))
+        for volume in volumes.values():
+            if reason := volume.status.get("reason"):
+                say(f"{volume.name} is {volume.state}: {reason}")
 
 
 _COLUMNS = ("NAME", "BACKEND", "STATE", "SIZE", "USED", "REFS", "CREATED", "MOUNTPOINT")
@@ -216,7 +219,7 @@ def _row(volume: VolumeInfo) -> tuple[str, ...]:
         volume.name,
         volume.driver,
         volume.state,
-        _size(volume.driver_info.get("size")),
+        _size(volume.status.get("size")),
         _size(volume.status.get("used")),
         str(volume.references),
         volume.created_time,
@@ -225,5 +228,5 @@ def _row(volume: VolumeInfo) -> tuple[str, ...]:
 
 
 def _size(value: object) -> str:
-    """A size of bytes or text, or a dash where it is not known."""
-    return format_size(value) if isinstance(value, int) else str(value or "-")
+    """Bytes (as text where they are too many for a JSON number), or a dash if not known."""
+    return "-" if value is None else format_size(int(str(value)))

@@ -95,8 +95,8 @@ class Janitor:
         """The references less those that nobody stood behind at this look and at the last."""
         backend, place = entry.usable()
         suspects = frozenset(references.collectable(entry.references))
-        fresh = self._clock() - entry.mounted_at < self._grace
-        if fresh or await self._blocking.run(backend.holders, place, census):
+        holders = await self._blocking.run(backend.holders, place, census)
+        if holders or self._clock() - entry.mounted_at < self._grace:
             suspects = frozenset()
         leaked, entry.suspects = suspects & entry.suspects, suspects
         if not leaked:

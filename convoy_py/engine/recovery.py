@@ -106,8 +106,11 @@ class Recovery:
 
 def isolation(mounts_dir: Path) -> str:
     """Why mounts below a folder stay in this process's mount namespace; "" if they get out."""
-    ours, init = peers.mount_namespace("self"), peers.mount_namespace(1)
-    if mounts.is_shared(mounts_dir) or init is None or ours == init:
+    try:
+        alone = peers.mount_namespace("self") != peers.mount_namespace(1)
+    except PermissionError:
+        alone = False  # a capability short of init's, so there is no telling
+    if not alone or mounts.is_shared(mounts_dir):
         return ""
     return (
         f"mounts below {mounts_dir} would not reach containers: this daemon has a mount namespace "

@@ -187,8 +187,8 @@ class Steps:
 
     def _record(self, name: str, spec: Spec) -> Record:
         # Random bits only: a name-based or clock-based id could repeat on another host.
-        uuid = uuids.UUID(bytes=secrets.token_bytes(16), version=4).hex
-        return Record(name=name, uuid=uuid, created=timestamp(self.wall_clock()), spec=spec)
+        uuid = uuids.UUID(bytes=secrets.token_bytes(16), version=4)
+        return Record(name=name, uuid=str(uuid), created=timestamp(self.wall_clock()), spec=spec)
 
     def _kept_record(self, name: str) -> Record | None:
         try:

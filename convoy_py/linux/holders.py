@@ -177,18 +177,19 @@ def _one_pid_per_view() -> Iterator[int]:
 
     A process with another root folder sees other mounts of the same namespace.
     """
-    known: set[tuple[str, str]] = set()
+    known: set[tuple[Path, Path]] = set()
     for pid in _pids():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            process = f"/proc/{pid}"
-            view = os.readlink(f"{process}/ns/mnt"), os.readlink(f"{process}/root")
+            process = Path(f"/proc/{pid}")
+            view = (process / "ns/mnt").readlink(), (process / "root").readlink()
             if view not in known:
+                (process / "exe").readlink()  # a kernel thread has none, and would explain nothing
                 known.add(view)
                 yield pid
 
 
 def _pids() -> list[int]:
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 def _goes_with(copy: _Seen, own: _Seen, masters: dict[int, int]) -> bool:
@@ -213,9 +214,9 @@ def _holder(pid: int, mountpoint: str) -> Holder:
 
 def _open_paths(pid: int) -> Iterator[str]:
     """Read as links, which unlike stat(2) never waits for a filesystem that does not answer."""
-    folder = f"/proc/{pid}"
+    process = Path(f"/proc/{pid}")
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-        links = [f"fd/{name}" for name in os.listdir(f"{folder}/fd")]
-        for link in ("cwd", "root", "exe", *links):
+        own = (process / name for name in ("cwd", "root", "exe"))
+        for link in (*own, *(process / "fd").iterdir()):
             with contextlib.suppress(FileNotFoundError):
-                yield os.readlink(f"{folder}/{link}")
+                yield str(link.readlink())

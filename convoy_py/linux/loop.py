@@ -100,12 +100,9 @@ def reopen(device: LoopDevice, image_fd: int) -> int:
 
     Raises FileNotFoundError if the device has let go of the image: look again, then attach.
     """
-    wanted = os.fstat(image_fd)
     fd = os.open(device.path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        found = _status(fd, device)
-        if found is None or (found.file_device, found.inode) != (wanted.st_dev, wanted.st_ino):
-            raise FileNotFoundError(errno.ENOENT, "no longer attached", str(device.path))
+        _demand_same(_status(fd, device), os.fstat(image_fd), device)
     except BaseException:
         os.close(fd)
         raise
@@ -127,11 +124,7 @@ def status(device: LoopDevice) -> Attached | None:
 def find(image: int | Path) -> list[Attached]:
     """Every device, whoever made it, whose backing file is this very file (device and inode)."""
     wanted = os.fstat(image) if isinstance(image, int) else image.stat()
-    return [
-        found
-        for found in _all_attached()
-        if (found.file_device, found.inode) == (wanted.st_dev, wanted.st_ino)
-    ]
+    return [found for found in _all_attached() if _is_same(found, wanted)]
 
 
 def attached(tag_prefix: str) -> list[Attached]:
@@ -171,6 +164,15 @@ def forbid_discard(device: LoopDevice) -> None:
         if error.errno not in (errno.EROFS, errno.EACCES):
             raise
         _write_to_own_sysfs(name, b"0")
+
+
+def _is_same(found: Attached, image: os.stat_result) -> bool:
+    return (found.file_device, found.inode) == (image.st_dev, image.st_ino)
+
+
+def _demand_same(found: Attached | None, image: os.stat_result, device: LoopDevice) -> None:
+    if found is None or not _is_same(found, image):
+        raise FileNotFoundError(errno.ENOENT, "it holds that image no longer", str(device.path))
 
 
 def _write_to_own_sysfs(name: str, data: bytes) -> None:

@@ -86,14 +86,20 @@ def read(pid: int | str = "self") -> bytes:
 
 
 def lines_with(text: bytes, needle: bytes) -> list[Mount]:
-    """Those mounts of a raw mountinfo in whose line `needle` occurs; costs nothing for the rest."""
+    """Those mounts of a raw mountinfo in whose line `needle` occurs; the rest are not parsed.
+
+    A needle may begin with a newline, to match at the start of a line but the first.
+    """
     found = []
     start = text.find(needle)
     while start >= 0:
-        begin = text.rfind(b"\n", 0, start) + 1
-        end = text.find(b"\n", start + len(needle) - 1)
-        found.append(_parse(text[begin : end if end >= 0 else len(text)]))
-        start = text.find(needle, end) if end >= 0 else -1
+        last = start + len(needle) - 1
+        begin = text.rfind(b"\n", 0, last) + 1
+        end = text.find(b"\n", last)
+        if end < 0:
+            end = len(text)
+        found.append(_parse(text[begin:end]))
+        start = text.find(needle, end)
     return found
 
 

@@ -1,6 +1,5 @@
 """Processes: who is at the other end of a socket, and whether a process is still that process."""
 
-import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -47,6 +46,6 @@ def boot_id() -> str:
 def mount_namespace(pid: int | str = "self") -> str | None:
     """A name for the mount namespace of a process, such as mnt:[4026531841]; None if it ended."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
+        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
     except (FileNotFoundError, ProcessLookupError):
         return None

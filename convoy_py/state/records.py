@@ -24,7 +24,7 @@ class Record(Frozen):
     """One volume: `<root>/volumes/<name>/volume.json`."""
 
     name: str
-    uuid: str  # 32 hex digits; also the UUID of a loopback's filesystem
+    uuid: str  # a version 4 UUID; also the UUID of a loopback's filesystem
     created: AwareDatetime
     spec: Spec
 

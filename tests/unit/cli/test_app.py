@@ -107,7 +107,6 @@ def test_usage_errors_are_one_line(run: Run, told: Told, arguments: tuple[str, .
     """They name the help that helps."""
     result = run(*arguments)
     assert result.exit_code == 2
-    assert "--help` )" not in told(result)
     assert told(result).endswith("--help`)")
 
 
@@ -141,19 +140,21 @@ def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> No
             state="mounted",
             references=2,
             mount_point="/m/\x1b[2Jx",
-            driver_info={"size": "10GiB"},
-            status={"used": 3 * 2**20},
+            status={"size": str(2**60), "used": 3 * 2**20},
         ),
         "bare": volume("bare"),
+        "ill": volume("ill", state="broken", status={"reason": "volume.json: no JSON [1]"}),
     }
     daemon.answer("GET", "/v1/volumes", VolumeList(volumes=volumes))
     code, shown = on_terminal(module, "list")
     assert code == 0
-    header, bare, data = (line.split() for line in shown.splitlines())
-    assert [word for word in header if word.isupper()] or "NAME" in shown
+    _, bare, data, ill, reason = (line.split() for line in shown.splitlines())
+    assert "NAME" in shown.splitlines()[0]
     assert bare == ["bare", "directory", "ready", "-", "-", "0", "2026-01-02T03:04:05Z"]
-    assert data[:6] == ["data", "loopback", "mounted", "10GiB", "3MiB", "2"]
+    assert data[:6] == ["data", "loopback", "mounted", "1024PiB", "3MiB", "2"]
     assert data[7] == r"/m/\x1b[2Jx"
+    assert ill[2] == "broken"
+    assert " ".join(reason) == "ill is broken: volume.json: no JSON [1]"
 
 
 @pytest.mark.parametrize("flag", ["--json", "--verbose"])
@@ -169,7 +170,8 @@ def test_list_on_a_terminal_is_json_when_asked(
 
 def test_the_module_runs_as_the_command(module: Module) -> None:
     """`python -m convoy_py` calls itself convoy."""
-    done = subprocess.run([*CONVOY, "create", "-h"], capture_output=True, text=True, **module)
+    command = [*CONVOY, "create", "-h"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **module)
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: convoy create ")
 
@@ -177,7 +179,7 @@ def test_the_module_runs_as_the_command(module: Module) -> None:
 def test_the_module_tells_errors_without_a_traceback(module: Module) -> None:
     """The exit code reaches the shell."""
     command = [*CONVOY, "-s", "/nonexistent/c.sock", "list"]
-    done = subprocess.run(command, capture_output=True, text=True, **module)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **module)
     assert (done.returncode, done.stdout) == (8, "")
     assert done.stderr.startswith("convoy: no convoy daemon answers at /nonexistent/c.sock: ")
     assert done.stderr.count("\n") == 1
@@ -186,7 +188,7 @@ def test_the_module_tells_errors_without_a_traceback(module: Module) -> None:
 def test_the_daemon_does_not_run_without_its_assertions(module: Module) -> None:
     """They state invariants that protect data."""
     command = [sys.executable, "-O", "-m", "convoy_py", "daemon"]
-    done = subprocess.run(command, capture_output=True, text=True, **module)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **module)
     assert done.returncode == 6
     assert "python -O" in done.stderr
 
@@ -252,7 +254,7 @@ def complete(run: Run, words: str) -> list[str]:
     }
     result = run(env=environment)
     assert result.stderr == ""
-    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+    return [line.partition(",")[2] for line in result.stdout.split()]
 
 
 @pytest.mark.parametrize("command", ["delete", "mount", "umount", "inspect"])

@@ -22,7 +22,7 @@ Told = Callable[[Result], str]
 def test_the_daemons_error_arrives_as_its_kind(daemon: FakeDaemon, kind: Kind) -> None:
     """What the daemon raised is what the client raises, text and kind."""
     daemon.fail("GET", "/v1/info", "what happened", kind)
-    with pytest.raises(ConvoyError, match="^what happened$") as caught:
+    with pytest.raises(ConvoyError, match=r"^what happened$") as caught:
         Client(daemon.path).info()
     assert caught.value.kind is kind
 
@@ -162,7 +162,7 @@ def test_a_server_that_does_not_speak_http(run: Run, told: Told, tmp_path: Path)
 def test_a_daemon_that_is_silent(daemon: FakeDaemon) -> None:
     """The client gives up after its timeout and says that the work goes on."""
     daemon.may_answer.clear()
-    with pytest.raises(Unavailable, match="gave no answer.*goes on"):
+    with pytest.raises(Unavailable, match=r"gave no answer.*goes on"):
         Client(daemon.path, timeout=0.05).info()
 
 

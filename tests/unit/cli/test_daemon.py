@@ -1,8 +1,9 @@
 """`convoy daemon`: flags become settings, nothing given is ignored."""
 
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from click.testing import Result
@@ -12,36 +13,32 @@ from tests.unit.cli.conftest import Run
 
 Told = Callable[[Result], str]
 
-# For each setting: the flag's arguments, and the value they become.
-SAMPLES: dict[str, tuple[list[str], Any]] = {
-    "root": (["--root", "/r"], Path("/r")),
-    "run_dir": (["--run-dir", "/r"], Path("/r")),
-    "mounts_dir": (["--mounts-dir", "/r"], Path("/r")),
-    "plugin_socket": (["--plugin-socket", "/r"], Path("/r")),
-    "socket": (["--socket", "/r"], Path("/r")),
-    "socket_group": (["--socket-group", "staff"], "staff"),
-    "drivers": (["--drivers", "loop", "--drivers", "vfs"], ("loopback", "directory")),
-    "default_size": (["--default-size", "1G"], 2**30),
-    "default_fs": (["--default-fs", "xfs"], "xfs"),
-    "allowed_paths": (
-        ["--allowed-paths", "/a,/b", "--allowed-paths", "/c"],
-        (Path("/a"), Path("/b"), Path("/c")),
-    ),
-    "overcommit": (["--overcommit", "1.5"], 1.5),
-    "reserve": (["--reserve", "1GB"], 10**9),
-    "usage_interval": (["--usage-interval", "5"], 5.0),
-    "janitor_interval": (["--janitor-interval", "0.1"], 0.1),
-    "log": (["--log", "/l"], Path("/l")),
-    "log_level": (["--log-level", "warning"], LogLevel.WARNING),
-    "log_format": (["--log-format", "json"], "json"),
-}
+
+def sample(key: str) -> tuple[list[str], Any]:
+    """A value for the setting's flag that is not its default, and what it becomes."""
+    kinds = {
+        Settings.model_fields[key].annotation,
+        *get_args(Settings.model_fields[key].annotation),
+    }
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            last = list(kind)[-1]
+            return [str(last.value)], last
+    if key == "drivers":
+        return ["loop", "vfs"], ("loopback", "directory")
+    if tuple[Path, ...] in kinds:
+        return ["/a,/b", "/c"], (Path("/a"), Path("/b"), Path("/c"))
+    samples = {Path: ("/sample", Path("/sample")), int: ("1.5G", 3 * 2**29), float: ("7.5", 7.5)}
+    text, value = next((samples[kind] for kind in samples if kind in kinds), ("text", "text"))
+    return [text], value
 
 
 @pytest.mark.parametrize("key", Settings.model_fields)
 def test_every_setting_is_a_flag(run: Run, served: list[Configuration], key: str) -> None:
     """The flag sets its setting, and no other counts as given."""
-    arguments, value = SAMPLES[key]
-    result = run("daemon", *arguments)
+    texts, value = sample(key)
+    flag = "--" + key.replace("_", "-")
+    result = run("daemon", *(argument for text in texts for argument in (flag, text)))
     assert result.exit_code == 7, result.stderr
     assert getattr(served[0].settings, key) == value
     assert [k for k, source in served[0].sources.items() if source == "flag"] == [key]

@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 RECORD = Record(
     name="db",
-    uuid="0123456789abcdef0123456789abcdef",
+    uuid="01234567-89ab-4def-8123-456789abcdef",
     created=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
     spec=Spec(
         backend="loopback",

@@ -1,0 +1,63 @@
+"""Puts the two edges together as aiohttp applications, and serves them on sockets."""
+
+import socket
+from collections.abc import Callable
+
+from aiohttp import web
+
+from convoy_py.api.access import group_id
+from convoy_py.api.admin import ROUTES, Admin
+from convoy_py.api.docker import Plugin
+from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
+from convoy_py.api.rest import Edge, Route, unknown
+from convoy_py.config import Configuration
+from convoy_py.engine.volumes import Volumes
+from convoy_py.metrics import Metrics
+
+# When it starts, an engine asks for each volume it knows on a connection of its own.
+BACKLOG = 1024
+# aiohttp waits this long for handlers to end, and as long again after it has stopped their reads.
+SHUTDOWN_TIMEOUT = 4.0
+
+
+def docker_app(volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> web.Application:
+    """The plugin socket's application. `clock` is POSIX time in seconds."""
+    app = web.Application(client_max_size=LARGEST_BODY)
+    app.add_routes(Plugin(volumes, metrics, clock).routes())
+    return app
+
+
+def admin_app(
+    volumes: Volumes,
+    metrics: Metrics,
+    configuration: Configuration,
+    clock: Callable[[], float],
+) -> web.Application:
+    """The admin socket's application. Raises InvalidSetting for an unknown `socket_group`."""
+    app = web.Application(client_max_size=LARGEST_BODY)
+    admin = Admin(volumes, metrics, configuration, clock)
+    edge = Edge(metrics, group_id(configuration))
+    rest = Route("*", "/{path:.*}", "Whatever is not a route", unknown)
+    for route in (*ROUTES, rest):
+        app.router.add_route(route.method, route.path, edge.serve(route, admin))
+    return app
+
+
+async def serve(app: web.Application, sock: socket.socket) -> web.AppRunner:
+    """Serve `app` on a listening socket until the runner's cleanup(), which drains within 8 s.
+
+    A call goes on when its client has gone: an operation is never left half done.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=False,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
+        tcp_keepalive=False,
+        auto_decompress=False,
+        # Before a request's headers are complete, a connection counts as idle.
+        keepalive_timeout=READ_TIMEOUT,
+    )
+    await runner.setup()
+    await web.SockSite(runner, sock, backlog=BACKLOG).start()
+    return runner

@@ -1,0 +1,96 @@
+"""Describes the admin API as an OpenAPI 3.1 document, made from its routes and their messages."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from convoy_py import __version__
+from convoy_py.api.rest import JSON, Nothing, Route
+from convoy_py.models.names import NAME_PATTERN
+from convoy_py.wire.admin import Failure
+
+_REFERENCE = "#/components/schemas/{model}"
+Mode = Literal["validation", "serialization"]
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The whole document; every route is in it."""
+    routes = list(routes)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "convoy",
+            "version": __version__,
+            "description": "Volumes of the convoy daemon on this host, over its Unix socket.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": _schemas(routes)},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": route.operation,
+        "summary": route.summary,
+        "parameters": _path_parameters(route) + _query_parameters(route),
+        "responses": {
+            str(code): {"description": route.summary, **_content(route.answer, route.media)}
+            for code in route.statuses
+        },
+    }
+    told["responses"]["default"] = {
+        "description": "The request failed; Kind tells how",
+        **_content(Failure, JSON),
+    }
+    if route.form is not Nothing and route.has_body:
+        told["requestBody"] = _content(route.form, JSON)
+    return told
+
+
+def _content(model: type[BaseModel] | None, media: str) -> dict[str, Any]:
+    if model is None and media == JSON:
+        return {}
+    schema = {"$ref": _REFERENCE.format(model=model.__name__)} if model else {"type": "string"}
+    return {"content": {media: {"schema": schema}}}
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    pattern = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": pattern}
+        for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.has_body:
+        return []
+    properties = route.form.model_json_schema().get("properties", {})
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }
+        for name, schema in properties.items()
+    ]
+
+
+def _schemas(routes: Iterable[Route]) -> dict[str, Any]:
+    used: dict[tuple[type[BaseModel], Mode], None] = {(Failure, "serialization"): None}
+    for route in routes:
+        if route.answer is not None:
+            used[(route.answer, "serialization")] = None
+        if route.has_body and route.form is not Nothing:
+            used[(route.form, "validation")] = None
+    _, schemas = models_json_schema(list(used), ref_template=_REFERENCE)
+    definitions: dict[str, Any] = schemas["$defs"]
+    return definitions

@@ -1,0 +1,46 @@
+"""Reads what clients send, within limits; anything that cannot be read is one Invalid."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from convoy_py.errors import Invalid
+
+M = TypeVar("M", bound=BaseModel)
+
+LARGEST_BODY = 64 * 1024
+# Seconds; far above what a body takes on a Unix socket, far below the engines' own limits.
+READ_TIMEOUT = 10.0
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The whole body; raises Invalid if it is too large, too slow, or breaks off."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Invalid(f"request body larger than {LARGEST_BODY} bytes") from None
+    except TimeoutError:
+        raise Invalid(f"request body not received within {READ_TIMEOUT:.0f} s") from None
+    except (OSError, web.RequestPayloadError):
+        raise Invalid("request body broke off") from None
+
+
+def parse(form: type[M], source: bytes | Mapping[str, str]) -> M:
+    """The message in a JSON body or in a query; raises Invalid, naming the first bad field."""
+    try:
+        if isinstance(source, bytes):
+            return form.model_validate_json(source)
+        return form.model_validate(source)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise Invalid(f"request not understood: {where}{first['msg']}") from None
+
+
+def is_gone(request: web.Request) -> bool:
+    """Whether the client hung up, so that no answer will reach it."""
+    return request.transport is None or request.transport.is_closing()

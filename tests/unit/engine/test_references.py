@@ -1,0 +1,91 @@
+"""Mount references follow the rule that survives docker cp, dead engines and Podman."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convoy_py.engine.references import (
+    OPERATOR,
+    PODMAN_ID,
+    acquire,
+    collectable,
+    drop,
+    operators,
+    release,
+)
+from convoy_py.state.records import References
+
+NONE = References(boot="b")
+
+
+def test_each_container_counts_for_itself() -> None:
+    """Two IDs hold until both are released."""
+    held = acquire(acquire(NONE, "a", "1:1"), "b", "1:1")
+    assert held.total == 2
+    assert release(held, "a").holds.keys() == {"b"}
+    assert release(release(held, "a"), "b").holds == {}
+
+
+def test_docker_cp_mounts_a_running_containers_id_again() -> None:
+    """The second Mount of one ID needs a second Unmount."""
+    held = acquire(acquire(NONE, "a", "1:1"), "a", "1:1")
+    assert held.total == 2
+    assert release(held, "a").total == 1
+
+
+def test_an_engine_that_died_mounts_its_old_ids_anew() -> None:
+    """What an older life of the engine counted is not added to."""
+    held = acquire(acquire(acquire(NONE, "a", "1:1"), "a", "1:1"), "a", "2:9")
+    assert held.total == 1
+    assert release(held, "a").holds == {}
+
+
+def test_podmans_one_id_is_a_flag() -> None:
+    """Podman counts for itself, and repeats a Mount that timed out."""
+    held = acquire(acquire(NONE, PODMAN_ID, "1:1"), PODMAN_ID, "1:1")
+    assert held.total == 1
+
+
+def test_an_operators_hold_is_a_flag_and_no_leak() -> None:
+    """`convoy mount` twice needs one `convoy umount`; no collector takes it away."""
+    held = acquire(acquire(acquire(NONE, "me", OPERATOR), "me", OPERATOR), "a", "1:1")
+    assert operators(held) == ["me"]
+    assert collectable(held) == ["a"]
+    assert release(held, "me").total == 1
+
+
+def test_releasing_what_is_not_held_changes_nothing() -> None:
+    """Older engines send one Unmount too many."""
+    assert release(NONE, "a") is NONE
+
+
+def test_dropping_forgets_all_counts_of_an_id() -> None:
+    """A leak is dropped whole."""
+    held = acquire(acquire(acquire(NONE, "a", "1:1"), "a", "1:1"), "b", "1:1")
+    assert drop(held, "a").holds.keys() == {"b"}
+
+
+_ids = st.sampled_from(["a", "b", PODMAN_ID])
+_epochs = st.sampled_from(["1:1", "2:2", OPERATOR])
+
+
+@given(st.lists(st.tuples(st.booleans(), _ids, _epochs), max_size=30))
+def test_no_count_is_ever_below_one(steps: list[tuple[bool, str, str]]) -> None:
+    """A volume is held exactly while it has holds, whatever is called in whatever order."""
+    held = NONE
+    for mount, mount_id, epoch in steps:
+        held = acquire(held, mount_id, epoch) if mount else release(held, mount_id)
+        assert all(hold.count >= 1 for hold in held.holds.values())
+        assert held.boot == "b"
+
+
+@pytest.mark.parametrize("mounts", [1, 2, 5])
+def test_as_many_releases_as_mounts_end_at_nothing(mounts: int) -> None:
+    """Within one life of the engine the count is exact."""
+    held = NONE
+    for _ in range(mounts):
+        held = acquire(held, "a", "1:1")
+    for _ in range(mounts):
+        assert held.holds
+        held = release(held, "a")
+    assert held.holds == {}
