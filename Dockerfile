@@ -8,8 +8,8 @@ RUN apt-get update \
       binutils btrfs-progs e2fsprogs python3 python3-pip xfsprogs
 WORKDIR /build
 COPY requirements.lock ./
-RUN python3 -m pip install --require-hashes --only-binary :all: --no-compile --no-cache-dir --quiet \
-      --target site --requirement requirements.lock
+RUN python3 -m pip install --quiet --require-hashes --only-binary :all: --no-compile --no-cache-dir \
+      --root-user-action ignore --target site --requirement requirements.lock
 COPY convoy_py LICENSE site/convoy_py/
 COPY plugin/assemble ./
 RUN ./assemble site /rootfs

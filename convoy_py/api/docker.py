@@ -210,7 +210,7 @@ class Plugin:
 
 async def _read(request: web.Request, form: type[Form]) -> Form:
     if form is Nothing:
-        return form()
+        return parse(form, b"{}")
     body = await read_body(request)
     if not body:
         raise Invalid(LOST)

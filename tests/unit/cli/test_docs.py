@@ -1,0 +1,105 @@
+"""docs/cli.md tells the truth: every command, flag, default and exit code stands in it."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from convoy_py.cli.app import convoy
+from convoy_py.cli.exits import EXIT_CODES, INTERRUPTED
+from convoy_py.config import DRIVER_OPTIONS, Settings
+from convoy_py.models.sizes import format_size
+from convoy_py.wire.admin import VolumeInfo
+
+PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def flags(text: str) -> set[str]:
+    """The flags that stand in backticks, at the beginning of what is quoted."""
+    quoted = re.findall(r"`([^`]+)`", text)
+    return {match.group() for q in quoted if (match := re.match(r"--?[a-z][a-z0-9-]*", q))}
+
+
+def options(command: click.Command) -> set[str]:
+    return {
+        name
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def test_every_command_has_its_section_and_no_other_has() -> None:
+    """A command that is new or gone shows here."""
+    documented = {title.removeprefix("convoy ") for title in SECTIONS if title.startswith("convoy")}
+    assert documented == set(convoy.commands)
+
+
+@pytest.mark.parametrize("name", convoy.commands)
+def test_every_flag_of_a_command_stands_in_its_section(name: str) -> None:
+    """Refused ones too: a user of Convoy looks for them."""
+    assert options(convoy.commands[name]) - flags(SECTIONS[f"convoy {name}"]) == set()
+
+
+@pytest.mark.parametrize("name", convoy.commands)
+def test_no_option_table_names_a_flag_that_is_not_there(name: str) -> None:
+    """The first column of a command's tables holds its own flags alone."""
+    first_columns = re.findall(r"^\| (`-.*?) \|", SECTIONS[f"convoy {name}"], re.MULTILINE)
+    assert flags(" ".join(first_columns)) - options(convoy.commands[name]) == set()
+
+
+def test_the_global_options() -> None:
+    """They have their own section."""
+    assert flags(SECTIONS["Global options"]) == {*options(convoy), "-h", "--help"}
+
+
+def test_the_table_of_exit_codes_is_the_codes_of_the_code() -> None:
+    """Kind by kind."""
+    rows = re.findall(r"^\| (\d+) \| `?([a-z-]*)`? \|", SECTIONS["Exit codes"], re.MULTILINE)
+    expected = {(str(code), kind.value) for kind, code in EXIT_CODES.items()}
+    assert set(rows) == expected | {("0", ""), (str(INTERRUPTED), "")}
+    assert len(rows) == len(set(rows))
+
+
+@pytest.mark.parametrize("key", Settings.model_fields)
+def test_each_setting_stands_with_its_description_and_default(key: str) -> None:
+    """The page, the help and the model say the same."""
+    field = Settings.model_fields[key]
+    flag = key.replace("_", "-")
+    row = re.search(
+        rf"^\| `--{flag} .*?` \| (.*) \| (.*?) ?\|$", SECTIONS["convoy daemon"], re.MULTILINE
+    )
+    assert row is not None
+    assert row.group(1) == field.description
+    match field.default:
+        case None | ():
+            default = ""
+        case tuple() as values:
+            default = f"`{','.join(values)}`"
+        case int() as size:
+            default = f"`{format_size(size)}`"
+        case value:
+            default = f"`{value}`"
+    assert row.group(2) == default
+
+
+def test_convoys_driver_options_stand_with_their_settings() -> None:
+    """All of them, and no others."""
+    rows = re.findall(
+        r"^\| `([a-z]+\.[a-z]+)` \| `(\w+)` \|$", SECTIONS["convoy daemon"], re.MULTILINE
+    )
+    assert dict(rows) == DRIVER_OPTIONS
+
+
+def test_the_keys_of_a_volume() -> None:
+    """As they are on the wire."""
+    for field in VolumeInfo.model_fields.values():
+        assert f"`{field.alias}`" in SECTIONS["Output"]
+
+
+def test_every_command_has_a_row_for_its_output() -> None:
+    """Nobody need guess what goes to stdout."""
+    rows = re.findall(r"^\| `(\w+)` \|", SECTIONS["Output"], re.MULTILINE)
+    assert sorted(rows) == sorted(convoy.commands)
