@@ -17,7 +17,7 @@ _GROUPS_BYTES = 1024
 
 
 def group_id(configuration: Configuration) -> int | None:
-    """The gid of the setting `socket_group`, a name or a number; None where it is not set.
+    """The gid of the setting `socket_group`; None where it is not set.
 
     Raises InvalidSetting for a group that does not exist.
     """
@@ -25,7 +25,7 @@ def group_id(configuration: Configuration) -> int | None:
     if group is None:
         return None
     try:
-        return grp.getgrgid(int(group)).gr_gid if group.isdecimal() else grp.getgrnam(group).gr_gid
+        return grp.getgrnam(group).gr_gid
     except KeyError:
         source = configuration.sources.get("socket_group", "default")
         raise InvalidSetting("socket_group", source, f"no such group: {group}") from None

@@ -12,10 +12,9 @@ from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
 from convoy_py.api.rest import Edge, Route, unknown
 from convoy_py.config import Configuration
 from convoy_py.engine.volumes import Volumes
+from convoy_py.linux.sockets import BACKLOG
 from convoy_py.metrics import Metrics
 
-# When it starts, an engine asks for each volume it knows on a connection of its own.
-BACKLOG = 1024
 # aiohttp waits this long for handlers to end, and as long again after it has stopped their reads.
 SHUTDOWN_TIMEOUT = 4.0
 
@@ -37,7 +36,7 @@ def admin_app(
     app = web.Application(client_max_size=LARGEST_BODY)
     admin = Admin(volumes, metrics, configuration, clock)
     edge = Edge(metrics, group_id(configuration))
-    rest = Route("*", "/{path:.*}", "Whatever is not a route", unknown)
+    rest = Route("*", "/{path:(?s:.*)}", "Whatever is not a route", unknown)
     for route in (*ROUTES, rest):
         app.router.add_route(route.method, route.path, edge.serve(route, admin))
     return app

@@ -84,7 +84,7 @@ class Plugin:
             self._route("Path", read, NameRequest, self.path),
             self._route("Get", read, NameRequest, self.get),
             self._route("List", read, Nothing, self.list),
-            web.route("*", "/{path:.*}", _unknown),
+            web.route("*", "/{path:(?s:.*)}", _unknown),
         ]
 
     # The calls: each gives the body of its answer. The raw request is there for Mount's sake.

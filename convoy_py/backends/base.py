@@ -101,6 +101,13 @@ class Backend(ABC):
     def usage(self, place: Place, now: float) -> Usage:
         """Measure the volume's space now; may be slow, changes nothing."""
 
+    def parting_usage(self, place: Place, now: float) -> Usage | None:
+        """Measure, just before an unmount, what can only be seen while mounted.
+
+        Must cost next to nothing. None: `usage` will see all of it afterwards too.
+        """
+        return None
+
     @abstractmethod
     def check(self, place: Place) -> None:
         """Raise Corrupt if the data is plainly missing or damaged (cheap checks only)."""

@@ -155,10 +155,12 @@ class Loopback(Backend):
     def destroy(self, place: Place) -> None:
         files.remove_tree(place.home)
 
+    def parting_usage(self, place: Place, now: float) -> Usage | None:
+        return self.usage(place, now)
+
     def usage(self, place: Place, now: float) -> Usage:
         allocated = _image(place).stat().st_blocks * 512
-        mounted = mounts.find(place.mountpoint)
-        if mounted is None:
+        if mounts.find(place.mountpoint) is None:
             return Usage(size=place.spec.size, allocated=allocated, sampled=now)
         space = filesystems.space(place.mountpoint)
         return Usage(

@@ -43,20 +43,23 @@ def show_json(value: object) -> None:
     click.echo(json.dumps(_plain(value), indent=2))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Aligned columns without lines; `columns` may be empty strings for no headings."""
-    # Only a table needs rich, and only a terminal gets tables.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def show_heading(text: str) -> None:
+    click.secho(text, bold=True)
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold", header_style="bold")
-    for row in rows:
-        # Text, as brackets in a plain string would be taken for markup.
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(highlight=False).print(table)
+
+def show_table(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> None:
+    """Aligned columns, under headings if there are any; lines are never cut or wrapped."""
+    body = [[printable(cell) for cell in row] for row in rows]
+    table = [list(columns), *body] if columns else body
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    lines = [
+        "  ".join(map(str.ljust, row, widths)).rstrip()  # rstrip: the last column may be long
+        for row in table
+    ]
+    if columns:
+        show_heading(lines.pop(0))
+    for line in lines:
+        click.echo(line)
 
 
 def printable(text: str) -> str:

@@ -1,12 +1,15 @@
 """The commands on the whole: what the daemon is, and the shell's completion."""
 
+from collections.abc import Iterable
+
 import click
 from click.shell_completion import get_completion_class
 
 from convoy_py.cli.options import output_options, without_json
-from convoy_py.cli.output import say, show_json, show_table
+from convoy_py.cli.output import say, show_heading, show_json, show_table
 from convoy_py.cli.session import Session
 from convoy_py.models.sizes import format_size
+from convoy_py.models.volume import show
 from convoy_py.wire.admin import Info
 
 
@@ -26,21 +29,32 @@ def info(session: Session) -> None:
 
 
 def _show(told: Info) -> None:
-    say("General")
-    general = [(key.replace("_", " "), _text(value)) for key, value in told.general]
-    show_table(("", ""), general)
-    say("\nSettings")
-    show_table(
-        ("SETTING", "VALUE", "SOURCE"),
-        [(key, _text(each.value), each.source) for key, each in told.settings.items()],
+    general = dict(told.general) | {"uptime": f"{told.general.uptime:.0f} s"}
+    _section("General", [(_words(key), _text(value)) for key, value in general.items()])
+    settings = told.settings.items()
+    _section(
+        "Settings", [(key, _setting(each.value), f"from {each.source}") for key, each in settings]
     )
-    say("\nSpace below the root")
-    show_table(("", ""), [(key.replace("_", " "), format_size(value)) for key, value in told.space])
-    say("\nBackends")
-    show_table(
-        ("BACKEND", "", ""),
-        [(name, key, value) for name, each in told.drivers.items() for key, value in each.items()],
+    _section(
+        "Space below the root", [(_words(key), format_size(value)) for key, value in told.space]
     )
+    backends = told.drivers.items()
+    _section("Backends", [(name, *fact) for name, each in backends for fact in each.items()])
+
+
+def _section(title: str, rows: Iterable[tuple[str, ...]]) -> None:
+    show_heading(title)
+    show_table(rows)
+    say("")
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _setting(value: object) -> str:
+    """The settings' whole numbers are sizes."""
+    return show("size", value) if isinstance(value, int) else _text(value)
 
 
 def _text(value: object) -> str:

@@ -205,7 +205,7 @@ def list_volumes(session: Session, backend: str | None) -> None:
     if session.output.wants_json:
         show_json(volumes)
     else:
-        show_table(_COLUMNS, map(_row, volumes.values()))
+        show_table(map(_row, volumes.values()), _COLUMNS)
         for volume in volumes.values():
             if reason := volume.status.get("reason"):
                 say(f"{volume.name} is {volume.state}: {reason}")
@@ -222,9 +222,15 @@ def _row(volume: VolumeInfo) -> tuple[str, ...]:
         _size(volume.status.get("size")),
         _size(volume.status.get("used")),
         str(volume.references),
-        volume.created_time,
+        _seconds(volume.created_time),
         volume.mount_point,
     )
+
+
+def _seconds(created: str) -> str:
+    """RFC 3339 in UTC without its fraction; empty where it is not known."""
+    whole, point, _ = created.partition(".")
+    return whole + ("Z" if point else "")
 
 
 def _size(value: object) -> str:

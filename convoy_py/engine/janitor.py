@@ -16,6 +16,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import ConvoyError
 from convoy_py.linux.holders import Census
+from convoy_py.models.volume import Usage
 from convoy_py.state.records import References
 
 log = logging.getLogger("convoy.janitor")
@@ -118,7 +119,7 @@ class Janitor:
         took = self._clock() - begun
         due = begun + max(self._usage_interval, took / SAMPLING_SHARE)
         if usage is not None and entry.mounted is mounted:
-            entry.usage = usage
+            entry.usage = _joined(usage, entry.usage)
             promised = entry.backend.promised(entry.place.spec)
             if self._volumes.entries.get(entry.name) is entry:
                 self._steps.ledger.record(entry.name, promised, usage.allocated or 0)
@@ -131,6 +132,13 @@ class Janitor:
             except Exception:
                 log.exception("the janitor failed and goes on")
             await asyncio.sleep(interval)
+
+
+def _joined(new: Usage, old: Usage | None) -> Usage:
+    """A sample that could not look inside keeps what the last look saw, and that look's age."""
+    if new.used is not None or old is None or old.used is None:
+        return new
+    return old.model_copy(update={"allocated": new.allocated})
 
 
 def _needs_attention(entry: Entry) -> bool:

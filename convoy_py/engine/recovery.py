@@ -106,12 +106,9 @@ class Recovery:
 
 def isolation(mounts_dir: Path) -> str:
     """Why mounts below a folder stay in this process's mount namespace; "" if they get out."""
-    try:
-        alone = peers.mount_namespace("self") != peers.mount_namespace(1)
-    except PermissionError:
-        alone = False  # a capability short of init's, so there is no telling
-    if not alone or mounts.is_shared(mounts_dir):
-        return ""
+    ours, init = peers.mount_namespace("self"), peers.mount_namespace(1)
+    if ours == init or init is None or mounts.is_shared(mounts_dir):
+        return ""  # None: a capability short of init's, so there is no telling
     return (
         f"mounts below {mounts_dir} would not reach containers: this daemon has a mount namespace "
         "of its own, and the folder does not propagate (run it outside, or share the folder)"

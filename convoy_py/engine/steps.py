@@ -9,7 +9,7 @@ import logging
 import secrets
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
@@ -26,12 +26,21 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import files
 from convoy_py.linux.holders import Census
-from convoy_py.models.volume import Options, Spec
+from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.records import Record, References, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import KEPT, Store
 
 log = logging.getLogger("convoy.engine")
+
+
+@dataclass(frozen=True)
+class Unmounted:
+    """What an unmount came to: whether all is let go of, and whether it is still mounted."""
+
+    detached: bool
+    mounted: bool
+    usage: Usage | None  # as it was just before
 
 
 class Steps:
@@ -140,10 +149,16 @@ class Steps:
     def save_references(self, name: str, held: References) -> None:
         self.reference_store.save(name, held)
 
-    def unmount(self, backend: Backend, place: Place) -> tuple[bool, bool]:
-        """Unmount if nothing holds it; returns (nothing is left, it is still mounted)."""
+    def unmount(self, backend: Backend, place: Place) -> Unmounted:
+        """Unmount if nothing holds it; the mountpoint goes too, so that nobody can write there."""
+        usage = None
+        if backend.is_mounted(place):
+            usage = backend.parting_usage(place, self.wall_clock())
         detached = backend.unmount(place)
-        return detached, not detached and backend.is_mounted(place)
+        mounted = not detached and backend.is_mounted(place)
+        if not mounted:
+            mountpoints.remove(place.mountpoint)
+        return Unmounted(detached, mounted, usage)
 
     def remove(self, backend: Backend, place: Place, *, keep_data: bool) -> Place | None:
         """Take the volume away; returns the place of what is still to be destroyed.

@@ -238,10 +238,9 @@ class Volumes:
         if held.holds:
             return
         backend, place = entry.usable()
-        detached, mounted = await self._do(
-            entry.name, "unmount", self._steps.unmount, backend, place
-        )
-        entry.mounted, entry.lingering = mounted, not detached
+        left = await self._do(entry.name, "unmount", self._steps.unmount, backend, place)
+        entry.mounted, entry.lingering = left.mounted, not left.detached
+        entry.usage = left.usage or entry.usage
 
     # How operations run
 

@@ -86,13 +86,13 @@ def attach(
         | (_READ_ONLY if read_only else 0)
         | (_DIRECT_IO if direct_io else 0)
     )
-    mode = os.O_RDONLY if read_only else os.O_RDWR
+    device, fd = _configured(image_fd, flags, block_size, tag)
     try:
-        return _configured(image_fd, mode, _config(image_fd, block_size, flags, tag))
-    except OSError as error:
-        if error.errno != errno.EINVAL or not direct_io:
-            raise
-    return _configured(image_fd, mode, _config(image_fd, block_size, flags & ~_DIRECT_IO, tag))
+        _allow_discard(device)
+    except BaseException:
+        os.close(fd)
+        raise
+    return device, fd
 
 
 def reopen(device: LoopDevice, image_fd: int) -> int:
@@ -157,13 +157,26 @@ def forbid_discard(device: LoopDevice) -> None:
 
     In a container /sys is read-only: a sysfs that is mounted nowhere takes the write then.
     """
+    _set_most_discard(device, b"0")
+
+
+def _allow_discard(device: LoopDevice) -> None:
+    """Undo what `forbid_discard` left behind: the kernel keeps it for the device's next user."""
+    queue = Path(f"/sys/block/loop{device.number}/queue")
+    if (queue / "discard_max_bytes").read_bytes() == b"0\n":
+        most = int((queue / "discard_max_hw_bytes").read_bytes())
+        unit = int((queue / "discard_granularity").read_bytes()) or 1
+        _set_most_discard(device, b"%d" % (most - most % unit))
+
+
+def _set_most_discard(device: LoopDevice, most: bytes) -> None:
     name = f"block/loop{device.number}/queue/discard_max_bytes"
     try:
-        Path("/sys", name).write_bytes(b"0")
+        Path("/sys", name).write_bytes(most)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES):
             raise
-        _write_to_own_sysfs(name, b"0")
+        _write_to_own_sysfs(name, most)
 
 
 def _is_same(found: Attached, image: os.stat_result) -> bool:
@@ -192,12 +205,19 @@ def _write_to_own_sysfs(name: str, data: bytes) -> None:
         os.close(fd)
 
 
-def _config(image_fd: int, block_size: int, flags: int, tag: str) -> bytes:
+def _configured(image_fd: int, flags: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
+    try:
+        return _configured_so(image_fd, flags, block_size, tag)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not flags & _DIRECT_IO:
+            raise
+    return _configured_so(image_fd, flags & ~_DIRECT_IO, block_size, tag)
+
+
+def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
     info = _INFO.pack(*[0] * 8, flags, os.fsencode(tag), b"", b"", 0, 0)
-    return _CONFIG.pack(image_fd, block_size, info)
-
-
-def _configured(image_fd: int, mode: int, config: bytes) -> tuple[LoopDevice, int]:
+    config = _CONFIG.pack(image_fd, block_size, info)
+    mode = os.O_RDONLY if flags & _READ_ONLY else os.O_RDWR
     control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         for attempt in range(_TRIES):

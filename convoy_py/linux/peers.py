@@ -44,8 +44,11 @@ def boot_id() -> str:
 
 
 def mount_namespace(pid: int | str = "self") -> str | None:
-    """A name for the mount namespace of a process, such as mnt:[4026531841]; None if it ended."""
+    """A name for the mount namespace of a process, such as mnt:[4026531841].
+
+    None if the process ended, or may not be looked at.
+    """
     try:
         return str(Path(f"/proc/{pid}/ns/mnt").readlink())
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None

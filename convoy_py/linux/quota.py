@@ -19,7 +19,8 @@ _XGETQSTATV = (ord("X") << 8) + 8
 
 _BLOCK_LIMITS = 1
 _BLOCK = 1024
-_ACCOUNTED, _ENFORCED = 1 << 4, 1 << 5
+_ENFORCED = 1 << 5
+_NOT_MOUNTED_SO = "its filesystem is mounted without prjquota"
 
 # if_dqblk: hard and soft block limit (1 KiB), bytes, hard and soft inode limit, inodes, two times
 # and which of these are valid; the pad makes it as long as the kernel thinks it is.
@@ -45,14 +46,11 @@ def support(path: Path) -> str | None:
         if error.errno in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY):
             return "its filesystem or this kernel has no project quotas"
         if error.errno == errno.ESRCH:
-            return "its filesystem is mounted without prjquota"
+            return _NOT_MOUNTED_SO
         raise
     (flags,) = struct.unpack_from("=H", answer, 2)
-    if not flags & _ACCOUNTED:
-        return "its filesystem is mounted without prjquota"
-    if not flags & _ENFORCED:
-        return "its filesystem counts project quotas but does not enforce them"
-    return None
+    # ext4 counts even if it was mounted without: only what is enforced is of use.
+    return None if flags & _ENFORCED else _NOT_MOUNTED_SO
 
 
 def assign(path: Path, project_id: int, *, inherit: bool = True) -> None:

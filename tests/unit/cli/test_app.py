@@ -126,8 +126,12 @@ def test_info_on_a_terminal_is_readable(daemon: FakeDaemon, module: Module) -> N
     lines = [" ".join(line.split()) for line in shown.splitlines()]
     assert "default driver directory" in lines
     assert "kept -" in lines
-    assert "allowed_paths /a, /b file /etc/convoy/convoy.toml" in lines
+    assert "allowed_paths /a, /b from file /etc/convoy/convoy.toml" in lines
+    assert "reserve 256MiB from default" in lines
+    assert "uptime 12 s" in lines
     assert "free 50GiB" in lines
+    titles = ("General", "Settings", "Space below the root", "Backends")
+    assert [lines.index(f"\x1b[1m{title}\x1b[0m") for title in titles]
     assert "directory quota no: [overlay] has none" in lines
 
 
@@ -142,7 +146,7 @@ def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> No
             mount_point="/m/\x1b[2Jx",
             status={"size": str(2**60), "used": 3 * 2**20},
         ),
-        "bare": volume("bare"),
+        "bare": volume("bare", created_time="2026-01-02T03:04:05.678Z"),
         "ill": volume("ill", state="broken", status={"reason": "volume.json: no JSON [1]"}),
     }
     daemon.answer("GET", "/v1/volumes", VolumeList(volumes=volumes))
@@ -150,6 +154,7 @@ def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> No
     assert code == 0
     _, bare, data, ill, reason = (line.split() for line in shown.splitlines())
     assert "NAME" in shown.splitlines()[0]
+    assert not any(line != line.rstrip() for line in shown.splitlines())
     assert bare == ["bare", "directory", "ready", "-", "-", "0", "2026-01-02T03:04:05Z"]
     assert data[:6] == ["data", "loopback", "mounted", "1024PiB", "3MiB", "2"]
     assert data[7] == r"/m/\x1b[2Jx"
@@ -197,7 +202,7 @@ def test_the_command_line_loads_neither_daemon_nor_table(module: Module) -> None
     """What a script calls a thousand times must start fast."""
     code = (
         "import sys, convoy_py.__main__\n"
-        "heavy = {'aiohttp', 'asyncio', 'rich', 'prometheus_client', 'convoy_py.daemon'}\n"
+        "heavy = {'aiohttp', 'asyncio', 'prometheus_client', 'convoy_py.daemon'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -1,0 +1,105 @@
+"""A folder to work in, image files, and the certainty that no mount or loop device is left."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from convoy_py.linux import filesystems, loop, mounts
+
+MIB = 1 << 20
+FILESYSTEMS = ("ext4", "xfs", "btrfs")
+
+
+@pytest.fixture
+def tag() -> str:
+    """Marks the loop devices of one test."""
+    return f"test-{uuid4().hex[:12]}:"
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, tag: str) -> Iterator[Path]:
+    """A folder below which nothing stays mounted, and nothing of which stays attached."""
+    yield tmp_path
+    for mount in reversed(mounts.below(tmp_path)):
+        subprocess.run(["umount", "-l", mount.mountpoint], check=False)
+    for attached in loop.attached(tag):
+        loop.detach(attached.device)
+
+
+@pytest.fixture
+def processes() -> Iterator[ExitStack]:
+    """Ends, with the test, the processes that were started through it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_image(scratch: Path) -> Callable[..., Path]:
+    """Makes a filesystem image of the smallest size, or of the size given."""
+
+    def make(fs: str, size: int | None = None) -> Path:
+        image = scratch / f"image-{uuid4().hex[:6]}"
+        size = filesystems.MINIMUM[fs] if size is None else size
+        with image.open("wb") as file:
+            file.truncate(size)
+        filesystems.make(fs, image, size, uuid=str(uuid4()))
+        return image
+
+    return make
+
+
+@pytest.fixture
+def attach_and_mount(scratch: Path, tag: str) -> Callable[..., loop.LoopDevice]:
+    """Attaches an image and mounts it; the device is left to its mount."""
+
+    def mount(fs: str, image: Path, target: Path, *, discard: bool = True) -> loop.LoopDevice:
+        target.mkdir(exist_ok=True)
+        with image.open("r+b") as file:
+            device, fd = loop.attach(file.fileno(), tag=tag)
+        with open(fd, "rb"):
+            if not discard:
+                loop.forbid_discard(device)
+            data = filesystems.mount_data(fs, discard=discard)
+            mounts.mount(device.path, target, fs, ("nosuid", "nodev", *data))
+        return device
+
+    return mount
+
+
+@pytest.fixture
+def in_namespace(processes: ExitStack) -> Callable[[str], int]:
+    """Starts a process in a mount namespace of its own that propagates as told; its pid."""
+
+    def start(propagation: str, command: str = "true") -> int:
+        child = subprocess.Popen(
+            [
+                *("unshare", "-m", "--propagation", propagation),
+                *("sh", "-c", f"{command} && echo ready && read _"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        processes.callback(child.wait)
+        processes.callback(child.kill)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        processes.callback(child.stdout.close)
+        processes.callback(child.stdin.close)
+        assert child.stdout.readline() == b"ready\n"
+        return child.pid
+
+    return start
+
+
+@pytest.fixture
+def shared_folder(scratch: Path) -> Path:
+    """A folder of which the mounts reach other namespaces, as those of a daemon should."""
+    folder = scratch / "shared"
+    folder.mkdir()
+    mounts.bind(folder, folder, ())
+    subprocess.run(["mount", "--make-shared", str(folder)], check=True)
+    return folder
