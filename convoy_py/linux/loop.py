@@ -16,6 +16,7 @@ from convoy_py.linux import libc
 _LOOP_CLR_FD = 0x4C01
 _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_CONFIGURE = 0x4C0A
+_LOOP_CTL_REMOVE = 0x4C81
 _LOOP_CTL_GET_FREE = 0x4C82
 
 _READ_ONLY, _AUTOCLEAR, _DIRECT_IO = 1, 4, 16
@@ -86,13 +87,7 @@ def attach(
         | (_READ_ONLY if read_only else 0)
         | (_DIRECT_IO if direct_io else 0)
     )
-    device, fd = _configured(image_fd, flags, block_size, tag)
-    try:
-        _allow_discard(device)
-    except BaseException:
-        os.close(fd)
-        raise
-    return device, fd
+    return _configured(image_fd, flags, block_size, tag)
 
 
 def reopen(device: LoopDevice, image_fd: int) -> int:
@@ -153,39 +148,47 @@ def detach(device: LoopDevice) -> None:
 
 
 def forbid_discard(device: LoopDevice) -> None:
-    """Make the device refuse discards until it is detached, so that its image keeps its blocks.
+    """Make the device refuse discards from now on, so that its image keeps its blocks.
 
-    In a container /sys is read-only: a sysfs that is mounted nowhere takes the write then.
+    There is no way back: the kernel keeps this for the next users of the device too, and refuses
+    to raise the bound again. `attach` gives such a device up for a new one; `retire` spares others
+    the surprise. In a container /sys is read-only: a sysfs mounted nowhere takes the write then.
     """
-    _set_most_discard(device, b"0")
-
-
-def _allow_discard(device: LoopDevice) -> None:
-    """Undo what `forbid_discard` left behind: the kernel keeps it for the device's next user."""
-    queue = Path(f"/sys/block/loop{device.number}/queue")
-    if (queue / "discard_max_bytes").read_bytes() == b"0\n":
-        most = int((queue / "discard_max_hw_bytes").read_bytes())
-        unit = int((queue / "discard_granularity").read_bytes()) or 1
-        _set_most_discard(device, b"%d" % (most - most % unit))
-
-
-def _set_most_discard(device: LoopDevice, most: bytes) -> None:
     name = f"block/loop{device.number}/queue/discard_max_bytes"
     try:
-        Path("/sys", name).write_bytes(most)
+        Path("/sys", name).write_bytes(b"0")
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES):
             raise
-        _write_to_own_sysfs(name, most)
+        _write_to_own_sysfs(name, b"0")
 
 
-def _is_same(found: Attached, image: os.stat_result) -> bool:
-    return (found.file_device, found.inode) == (image.st_dev, image.st_ino)
+def retire(device: LoopDevice) -> None:
+    """Delete a device whose discards are forbidden, unless it is in use; the kernel makes others.
+
+    For after an unmount. Does nothing to any other device.
+    """
+    if not _refuses_discard(device):
+        return
+    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(control, _LOOP_CTL_REMOVE, device.number)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENODEV):
+            raise
+    finally:
+        os.close(control)
 
 
-def _demand_same(found: Attached | None, image: os.stat_result, device: LoopDevice) -> None:
-    if found is None or not _is_same(found, image):
-        raise FileNotFoundError(errno.ENOENT, "it holds that image no longer", str(device.path))
+def _refuses_discard(device: LoopDevice) -> bool:
+    """Whether discards were forbidden, not whether the host's filesystem has none to offer."""
+    queue = Path(f"/sys/block/loop{device.number}/queue")
+    try:
+        return (queue / "discard_max_bytes").read_bytes() == b"0\n" and (
+            queue / "discard_max_hw_bytes"
+        ).read_bytes() != b"0\n"
+    except FileNotFoundError:
+        return False
 
 
 def _write_to_own_sysfs(name: str, data: bytes) -> None:
@@ -233,7 +236,11 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
                 # Another was quicker to take the device that we were told is free.
                 time.sleep(random.uniform(0, 0.001) * min(attempt, 10))  # noqa: S311 - no secret
                 continue
-            return device, fd
+            if not _refuses_discard(device):
+                return device, fd
+            fcntl.ioctl(fd, _LOOP_CLR_FD)
+            os.close(fd)
+            retire(device)
     finally:
         os.close(control)
     raise OSError(errno.EBUSY, f"no free loop device after {_TRIES} tries", str(image_fd))

@@ -297,9 +297,12 @@ def test_discard_is_forbidden_where_sys_is_read_only(
         os.close(fd)
 
 
-def test_forbidden_discard_does_not_outlive_the_device(scratch: Path, tag: str) -> None:
-    """The kernel keeps the bound on discards with the device's number; who attaches next to that
-    device has discards again."""
+@pytest.mark.parametrize("retire", [True, False])
+def test_forbidden_discard_does_not_outlive_the_device(
+    scratch: Path, tag: str, *, retire: bool
+) -> None:
+    """The kernel forbids discards to later users of the device too; none of ours gets such a
+    device, and nobody does if it is retired."""
     image = scratch / "image"
     image.write_bytes(bytes(MIB))
     for _ in range(2):
@@ -309,9 +312,13 @@ def test_forbidden_discard_does_not_outlive_the_device(scratch: Path, tag: str) 
         try:
             assert most.read_text() != "0\n"
             loop.forbid_discard(device)
+            loop.retire(device)
             assert most.read_text() == "0\n"
         finally:
             os.close(fd)
+        if retire:
+            loop.retire(device)
+            assert not most.exists()
 
 
 def test_lock_of_an_image_goes_with_its_device(
