@@ -17,6 +17,8 @@ from convoy_py.metrics import Metrics
 
 # aiohttp waits this long for handlers to end, and as long again after it has stopped their reads.
 SHUTDOWN_TIMEOUT = 4.0
+# What a client still sends after its answer is read so long, or it would lose the answer.
+LINGERING_TIME = 1.0
 
 
 def docker_app(volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> web.Application:
@@ -56,6 +58,7 @@ async def serve(app: web.Application, sock: socket.socket) -> web.AppRunner:
         auto_decompress=False,
         # Before a request's headers are complete, a connection counts as idle.
         keepalive_timeout=READ_TIMEOUT,
+        lingering_time=LINGERING_TIME,
     )
     await runner.setup()
     await web.SockSite(runner, sock, backlog=BACKLOG).start()

@@ -32,6 +32,8 @@ _CONTROL = "/dev/loop-control"
 
 # 128 threads that race for free devices need six tries at most; this is for slower machines.
 _TRIES = 200
+# Another was quicker to take, or to delete, the device that we were told is free.
+_LOST_RACE = (errno.EBUSY, errno.ENOENT, errno.ENXIO, errno.ENODEV)
 
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSCONFIG_CMD_CREATE = 6
@@ -191,6 +193,15 @@ def _refuses_discard(device: LoopDevice) -> bool:
         return False
 
 
+def _is_same(found: Attached, image: os.stat_result) -> bool:
+    return (found.file_device, found.inode) == (image.st_dev, image.st_ino)
+
+
+def _demand_same(found: Attached | None, image: os.stat_result, device: LoopDevice) -> None:
+    if found is None or not _is_same(found, image):
+        raise FileNotFoundError(errno.ENOENT, "it holds that image no longer", str(device.path))
+
+
 def _write_to_own_sysfs(name: str, data: bytes) -> None:
     context = libc.syscall(_FSOPEN, b"sysfs", _FSOPEN_CLOEXEC)
     try:
@@ -220,20 +231,16 @@ def _configured(image_fd: int, flags: int, block_size: int, tag: str) -> tuple[L
 def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
     info = _INFO.pack(*[0] * 8, flags, os.fsencode(tag), b"", b"", 0, 0)
     config = _CONFIG.pack(image_fd, block_size, info)
-    mode = os.O_RDONLY if flags & _READ_ONLY else os.O_RDWR
     control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         for attempt in range(_TRIES):
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
             device = LoopDevice(Path(f"/dev/loop{number}"), number)
-            fd = os.open(device.path, mode | os.O_CLOEXEC)
             try:
-                fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
+                fd = _taken(device, config, read_only=bool(flags & _READ_ONLY))
             except OSError as error:
-                os.close(fd)
-                if error.errno != errno.EBUSY:
+                if error.errno not in _LOST_RACE:
                     raise
-                # Another was quicker to take the device that we were told is free.
                 time.sleep(random.uniform(0, 0.001) * min(attempt, 10))  # noqa: S311 - no secret
                 continue
             if not _refuses_discard(device):
@@ -243,7 +250,18 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
             retire(device)
     finally:
         os.close(control)
-    raise OSError(errno.EBUSY, f"no free loop device after {_TRIES} tries", str(image_fd))
+    raise OSError(errno.EBUSY, f"no free loop device after {_TRIES} tries", tag)
+
+
+def _taken(device: LoopDevice, config: bytes, *, read_only: bool) -> int:
+    mode = os.O_RDONLY if read_only else os.O_RDWR
+    fd = os.open(device.path, mode | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _all_attached() -> Iterator[Attached]:

@@ -1,0 +1,87 @@
+"""How errors are told: one status per kind, one printable line per text."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from convoy_py import errors
+from convoy_py.api.failures import LONGEST, STATUSES, one_line, result_of, tell
+from convoy_py.errors import ConvoyError, InvalidName, Kind, NoSpace, VolumeInUse, VolumeNotFound
+from convoy_py.models.options import help_line
+
+
+def classes(base: type[ConvoyError]) -> Iterator[type[ConvoyError]]:
+    yield base
+    for derived in base.__subclasses__():
+        yield from classes(derived)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_a_status_of_an_error(kind: Kind) -> None:
+    """A new kind cannot be forgotten."""
+    assert 400 <= STATUSES[kind] <= 599
+
+
+@pytest.mark.parametrize("error", classes(ConvoyError), ids=lambda error: error.__name__)
+def test_every_error_is_of_a_kind_in_the_table(error: type[ConvoyError]) -> None:
+    """So every error that can be raised can be answered."""
+    assert error.kind in STATUSES
+    assert error.__module__ == errors.__name__
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain text", "plain text"),
+        ("Ünïcode 名前", "Ünïcode 名前"),
+        ("two\r\nlines\tand a tab", "two lines and a tab"),
+        ("\x1b[1;31mred\x1b[0m \x1b]0;title\x07end", "red end"),
+        ("\x1b", ""),
+        ("bell\x07 nul\0 del\x7f c1\x9b31m", "bell nul del c1 31m"),
+        ("turn\u202egnp.exe\u2028next", "turn gnp.exe next"),
+        ("lone \ud800 surrogate", "lone surrogate"),
+    ],
+)
+def test_one_line_is_printable(text: str, line: str) -> None:
+    """Nothing in an error can act on the terminal that shows it."""
+    assert one_line(text) == line
+
+
+def test_one_line_is_short_but_holds_the_help() -> None:
+    """A client's own text cannot fill a terminal; the table of options fits."""
+    assert len(one_line("x" * 100_000)) == LONGEST
+    assert len(one_line("\n".join("x" * 100_000))) == LONGEST
+    assert one_line(help_line()) == help_line()
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "text"),
+    [
+        (NoSpace("the host is full"), "db", "volume db: the host is full"),
+        (VolumeNotFound("db"), "db", "no such volume: db"),
+        (VolumeInUse("db", ["pid 42"]), "db", "volume db is in use by pid 42"),
+        (NoSpace("a text with the letter a"), "a", "volume a: a text with the letter a"),
+        (NoSpace("the host is full"), "", "the host is full"),
+        (NoSpace("full"), "d\nb", "volume d b: full"),
+        (
+            RuntimeError("/etc/secret"),
+            "db",
+            "volume db: internal error; the daemon's log has the details",
+        ),
+    ],
+)
+def test_an_error_names_its_volume_once(error: Exception, name: str, text: str) -> None:
+    """Docker leaves the name out of its own words."""
+    assert tell(error, name) == text
+
+
+def test_a_bad_name_is_told_once() -> None:
+    """The name rule's own text has the name in quotes."""
+    assert tell(InvalidName("-x"), "-x") == str(InvalidName("-x"))
+
+
+def test_results_are_ok_a_kind_or_internal() -> None:
+    """These are the values of the metric's label."""
+    assert result_of(None) == "ok"
+    assert result_of(VolumeNotFound("db")) == "not-found"
+    assert result_of(KeyError("db")) == "internal"

@@ -1,0 +1,80 @@
+"""The OpenAPI document says what the API does."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from convoy_py.api.admin import ROUTES
+from convoy_py.api.openapi import document
+from convoy_py.api.rest import Nothing
+from tests.unit.api.test_admin import ask
+from tests.unit.api.wire import Socket
+
+DOCUMENT = document(ROUTES)
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        for child in node.values():
+            yield from references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from references(child)
+
+
+async def test_it_is_served(admin: Socket) -> None:
+    """What is served is what is made from the table."""
+    answer = await ask(admin, "GET", "/v1/openapi.json")
+    assert (answer.status, answer.json) == (200, DOCUMENT)
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_every_route_is_described_once() -> None:
+    """The table is the only source of both."""
+    assert [(route.method, route.path) for route in ROUTES] == [
+        (method, path) for method, path, _ in operations()
+    ]
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(names)) == len(names) == 10
+
+
+def test_it_has_the_shape_of_openapi() -> None:
+    """Version, info, and for each operation its responses, parameters and body."""
+    assert DOCUMENT["openapi"] == "3.1.0"
+    assert {"title", "version"} <= set(DOCUMENT["info"])
+    for method, path, operation in operations():
+        assert operation["summary"]
+        assert operation["responses"]["default"]["content"]
+        successes = set(operation["responses"]) - {"default"}
+        assert successes
+        assert all(re.fullmatch(r"[25]\d\d", status) for status in successes)
+        in_path = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+        assert in_path == set(re.findall(r"\{(\w+)\}", path))
+        assert all({"name", "in", "schema"} <= set(p) for p in operation["parameters"])
+        assert ("requestBody" in operation) == (method == "POST")
+
+
+def test_every_reference_leads_to_a_schema() -> None:
+    """And no schema is there that nothing refers to."""
+    schemas = DOCUMENT["components"]["schemas"]
+    found = {reference.removeprefix("#/components/schemas/") for reference in references(DOCUMENT)}
+    assert found == set(schemas)
+    assert {"Failure", "CreateVolume", "VolumeInfo", "Info"} <= found
+    assert Nothing.__name__ not in found
+
+
+def test_the_keys_are_those_of_the_wire() -> None:
+    """Convoy's names, and nothing beside them in a request."""
+    schemas = DOCUMENT["components"]["schemas"]
+    assert set(schemas["CreateVolume"]["properties"]) == {"Name", "Options", "Adopt"}
+    assert schemas["CreateVolume"]["additionalProperties"] is False
+    remove = DOCUMENT["paths"]["/v1/volumes/{name}"]["delete"]
+    assert [p["name"] for p in remove["parameters"] if p["in"] == "query"] == ["reference"]
