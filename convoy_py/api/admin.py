@@ -107,7 +107,7 @@ class Admin:
             found[view.name] = volume_info(view, self._clock())
             if number % _BATCH == 0:
                 await asyncio.sleep(0)
-        return Reply(VolumeList.model_construct(volumes=found))
+        return Reply(VolumeList(volumes=found))
 
     async def inspect(self, call: Call[Nothing]) -> Reply:
         await self._volumes.ready()
@@ -115,7 +115,7 @@ class Admin:
 
     async def create(self, call: Call[CreateVolume]) -> Reply:
         asked = call.message
-        name = check_name(asked.name or f"volume-{secrets.token_hex(8)}")
+        name = check_name(call.name or f"volume-{secrets.token_hex(8)}")
         options = parse_options(asked.options)
         await self._volumes.ready()
         await self._volumes.create(name, options, adopt=asked.adopt)

@@ -35,7 +35,7 @@ class Nothing(BaseModel):
 
 @dataclass(frozen=True)
 class Call(Generic[Form]):
-    """One request, read and checked; `name` is the volume's, "" where the path has none."""
+    """One request, read; `name` is the volume's in the path (checked) or else in the message."""
 
     name: str
     message: Form
@@ -47,7 +47,7 @@ class Reply:
 
     body: BaseModel | bytes | None = None
     status: int = 200
-    name: str = ""  # the volume's, where the request did not have it
+    name: str = ""  # the volume's, where the request had none
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,11 @@ class Edge:
             failure: Exception | None = None
             try:
                 caller = admitted(request, self._group)
-                call = Call(check_name(name) if name else "", await _read(request, route))
-                reply = await route.handle(owner, call)
+                if name:
+                    check_name(name)
+                message = await _read(request, route)
+                name = name or getattr(message, "name", "")
+                reply = await route.handle(owner, Call(name, message))
                 name = name or reply.name
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
                 failure = error

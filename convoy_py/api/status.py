@@ -50,14 +50,13 @@ def _exact(size: int | None) -> int | str | None:
 
 
 def volume_info(view: View, now: float) -> VolumeInfo:
-    """One volume in Convoy's keys. Nothing of it came from outside, so nothing is validated."""
-    return VolumeInfo.model_construct(
+    """One volume in Convoy's keys."""
+    return VolumeInfo(
         name=view.name,
         driver=view.backend,
         mount_point=view.mountpoint,
         created_time=created_at(view) or "",
         driver_info=_driver_info(view),
-        snapshots={},
         status=status(view, now),
         state=view.state.value,
         references=view.references,

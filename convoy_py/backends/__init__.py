@@ -1,1 +1,13 @@
 """The family of backends; a new member is added to this table and nowhere else."""
+
+from collections.abc import Callable, Mapping
+
+from convoy_py.backends.base import Backend
+from convoy_py.backends.directory import Directory
+from convoy_py.backends.loopback import Loopback
+from convoy_py.config import Settings
+
+BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
+    Directory.name: lambda settings: Directory(settings.root, settings.allowed_paths),
+    Loopback.name: lambda settings: Loopback(settings.default_size, settings.default_fs),
+}

@@ -134,13 +134,14 @@ class Directory(Backend):
             os.close(folder)
 
     def unmount(self, place: Place) -> bool:
-        return _unmount(place.mountpoint)
+        return not self.is_mounted(place) or _unmount(place.mountpoint)
 
     def holders(self, place: Place, census: Census) -> Sequence[Holder]:
         return census.of_folder(self._source(place), place.mountpoint)
 
     def abandon(self, place: Place) -> None:
-        _unmount(place.mountpoint)
+        if mounts.find(place.mountpoint) is not None:
+            mounts.unmount(place.mountpoint)
 
     def destroy(self, place: Place) -> None:
         data = place.home / "data"
@@ -264,8 +265,7 @@ def _own(folder: Path, spec: Spec) -> None:
 def _unmount(mountpoint: Path) -> bool:
     """Unmount our bind mount; False if it is busy."""
     try:
-        while mounts.find(mountpoint) is not None:
-            mounts.unmount(mountpoint)
+        mounts.unmount(mountpoint)
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise

@@ -11,6 +11,7 @@ tag. It detaches itself with the last unmount, wherever that happens.
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,11 +25,12 @@ from convoy_py.linux import btrfs, files, filesystems, loop, mounts
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import ALWAYS_ON
 from convoy_py.models.sizes import format_size
-from convoy_py.models.volume import Filesystem, Options, Spec, Usage
+from convoy_py.models.volume import Filesystem, Options, Spec, Usage, show
 
 TAG = "convoy:"
 DATA = "data"
 _LOOKS = 20
+_BETWEEN_LOOKS = 0.002  # seconds
 
 
 class Loopback(Backend):
@@ -48,8 +50,8 @@ class Loopback(Backend):
         smallest, largest = filesystems.MINIMUM[fs], filesystems.MAXIMUM[fs]
         if not smallest <= size <= largest:
             raise InvalidOption(
-                f"size {format_size(size)} is outside of {format_size(smallest)} to "
-                f"{format_size(largest)}, the sizes of {fs}"
+                f"size {show('size', size)} is outside of {show('size', smallest)} to "
+                f"{show('size', largest)}, the sizes of {fs}"
             )
         return Spec(
             backend=self.name,
@@ -138,7 +140,7 @@ class Loopback(Backend):
             if error.errno != errno.EBUSY:
                 raise
             return False
-        return not self._devices(place)
+        return self._let_go(place)
 
     def holders(self, place: Place, census: Census) -> Sequence[Holder]:
         found: list[Holder] = []
@@ -199,7 +201,20 @@ class Loopback(Backend):
         try:
             return loop.find(_image(place))
         except FileNotFoundError:
-            return []
+            # Deleted while it was mounted; a home that a crash left half made has no uuid.
+            return loop.attached(TAG + place.uuid) if place.uuid else []
+
+    def _let_go(self, place: Place) -> bool:
+        """Whether no device has the image any more.
+
+        Whoever looks at a device, as udev and our own threads do, keeps it attached for that
+        moment, and so does the mount namespace of a container that is just being taken down.
+        """
+        for _ in range(_LOOKS):
+            if not self._devices(place):
+                return True
+            time.sleep(_BETWEEN_LOOKS)
+        return False
 
     def _furnish(self, place: Place, spec: Spec) -> None:
         """Make the exposed folder in a new filesystem, with the owner and mode asked for."""

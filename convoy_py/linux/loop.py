@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import random
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -25,9 +26,12 @@ _READ_ONLY, _AUTOCLEAR, _DIRECT_IO = 1, 4, 16
 # flags, file_name, then crypt_name, encrypt_key and init, which are of no use to us.
 _INFO = struct.Struct("=5Q4I64s64s32s2Q")
 _CONFIG = struct.Struct(f"=2I{_INFO.size}s64x")
+_NO_INFO = bytes(_INFO.size)
+_NAME_AT = 56
 _TAG_BYTES = 63
 
-_LOOP_MAJOR = 7
+# A line of /proc/partitions: major 7, minor, blocks, name.
+_PARTITION = re.compile(rb"^ +7 +\d+ +\d+ loop(\d+)$", re.MULTILINE)
 _CONTROL = "/dev/loop-control"
 
 # 128 threads that race for free devices need six tries at most; this is for slower machines.
@@ -99,7 +103,7 @@ def reopen(device: LoopDevice, image_fd: int) -> int:
     """
     fd = os.open(device.path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        _demand_same(_status(fd, device), os.fstat(image_fd), device)
+        _demand(_info(fd), os.fstat(image_fd), device)
     except BaseException:
         os.close(fd)
         raise
@@ -113,20 +117,25 @@ def status(device: LoopDevice) -> Attached | None:
     except FileNotFoundError:
         return None
     try:
-        return _status(fd, device)
+        info = _info(fd)
     finally:
         os.close(fd)
+    return None if info is None else _parsed(device.number, info)
 
 
 def find(image: int | Path) -> list[Attached]:
     """Every device, whoever made it, whose backing file is this very file (device and inode)."""
     wanted = os.fstat(image) if isinstance(image, int) else image.stat()
-    return [found for found in _all_attached() if _is_same(found, wanted)]
+    begins = _identity(wanted)
+    found = [_parsed(number, info) for number, info in _raw() if info.startswith(begins)]
+    # Having been looked at, it may have been us who kept it from detaching itself.
+    return [a for a in found if is_attached(a.device)]
 
 
 def attached(tag_prefix: str) -> list[Attached]:
     """Every device whose tag begins so."""
-    return [found for found in _all_attached() if found.tag.startswith(tag_prefix)]
+    tag = os.fsencode(tag_prefix)
+    return [_parsed(number, info) for number, info in _raw() if info.startswith(tag, _NAME_AT)]
 
 
 def is_attached(device: LoopDevice) -> bool:
@@ -193,12 +202,8 @@ def _refuses_discard(device: LoopDevice) -> bool:
         return False
 
 
-def _is_same(found: Attached, image: os.stat_result) -> bool:
-    return (found.file_device, found.inode) == (image.st_dev, image.st_ino)
-
-
-def _demand_same(found: Attached | None, image: os.stat_result, device: LoopDevice) -> None:
-    if found is None or not _is_same(found, image):
+def _demand(info: bytes | None, image: os.stat_result, device: LoopDevice) -> None:
+    if info is None or not info.startswith(_identity(image)):
         raise FileNotFoundError(errno.ENOENT, "it holds that image no longer", str(device.path))
 
 
@@ -264,33 +269,38 @@ def _taken(device: LoopDevice, config: bytes, *, read_only: bool) -> int:
     return fd
 
 
-def _all_attached() -> Iterator[Attached]:
-    for device in _bound():
+def _raw() -> Iterator[tuple[int, bytes]]:
+    """(number, loop_info64) of every device that holds a file; parsed only for those wanted."""
+    for number in _bound():
         # A device may be detached, or its node taken away, between the listing and this look.
         with contextlib.suppress(FileNotFoundError):
-            found = status(device)
-            if found is not None:
-                yield found
+            fd = os.open(f"/dev/loop{number}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                info = _info(fd)
+            finally:
+                os.close(fd)
+            if info is not None:
+                yield number, info
 
 
-def _bound() -> Iterator[LoopDevice]:
+def _bound() -> list[int]:
     """Devices that hold a file: those with a size, which alone are listed in /proc/partitions."""
-    for line in Path("/proc/partitions").read_text(encoding="ascii").splitlines()[2:]:
-        major, minor, _, name = line.split()
-        if int(major) == _LOOP_MAJOR and name == f"loop{minor}":
-            yield LoopDevice(Path("/dev", name), int(minor))
+    return [int(number) for number in _PARTITION.findall(Path("/proc/partitions").read_bytes())]
 
 
-def _status(fd: int, device: LoopDevice) -> Attached | None:
+def _info(fd: int) -> bytes | None:
     try:
-        answer = fcntl.ioctl(fd, _LOOP_GET_STATUS64, bytes(_INFO.size))
+        return fcntl.ioctl(fd, _LOOP_GET_STATUS64, _NO_INFO)
     except OSError as error:
         if error.errno == errno.ENXIO:
             return None
         raise
-    file_device, inode, _, _, _, _, _, _, flags, name, *_ = _INFO.unpack(answer)
+
+
+def _parsed(number: int, info: bytes) -> Attached:
+    file_device, inode, _, _, _, _, _, _, flags, name, *_ = _INFO.unpack(info)
     return Attached(
-        device=device,
+        device=LoopDevice(Path(f"/dev/loop{number}"), number),
         tag=os.fsdecode(name.partition(b"\0")[0]),
         file_device=_decoded(file_device),
         inode=inode,
@@ -298,6 +308,13 @@ def _status(fd: int, device: LoopDevice) -> Attached | None:
         direct_io=bool(flags & _DIRECT_IO),
         read_only=bool(flags & _READ_ONLY),
     )
+
+
+def _identity(image: os.stat_result) -> bytes:
+    """How the loop_info64 of a device that holds this file begins."""
+    major, minor = os.major(image.st_dev), os.minor(image.st_dev)
+    # As the kernel's huge_encode_dev.
+    return struct.pack("=2Q", minor & 0xFF | major << 8 | (minor & ~0xFF) << 12, image.st_ino)
 
 
 def _decoded(device: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convoy_py.linux import libc
+from convoy_py.linux import libc, mounts
 
 _QUOTACTL_FD = 443
 _PROJECT = 2
@@ -20,7 +20,8 @@ _XGETQSTATV = (ord("X") << 8) + 8
 _BLOCK_LIMITS = 1
 _BLOCK = 1024
 _ENFORCED = 1 << 5
-_NOT_MOUNTED_SO = "its filesystem is mounted without prjquota"
+_CAPABLE = ("ext4", "xfs")
+_NO_QUOTA = (errno.ENOSYS, errno.ESRCH, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY)
 
 # if_dqblk: hard and soft block limit (1 KiB), bytes, hard and soft inode limit, inodes, two times
 # and which of these are valid; the pad makes it as long as the kernel thinks it is.
@@ -43,14 +44,15 @@ def support(path: Path) -> str | None:
         with _opened(path) as fd:
             _quotactl(fd, _XGETQSTATV, 0, answer)
     except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY):
-            return "its filesystem or this kernel has no project quotas"
-        if error.errno == errno.ESRCH:
-            return _NOT_MOUNTED_SO
-        raise
-    (flags,) = struct.unpack_from("=H", answer, 2)
-    # ext4 counts even if it was mounted without: only what is enforced is of use.
-    return None if flags & _ENFORCED else _NOT_MOUNTED_SO
+        if error.errno not in _NO_QUOTA:
+            raise
+    # ext4 may count without enforcing, which is of no use.
+    if struct.unpack_from("=H", answer, 2)[0] & _ENFORCED:
+        return None
+    fstype = mounts.holding(path).fstype
+    if fstype in _CAPABLE:
+        return f"the {fstype} it lies on is not mounted with prjquota"
+    return f"{fstype} has no project quotas"
 
 
 def assign(path: Path, project_id: int, *, inherit: bool = True) -> None:

@@ -21,7 +21,10 @@ class ReferenceStore:
         self.boot = boot
 
     def open(self) -> None:
+        """Make the folder, and delete what an interrupted `save` left in it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for unfinished in self.folder.glob(".*.json.*"):
+            unfinished.unlink()
 
     def none(self) -> References:
         return References(boot=self.boot)

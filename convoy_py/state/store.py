@@ -115,12 +115,19 @@ class Store:
             files.fsync_dir(self.volumes)
 
     def adopt(self, record: Record) -> None:
-        """Write the record of data that is already in its place, durably."""
-        home = self.home(record.name)
-        with self._changing():
-            files.durable_replace(home / RECORD, encode(record))
-            (home / KEPT).unlink(missing_ok=True)
-            files.fsync_dir(home)
+        """Write the record of data that is already in its place, durably.
+
+        It is written in a folder that the next start sweeps, as nothing sweeps the data's own.
+        """
+        home, staging = self.home(record.name), self.stage()
+        try:
+            with self._changing():
+                files.durable_replace(staging / RECORD, encode(record))
+                (staging / RECORD).rename(home / RECORD)
+                (home / KEPT).unlink(missing_ok=True)
+                files.fsync_dir(home)
+        finally:
+            files.remove_tree(staging)
 
     def keep(self, name: str) -> None:
         """Forget a volume but leave its data where it is, with its record under another name."""

@@ -202,6 +202,31 @@ def test_reopened_device_holds_the_image(scratch: Path, tag: str) -> None:
             loop.reopen(device, file.fileno())
 
 
+def test_device_that_detaches_while_it_is_looked_at_is_not_found(
+    scratch: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look holds a device for an instant; if its last user goes just then, it is not there."""
+    image = scratch / "image"
+    image.write_bytes(bytes(MIB))
+    with image.open("r+b") as file:
+        device, fd = loop.attach(file.fileno(), tag=tag)
+    look = loop._info
+
+    def close_meanwhile(looking: int) -> bytes | None:
+        info = look(looking)
+        if fd in held and os.fstat(looking).st_rdev == os.fstat(fd).st_rdev:
+            held.remove(fd)
+            os.close(fd)
+        return info
+
+    held = {fd}
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_info", close_meanwhile)
+        assert loop.find(image) == []
+    assert held == set()
+    assert not loop.is_attached(device)
+
+
 def test_detach_waits_for_the_last_user(
     scratch: Path, make_image: MakeImage, attach_and_mount: AttachAndMount
 ) -> None:

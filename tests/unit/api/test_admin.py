@@ -82,6 +82,15 @@ async def test_create_makes_up_a_name(admin: Socket, engine: FakeVolumes) -> Non
     assert set(engine.known) == {first.json["Name"], second.json["Name"]}
 
 
+async def test_a_name_that_was_made_up_is_in_the_audit_log(
+    admin: Socket, engine: FakeVolumes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise nobody could tell whose volume it is."""
+    caplog.set_level(logging.INFO, "convoy")
+    name = (await ask(admin, "POST", "/v1/volumes")).json["Name"]
+    assert [vars(r)["convoy_fields"]["volume"] for r in caplog.records] == [name]
+
+
 async def test_adopt_and_reference_reach_the_engine(admin: Socket, engine: FakeVolumes) -> None:
     """Data that was kept can be taken over again."""
     await ask(admin, "POST", "/v1/volumes", {"Name": "db", "Adopt": True})
@@ -277,7 +286,7 @@ async def test_members_of_the_group_are_admitted(
 async def test_a_group_that_does_not_exist_is_a_bad_setting(engine: FakeVolumes) -> None:
     """The daemon does not start with a group that admits nobody."""
     group = Configuration(Settings(socket_group="nosuchgroup"), {"socket_group": "environment"})
-    with pytest.raises(InvalidSetting, match="socket_group from environment: .*nosuchgroup"):
+    with pytest.raises(InvalidSetting, match=r"socket_group from environment: .*nosuchgroup"):
         admin_app(engine, Metrics("0"), group, lambda: 0.0)
 
 
@@ -285,7 +294,7 @@ async def test_a_group_that_does_not_exist_is_a_bad_setting(engine: FakeVolumes)
     ("method", "target", "body", "operation", "name", "result"),
     [
         ("POST", "/v1/volumes", {"Name": "new"}, "create", "new", "ok"),
-        ("POST", "/v1/volumes", {"Name": "new", "Options": {"x": "1"}}, "create", None, "invalid"),
+        ("POST", "/v1/volumes", {"Name": "new", "Options": {"x": "1"}}, "create", "new", "invalid"),
         ("DELETE", "/v1/volumes/db", b"", "delete", "db", "ok"),
         ("DELETE", "/v1/volumes/nosuch", b"", "delete", "nosuch", "not-found"),
         ("POST", "/v1/volumes/db/mount", {}, "mount", "db", "ok"),
@@ -298,11 +307,12 @@ async def test_every_change_is_one_audit_line(
     caller: Peer,
     caplog: pytest.LogCaptureFixture,
     counted: Callable[[], dict[str, float]],
+    *,
     method: str,
     target: str,
     body: Any,
     operation: str,
-    name: str | None,
+    name: str,
     result: str,
 ) -> None:
     """Who asked for what on which volume, and how it ended; reads leave none."""
@@ -314,7 +324,7 @@ async def test_every_change_is_one_audit_line(
     fields = vars(record)["convoy_fields"]
     assert (record.name, record.getMessage()) == ("convoy.audit", operation)
     assert (fields["uid"], fields["pid"], fields["result"]) == (0, caller.pid, result)
-    assert fields.get("volume") == name
+    assert fields["volume"] == name
     assert counted()[f'api="admin",operation="{operation}",result="{result}"'] == 1
 
 

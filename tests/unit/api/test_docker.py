@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from convoy_py.api import docker, requests
+from convoy_py.api import requests
 from convoy_py.errors import (
     BrokenVolume,
     InUse,
@@ -17,6 +17,7 @@ from convoy_py.errors import (
     StillRunning,
     Unavailable,
 )
+from convoy_py.linux import peers
 from convoy_py.models.options import help_line
 from convoy_py.models.volume import Filesystem, Options, Spec, Usage
 from tests.fakes import NOW, FakeVolumes
@@ -373,7 +374,7 @@ async def test_an_engine_that_cannot_be_seen_begins_a_life_with_its_activation(
     plugin: Socket, engine: FakeVolumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another pid namespace the kernel shows pid 0."""
-    monkeypatch.setattr(docker.peers, "peer", lambda sock: docker.peers.Peer(0, 0, 0))
+    monkeypatch.setattr(peers, "peer", lambda sock: peers.Peer(0, 0, 0))
     engine.add("db")
     await plugin.call("Mount", message("Mount"))
     await plugin.call("Mount", message("Mount"))
@@ -490,6 +491,7 @@ async def test_each_call_is_one_line_and_one_metric(
     engine: FakeVolumes,
     caplog: pytest.LogCaptureFixture,
     counted: Callable[[], dict[str, float]],
+    *,
     call: str,
     name: str,
     level: str,

@@ -22,7 +22,7 @@ def test_every_kind_has_a_status_of_an_error(kind: Kind) -> None:
     assert 400 <= STATUSES[kind] <= 599
 
 
-@pytest.mark.parametrize("error", classes(ConvoyError), ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", list(classes(ConvoyError)), ids=lambda error: error.__name__)
 def test_every_error_is_of_a_kind_in_the_table(error: type[ConvoyError]) -> None:
     """So every error that can be raised can be answered."""
     assert error.kind in STATUSES

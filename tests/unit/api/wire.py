@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 # As Docker Engine 20.10.24 sends it, empty Host header and all.
-DOCKER = "Host: \r\nUser-Agent: Go-http-client/1.1\r\nAccept: application/vnd.docker.plugins.v1.2+json\r\n"
+DOCKER = (
+    "Host: \r\nUser-Agent: Go-http-client/1.1\r\n"
+    "Accept: application/vnd.docker.plugins.v1.2+json\r\n"
+)
 PODMAN = "Host: plugin\r\nContent-Type: application/vnd.docker.plugins.v1.1+json\r\n"
 
 

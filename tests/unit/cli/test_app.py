@@ -263,11 +263,14 @@ def complete(run: Run, words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["delete", "mount", "umount", "inspect"])
-def test_volume_names_complete(run: Run, daemon: FakeDaemon, command: str) -> None:
+def test_volume_names_complete(
+    run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     """The daemon is asked, at the socket that stands in the line."""
     names = ("data", "db", "logs")
     daemon.answer("GET", "/v1/volumes", VolumeList(volumes={n: volume(n) for n in names}))
     assert complete(run, f"convoy {command} d") == ["data", "db"]
+    monkeypatch.setenv("CONVOY_SOCKET", "/nonexistent/c.sock")
     assert complete(run, f"convoy --socket {daemon.path} {command} l") == ["logs"]
 
 

@@ -1,0 +1,89 @@
+"""Daemons that die by SIGKILL just before the n-th thing that they would change on the host.
+
+They are forked from a server that has their modules loaded: that takes milliseconds, where a new
+interpreter takes half a second, so every step of every operation can have its crash.
+"""
+
+import json
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.crash import fork_server
+from tests.crash.fork_server import CONTROL, CONTROL_SIZE
+from tests.harness import PATIENCE, environment
+
+NEVER = 2**62
+
+
+class CrashPoints:
+    """The fork server as tests see it; `launch` starts a daemon, `arm` sets when it dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._control_file = folder / "crash-control"
+        self._control_file.write_bytes(bytes(CONTROL_SIZE))
+        self._trace_file = folder / "crash-trace"
+        self._trace_file.touch()
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", fork_server.__name__, str(self._control_file), str(self._trace_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd="/",
+            env=environment(),
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End the server; its daemon must have ended."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.close()
+        self._server.wait(PATIENCE)
+        self._server.stdout.close()
+
+    def arm(self, at: int) -> None:
+        """Have the daemon die before its `at`-th change from now on; NEVER just counts."""
+        self._trace_file.write_bytes(b"")
+        self._set(at)
+
+    def disarm(self) -> None:
+        self._set(0)
+
+    def trace(self) -> list[str]:
+        """The changes since `arm`; the last is the one that did not happen, if the daemon died."""
+        return self._trace_file.read_text().splitlines()
+
+    def launch(self, arguments: list[str], log: Path) -> "Forked":
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        print(json.dumps([arguments, str(log)]), file=self._server.stdin, flush=True)
+        return Forked(int(self._server.stdout.readline()), self._server.stdout)
+
+    def _set(self, at: int) -> None:
+        with self._control_file.open("r+b") as file:
+            file.write(CONTROL.pack(at, 0))
+
+
+class Forked:
+    """A daemon that the fork server started; the server tells its end on its stdout."""
+
+    def __init__(self, pid: int, ends: Any) -> None:
+        self.pid = pid
+        self._ends = ends
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        return self._code if self._code is not None else self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._code if self._code is not None else self._ended(timeout)
+        if code is None:
+            raise TimeoutError(f"daemon {self.pid} did not end within {timeout} s")
+        return code
+
+    def _ended(self, timeout: float | None) -> int | None:
+        if select.select([self._ends], [], [], timeout)[0]:
+            self._code = int(self._ends.readline())
+        return self._code

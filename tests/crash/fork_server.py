@@ -1,0 +1,130 @@
+"""Forks daemons on order; each counts what it changes on the host and dies before a chosen change.
+
+`python -m` this with a control file and a trace file; an order is a line of JSON on stdin, the
+daemon's arguments and its log, and the answers are its pid and, when it has ended, its exit code.
+
+Python announces most system calls to audit hooks; the rest are wrapped. What only reads is not
+counted, nor is close(2), for the death of a process closes everything.
+"""
+
+import json
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from unittest.mock import patch
+
+import convoy_py.service  # noqa: F401 - the daemon loads it late; here it is loaded before the fork
+from convoy_py.__main__ import main
+from convoy_py.linux import libc
+
+CONTROL = struct.Struct("=qq")  # die at this change, 0 for never; changes seen since it was set
+CONTROL_SIZE = mmap.PAGESIZE
+
+_ANNOUNCED = frozenset(
+    f"os.{name}"
+    for name in ("mkdir", "rmdir", "rename", "remove", "link", "symlink", "truncate", "chmod")
+) | {"os.chown", "fcntl.flock", "subprocess.Popen"}
+_FUNCTIONS = frozenset({"mount", "umount2", "syncfs", "syscall"})
+# GETFLAGS, LOOP_GET_STATUS64, LOOP_CTL_GET_FREE: they change nothing.
+_READING = frozenset({0x80086601, 0x4C05, 0x4C82})
+
+
+class _Fuse:
+    """Counts the changes of a daemon and kills it at the one that was chosen."""
+
+    def __init__(self, control: Path, trace: Path) -> None:
+        with control.open("r+b") as file:
+            self._control = mmap.mmap(file.fileno(), CONTROL_SIZE)
+        self._trace = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._lock = Lock()
+        self._write = os.write
+
+    def install(self) -> None:
+        sys.addaudithook(self._announced)
+        for name in ("fsync", "write", "posix_fallocate"):
+            patch.object(os, name, self._wrapped(name, getattr(os, name))).start()
+        # When a program is listened to it is at work.
+        listen = self._wrapped("communicate", subprocess.Popen.communicate)
+        patch.object(subprocess.Popen, "communicate", listen).start()
+        patch.object(libc, "call", self._calling(libc.call)).start()
+
+    def _before(self, change: str) -> None:
+        with self._lock:
+            at, count = CONTROL.unpack_from(self._control)
+            if at == 0:
+                return
+            CONTROL.pack_into(self._control, 0, at, count + 1)
+            self._write(self._trace, f"{change}\n".encode())
+            if count + 1 == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _announced(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _ANNOUNCED:
+            self._before(f"{event} {arguments[0]}")
+        elif event == "fcntl.ioctl" and arguments[1] not in _READING:
+            self._before(f"ioctl {arguments[1]:#x}")
+        elif event == "open" and _is_change(*arguments):
+            self._before(f"open {arguments[0]}")
+
+    def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*arguments: Any, **named: Any) -> Any:
+            self._before(name)
+            return function(*arguments, **named)
+
+        return wrapper
+
+    def _calling(self, call: Callable[..., int]) -> Callable[..., int]:
+        def wrapper(function: str, *arguments: Any, **named: Any) -> int:
+            if function in _FUNCTIONS:
+                self._before(f"{function} {named.get('about') or ''}")
+            return call(function, *arguments, **named)
+
+        return wrapper
+
+
+def _is_change(path: object, mode: object, flags: int) -> bool:
+    """Whether this open makes a file, or one of sysfs is opened to set what it stands for."""
+    if flags & (os.O_CREAT | os.O_TRUNC):
+        return True
+    writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+    return writes and str(path).startswith("/sys/")
+
+
+def _become_daemon(arguments: list[str], log: str, fuse: _Fuse) -> None:
+    """Run the daemon in this process, which was forked for it; never returns."""
+    code = 1
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for fd in (1, 2):
+            os.dup2(output, fd)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        fuse.install()
+        sys.argv = ["convoy", *arguments]
+        main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _serve(control: Path, trace: Path) -> None:
+    fuse = _Fuse(control, trace)
+    for line in sys.stdin:
+        arguments, log = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _become_daemon(arguments, log, fuse)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,254 @@
+"""A private Docker Engine: started, crashed and restarted at will, with one image and no network.
+
+It shares the plugin folders with every other engine of the host, and nothing else.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from tests.e2e import host
+from tests.e2e.waiting import until
+
+IMAGE = "convoy-test:latest"
+# A folder of the image with content, an owner and a mode that no default would give.
+CONTENT = "/content"
+CONTENT_FILES = {"first": b"one\n", "deeper/second": b"two\n"}
+CONTENT_OWNER = (999, 998)
+CONTENT_MODE = 0o2770
+
+
+class Engine:
+    """One `dockerd` below one folder. The binary is CONVOY_TEST_DOCKERD, or `dockerd` on PATH."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.client: Any = None  # a docker.DockerClient; a new one after each start
+        self.version: tuple[int, ...] = ()  # such as (20, 10, 24)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._config = home / "daemon.json"
+        home.mkdir(parents=True)
+        self._config.write_text("{}")
+
+    # Life
+
+    def start(self) -> None:
+        """Start and wait until the API answers; imports the image when it is not there."""
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._arguments(), stdout=log, stderr=log)
+        until(self._answers, f"an answer of dockerd, see {self.home}/log")
+        text = self.client.version()["Version"]
+        self.version = tuple(map(int, re.findall(r"\d+", text.partition("-")[0].partition("+")[0])))
+        if not self.client.images.list(name=IMAGE):
+            repository, _, tag = IMAGE.partition(":")
+            self.client.api.import_image_from_data(_image(), repository=repository, tag=tag)
+
+    def stop(self) -> None:
+        """End it as `systemctl stop docker` does: containers are stopped, unless live-restored."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Crash it together with its containerd; the containers themselves live on."""
+        self._end(signal.SIGKILL)
+        pidfile = self.home / "exec/containerd/containerd.pid"
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int(pidfile.read_text()), signal.SIGKILL)
+        pidfile.unlink(missing_ok=True)
+        (self.home / "pid").unlink(missing_ok=True)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def ensure_running(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
+    @contextmanager
+    def live_restore(self) -> Iterator[None]:
+        """Let containers live on while the engine is down, as --live-restore does."""
+        self._set_live_restore(on=True)
+        try:
+            yield
+        finally:
+            self.ensure_running()
+            self._set_live_restore(on=False)
+
+    def clear(self, driver: str) -> None:
+        """Remove all containers, and the volumes of `driver` and of `local`."""
+        for container in self.client.containers.list(all=True, ignore_removed=True):
+            with suppress(NotFound):
+                container.remove(force=True, v=True)
+        until(lambda: not self._volumes_left(driver), "the removal of all volumes")
+
+    def close(self) -> None:
+        """End everything that was started here, whatever state it is in."""
+        if self._process is not None and self._process.poll() is None:
+            self._end(signal.SIGTERM)
+        host.end_processes_of(self.home)
+        for mountpoint in host.mounts_below(self.home):
+            subprocess.run(["umount", "-l", mountpoint], check=False)
+
+    # Containers
+
+    def run(self, command: str | Sequence[str], *volumes: str, **options: Any) -> str:
+        """Run a container to its end and return its output; a string is a shell's command.
+
+        `volumes` are those of `docker run -v`. Raises ContainerError, APIError.
+        """
+        output: bytes = self.client.containers.run(
+            IMAGE, _command(command), remove=True, **_settings(volumes, options)
+        )
+        return output.decode()
+
+    def background(self, *volumes: str, command: str = "", **options: Any) -> Any:
+        """Start a container that lives until it is stopped; returns the SDK's Container."""
+        argv = _command(command or "exec sleep 1000000")
+        return self.client.containers.run(IMAGE, argv, detach=True, **_settings(volumes, options))
+
+    def create(self, *volumes: str, command: str = "", **options: Any) -> Any:
+        """As `background`, but not started."""
+        argv = _command(command or "exec sleep 1000000")
+        return self.client.containers.create(IMAGE, argv, **_settings(volumes, options))
+
+    # Volumes
+
+    def create_volume(self, name: str, driver: str, options: Mapping[str, str] = {}) -> None:
+        """`docker volume create`, with a label by which a forgotten record can be told."""
+        self.client.volumes.create(name, driver, dict(options), labels={"kept": "yes"})
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """`docker volume inspect`; raises NotFound."""
+        found: dict[str, Any] = self.client.api.inspect_volume(name)
+        return found
+
+    def volume_names(self) -> list[str]:
+        """`docker volume ls`, of all drivers."""
+        return [volume["Name"] for volume in self.client.api.volumes()["Volumes"] or []]
+
+    def remove_volume(self, name: str, *, force: bool = False) -> None:
+        self.client.api.remove_volume(name, force=force)
+
+    # Its process
+
+    def _arguments(self) -> list[str]:
+        home = self.home
+        return [
+            os.environ.get("CONVOY_TEST_DOCKERD", "dockerd"),
+            *("--data-root", f"{home}/data", "--exec-root", f"{home}/exec"),
+            *("--pidfile", f"{home}/pid", "--host", f"unix://{home}/docker.sock"),
+            *("--config-file", str(self._config)),
+            *("--bridge=none", "--iptables=false", "--ip6tables=false", "--userland-proxy=false"),
+        ]
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.home / "log").read_text()[-2000:]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(f"{self.home}/docker.sock"):
+                return False
+        url = f"unix://{self.home}/docker.sock"
+        self.client = docker.DockerClient(base_url=url, timeout=180, version="auto")
+        return True
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(60)
+        if self.client is not None:
+            self.client.close()
+
+    def _set_live_restore(self, *, on: bool) -> None:
+        assert self._process is not None
+        self._config.write_text(json.dumps({"live-restore": on}))
+        self._process.send_signal(signal.SIGHUP)
+        until(lambda: self.client.info()["LiveRestoreEnabled"] is on, "a reloaded configuration")
+
+    def _volumes_left(self, driver: str) -> list[str]:
+        """Try to remove the volumes; returns what would not go, with the reason."""
+        left = []
+        for name in (driver, "local"):
+            found = self.client.api.volumes(filters={"driver": name})["Volumes"] or []
+            for volume in found:
+                try:
+                    self.remove_volume(volume["Name"])
+                except NotFound:
+                    continue
+                except APIError as error:
+                    left.append(str(error))
+        return left
+
+
+def _command(command: str | Sequence[str]) -> list[str]:
+    return ["sh", "-c", command] if isinstance(command, str) else list(command)
+
+
+def _settings(volumes: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    # A shell as process 1 ignores SIGTERM, and every stop would take its ten seconds.
+    return {
+        "network_mode": "none",
+        "stop_signal": "SIGKILL",
+        "volumes": list(volumes),
+        **options,
+    }
+
+
+def _image() -> bytes:
+    """A root with a static busybox, as a tar: no registry is needed."""
+    busybox = shutil.which("busybox")
+    assert busybox, "these tests need the package busybox-static"
+    programs = subprocess.run([busybox, "--list"], capture_output=True, check=True, text=True)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for folder in ("bin", "tmp"):
+            _add_folder(tar, folder)
+        _add_file(tar, "bin/busybox", Path(busybox).read_bytes(), mode=0o755)
+        for program in programs.stdout.split():
+            if program != "busybox":
+                _add_link(tar, f"bin/{program}", "busybox")
+        _add_folder(tar, CONTENT[1:], CONTENT_MODE, CONTENT_OWNER)
+        _add_folder(tar, f"{CONTENT[1:]}/deeper", 0o755, CONTENT_OWNER)
+        for name, data in CONTENT_FILES.items():
+            _add_file(tar, f"{CONTENT[1:]}/{name}", data, owner=CONTENT_OWNER)
+    return buffer.getvalue()
+
+
+def _add_folder(
+    tar: tarfile.TarFile, name: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)
+) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, mode
+    entry.uid, entry.gid = owner
+    tar.addfile(entry)
+
+
+def _add_file(
+    tar: tarfile.TarFile,
+    name: str,
+    data: bytes,
+    mode: int = 0o644,
+    owner: tuple[int, int] = (0, 0),
+) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), mode
+    entry.uid, entry.gid = owner
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = tarfile.SYMTYPE, target
+    tar.addfile(entry)

@@ -1,0 +1,64 @@
+"""What the kernel says: mounts, loop devices and processes, read without the package under test."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from tests.e2e.waiting import until
+
+
+def mounts_at(path: Path) -> list[list[str]]:
+    """The mountinfo fields of every mount at exactly `path`, the topmost last."""
+    return [fields for fields in _mountinfo() if fields[4] == str(path)]
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Mountpoints below a folder, the innermost first."""
+    return sorted((f[4] for f in _mountinfo() if f[4].startswith(f"{folder}/")), reverse=True)
+
+
+def loop_devices(backing: Path) -> list[str]:
+    """Names of the loop devices attached to a file, or to files below a folder."""
+    found = []
+    for attribute in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):  # detached meanwhile
+            file = attribute.read_text(encoding="utf-8").strip().removesuffix(" (deleted)")
+            if file == str(backing) or file.startswith(f"{backing}/"):
+                found.append(attribute.parts[3])
+    return sorted(found)
+
+
+def end_processes_of(home: Path) -> None:
+    """Kill whatever has `home` on its command line, with its children: ours alone can have it."""
+    ours = [pid for pid in _pids() if str(home) in _command_line(pid)]
+    ours += [pid for pid in _pids() if _parent(pid) in ours]
+    for pid in set(ours) - {os.getpid()}:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(map(_command_line, ours)), "the end of an engine's processes")
+
+
+def _mountinfo() -> list[list[str]]:
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    return [line.split(" ") for line in text.splitlines()]
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _command_line(pid: int) -> str:
+    """Empty for a process that has ended, even if nobody has waited for it yet."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])

@@ -1,0 +1,118 @@
+"""Mounting, binding and unmounting, as the kernel's table shows it."""
+
+import errno
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convoy_py.linux import libc, mounts
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("name", ["vol1", "a blank", "tab\tnewline\n", "back\\slash", "hash#"])
+def test_mount_is_found_under_any_name_and_only_there(scratch: Path, name: str) -> None:
+    """Names that begin alike, and folders within, are not confused with it."""
+    target, similar = scratch / name, scratch / f"{name}0"
+    target.mkdir()
+    similar.mkdir()
+    mounts.mount("tmpfs", target, "tmpfs", ())
+    found = mounts.find(target)
+    assert found is not None
+    assert found.mountpoint == str(target)
+    assert found in mounts.table()
+    assert mounts.find(similar) is None
+    (target / "within").mkdir()
+    assert mounts.find(target / "within") is None
+    mounts.unmount(target)
+    assert mounts.find(target) is None
+
+
+def test_options_become_flags_and_data(scratch: Path) -> None:
+    """What the kernel has a flag for is one, the rest reaches the filesystem."""
+    options = ("ro", "nosuid", "nodev", "noexec", "noatime", "rw", "size=1m", "mode=0710")
+    mounts.mount("tmpfs", scratch, "tmpfs", options)
+    found = mounts.find(scratch)
+    assert found is not None
+    assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= set(found.options)
+    assert {"size=1024k", "mode=710"} <= set(found.super_options)
+
+
+def test_topmost_of_stacked_mounts_is_found(scratch: Path) -> None:
+    """Of two mounts on one folder the visible one counts; once it is gone, the other."""
+    mounts.mount("lower", scratch, "tmpfs", ())
+    mounts.mount("upper", scratch, "tmpfs", ())
+    for source in ("upper", "lower"):
+        found = mounts.find(scratch)
+        assert found is not None
+        assert found.source == source
+        mounts.unmount(scratch)
+    assert mounts.find(scratch) is None
+
+
+def test_bind_has_flags_of_its_own(scratch: Path) -> None:
+    """The bound folder is read-only and nosuid there, and not where it comes from."""
+    source, target = scratch / "source", scratch / "target"
+    source.mkdir()
+    target.mkdir()
+    mounts.bind(source, target, ("ro", "nosuid"))
+    found = mounts.find(target)
+    assert found is not None
+    assert {"ro", "nosuid"} <= set(found.options)
+    assert found.root.endswith(str(source)[-20:])
+    (source / "file").touch()
+    with pytest.raises(OSError, match="Read-only"):
+        (target / "other").touch()
+
+
+def test_bind_that_cannot_get_its_flags_is_undone(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder is never left bound without its nosuid."""
+    source, target = scratch / "source", scratch / "target"
+    source.mkdir()
+    target.mkdir()
+    call = libc.call
+
+    def refuse_remount(function: str, *arguments: Any, about: str | None = None) -> int:
+        if function == "mount" and arguments[3] & 32:
+            raise PermissionError(errno.EPERM, "refused")
+        return call(function, *arguments, about=about)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libc, "call", refuse_remount)
+        with pytest.raises(PermissionError, match="refused"):
+            mounts.bind(source, target, ("nosuid",))
+    assert mounts.find(target) is None
+
+
+def test_bind_refuses_options_that_it_cannot_honour(scratch: Path) -> None:
+    """An option of a filesystem is not ignored silently."""
+    with pytest.raises(OSError, match="size=1m"):
+        mounts.bind(scratch, scratch, ("size=1m",))
+    assert mounts.find(scratch) is None
+
+
+def test_unmount_refuses_what_is_in_use_and_follows_no_link(scratch: Path) -> None:
+    """Busy is an error, never a lazy detach; a link is not a mountpoint."""
+    target, link = scratch / "target", scratch / "link"
+    target.mkdir()
+    link.symlink_to(target)
+    mounts.mount("tmpfs", target, "tmpfs", ())
+    with (target / "file").open("w"), pytest.raises(OSError, match="busy"):
+        mounts.unmount(target)
+    with pytest.raises(OSError, match="Invalid"):
+        mounts.unmount(link)
+    assert mounts.find(target) is not None
+    mounts.unmount(target)
+
+
+def test_sharing_is_that_of_the_mount_around(scratch: Path) -> None:
+    """A folder in a shared mount is shared, in a private one it is not."""
+    (scratch / "within").mkdir()
+    mounts.bind(scratch, scratch, ())
+    for how, shared in (("--make-shared", True), ("--make-private", False)):
+        subprocess.run(["mount", how, scratch], check=True)
+        assert mounts.is_shared(scratch / "within") is shared

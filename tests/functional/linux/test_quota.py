@@ -1,0 +1,40 @@
+"""Project quotas where there are none; tests/lab/project_quota.py shows them where there are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from convoy_py.linux import loop, mounts, quota
+
+pytestmark = pytest.mark.root
+
+
+def test_reason_names_the_mount_option_or_the_filesystem(
+    scratch: Path,
+    make_image: Callable[..., Path],
+    attach_and_mount: Callable[..., loop.LoopDevice],
+) -> None:
+    """An ext4 without prjquota could have it; a filesystem of another kind could not."""
+    attach_and_mount("ext4", make_image("ext4"), scratch / "mnt")
+    assert quota.support(scratch / "mnt") == "the ext4 it lies on is not mounted with prjquota"
+    (scratch / "ram").mkdir()
+    mounts.mount("tmpfs", scratch / "ram", "tmpfs", ())
+    assert quota.support(scratch / "ram") == "tmpfs has no project quotas"
+
+
+def test_folders_are_assigned_to_projects(
+    scratch: Path,
+    make_image: Callable[..., Path],
+    attach_and_mount: Callable[..., loop.LoopDevice],
+) -> None:
+    """A folder's project is kept, and what is created in it inherits it, if so wanted."""
+    attach_and_mount("xfs", make_image("xfs"), scratch / "mnt")
+    for name, inherit in (("inherits", True), ("alone", False)):
+        folder = scratch / "mnt" / name
+        (folder / "before").mkdir(parents=True)
+        quota.assign(folder, 1 << 30, inherit=inherit)
+        (folder / "after").mkdir()
+        assert quota.project(folder) == 1 << 30
+        assert quota.project(folder / "before") == 0
+        assert quota.project(folder / "after") == (1 << 30 if inherit else 0)

@@ -1,0 +1,285 @@
+"""Runs a real daemon in a folder of its own, speaks to it as Docker does, leaves nothing behind.
+
+A daemon lives below one folder: its root, its run folder, its sockets and its log. `Daemon.clean`
+takes everything down that an experiment may have left there, whatever state it is in.
+"""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from convoy_py.linux import files, loop, mounts
+
+PROJECT = Path(__file__).parents[1]
+# Generous: these machines are small and busy. Nothing waits that long unless it is broken.
+PATIENCE = 30.0
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """The daemon answered that it did not do it; the text is its one line."""
+
+
+class Unanswered(Exception):
+    """The connection ended without an answer: it may be done or not."""
+
+
+class Running(Protocol):
+    """A daemon's process, however it was started; `wait` gives the exit code, or minus a signal."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+Launch = Callable[[list[str], Path], Running]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+
+
+def eventually(look: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """What `look` returns as soon as that is true; AssertionError after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
+        time.sleep(0.002)
+    return found
+
+
+def request(
+    path: Path, method: str, target: str, body: object = None, timeout: float = PATIENCE
+) -> Answer:
+    """One call on a Unix socket, on a connection of its own; raises Unanswered."""
+    connection = _Connection(path, timeout)
+    try:
+        connection.request(method, target, None if body is None else json.dumps(body))
+        response = connection.getresponse()
+        text = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unanswered(f"{method} {target}: {error!r}") from error
+    finally:
+        connection.close()
+    return Answer(response.status, json.loads(text) if text else None)
+
+
+class Daemon:
+    """One daemon and its folder; it can be killed and started again on what it left."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        root: Path | None = None,
+        plugin_socket: Path | None = None,
+    ) -> None:
+        """`flags` are those of `convoy daemon` beside its paths, which lie below `folder`."""
+        self.folder = folder
+        self.root = root or folder / "root"
+        self.run_dir = folder / "run"
+        self.plugin_socket = plugin_socket or folder / "plugin.sock"
+        self.admin_socket = folder / "admin.sock"
+        self.log = folder / "daemon.log"
+        self.flags = flags
+        self.process: Running | None = None
+
+    # Life
+
+    def start(self, launch: Launch | None = None) -> None:
+        """Start, and return when the sockets are open; whoever calls then waits for the records."""
+        assert self.process is None, "it runs already"
+        self.process = (launch or _launch)(self._arguments(), self.log)
+        eventually(self._is_open, "the daemon opens its sockets")
+
+    def kill(self) -> None:
+        """End it as a crash does: SIGKILL."""
+        if self.process is not None:
+            os.kill(self.process.pid, signal.SIGKILL)
+            self.gone()
+
+    def gone(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        assert self.process is not None
+        code = self.process.wait(PATIENCE)
+        self.process = None
+        return code
+
+    def stop(self) -> int:
+        """End it as an administrator does: SIGTERM; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.gone()
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def clean(self) -> None:
+        """End the daemon and take down every mount and loop device below its folder."""
+        if self.process is not None and self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.kill()
+        self.process = None
+        clean(self.folder)
+        for mountpoint in (self.run_dir / "mounts").glob("*"):
+            files.set_immutable(mountpoint, on=False)
+
+    def left(self) -> list[object]:
+        """Mounts and loop devices that are still there below the folder."""
+        return [*mounts.below(self.folder), *attached_below(self.folder)]
+
+    # Docker's calls
+
+    def call(self, endpoint: str, body: object = None, timeout: float = PATIENCE) -> Any:
+        """One call of the plugin protocol; raises Refused with its `Err`, or Unanswered."""
+        answer = request(self.plugin_socket, "POST", f"/{endpoint}", body, timeout)
+        if answer.status != 200:
+            raise Refused(answer.body["Err"])
+        assert answer.body.get("Err", "") == ""
+        return answer.body
+
+    def create(self, name: str, **options: str) -> None:
+        self.call("VolumeDriver.Create", {"Name": name, "Opts": options})
+
+    def remove(self, name: str) -> None:
+        self.call("VolumeDriver.Remove", {"Name": name})
+
+    def mount(self, name: str, mount_id: str) -> Path:
+        """Mount and return what a container would see."""
+        return Path(self._named("Mount", name, mount_id)["Mountpoint"])
+
+    def unmount(self, name: str, mount_id: str) -> None:
+        self._named("Unmount", name, mount_id)
+
+    def get(self, name: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.call("VolumeDriver.Get", {"Name": name})["Volume"]
+        return found
+
+    def listed(self) -> dict[str, str]:
+        """Name -> mountpoint, "" where it is not mounted."""
+        found = self.call("VolumeDriver.List")["Volumes"]
+        return {volume["Name"]: volume["Mountpoint"] for volume in found}
+
+    # The operator's calls
+
+    def admin(self, method: str, target: str, body: object = None) -> Any:
+        """One call of the admin API; raises Refused with its error, or Unanswered."""
+        answer = request(self.admin_socket, method, target, body)
+        if answer.status >= 400:
+            raise Refused(answer.body["Error"])
+        return answer.body
+
+    def forget(self, name: str) -> None:
+        """`convoy delete --reference`: the data stays."""
+        self.admin("DELETE", f"/v1/volumes/{name}?reference=true")
+
+    def adopt(self, name: str) -> None:
+        """`convoy create --adopt`: take over the data that is there."""
+        self.admin("POST", "/v1/volumes", {"Name": name, "Adopt": True})
+
+    def _named(self, verb: str, name: str, mount_id: str) -> Any:
+        return self.call(f"VolumeDriver.{verb}", {"Name": name, "ID": mount_id})
+
+    def _arguments(self) -> list[str]:
+        settings = self.folder / "convoy.toml"
+        settings.touch()  # so that the host's own settings do not count
+        paths = {
+            "root": self.root,
+            "run-dir": self.run_dir,
+            "plugin-socket": self.plugin_socket,
+            "socket": self.admin_socket,
+            "config": settings,
+        }
+        return ["daemon", *(f"--{key}={path}" for key, path in paths.items()), *self.flags]
+
+    def _is_open(self) -> bool:
+        assert self.process is not None
+        code = self.process.poll()
+        assert code is None, f"the daemon ended with {code}: {self.log.read_text()[-2000:]}"
+        return is_open(self.plugin_socket) and is_open(self.admin_socket)
+
+
+def is_open(path: Path) -> bool:
+    """Whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def attached_below(folder: Path) -> list[loop.LoopDevice]:
+    """Loop devices whose file lies, or lay until it was deleted, below a folder."""
+    found = []
+    for name, number, backing in _backing_files():
+        if backing.startswith(f"{folder}/"):
+            found.append(loop.LoopDevice(Path("/dev", name), number))
+    return found
+
+
+def clean(folder: Path) -> None:
+    """Take down every mount and loop device below a folder, also those that are in use."""
+    # What an earlier unmount uncovers is seen at the next look.
+    while found := mounts.below(folder):
+        subprocess.run(["umount", "-l", found[-1].mountpoint], check=True)
+    for device in attached_below(folder):
+        loop.detach(device)
+
+
+def environment() -> dict[str, str]:
+    """This process's, without settings of ours, and with the checkout's code first."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
+    return {**kept, "PYTHONPATH": str(PROJECT)}
+
+
+def through(*wrapper: str) -> Launch:
+    """A launch in which another program, such as strace, starts the daemon and waits for it."""
+
+    def launch(arguments: list[str], log: Path) -> Running:
+        return _launch(arguments, log, wrapper)
+
+    return launch
+
+
+def _launch(arguments: list[str], log: Path, wrapper: Sequence[str] = ()) -> Running:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*wrapper, sys.executable, "-m", "convoy_py", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=environment(),
+        )
+
+
+def _backing_files() -> Iterator[tuple[str, int, str]]:
+    for sysfs in Path("/sys/block").glob("loop*"):
+        with suppress(OSError):  # it is free, or was detached just now
+            backing = (sysfs / "loop/backing_file").read_text().rstrip("\n")
+            yield sysfs.name, int(sysfs.name.removeprefix("loop")), backing
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

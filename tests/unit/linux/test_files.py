@@ -1,0 +1,158 @@
+"""Files: replaced whole, removed safely, measured right, locked once."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from convoy_py.linux import files
+
+KIB = 1 << 10
+
+
+def test_replace_changes_content_and_mode_and_leaves_nothing(tmp_path: Path) -> None:
+    """The new content stands alone under its name, with its mode."""
+    path = tmp_path / "record"
+    for data, mode in ((b"old", 0o600), (b"the new", 0o644)):
+        files.durable_replace(path, data, mode)
+        assert path.read_bytes() == data
+        assert path.stat().st_mode & 0o7777 == mode
+    assert [p.name for p in tmp_path.iterdir()] == ["record"]
+
+
+@pytest.mark.parametrize("broken", ["write", "fsync", "rename"])
+def test_failed_replace_keeps_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whatever step fails, the old content stays and no temporary file does."""
+    path = tmp_path / "record"
+    path.write_bytes(b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, broken, fail)
+        with pytest.raises(OSError, match="broken"):
+            files.durable_replace(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["record"]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_replace_syncs_the_file_before_and_the_folder_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, durable: bool
+) -> None:
+    """In the only order that survives a power cut; not at all where durability is not wanted."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def traced_fsync(fd: int) -> None:
+        steps.append("folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "file")
+        fsync(fd)
+
+    def traced_rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        steps.append("rename")
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", traced_fsync)
+    monkeypatch.setattr(os, "rename", traced_rename)
+    files.durable_replace(tmp_path / "record", b"new", durable=durable)
+    assert steps == (["file", "rename", "folder"] if durable else ["rename"])
+
+
+def test_tree_is_removed_and_links_out_of_it_are_not_followed(tmp_path: Path) -> None:
+    """Files, folders, links of all kinds go; what a link leads to stays."""
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    (outside / "kept").mkdir(parents=True)
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "file").write_bytes(b"x")
+    (tree / "a" / "link").symlink_to(outside)
+    (tree / "broken").symlink_to("nowhere")
+    (tree / "a" / "b" / b"\xff\n".decode(errors="surrogateescape")).touch()
+    os.mkfifo(tree / "fifo")
+    files.remove_tree(tree)
+    assert [p.name for p in tmp_path.iterdir()] == ["outside"]
+    assert (outside / "kept").is_dir()
+
+
+def test_missing_tree_is_removed_already(tmp_path: Path) -> None:
+    """Removing twice is fine, also where the folder around is gone."""
+    files.remove_tree(tmp_path / "none")
+    files.remove_tree(tmp_path / "none" / "of" / "these")
+
+
+def test_link_to_a_tree_is_not_a_tree(tmp_path: Path) -> None:
+    """A link in place of the folder is refused and stays, as does what it leads to."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(NotADirectoryError):
+        files.remove_tree(tmp_path / "link")
+    assert (tmp_path / "link").is_dir()
+
+
+def test_deep_tree_is_measured_and_removed(tmp_path: Path) -> None:
+    """Folders nested deeper than Python's stack and a path name reach are no obstacle."""
+    top = tmp_path / "deep"
+    top.mkdir()
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)
+    open_before = len(os.listdir("/proc/self/fd"))
+    assert files.disk_usage(top)[0] == 3001 * top.stat().st_size
+    files.remove_tree(top)
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_usage_counts_each_file_once_and_tells_holes_from_data(tmp_path: Path) -> None:
+    """Hard links add nothing; a sparse file uses its length and occupies less."""
+    empty = files.disk_usage(tmp_path)[0]
+    (tmp_path / "file").write_bytes(b"x" * 100 * KIB)
+    os.link(tmp_path / "file", tmp_path / "again")
+    (tmp_path / "link").symlink_to("file")
+    os.sync()
+    used, allocated = files.disk_usage(tmp_path)
+    assert used == empty + 100 * KIB + len("file")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1024 * KIB)
+    assert files.disk_usage(tmp_path) == (used + 1024 * KIB, allocated)
+    assert allocated >= 100 * KIB
+
+
+def test_lock_has_one_holder_who_is_told(tmp_path: Path) -> None:
+    """A second taker learns the first one's text; once it lets go, the lock is free."""
+    path = tmp_path / "lock"
+    path.write_text("an older and longer text than the next")
+    fd = files.lock_file(path, "pid 42")
+    with pytest.raises(BlockingIOError, match="pid 42") as caught:
+        files.lock_file(path, "pid 43")
+    assert caught.value.strerror == "pid 42"
+    os.close(fd)
+    os.close(files.lock_file(path, "pid 44"))
+    assert path.read_text() == "pid 44"
+
+
+def test_reserved_file_has_all_its_blocks(tmp_path: Path) -> None:
+    """Every byte is on the disk, not only promised."""
+    with (tmp_path / "file").open("wb") as file:
+        files.allocate(file.fileno(), 1024 * KIB)
+        found = os.fstat(file.fileno())
+    assert found.st_size == 1024 * KIB
+    assert found.st_blocks * 512 >= 1024 * KIB
+
+
+def test_more_than_the_host_has_is_refused_at_once(tmp_path: Path) -> None:
+    """ENOSPC, without having filled the disk to find out."""
+    host = os.statvfs(tmp_path)
+    with (tmp_path / "file").open("wb") as file:
+        with pytest.raises(OSError, match="No space") as caught:
+            files.allocate(file.fileno(), host.f_blocks * host.f_frsize)
+        assert caught.value.errno == errno.ENOSPC
+        assert os.fstat(file.fileno()).st_blocks == 0

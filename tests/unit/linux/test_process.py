@@ -1,0 +1,98 @@
+"""Running programs: what they say, how they fail, and that none is left."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convoy_py.linux import process
+
+
+def test_output_is_returned() -> None:
+    """A program's stdout comes back; it gets its arguments as they are, not through a shell."""
+    assert process.run(["printf", "%s", "$HOME; *"]) == "$HOME; *"
+
+
+def test_environment_is_fixed() -> None:
+    """Nothing of the daemon's environment reaches a program but what is given."""
+    lines = process.run(["env"], environment={"GIVEN": "1"}).splitlines()
+    assert sorted(lines) == ["GIVEN=1", "LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+
+
+def test_failure_tells_the_end_of_stderr_in_one_line() -> None:
+    """The message names the program, its exit status and the last three lines that it said."""
+    script = "for i in 1 2 3 4; do echo said $i >&2; echo >&2; done; exit 7"
+    with pytest.raises(process.ProcessFailed) as caught:
+        process.run(["sh", "-c", script])
+    assert str(caught.value) == "sh failed with exit status 7: said 2; said 3; said 4"
+    assert caught.value.status == 7
+
+
+def test_death_by_signal_is_told() -> None:
+    """A program that a signal ended did not succeed."""
+    with pytest.raises(process.ProcessFailed, match="signal 9"):
+        process.run(["sh", "-c", "kill -9 $$"])
+
+
+def test_missing_program_is_told() -> None:
+    """A program that is not installed is FileNotFoundError with its name."""
+    with pytest.raises(FileNotFoundError, match="no-such-program"):
+        process.run(["no-such-program"])
+
+
+def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
+    """Neither the program nor what it started outlives the timeout."""
+    script = f"sleep 600 & echo $! > {tmp_path}/pid; wait"
+    with pytest.raises(process.ProgramTimedOut, match=r"sh was killed after 0\.5 s"):
+        process.run(["sh", "-c", script], timeout=0.5)
+    assert ended(int((tmp_path / "pid").read_text()))
+
+
+def test_program_dies_with_the_daemon(tmp_path: Path) -> None:
+    """When the process that runs it is killed, a program is killed too."""
+    script = "echo $$ > new && mv new pid && read _ < fifo"
+    body = f"""
+from convoy_py.linux import process
+process.run(["sh", "-c", "cd {tmp_path} && {script}"])
+"""
+    os.mkfifo(tmp_path / "fifo")
+    # Opened for both, the fifo lets the program read without an end.
+    with (
+        open(os.open(tmp_path / "fifo", os.O_RDWR), "rb"),
+        subprocess.Popen([sys.executable, "-c", body]) as daemon,
+    ):
+        until = time.monotonic() + 30
+        while not (tmp_path / "pid").exists():
+            assert time.monotonic() < until
+            os.sched_yield()
+        child = int((tmp_path / "pid").read_text())
+        assert not ended(child, patience=0)
+        daemon.kill()
+    assert ended(child)
+
+
+def test_descriptors_are_passed_on(tmp_path: Path) -> None:
+    """A program gets the descriptors that it is given, such as that of a lock, and no other."""
+    with (tmp_path / "lock").open("w") as given, (tmp_path / "other").open("w") as other:
+        listed = process.run(["ls", "-l", "/proc/self/fd"], pass_fds=[given.fileno()])
+        os.set_inheritable(other.fileno(), True)
+    assert str(tmp_path / "lock") in listed
+    assert str(tmp_path / "other") not in listed
+
+
+def ended(pid: int, patience: float = 10) -> bool:
+    """Whether a process is gone, or dead and not yet reaped, within `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        if time.monotonic() > until:
+            return False
+        os.sched_yield()
