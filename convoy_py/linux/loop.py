@@ -101,7 +101,7 @@ def reopen(device: LoopDevice, image_fd: int) -> int:
 
     Raises FileNotFoundError if the device has let go of the image: look again, then attach.
     """
-    fd = os.open(device.path, os.O_RDWR | os.O_CLOEXEC)
+    fd = _opened(device.path, os.O_RDWR)
     try:
         _demand(_info(fd), os.fstat(image_fd), device)
     except BaseException:
@@ -113,7 +113,7 @@ def reopen(device: LoopDevice, image_fd: int) -> int:
 def status(device: LoopDevice) -> Attached | None:
     """What the device holds; None if it is free."""
     try:
-        fd = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = _opened(device.path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
@@ -274,13 +274,23 @@ def _raw() -> Iterator[tuple[int, bytes]]:
     for number in _bound():
         # A device may be detached, or its node taken away, between the listing and this look.
         with contextlib.suppress(FileNotFoundError):
-            fd = os.open(f"/dev/loop{number}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = _opened(Path(f"/dev/loop{number}"), os.O_RDONLY)
             try:
                 info = _info(fd)
             finally:
                 os.close(fd)
             if info is not None:
                 yield number, info
+
+
+def _opened(path: Path, mode: int) -> int:
+    """FileNotFoundError too if the device is letting go of its file at this moment."""
+    try:
+        return os.open(path, mode | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise FileNotFoundError(errno.ENOENT, "it is being detached", str(path)) from error
 
 
 def _bound() -> list[int]:

@@ -129,12 +129,12 @@ def test_a_sound_volume_passes_the_check(bed: Bed) -> None:
     bed.backend.check(place)
 
 
-def _lose(bed: Bed, place: Place) -> None:
+def lose(bed: Bed, place: Place) -> None:
     data = bed.data(place)
     data.unlink() if data.is_file() else shutil.rmtree(data)
 
 
-def _cut(bed: Bed, place: Place) -> None:
+def cut(bed: Bed, place: Place) -> None:
     """Take the end of a file; put a file in the place of a folder."""
     data = bed.data(place)
     if data.is_file():
@@ -144,7 +144,7 @@ def _cut(bed: Bed, place: Place) -> None:
         data.touch()
 
 
-@pytest.mark.parametrize("harm", [_lose, _cut])
+@pytest.mark.parametrize("harm", [lose, cut])
 def test_damage_is_told_and_never_mounted(bed: Bed, harm: "type[None]") -> None:
     """Missing and truncated data is an error that names the volume, and nothing is left behind."""
     place = bed.created()
@@ -160,7 +160,7 @@ def test_data_deleted_under_a_mount_can_be_unmounted(bed: Bed) -> None:
     """The volume is still the one that is mounted; it goes with the unmount, device and all."""
     place = bed.created()
     bed.mounted(place)
-    _lose(bed, place)
+    lose(bed, place)
     assert bed.backend.is_mounted(place) is True
     with pytest.raises(Corrupt):
         bed.backend.check(place)
@@ -203,7 +203,7 @@ def test_adopting_with_other_options_is_refused(bed: Bed) -> None:
 def test_nothing_is_adopted_where_nothing_is(bed: Bed) -> None:
     """An error that names the place where it was looked for."""
     place = bed.created()
-    _lose(bed, place)
+    lose(bed, place)
     with pytest.raises(NotFound, match=re.escape(str(bed.data(place)))):
         bed.backend.adopt(place, Options())
 
@@ -211,7 +211,7 @@ def test_nothing_is_adopted_where_nothing_is(bed: Bed) -> None:
 def test_rubbish_is_not_adopted(bed: Bed) -> None:
     """A file of noise, or a link to somewhere else."""
     place = bed.created()
-    _lose(bed, place)
+    lose(bed, place)
     bed.data(place).write_bytes(os.urandom(128 * 1024))
     with pytest.raises(ConvoyError, match="vol"):
         bed.backend.adopt(place, Options())

@@ -128,7 +128,8 @@ class Engine:
 
     def create_volume(self, name: str, driver: str, options: Mapping[str, str] = {}) -> None:
         """`docker volume create`, with a label by which a forgotten record can be told."""
-        self.client.volumes.create(name, driver, dict(options), labels={"kept": "yes"})
+        self.client.volumes.create(
+            name, driver=driver, driver_opts=dict(options), labels={"kept": "yes"})
 
     def inspect(self, name: str) -> dict[str, Any]:
         """`docker volume inspect`; raises NotFound."""

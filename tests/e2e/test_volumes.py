@@ -43,7 +43,7 @@ def test_scope(engine: Engine, daemon: Daemon, volume: str) -> None:
 @pytest.mark.parametrize("opts", [None, {}], ids=["null", "empty"])
 def test_no_options(engine: Engine, daemon: Daemon, name: str, opts: dict[str, str] | None) -> None:
     """11.4: no options are as good as an empty object of options."""
-    engine.client.volumes.create(name, daemon.name, driver_opts=opts)
+    engine.client.volumes.create(name, driver=daemon.name, driver_opts=opts)
     assert engine.inspect(name)["Status"]["backend"] == "directory"
 
 
@@ -58,7 +58,7 @@ def test_create_again(engine: Engine, daemon: Daemon, volume: str) -> None:
 
 def test_two_drivers(engine: Engine, daemon: Daemon, name: str) -> None:
     """11.7: a name that the local driver has cannot be had from this one."""
-    engine.client.volumes.create(name, "local")
+    engine.client.volumes.create(name, driver="local")
     with pytest.raises(APIError, match="must be unique"):
         engine.create_volume(name, daemon.name)
     assert name not in daemon.names()
@@ -74,7 +74,7 @@ def test_out_of_band_removal(
     assert engine.inspect(name)["Options"]["uid"] == "7"
     assert engine.inspect(name)["Status"]["options"]["uid"] == "7"
     daemon.clear()
-    engine.client.volumes.create(name, "local")
+    engine.client.volumes.create(name, driver="local")
     assert engine.inspect(name)["Driver"] == "local"
 
 

@@ -1,0 +1,53 @@
+"""What our daemon weighs and how soon it answers, by number of volumes."""
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+
+from bench import client
+from bench.client import request
+from bench.figures import Table, mebibytes, milliseconds
+from bench.subject import PREFIX, daemon, scratch
+from bench.together import together
+
+_VOLUMES = (10, 1000, 10_000)
+_MEMORY_AIMS = {1000: "60"}
+_SOCKET_AIM = "500"
+_ANSWER_AIMS = {1000: "1000"}
+
+
+def memory(*, quick: bool) -> None:
+    """Print the resident memory after the start, and after many calls."""
+    columns = ("volumes", "at rest", "after calls", "peak", "aim")
+    table = Table("Resident memory of the daemon (MiB)", columns)
+    for volumes in _sizes(quick=quick):
+        with scratch() as folder, daemon(folder, volumes) as running:
+            running.settle()
+            rest = running.rss
+            gets = [request("VolumeDriver.Get", Name=f"{PREFIX}{i}") for i in range(volumes)]
+            lists = [request("VolumeDriver.List")] * 20
+            together([partial(client.call, running.plugin, m) for m in (*gets, *lists)], 4)
+            figures = (rest, running.rss, running.rss_peak)
+            table.add(f"{volumes}", *map(mebibytes, figures), _MEMORY_AIMS.get(volumes, ""))
+    print(table)
+
+
+def start(*, quick: bool) -> None:
+    """Print the time from the start of the process until it accepts, and until it answers."""
+    columns = ("volumes", "socket open", "aim", "List answered", "aim")
+    table = Table("Start of the daemon (ms, median)", columns)
+    for volumes in _sizes(quick=quick):
+        opened, answered = [], []
+        with scratch() as folder:
+            for _ in range(2 if quick else 7):
+                with daemon(folder, volumes) as running:
+                    opened.append(running.socket_open)
+                    answered.append(running.answered)
+        aim = _ANSWER_AIMS.get(volumes, "")
+        first, last = milliseconds(median(opened)), milliseconds(median(answered))
+        table.add(f"{volumes}", first, _SOCKET_AIM, last, aim)
+    print(table)
+
+
+def _sizes(*, quick: bool) -> Sequence[int]:
+    return (10, 100) if quick else _VOLUMES
