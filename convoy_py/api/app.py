@@ -9,7 +9,7 @@ from convoy_py.api.access import group_id
 from convoy_py.api.admin import ROUTES, Admin
 from convoy_py.api.docker import Plugin
 from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
-from convoy_py.api.rest import Edge, Route, unknown
+from convoy_py.api.rest import Edge, Route, Unread, unknown
 from convoy_py.config import Configuration
 from convoy_py.engine.volumes import Volumes
 from convoy_py.linux.sockets import BACKLOG
@@ -38,7 +38,7 @@ def admin_app(
     app = web.Application(client_max_size=LARGEST_BODY)
     admin = Admin(volumes, metrics, configuration, clock)
     edge = Edge(metrics, group_id(configuration))
-    rest = Route("*", "/{path:(?s:.*)}", "Whatever is not a route", unknown)
+    rest = Route("*", "/{path:(?s:.*)}", "Whatever is not a route", unknown, Unread)
     for route in (*ROUTES, rest):
         app.router.add_route(route.method, route.path, edge.serve(route, admin))
     return app

@@ -33,6 +33,10 @@ class Nothing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Unread(BaseModel):
+    """The request of what is no route: nobody looks at it."""
+
+
 @dataclass(frozen=True)
 class Call(Generic[Form]):
     """One request, read; `name` is the volume's in the path (checked) or else in the message."""
@@ -134,12 +138,14 @@ class Edge:
         )
 
 
-async def unknown(owner: object, call: Call[BaseModel]) -> Reply:
+async def unknown(owner: object, call: Call[Unread]) -> Reply:
     """What answers every path and method that no route has."""
     raise NotFound("no such path or method; GET /v1/openapi.json lists them")
 
 
 async def _read(request: web.Request, route: Route) -> BaseModel:
+    if route.form is Unread:
+        return Unread()
     query = dict(request.query)
     if len(query) != len(request.query):
         raise Invalid("a query parameter is given twice")

@@ -1,13 +1,15 @@
 """Takes over at start what an earlier daemon left: observe, plan, apply, then sweep.
 
-`load` is what answers have to wait for, so it reads records and the mount table and nothing else;
-`sweep` deletes leftovers afterwards, while the daemon serves.
+`load` is what answers have to wait for, so it reads records and the mount table and little else;
+`sweep` deletes leftovers afterwards, while the daemon serves. What is a leftover is settled before
+that: then what is being made or deleted looks the same.
 """
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from convoy_py.backends import mountpoints
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.plan import Repair, plan
 from convoy_py.engine.steps import Steps
@@ -24,6 +26,7 @@ class Recovery:
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
+        self._leftovers: list[Path] = []
 
     def load(self) -> dict[str, Entry]:
         """Every volume with its mount and references; one bad record is one bad volume."""
@@ -40,17 +43,32 @@ class Recovery:
         repairs = plan(set(entries), self._mounted(), set(held))
         for name, repair in repairs.items():
             self._apply(name, repair, entries, held)
+        self._leftovers = self._find_leftovers()
+        self._remove_mountpoints(set(entries))
         return entries
 
     def sweep(self) -> None:
         """Delete what crashes left half made or half deleted, with its mounts and devices."""
+        for home in self._leftovers:
+            log.warning("sweep %s: left by a daemon that was interrupted", home)
+        self._steps.sweep(self._leftovers)
+
+    def _find_leftovers(self) -> list[Path]:
+        """The homes of all that is half made or half deleted; of some only a mountpoint is left."""
         store = self._steps.store
         names = {path.name for path in self._steps.mounts_dir.glob(f"{STAGING}*")}
         names |= {path.name for path in store.half_made()}
-        homes = [store.volumes / name for name in sorted(names)] + store.half_deleted()
-        for home in homes:
-            log.warning("sweep %s: left by a daemon that was interrupted", home)
-        self._steps.sweep(homes)
+        return [store.volumes / name for name in sorted(names)] + store.half_deleted()
+
+    def _remove_mountpoints(self, names: set[str]) -> None:
+        """Remove mountpoints without a volume, as an interrupted adopt leaves."""
+        for path in self._steps.mounts_dir.iterdir():
+            if path.name in names or path.name.startswith(STAGING):
+                continue
+            try:
+                mountpoints.remove(path)
+            except OSError as error:
+                log.warning("mountpoint %s of no volume: %s", path, error)
 
     def _mounted(self) -> set[str]:
         """Names at which something is mounted directly below the mounts folder."""

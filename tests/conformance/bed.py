@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -144,6 +145,17 @@ class Bed:
                 found.append(f"/dev/{path.parts[3]}")
         return found
 
+    def detached(self) -> None:
+        """Assert that no device is left.
+
+        Whoever looks at all devices of the machine, as udev and other daemons do, keeps one
+        attached for that moment; what is attached after two seconds is really left.
+        """
+        deadline = time.monotonic() + 2
+        while self.devices() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert self.devices() == []
+
     def mount_options(self, place: Place) -> set[str]:
         """What the mount table says of the topmost mount at the volume's mountpoint."""
         found = mounts.find(place.mountpoint)
@@ -152,7 +164,7 @@ class Bed:
     def at_rest(self, place: Place | None = None) -> None:
         """Assert that nothing is mounted or attached, and that a filesystem of ours is sound."""
         assert mounts.below(self.root) == []
-        assert self.devices() == []
+        self.detached()
         if place is not None and self.data(place).is_file():
             fs = filesystems.identify(self.data(place))
             assert fs is not None

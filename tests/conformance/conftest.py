@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -14,6 +15,7 @@ from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.models.volume import Filesystem, Options
 from tests.conformance.bed import MIB, Bed, Case, Host
 
+HOST_SIZE = 4096 * MIB
 FILESYSTEMS = tuple(Filesystem)
 ANYWHERE = frozenset({"ext4", "xfs", "btrfs"})
 
@@ -45,8 +47,8 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     image, root = folder / "image", folder / "root"
     root.mkdir()
     with image.open("wb") as file:
-        file.truncate(4096 * MIB)
-    subprocess.run([f"mkfs.{request.param}", "-q", image], check=True)
+        file.truncate(HOST_SIZE)
+    filesystems.make(request.param, image, HOST_SIZE, uuid=str(uuid4()))
     with image.open("r+b") as file:
         device, fd = loop.attach(file.fileno(), tag="test-host")
     with open(fd, "rb"):

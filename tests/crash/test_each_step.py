@@ -1,15 +1,12 @@
 """Kills the daemon before each thing that an operation changes on the host, one after the other."""
 
-import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import count
-from pathlib import Path
 
 import pytest
 
-from tests.crash.crash_points import NEVER, CrashPoints
+from tests.crash.crash_points import CrashPoints
 from tests.crash.invariants import Model, check
 from tests.crash.volumes import CONTENT, KINDS, OPERATIONS, Operation, Stage, bring, take_away
 from tests.harness import Daemon, Unanswered
@@ -42,8 +39,13 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
     """Whatever step it dies at, the next start tidies up and a repeat succeeds."""
     daemon.start(crash_points.launch)
     crashed_before: list[str] = []
-    while step := _crash(daemon, crash_points, KINDS[kind], operation, len(crashed_before) + 1):
-        crashed_before.append(step)
+    uninterrupted = 0
+    # Twice, for a loop device that somebody looks at just now is not detached, and saves steps.
+    while uninterrupted < 2:
+        at = len(crashed_before) + 1
+        if step := _crash(daemon, crash_points, KINDS[kind], operation, at):
+            crashed_before.append(step)
+        uninterrupted = 0 if step else uninterrupted + 1
     expected = set(STEPS[operation.name])
     if kind != "directory":
         expected |= STEPS_OF_IMAGES.get(operation.name, set())

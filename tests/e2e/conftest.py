@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import Engine
+from tests.e2e.namespace import own_mounts
 from tests.e2e.waiting import until
 
 # Options of `docker volume create` by which a volume of each backend is had.
@@ -24,15 +25,16 @@ BACKENDS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def base() -> Iterator[Path]:
     """A folder with a short name, for sockets, and not in memory, for layers and images."""
-    folder = Path(tempfile.mkdtemp(prefix="convoy-e2e-", dir="/var/tmp"))
-    yield folder
-    shutil.rmtree(folder)
+    with own_mounts():
+        folder = Path(tempfile.mkdtemp(prefix="convoy-e2e-", dir="/var/tmp"))
+        yield folder
+        shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def the_engine(base: Path) -> Iterator[Engine]:
     found = Engine(base / "engine")
     try:
@@ -42,7 +44,7 @@ def the_engine(base: Path) -> Iterator[Engine]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def the_daemon(base: Path) -> Iterator[Daemon]:
     found = Daemon(base / "daemon")
     try:

@@ -200,8 +200,8 @@ class Daemon:
         return [line["message"] for line in lines if volume in (None, line.get("volume"))]
 
     def failures(self) -> list[str]:
-        """What the log and the standard streams say of faults in the daemon itself."""
-        lines = (line for line in self.lines() if line["level"] in ("error", "critical"))
+        """Tracebacks in the log, and whatever else was said: faults in the daemon itself."""
+        lines = (line for line in self.lines() if "trace" in line)
         said = (self.home / "stderr").read_text(encoding="utf-8")
         return [json.dumps(line) for line in lines] + said.splitlines()
 

@@ -29,6 +29,8 @@ CONTENT = "/content"
 CONTENT_FILES = {"first": b"one\n", "deeper/second": b"two\n"}
 CONTENT_OWNER = (999, 998)
 CONTENT_MODE = 0o2770
+# The command of a container that lives until it is stopped.
+LIVE = "exec sleep 1000000"
 
 
 class Engine:
@@ -89,10 +91,13 @@ class Engine:
 
     def clear(self, driver: str) -> None:
         """Remove all containers, and the volumes of `driver` and of `local`."""
+        self.clear_containers()
+        until(lambda: not self._volumes_left(driver), "the removal of all volumes")
+
+    def clear_containers(self) -> None:
         for container in self.client.containers.list(all=True, ignore_removed=True):
             with suppress(NotFound):
                 container.remove(force=True, v=True)
-        until(lambda: not self._volumes_left(driver), "the removal of all volumes")
 
     def close(self) -> None:
         """End everything that was started here, whatever state it is in."""
@@ -107,22 +112,32 @@ class Engine:
     def run(self, command: str | Sequence[str], *volumes: str, **options: Any) -> str:
         """Run a container to its end and return its output; a string is a shell's command.
 
-        `volumes` are those of `docker run -v`. Raises ContainerError, APIError.
+        `volumes` are those of `docker run -v`. Raises APIError if it cannot be started.
         """
-        output: bytes = self.client.containers.run(
-            IMAGE, _command(command), remove=True, **_settings(volumes, options)
-        )
-        return output.decode()
+        container = self.create(*volumes, command=command, **options)
+        try:
+            container.start()
+            status = container.wait()["StatusCode"]
+            output: bytes = container.logs()
+            assert status == 0, f"{command}: exit status {status}: {output.decode()}"
+            return output.decode()
+        finally:
+            container.remove(force=True, v=True)
 
-    def background(self, *volumes: str, command: str = "", **options: Any) -> Any:
+    def background(
+        self, *volumes: str, command: str | Sequence[str] = LIVE, **options: Any
+    ) -> Any:
         """Start a container that lives until it is stopped; returns the SDK's Container."""
-        argv = _command(command or "exec sleep 1000000")
-        return self.client.containers.run(IMAGE, argv, detach=True, **_settings(volumes, options))
+        container = self.create(*volumes, command=command, **options)
+        container.start()
+        return container
 
-    def create(self, *volumes: str, command: str = "", **options: Any) -> Any:
+    def create(self, *volumes: str, command: str | Sequence[str] = LIVE, **options: Any) -> Any:
         """As `background`, but not started."""
-        argv = _command(command or "exec sleep 1000000")
-        return self.client.containers.create(IMAGE, argv, **_settings(volumes, options))
+        argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
+        settings = {"network_mode": "none", "volumes": list(volumes), **options}
+        # A shell as process 1 ignores SIGTERM, and every stop would take its ten seconds.
+        return self.client.containers.create(IMAGE, argv, stop_signal="SIGKILL", **settings)
 
     # Volumes
 
@@ -191,20 +206,6 @@ class Engine:
                 except APIError as error:
                     left.append(str(error))
         return left
-
-
-def _command(command: str | Sequence[str]) -> list[str]:
-    return ["sh", "-c", command] if isinstance(command, str) else list(command)
-
-
-def _settings(volumes: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    # A shell as process 1 ignores SIGTERM, and every stop would take its ten seconds.
-    return {
-        "network_mode": "none",
-        "stop_signal": "SIGKILL",
-        "volumes": list(volumes),
-        **options,
-    }
 
 
 def _image() -> bytes:

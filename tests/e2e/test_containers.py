@@ -1,13 +1,13 @@
 """Containers with volumes: start, stop, restart, copy, and what of it reaches the daemon."""
 
 import io
-import json
 import tarfile
 from typing import Any
 
 import pytest
-from docker.errors import APIError, ContainerError, NotFound
+from docker.errors import APIError
 
+from tests.e2e import host
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import CONTENT, CONTENT_FILES, CONTENT_MODE, CONTENT_OWNER, Engine
 from tests.e2e.waiting import until
@@ -93,9 +93,8 @@ def test_failed_mount(engine: Engine, daemon: Daemon, volume: str) -> None:
     data.rename(hidden)
     try:
         for settings in ({}, {"working_dir": "/data"}):
-            container = engine.create(f"{volume}:/data", **settings)
             with pytest.raises(APIError, match=f"volume {volume}: its (image|folder) .* missing"):
-                container.start()
+                engine.run("true", f"{volume}:/data", **settings)
         assert "unmount" not in daemon.calls(volume)
         assert daemon.is_released(volume)
         assert not data.exists()
@@ -140,7 +139,7 @@ def test_two_destinations(engine: Engine, daemon: Daemon, volume: str) -> None:
     """11.30: one container with a volume at two places holds one mount under two IDs."""
     container = engine.background(f"{volume}:/a", f"{volume}:/b")
     assert sorted(daemon.holds(volume).values()) == [1, 1]
-    assert len(_mounts(daemon, volume)) == 1
+    assert len(host.mounts_at(daemon.mountpoint(volume))) == 1
     container.exec_run(["sh", "-c", "echo same > /a/file"])
     assert container.exec_run(["cat", "/b/file"]).output == b"same\n"
     container.stop()
@@ -150,7 +149,7 @@ def test_two_destinations(engine: Engine, daemon: Daemon, volume: str) -> None:
 def test_two_containers(engine: Engine, daemon: Daemon, volume: str) -> None:
     """11.31, B18: a volume that two containers share is unmounted after the second one."""
     first, second = (engine.background(f"{volume}:/data") for _ in range(2))
-    assert len(_mounts(daemon, volume)) == 1
+    assert len(host.mounts_at(daemon.mountpoint(volume))) == 1
     first.exec_run(["sh", "-c", "echo shared > /data/file"])
     first.stop()
     assert daemon.is_mounted(volume)
@@ -173,7 +172,7 @@ def test_restart_of_a_container(engine: Engine, daemon: Daemon, volume: str) -> 
 
 def test_failed_start(engine: Engine, daemon: Daemon, volume: str) -> None:
     """11.33: a container whose command is not there is unmounted again."""
-    with pytest.raises((APIError, ContainerError)):
+    with pytest.raises(APIError, match="no such file"):
         engine.run(["/no/such/command"], f"{volume}:/data")
     calls = daemon.calls(volume)
     assert calls.count("mount") == calls.count("unmount") > 0
@@ -229,12 +228,6 @@ def test_size_is_a_limit(engine: Engine, daemon: Daemon, name: str) -> None:
     engine.create_volume(name, daemon.name, {"size": "16M"})
     said = engine.run("dd if=/dev/zero of=/data/file bs=1M count=32 2>&1; true", f"{name}:/data")
     assert "No space left on device" in said
-
-
-def _mounts(daemon: Daemon, volume: str) -> list[list[str]]:
-    from tests.e2e import host
-
-    return host.mounts_at(daemon.mountpoint(volume))
 
 
 def _copy_in(container: Any, folder: str, name: str, data: bytes) -> None:

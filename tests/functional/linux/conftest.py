@@ -1,6 +1,8 @@
 """A folder to work in, image files, and the certainty that no mount or loop device is left."""
 
+import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,6 +70,22 @@ def attach_and_mount(scratch: Path, tag: str) -> Callable[..., loop.LoopDevice]:
         return device
 
     return mount
+
+
+@pytest.fixture
+def detaches() -> Callable[[loop.LoopDevice], bool]:
+    """Tells whether a device lets go of its file: at once, but for another's look at it.
+
+    udev, and whoever else searches the loop devices, holds each open for an instant.
+    """
+
+    def detaches(device: loop.LoopDevice) -> bool:
+        until = time.monotonic() + 10
+        while loop.is_attached(device) and time.monotonic() < until:
+            os.sched_yield()
+        return not loop.is_attached(device)
+
+    return detaches
 
 
 @pytest.fixture

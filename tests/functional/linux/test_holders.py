@@ -14,6 +14,7 @@ pytestmark = pytest.mark.root
 
 MakeImage = Callable[..., Path]
 AttachAndMount = Callable[..., loop.LoopDevice]
+Detaches = Callable[[loop.LoopDevice], bool]
 InNamespace = Callable[..., int]
 
 
@@ -24,6 +25,7 @@ def test_leaked_mount_is_a_holder(
     make_image: MakeImage,
     attach_and_mount: AttachAndMount,
     in_namespace: InNamespace,
+    detaches: Detaches,
 ) -> None:
     """A namespace that was made private with our mount in it holds the device after we let go,
     and is named, with a process in it, before and after."""
@@ -41,18 +43,20 @@ def test_leaked_mount_is_a_holder(
 
     subprocess.run(["nsenter", "-t", str(pid), "-m", "umount", ours], check=True)
     assert Census.take().of_device(device.path, ours) == []
-    assert not loop.is_attached(device)
+    assert detaches(device)
 
 
 @pytest.mark.parametrize("propagation", ["unchanged", "slave"])
 @pytest.mark.parametrize("fs", ["ext4", "btrfs"])
 def test_copy_that_goes_with_ours_is_no_holder(
+    *,
     fs: str,
     propagation: str,
     shared_folder: Path,
     make_image: MakeImage,
     attach_and_mount: AttachAndMount,
     in_namespace: InNamespace,
+    detaches: Detaches,
 ) -> None:
     """A namespace to which our folder propagates loses the mount when we do."""
     pid = in_namespace(propagation)
@@ -61,7 +65,7 @@ def test_copy_that_goes_with_ours_is_no_holder(
     assert any(m.mountpoint == str(ours) for m in mounts.table(pid))
     assert Census.take().of_device(device.path, ours) == []
     mounts.unmount(ours)
-    assert not loop.is_attached(device)
+    assert detaches(device)
 
 
 def test_slave_of_a_slave_is_no_holder(
@@ -69,6 +73,7 @@ def test_slave_of_a_slave_is_no_holder(
     make_image: MakeImage,
     attach_and_mount: AttachAndMount,
     in_namespace: InNamespace,
+    detaches: Detaches,
 ) -> None:
     """Propagation is followed through a namespace in between."""
     share = f"mount --make-shared {shared_folder}"
@@ -78,11 +83,15 @@ def test_slave_of_a_slave_is_no_holder(
     device = attach_and_mount("ext4", make_image("ext4"), ours)
     assert Census.take().of_device(device.path, ours) == []
     mounts.unmount(ours)
-    assert not loop.is_attached(device)
+    assert detaches(device)
 
 
 def test_mount_seen_through_another_path_is_no_holder(
-    scratch: Path, shared_folder: Path, make_image: MakeImage, attach_and_mount: AttachAndMount
+    scratch: Path,
+    shared_folder: Path,
+    make_image: MakeImage,
+    attach_and_mount: AttachAndMount,
+    detaches: Detaches,
 ) -> None:
     """A managed plugin's mount shows on the host below another path; that copy goes with it."""
     in_plugin = scratch / "plugin"
@@ -93,7 +102,7 @@ def test_mount_seen_through_another_path_is_no_holder(
     assert mounts.find(shared_folder / "volume") is not None
     assert Census.take().of_device(device.path, ours) == []
     mounts.unmount(ours)
-    assert not loop.is_attached(device)
+    assert detaches(device)
 
 
 @pytest.mark.parametrize("kind", ["--make-private", "--make-slave", "--make-shared"])
@@ -103,6 +112,7 @@ def test_bind_mount_elsewhere_is_a_holder(
     shared_folder: Path,
     make_image: MakeImage,
     attach_and_mount: AttachAndMount,
+    detaches: Detaches,
 ) -> None:
     """What a container has of a volume is a holder, however it propagates, even of a folder in
     it."""
@@ -116,7 +126,20 @@ def test_bind_mount_elsewhere_is_a_holder(
     mounts.unmount(ours)
     assert loop.is_attached(device)
     mounts.unmount(theirs)
-    assert not loop.is_attached(device)
+    assert detaches(device)
+
+
+def test_second_mount_beside_ours_is_a_holder(
+    shared_folder: Path, make_image: MakeImage, attach_and_mount: AttachAndMount
+) -> None:
+    """A whole copy in the same shared folder, but at another place in it, does not go with ours."""
+    ours, theirs = shared_folder / "volume", shared_folder / "copy"
+    device = attach_and_mount("ext4", make_image("ext4"), ours)
+    theirs.mkdir()
+    mounts.bind(ours, theirs, ())
+    assert [h.mountpoint for h in Census.take().of_device(device.path, ours)] == [str(theirs)]
+    mounts.unmount(ours)
+    assert loop.is_attached(device)
 
 
 def test_folder_is_held_by_mounts_of_it_and_of_what_is_in_it(

@@ -71,7 +71,7 @@ process.run(["sh", "-c", "cd {tmp_path} && {script}"])
         child = int((tmp_path / "pid").read_text())
         assert not ended(child, patience=0)
         daemon.kill()
-    assert ended(child)
+        assert ended(child)
 
 
 def test_descriptors_are_passed_on(tmp_path: Path) -> None:

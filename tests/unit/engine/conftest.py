@@ -1,0 +1,30 @@
+"""An engine over a fake backend, in a folder of its own; nothing outside of it is looked at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from convoy_py.engine import recovery
+from convoy_py.linux import files
+from convoy_py.linux.holders import Census
+from tests.fakes_engine import Engine, FakeKernel
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    kernel = FakeKernel()
+    monkeypatch.setattr(recovery.mounts, "table", kernel.table)
+    monkeypatch.setattr(recovery, "isolation", lambda _: "")
+    monkeypatch.setattr(Census, "take", classmethod(lambda cls: cls({}, b"")))
+    return kernel
+
+
+@pytest.fixture
+def engine(kernel: FakeKernel, tmp_path: Path) -> Iterator[Engine]:
+    """Started, without a volume."""
+    yield Engine(tmp_path, kernel).start()
+    for gate in kernel.gates.values():
+        gate.open()
+    for mountpoint in (tmp_path / "run/mounts").glob("*"):
+        files.set_immutable(mountpoint, on=False)
