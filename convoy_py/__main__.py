@@ -1,5 +1,7 @@
 """The `convoy` command's entry: the only place where the command line and the daemon meet."""
 
+import logging
+import os
 from typing import NoReturn
 
 from convoy_py.cli.app import convoy
@@ -15,7 +17,10 @@ def _serve(configuration: Configuration) -> int:
     # Here, as `convoy list` must not wait for the daemon's imports.
     from convoy_py.daemon import serve  # noqa: PLC0415
 
-    return serve(configuration)
+    code = serve(configuration)
+    logging.shutdown()
+    # Not sys.exit: that would wait for threads that hang on dead storage.
+    os._exit(code)
 
 
 if __name__ == "__main__":

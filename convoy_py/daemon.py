@@ -22,7 +22,11 @@ def serve(configuration: Configuration) -> int:
     Raises RootLocked if another daemon has the root, Unavailable if one has a socket.
     """
     settings = configuration.settings
-    logs.configure(settings.log_level, settings.log_format, settings.log)
+    try:
+        logs.configure(settings.log_level, settings.log_format, settings.log)
+    except OSError as error:
+        source = configuration.sources["log"]
+        raise InvalidSetting("log", source, str(error)) from error
     store = Store(settings.root)
     store.open(f"pid {os.getpid()}, admin socket {settings.socket}")
     settings.run_dir.mkdir(mode=0o711, parents=True, exist_ok=True)

@@ -93,10 +93,11 @@ class FakeVolumes(Volumes):
         self.known[name] = view.model_copy(update=changed)
         return path
 
-    async def unmount(self, name: str, reference: str, epoch: str) -> None:
+    async def unmount(self, name: str, reference: str) -> None:
         self._fail("unmount")
-        if (name, reference, epoch) in self.holds:
-            self.holds.remove((name, reference, epoch))
+        held = [hold for hold in self.holds if hold[:2] == (name, reference)]
+        if held:
+            self.holds.remove(held[0])
 
     async def release(self, name: str, reference: str, epoch: str) -> None:
         self.released.append((name, reference, epoch))
@@ -106,6 +107,9 @@ class FakeVolumes(Volumes):
         if name not in self.known:
             raise VolumeNotFound(name)
         return self.known[name]
+
+    def check_reach(self, name: str, pid: int) -> None:
+        self._fail("reach")
 
     def views(self) -> list[View]:
         return [view for _, view in sorted(self.known.items())]

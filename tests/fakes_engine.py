@@ -65,6 +65,7 @@ class FakeKernel:
     failures: dict[tuple[str, str], Exception] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     inside: dict[str, str] = field(default_factory=dict)  # volume: the method that runs on it
+    daemons: list["Engine"] = field(default_factory=list)
 
     def gate(self, method: str, volume: str) -> Gate:
         return self.gates.setdefault((method, volume), Gate())
@@ -192,6 +193,7 @@ class Engine:
     def __init__(
         self, folder: Path, kernel: FakeKernel, *, boot: str = "boot", time_limit: float = 25.0
     ) -> None:
+        kernel.daemons.append(self)
         self.folder = folder
         self.kernel = kernel
         self.clock = Clock()

@@ -138,7 +138,7 @@ class Admin:
     async def umount(self, call: Call[MountVolume]) -> Reply:
         await self._volumes.ready()
         self._volumes.get(call.name)  # a person who mistypes a name is told so
-        await self._volumes.unmount(call.name, call.message.reference, OPERATOR)
+        await self._volumes.unmount(call.name, call.message.reference)
         return Reply(None, 204)
 
     async def openapi(self, call: Call[Nothing]) -> Reply:

@@ -110,8 +110,9 @@ class Plugin:
 
     async def mount(self, request: web.Request, message: MountRequest) -> bytes:
         """Answer with the volume's path; the engine that is gone will never send an Unmount."""
-        epoch = self._epoch(request)
+        pid, epoch = self._caller(request)
         await self._volumes.ready()
+        self._volumes.check_reach(message.name, pid)
         path = await self._volumes.mount(message.name, message.id, epoch)
         if is_gone(request):
             await self._volumes.release(message.name, message.id, epoch)
@@ -121,9 +122,8 @@ class Plugin:
         return to_json({"Mountpoint": path, "Err": ""})
 
     async def unmount(self, request: web.Request, message: MountRequest) -> bytes:
-        epoch = self._epoch(request)
         await self._volumes.ready()
-        await self._volumes.unmount(message.name, message.id, epoch)
+        await self._volumes.unmount(message.name, message.id)
         return _DONE
 
     async def path(self, request: web.Request, message: NameRequest) -> bytes:
@@ -146,14 +146,14 @@ class Plugin:
         rows = [{"Name": name, "Mountpoint": path} for name, path in self._volumes.listing()]
         return to_json({"Volumes": rows, "Err": ""})
 
-    def _epoch(self, request: web.Request) -> str:
-        """Names the life of the engine that calls; an ID counted in another life starts anew."""
+    def _caller(self, request: web.Request) -> tuple[int, str]:
+        """The engine's pid, 0 if it cannot be seen, and its epoch, which names this life of it."""
         if request.transport is not None:
             pid = peers.peer(request.transport.get_extra_info("socket")).pid
             if pid > 0 and (start := peers.start_time(pid)) is not None:
-                return f"{pid}:{start}"
-        # A managed plugin cannot see its engine, but is started anew with it.
-        return f"{self._token}:{self._activations}"
+                return pid, f"{pid}:{start}"
+        # A plugin that cannot see its engine's process is one that is started anew with it.
+        return 0, f"{self._token}:{self._activations}"
 
     # How a call is served
 

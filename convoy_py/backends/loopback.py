@@ -30,6 +30,7 @@ from convoy_py.models.volume import Filesystem, Options, Spec, Usage, show
 TAG = "convoy:"
 DATA = "data"
 _LOOKS = 20
+_MOMENT = 0.005
 _BETWEEN_LOOKS = 0.002  # seconds
 
 
@@ -243,7 +244,7 @@ class Loopback(Backend):
             try:
                 yield
             finally:
-                mounts.unmount(place.mountpoint)
+                _unmount_private(place.mountpoint)
         finally:
             mountpoints.remove(place.mountpoint)
 
@@ -298,6 +299,22 @@ class Loopback(Backend):
 
 def _image(place: Place) -> Path:
     return place.home / "image"
+
+
+def _unmount_private(mountpoint: Path) -> None:
+    """Unmount what nobody else knows of, and what is busy for a moment all the same.
+
+    A program that another thread starts has copies of our open files until it is executed.
+    """
+    for looks_left in reversed(range(_LOOKS)):
+        try:
+            mounts.unmount(mountpoint)
+        except OSError as error:
+            if error.errno != errno.EBUSY or not looks_left:
+                raise
+            time.sleep(_MOMENT)
+        else:
+            return
 
 
 def _known() -> str:

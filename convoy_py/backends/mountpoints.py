@@ -28,5 +28,6 @@ def remove(path: Path) -> None:
         return
     except OSError as error:
         # Someone put something there before it was guarded, or mounted on it just now: it stays.
-        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+        # What is guarded and mounted on says EPERM, for its guard could not be reached.
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.EPERM):
             raise

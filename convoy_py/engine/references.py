@@ -26,10 +26,14 @@ def acquire(references: References, mount_id: str, epoch: str) -> References:
     return _replace(references, mount_id, Hold(count=count, epoch=epoch))
 
 
-def release(references: References, mount_id: str) -> References:
-    """Count an Unmount; one of an ID that is not held changes nothing."""
+def release(references: References, mount_id: str, epoch: str | None = None) -> References:
+    """Count an Unmount; one of an ID that is not held changes nothing.
+
+    With an `epoch`, only what was counted in it: so a Mount that is taken back late does not end
+    the hold of its own repeat.
+    """
     held = references.holds.get(mount_id)
-    if held is None:
+    if held is None or epoch not in (None, held.epoch):
         return references
     if held.count == 1:
         return drop(references, mount_id)

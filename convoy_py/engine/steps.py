@@ -24,7 +24,7 @@ from convoy_py.errors import (
     Unsupported,
     VolumeInUse,
 )
-from convoy_py.linux import files
+from convoy_py.linux import files, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.records import Record, References, Unreadable, timestamp
@@ -67,6 +67,20 @@ class Steps:
     def problems(self) -> list[str]:
         """What keeps the daemon from serving. No I/O."""
         return [problem for problem in (self.isolation, self.store.failure) if problem]
+
+    def isolation_from(self, pid: int) -> str:
+        """Why mounts made here are not seen by a process; "" if they are, or if there is no telling.
+
+        Costs a look or two at /proc.
+        """
+        ours, theirs = peers.mount_namespace(), peers.mount_namespace(pid)
+        if theirs in (None, ours) or mounts.is_shared(self.mounts_dir):
+            return ""
+        return (
+            f"mounts below {self.mounts_dir} do not reach containers: this daemon has a mount "
+            "namespace of its own and the folder does not propagate (run the daemon outside, or "
+            "make the folder shared)"
+        )
 
     def place(self, record: Record) -> Place:
         name = record.name

@@ -104,6 +104,14 @@ class Volumes:
         """What keeps this daemon from serving, in words; empty when it is well."""
         return self._steps.problems()
 
+    def check_reach(self, name: str, pid: int) -> None:
+        """Raise Unavailable if what is mounted here would not be seen by the engine's process.
+
+        Its container would write into an empty folder of the host. A pid of 0 is one unseen.
+        """
+        if pid and (problem := self._steps.isolation_from(pid)):
+            raise Unavailable(f"volume {name}: {problem}")
+
     async def space(self) -> HostSpace:
         return await self._blocking.run(self._steps.ledger.space)
 
@@ -138,22 +146,23 @@ class Volumes:
         self._entry(name)
 
         async def undo() -> None:
-            await self._unmount(name, reference)
+            await self._unmount(name, reference, epoch)
 
         return await self._bounded(name, "mount", self._mount(name, reference, epoch), undo)
 
-    async def unmount(self, name: str, reference: str, epoch: str) -> None:
+    async def unmount(self, name: str, reference: str) -> None:
         """Drop one count of the reference; with the last one unmount, now or later.
 
-        An unknown volume or reference is no error: engines repeat and lose calls.
+        An unknown volume or reference is no error: engines repeat and lose calls. In whichever
+        life of the engine it was counted, the engine that says it is over is believed.
         """
-        del epoch  # whoever took it, the engine that says it is over is believed
         if name in self._entries:
             await self._bounded(name, "unmount", self._unmount(name, reference))
 
     async def release(self, name: str, reference: str, epoch: str) -> None:
-        """Take back one Mount whose answer could not be given."""
-        await self.unmount(name, reference, epoch)
+        """Take back one Mount of this epoch whose answer could not be given."""
+        if name in self._entries:
+            await self._bounded(name, "unmount", self._unmount(name, reference, epoch))
 
     # Under the volume's lock
 
@@ -217,12 +226,12 @@ class Volumes:
             entry.mounted_at = self._clock()
             return str(backend.exposed(place))
 
-    async def _unmount(self, name: str, reference: str) -> None:
+    async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
         async with self.locks.hold(name):
             entry = self._entries.get(name)
             if entry is None:
                 return
-            held = references.release(entry.references, reference)
+            held = references.release(entry.references, reference, epoch)
             if held is entry.references:
                 return
             await self.settle(entry, held)

@@ -10,10 +10,11 @@ _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C"}
 _TOLD_LINES = 3
 
 # A child must die with the daemon, or a restarted daemon could run a second mkfs on one image.
-# setpriv arms PR_SET_PDEATHSIG with one more exec (about 0.5 ms). preexec_fn would save that, but
+# setpriv arms PR_SET_PDEATHSIG with one more exec (below 1 ms). preexec_fn would save that, but
 # runs Python between fork and exec, which can deadlock in a process with threads, and it makes
 # subprocess give up vfork. The kernel sends the signal when the *thread* that started the child
-# ends; `run` waits in that thread, so it outlives the child by construction.
+# ends; `run` waits in that thread, so it outlives the child by construction. A daemon killed in
+# the instant before setpriv has armed it leaves the child alive, so sweep before making anew.
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 

@@ -236,7 +236,11 @@ def _filesystem(scene: Scene, name: str) -> str | None:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.exists() else []
+    """What is in a folder; nothing if it is not there, or not any more."""
+    try:
+        return sorted(path.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _strangers(folder: Path, known: set[str]) -> Iterator[str]:

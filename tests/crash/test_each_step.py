@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -74,7 +73,8 @@ def _crash(
     points.disarm()
     if step:
         daemon.start(points.launch)
-        check(daemon, replace(acknowledged, unsure={NAME}, swaying={NAME}))
+        content = {} if operation.before is Stage.ABSENT else {NAME: CONTENT}
+        check(daemon, Model(content, acknowledged.held, unsure={NAME}, swaying={NAME}))
         operation.act(daemon, NAME, options)
     check(daemon, _afterwards(operation))
     take_away(daemon, NAME, operation.after)

@@ -168,7 +168,11 @@ class Daemon:
         return [volume["Name"] for volume in found.body["Volumes"]]
 
     def clear(self) -> None:
-        """Remove all its volumes."""
+        """Let go of all its volumes, and remove them."""
+        for path in (self.run_dir / "references").glob("*.json"):
+            for mount_id, count in self.holds(path.stem).items():
+                for _ in range(count):
+                    self.unmount(path.stem, mount_id)
         until(lambda: all([self._removed(name) for name in self.names()]), "no volume any more")
 
     # What is seen of it
@@ -193,6 +197,9 @@ class Daemon:
     def lines(self) -> list[dict[str, Any]]:
         """Its log."""
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+
+    def lines_of(self, volume: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line.get("volume") == volume]
 
     def calls(self, volume: str | None = None) -> list[str]:
         """The plugin calls that were answered, as `get`, `create`, …; of one volume or of all."""

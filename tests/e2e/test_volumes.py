@@ -81,8 +81,7 @@ def test_unknown_volume(engine: Engine, daemon: Daemon, volume: str, name: str) 
     with pytest.raises(NotFound, match="no such volume"):
         engine.inspect(wanted)
     assert set(daemon.calls(wanted)) == {"get"}
-    levels = {line["level"] for line in daemon.lines() if line.get("volume") == wanted}
-    assert levels == {"debug"}
+    assert {line["level"] for line in daemon.lines_of(wanted)} == {"debug"}
     engine.client.ping()
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -137,8 +136,8 @@ def test_client_that_leaves(daemon: Daemon, name: str, options: dict[str, str]) 
         connection.close()
     until(lambda: "mount" in daemon.calls(name), "the end of the call")
     until(lambda: daemon.is_released(name), "the reference taken back")
-    (line,) = (line for line in daemon.lines() if line["message"] == "mount" and line.get("volume") == name)
-    assert "client has gone" in line["error"]
+    (error,) = (line["error"] for line in daemon.lines_of(name) if line["message"] == "mount")
+    assert "client has gone" in error
 
 
 @pytest.mark.parametrize("bad", BAD_NAMES)

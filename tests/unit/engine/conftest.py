@@ -26,5 +26,7 @@ def engine(kernel: FakeKernel, tmp_path: Path) -> Iterator[Engine]:
     yield Engine(tmp_path, kernel).start()
     for gate in kernel.gates.values():
         gate.open()
+    for daemon in kernel.daemons:
+        daemon.killed()
     for mountpoint in (tmp_path / "run/mounts").glob("*"):
         files.set_immutable(mountpoint, on=False)

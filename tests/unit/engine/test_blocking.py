@@ -1,0 +1,54 @@
+"""Blocking work runs beside the loop and to its end."""
+
+import asyncio
+import threading
+
+import pytest
+
+from convoy_py.engine.blocking import Blocking
+from tests.fakes_engine import Gate
+
+
+async def test_the_result_comes_back() -> None:
+    """Arguments go in, results and errors come out."""
+    blocking = Blocking()
+    assert await blocking.run(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await blocking.run(divmod, 7, 0)
+    blocking.close()
+
+
+async def test_it_does_not_run_in_the_loop() -> None:
+    """Or every client would wait."""
+    blocking = Blocking()
+    assert await blocking.run(threading.current_thread) is not threading.current_thread()
+    blocking.close()
+
+
+async def test_a_client_that_leaves_stops_nothing() -> None:
+    """What went through the door ends by itself."""
+    blocking, gate, ended = Blocking(), Gate(), threading.Event()
+
+    def work() -> None:
+        gate.pass_through()
+        ended.set()
+
+    task = asyncio.create_task(blocking.run(work))
+    await asyncio.to_thread(gate.wait_for_call)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.open()
+    assert await asyncio.to_thread(ended.wait, 5)
+    blocking.close()
+
+
+async def test_closing_does_not_wait_for_what_hangs() -> None:
+    """A daemon must be able to stop although storage does not answer."""
+    blocking, gate = Blocking(), Gate()
+    hanging = asyncio.create_task(blocking.run(gate.pass_through))
+    await asyncio.to_thread(gate.wait_for_call)
+    blocking.close()
+    assert not hanging.done()
+    gate.open()
+    await hanging
