@@ -136,8 +136,13 @@ class _Round:
         folder = self.folder / f"bare-{self.volumes}-{self.clients}{series.strip()}"
         work = floor.Bare(folder, images=bool(series)).measure(count, self.clients)
         transport = self.bare.answer(len(b'{"Err":""}'), self.clients).p50
-        ident = {"ID": secrets.token_hex(32)}
-        bodies = {"Create": {"Opts": options}, "Mount": ident, "Unmount": ident, "Remove": {}}
+        ident: dict[str, object] = {"ID": secrets.token_hex(32)}
+        bodies: dict[str, dict[str, object]] = {
+            "Create": {"Opts": options},
+            "Mount": ident,
+            "Unmount": ident,
+            "Remove": {},
+        }
         for call, body in bodies.items():
             found = self.plugin.ask(call, names, self.clients, **body)
             yield call.lower() + series, found, work[call.lower()].p50 + transport

@@ -59,7 +59,7 @@ def engine(folder: Path, big: int = 0) -> Iterator[Engine]:
 @contextmanager
 def _dockerd(folder: Path) -> Iterator[str]:
     host = f"unix://{folder}/docker.sock"
-    argv = ["dockerd", "--host", host, "--data-root", folder / "docker"]
+    argv: list[str | Path] = ["dockerd", "--host", host, "--data-root", folder / "docker"]
     argv += ["--exec-root", folder / "exec", "--pidfile", folder / "docker.pid"]
     argv += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
     with (folder / "docker.log").open("wb") as log:

@@ -91,7 +91,7 @@ def daemon(
     root = folder / "root"
     prepare(root, volumes)
     plugin = plugin or folder / "plugin.sock"
-    argv = [sys.executable, "-m", "convoy_py", "daemon", "--root", root, *flags]
+    argv: list[str | Path] = [sys.executable, "-m", "convoy_py", "daemon", "--root", root, *flags]
     argv += ["--run-dir", folder / "run", "--plugin-socket", plugin]
     argv += ["--socket", folder / "admin.sock"]
     plain = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}

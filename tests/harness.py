@@ -102,7 +102,7 @@ class Daemon:
     def start(self, launch: Launch | None = None) -> None:
         """Start, and return when the sockets are open; whoever calls then waits for the records."""
         assert self.process is None, "it runs already"
-        self.process = (launch or _launch)(self._arguments(), self.log)
+        self.process = (launch or _launch)(self.arguments(), self.log)
         eventually(self._is_open, "the daemon opens its sockets")
 
     def kill(self) -> None:
@@ -197,7 +197,8 @@ class Daemon:
     def _named(self, verb: str, name: str, mount_id: str) -> Any:
         return self.call(f"VolumeDriver.{verb}", {"Name": name, "ID": mount_id})
 
-    def _arguments(self) -> list[str]:
+    def arguments(self) -> list[str]:
+        """The command line, after the program's name."""
         settings = self.folder / "convoy.toml"
         settings.touch()  # so that the host's own settings do not count
         paths = {

@@ -78,7 +78,7 @@ class Directory(Backend):
         _own(data, spec)
         if spec.size is not None:
             spec = spec.model_copy(update={"project": self._limit(data, place.uuid, spec.size)})
-        files.fsync_dir(data)
+            files.fsync_dir(data)
         return spec
 
     def adopt(self, place: Place, options: Options) -> Spec:
@@ -105,14 +105,14 @@ class Directory(Backend):
         return place.mountpoint
 
     def is_mounted(self, place: Place) -> bool:
-        mount = mounts.find(place.mountpoint)
-        if mount is None:
+        if not mounts.is_mountpoint(place.mountpoint):
             return False
         try:
             here, data = place.mountpoint.stat(), self._source(place).stat()
         except FileNotFoundError:
             return True  # ours, but its folder was deleted meanwhile: `check` tells
         if (here.st_dev, here.st_ino) != (data.st_dev, data.st_ino):
+            mount = mounts.holding(place.mountpoint)
             raise OperationFailed(
                 f"volume {place.name}: {mount.source} ({mount.fstype}) is mounted over "
                 f"{place.mountpoint}; unmount it"
@@ -140,7 +140,7 @@ class Directory(Backend):
         return census.of_folder(self._source(place), place.mountpoint)
 
     def abandon(self, place: Place) -> None:
-        if mounts.find(place.mountpoint) is not None:
+        if mounts.is_mountpoint(place.mountpoint):
             mounts.unmount(place.mountpoint)
 
     def destroy(self, place: Place) -> None:

@@ -134,14 +134,19 @@ class Loopback(Backend):
             )
 
     def unmount(self, place: Place) -> bool:
+        devices = self._devices(place) if place.spec.sparse is False else []
         try:
-            if mounts.find(place.mountpoint) is not None and self.is_mounted(place):
+            if self.is_mounted(place):
                 mounts.unmount(place.mountpoint)
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
             return False
-        return self._let_go(place)
+        if not self._let_go(place):
+            return False
+        for attached in devices:
+            loop.retire(attached.device)
+        return True
 
     def holders(self, place: Place, census: Census) -> Sequence[Holder]:
         found: list[Holder] = []
@@ -150,7 +155,7 @@ class Loopback(Backend):
         return found
 
     def abandon(self, place: Place) -> None:
-        if mounts.find(place.mountpoint) is not None:
+        if mounts.is_mountpoint(place.mountpoint):
             mounts.unmount(place.mountpoint)
         for attached in self._devices(place):
             loop.detach(attached.device)
@@ -163,7 +168,7 @@ class Loopback(Backend):
 
     def usage(self, place: Place, now: float) -> Usage:
         allocated = _image(place).stat().st_blocks * 512
-        if mounts.find(place.mountpoint) is None:
+        if not mounts.is_mountpoint(place.mountpoint):
             return Usage(size=place.spec.size, allocated=allocated, sampled=now)
         space = filesystems.space(place.mountpoint)
         return Usage(

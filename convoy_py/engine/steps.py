@@ -9,6 +9,7 @@ import logging
 import secrets
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -167,7 +168,8 @@ class Steps:
         """Unmount if nothing holds it; the mountpoint goes too, so that nobody can write there."""
         usage = None
         if backend.is_mounted(place):
-            usage = backend.parting_usage(place, self.wall_clock())
+            with suppress(OSError):  # deleted beneath its mount: all the more reason to unmount
+                usage = backend.parting_usage(place, self.wall_clock())
         detached = backend.unmount(place)
         mounted = not detached and backend.is_mounted(place)
         if not mounted:
@@ -178,9 +180,10 @@ class Steps:
         """Take the volume away; returns the place of what is still to be destroyed.
 
         References do not count here, for they leak; mounts in any namespace do. They are looked up
-        twice: beside our own mount, and again once that is gone, when every mount left is a holder.
+        beside our own mount, if there is one, and again without it, when every mount is a holder.
         """
-        self._refuse_holders(backend, place)
+        if backend.is_mounted(place):
+            self._refuse_holders(backend, place)
         detached = backend.unmount(place)
         self._refuse_holders(backend, place)
         if not detached:

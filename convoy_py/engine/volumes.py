@@ -19,6 +19,7 @@ from convoy_py.engine.locks import Locks
 from convoy_py.engine.steps import Steps, told
 from convoy_py.errors import (
     ConvoyError,
+    Corrupt,
     NoSpace,
     OptionsDiffer,
     StillRunning,
@@ -220,7 +221,11 @@ class Volumes:
             if problems := self._steps.problems():
                 raise Unavailable(f"volume {name}: {'; '.join(problems)}")
             held = references.acquire(entry.references, reference, epoch)
-            await self._do(name, "mount", self._steps.mount, backend, place, held)
+            try:
+                await self._do(name, "mount", self._steps.mount, backend, place, held)
+            except Corrupt as error:
+                entry.reason = str(error)
+                raise
             entry.references = held
             entry.mounted, entry.lingering, entry.reason = True, False, ""
             entry.mounted_at = self._clock()

@@ -198,7 +198,10 @@ def _refuses_discard(device: LoopDevice) -> bool:
         return (queue / "discard_max_bytes").read_bytes() == b"0\n" and (
             queue / "discard_max_hw_bytes"
         ).read_bytes() != b"0\n"
-    except FileNotFoundError:
+    except OSError as error:
+        # What is opened in /sys is gone (ENODEV) once the device is, like its name (ENOENT).
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
         return False
 
 

@@ -108,11 +108,13 @@ def find(mountpoint: Path) -> Mount | None:
 
     One system call if nothing is mounted there, however many mounts there are.
     """
-    try:
-        mount_id, is_root = _statx(_AT_FDCWD, os.fsencode(mountpoint), _AT_SYMLINK_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    mount_id, is_root = _at(mountpoint)
     return _by_id(mount_id) if is_root else None
+
+
+def is_mountpoint(path: Path) -> bool:
+    """Whether something is mounted exactly at `path`; one system call, whatever else is mounted."""
+    return _at(path)[1]
 
 
 def below(path: Path) -> list[Mount]:
@@ -192,6 +194,14 @@ def _split(options: Iterable[str]) -> tuple[int, list[str]]:
         elif option not in _DEFAULTS:
             data.append(option)
     return flags, data
+
+
+def _at(path: Path) -> tuple[int, bool]:
+    """(id of the mount on which `path` lies, whether it is its root); 0 if there is no `path`."""
+    try:
+        return _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, False
 
 
 def _statx(fd: int, path: bytes, flags: int) -> tuple[int, bool]:

@@ -1,4 +1,4 @@
-"""Daemons that die by SIGKILL just before the n-th thing that they would change on the host.
+"""Daemons that die by SIGKILL just before a chosen thing that they would change on the host.
 
 They are forked from a server that has their modules loaded: that takes milliseconds, where a new
 interpreter takes half a second, so every step of every operation can have its crash.
@@ -14,8 +14,6 @@ from typing import Any
 from tests.crash import fork_server
 from tests.crash.fork_server import CONTROL, CONTROL_SIZE
 from tests.harness import PATIENCE, environment
-
-NEVER = 2**62
 
 
 class CrashPoints:
@@ -43,17 +41,25 @@ class CrashPoints:
         self._server.wait(PATIENCE)
         self._server.stdout.close()
 
-    def arm(self, at: int) -> None:
-        """Have the daemon die before its `at`-th change from now on; NEVER just counts."""
-        self._trace_file.write_bytes(b"")
-        self._set(at)
+    def watch(self) -> None:
+        """Have the daemon's changes from now on told by `trace`."""
+        self.arm("nothing", 1)
 
-    def disarm(self) -> None:
-        self._set(0)
+    def arm(self, kind: str, at: int) -> None:
+        """Have the daemon die before its `at`-th change of a kind, such as `fsync`, from now on."""
+        self._trace_file.write_bytes(b"")
+        self._set(kind, at, 0)
+
+    def disarm(self) -> bool:
+        """Let the daemon live; True if it is too late for that."""
+        with self._control_file.open("rb") as file:
+            _, at, seen = CONTROL.unpack(file.read(CONTROL.size))
+        self._set("", 0, 0)
+        return bool(seen >= at > 0)
 
     def trace(self) -> list[str]:
-        """The changes since `arm`; the last is the one that did not happen, if the daemon died."""
-        return self._trace_file.read_text().splitlines()
+        """The kinds of the changes since `arm` or `watch`, the one that it died before included."""
+        return [line.split()[0] for line in self._trace_file.read_text().splitlines()]
 
     def launch(self, arguments: list[str], log: Path) -> "Forked":
         assert self._server.stdin is not None
@@ -61,9 +67,9 @@ class CrashPoints:
         print(json.dumps([arguments, str(log)]), file=self._server.stdin, flush=True)
         return Forked(int(self._server.stdout.readline()), self._server.stdout)
 
-    def _set(self, at: int) -> None:
+    def _set(self, kind: str, at: int, seen: int) -> None:
         with self._control_file.open("r+b") as file:
-            file.write(CONTROL.pack(at, 0))
+            file.write(CONTROL.pack(kind.encode(), at, seen))
 
 
 class Forked:

@@ -1,4 +1,4 @@
-"""Forks daemons on order; each counts what it changes on the host and dies before a chosen change.
+"""Forks daemons on order; each counts what it changes on the host and dies before a chosen one.
 
 `python -m` this with a control file and a trace file; an order is a line of JSON on stdin, the
 daemon's arguments and its log, and the answers are its pid and, when it has ended, its exit code.
@@ -24,7 +24,8 @@ import convoy_py.service  # noqa: F401 - the daemon loads it late; here it is lo
 from convoy_py.__main__ import main
 from convoy_py.linux import libc
 
-CONTROL = struct.Struct("=qq")  # die at this change, 0 for never; changes seen since it was set
+# The kind of change to die at, which of these (0: not armed), and how many were seen since.
+CONTROL = struct.Struct("=32sqq")
 CONTROL_SIZE = mmap.PAGESIZE
 
 _ANNOUNCED = frozenset(
@@ -57,12 +58,14 @@ class _Fuse:
 
     def _before(self, change: str) -> None:
         with self._lock:
-            at, count = CONTROL.unpack_from(self._control)
+            kind, at, seen = CONTROL.unpack_from(self._control)
             if at == 0:
                 return
-            CONTROL.pack_into(self._control, 0, at, count + 1)
             self._write(self._trace, f"{change}\n".encode())
-            if count + 1 == at:
+            if change.split()[0].encode() != kind.rstrip(b"\0"):
+                return
+            CONTROL.pack_into(self._control, 0, kind, at, seen + 1)
+            if seen + 1 == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _announced(self, event: str, arguments: tuple[Any, ...]) -> None:

@@ -108,18 +108,28 @@ def test_data_gone_while_mounted(engine: Engine, daemon: Daemon, volume: str) ->
     until(lambda: daemon.is_released(volume), "an unmount")
 
 
-def test_mount_leaked_to_a_namespace(
-    engine: Engine, daemon: Daemon, name: str
-) -> None:
-    """C27: an image that lives on in another namespace keeps its one loop device until it ends."""
+def test_mount_leaked_to_a_namespace(engine: Engine, daemon: Daemon, name: str) -> None:
+    """C27: a copy of the mount in another namespace, as a container's start may leave, goes too."""
+    engine.create_volume(name, daemon.name, {"size": "16M"})
+    container = engine.background(f"{name}:/data")
+    with _in_own_namespace("true"):
+        container.stop()
+        assert daemon.is_released(name)
+        assert engine.run("echo fine", f"{name}:/data") == "fine\n"
+
+
+def test_volume_bound_in_a_namespace(engine: Engine, daemon: Daemon, name: str) -> None:
+    """C27: an image that is live in another namespace keeps its one loop device until that ends."""
     engine.create_volume(name, daemon.name, {"size": "16M"})
     container = engine.background(f"{name}:/data")
     (device,) = host.loop_devices(daemon.data(name))
-    with _in_own_namespace() as pid:
+    exposed = engine.inspect(name)["Mountpoint"]
+    with _in_own_namespace(f"mount --bind {exposed} /mnt") as pid:
         container.stop()
+        assert not daemon.is_mounted(name)
         assert host.loop_devices(daemon.data(name)) == [device]
         refused = daemon.call("/VolumeDriver.Remove", {"Name": name})
-        assert f"in use by process {pid}" in refused.error
+        assert f"volume {name} is in use by process {pid}" in refused.error
         container.start()
         assert container.exec_run(["touch", "/data/file"]).exit_code == 0
         assert host.loop_devices(daemon.data(name)) == [device]
@@ -157,8 +167,10 @@ def test_foreign_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
     until(lambda: daemon.is_released(volume), "an unmount")
 
 
-def test_foreign_mount(engine: Engine, daemon: Daemon, volume: str) -> None:
+def test_foreign_mount(engine: Engine, daemon: Daemon, name: str) -> None:
     """C30: what is mounted over a volume is not given to a container, nor unmounted by us."""
+    volume = name
+    engine.create_volume(volume, daemon.name, {"size": "16M"})
     container = engine.background(f"{volume}:/data")
     mountpoint = daemon.mountpoint(volume)
     subprocess.run(["mount", "-t", "tmpfs", "foreign", mountpoint], check=True)
@@ -180,9 +192,9 @@ def test_unused_mountpoint_takes_no_data(daemon: Daemon, volume: str) -> None:
 
 
 @contextmanager
-def _in_own_namespace() -> Iterator[int]:
-    """The pid of a process with a private copy of all mounts, which outlive ours."""
-    script = "echo ready; exec sleep 1000000"
+def _in_own_namespace(command: str) -> Iterator[int]:
+    """The pid of a process with a private copy of all mounts, after it ran `command` there."""
+    script = f"{command} && echo ready && exec sleep 1000000"
     argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

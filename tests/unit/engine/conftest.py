@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine import recovery
-from convoy_py.linux import files
+from convoy_py.linux import files, mounts
 from convoy_py.linux.holders import Census
 from tests.fakes_engine import Engine, FakeKernel
 
@@ -14,7 +14,8 @@ from tests.fakes_engine import Engine, FakeKernel
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     kernel = FakeKernel()
-    monkeypatch.setattr(recovery.mounts, "table", kernel.table)
+    monkeypatch.setattr(mounts, "table", kernel.table)
+    monkeypatch.setattr(mounts, "is_mountpoint", kernel.mounted.__contains__)
     monkeypatch.setattr(recovery, "isolation", lambda _: "")
     monkeypatch.setattr(Census, "take", classmethod(lambda cls: cls({}, b"")))
     return kernel

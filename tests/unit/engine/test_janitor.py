@@ -1,0 +1,246 @@
+"""The background work: unmounts are finished, leaks collected, usage sampled, users left alone."""
+
+import asyncio
+
+import pytest
+
+from convoy_py.engine.references import OPERATOR, PODMAN_ID
+from convoy_py.errors import OperationFailed
+from convoy_py.linux.holders import Census
+from convoy_py.models.volume import Options, State
+from tests.fakes_engine import GRACE, NOW, Engine, holder
+
+DOCKER = "100:1"
+
+
+@pytest.fixture
+async def mounted(engine: Engine) -> Engine:
+    """With a volume `v` that a container mounted long ago and nobody holds."""
+    await engine.volumes.create("v", Options(size=4096))
+    await engine.volumes.mount("v", "container", DOCKER)
+    engine.clock.now += GRACE
+    return engine
+
+
+async def test_a_leak_is_collected_at_the_second_look(mounted: Engine) -> None:
+    """At the first it is only suspected: a container's end may just not have been told yet."""
+    await mounted.janitor.look()
+    assert mounted.is_mounted("v")
+    assert mounted.counted("v") == 1
+    await mounted.janitor.look()
+    assert not mounted.is_mounted("v")
+    assert mounted.counted("v") == 0
+    assert mounted.volumes.get("v").state is State.READY
+
+
+async def test_a_fresh_mount_is_no_leak(mounted: Engine) -> None:
+    """A container that is slow to start has its grace, from its own Mount on."""
+    await mounted.volumes.mount("v", "second", DOCKER)
+    mounted.clock.now += GRACE - 1
+    for _ in range(3):
+        await mounted.janitor.look()
+    assert mounted.counted("v") == 2
+    mounted.clock.now += 1
+    for _ in range(2):
+        await mounted.janitor.look()
+    assert mounted.counted("v") == 0
+
+
+async def test_a_held_volume_has_no_leaks(mounted: Engine) -> None:
+    """However long it is held; and a suspicion of before is forgotten."""
+    await mounted.janitor.look()
+    mounted.kernel.holders["v"] = [holder()]
+    for _ in range(3):
+        await mounted.janitor.look()
+    mounted.kernel.holders.clear()
+    await mounted.janitor.look()
+    assert mounted.counted("v") == 1
+    await mounted.janitor.look()
+    assert mounted.counted("v") == 0
+
+
+async def test_only_what_was_suspected_is_collected(mounted: Engine) -> None:
+    """An ID that came between two looks waits for its own two."""
+    await mounted.janitor.look()
+    await mounted.volumes.mount("v", "second", DOCKER)
+    mounted.clock.now += GRACE
+    await mounted.janitor.look()
+    assert mounted.volumes.entries["v"].references.holds.keys() == {"second"}
+    assert mounted.is_mounted("v")
+
+
+@pytest.mark.parametrize(("reference", "epoch"), [("nightly", OPERATOR), (PODMAN_ID, DOCKER)])
+async def test_what_shows_no_mount_of_its_own_is_left(
+    mounted: Engine, reference: str, epoch: str
+) -> None:
+    """An operator works on the host; Podman tells the end of its containers itself."""
+    await mounted.volumes.mount("v", reference, epoch)
+    mounted.clock.now += GRACE
+    for _ in range(3):
+        await mounted.janitor.look()
+    assert mounted.volumes.entries["v"].references.holds.keys() == {reference}
+    assert mounted.is_mounted("v")
+
+
+async def test_a_busy_unmount_is_finished_later(mounted: Engine) -> None:
+    """As soon as nothing holds it any more."""
+    mounted.kernel.busy.add("v")
+    await mounted.volumes.unmount("v", "container")
+    await mounted.janitor.look()
+    assert mounted.volumes.get("v").state is State.MOUNTED
+    mounted.kernel.busy.clear()
+    await mounted.janitor.look()
+    assert not mounted.is_mounted("v")
+    assert not mounted.volumes.entries["v"].lingering
+
+
+async def test_an_unmount_by_others_is_noticed(mounted: Engine) -> None:
+    """The kernel's table is the truth; Get stops telling a mountpoint."""
+    mounted.kernel.holders["v"] = [holder()]
+    mounted.kernel.mounted.clear()
+    await mounted.janitor.look()
+    view = mounted.volumes.get("v")
+    assert (view.state, view.mountpoint) == (State.READY, "")
+    assert mounted.counted("v") == 1
+
+
+async def test_a_foreign_mount_stops_no_look(mounted: Engine) -> None:
+    """One volume that cannot be looked after is one; the others are."""
+    await mounted.volumes.create("w", Options())
+    await mounted.volumes.mount("w", "container", DOCKER)
+    mounted.clock.now += GRACE
+    mounted.kernel.mounted[mounted.mountpoint("v")] = "something else"
+    for _ in range(2):
+        await mounted.janitor.look()
+    assert mounted.volumes.get("v").mountpoint == ""
+    assert not mounted.is_mounted("w")
+
+
+async def test_a_volume_at_work_is_passed_over(mounted: Engine) -> None:
+    """The look does not wait for it."""
+    gate = mounted.kernel.gate("unmount", "v")
+    task = asyncio.create_task(mounted.volumes.unmount("v", "container"))
+    await asyncio.to_thread(gate.wait_for_call)
+    async with asyncio.timeout(5):
+        await mounted.janitor.look()
+    gate.open()
+    await task
+    assert mounted.kernel.count("unmount", "v") == 1
+
+
+async def test_idle_volumes_cost_no_look(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand volumes that nobody uses are not asked for."""
+    await engine.volumes.create("v", Options())
+
+    def taken(_: object) -> Census:
+        raise AssertionError("the mount namespaces were read for nothing")
+
+    monkeypatch.setattr(Census, "take", classmethod(taken))
+    await engine.janitor.look()
+    assert engine.kernel.count("unmount", "v") == 0
+
+
+# Usage
+
+
+async def test_usage_is_sampled_in_its_time(mounted: Engine) -> None:
+    """A mounted volume once in an interval; the sample says when it was taken."""
+    assert mounted.volumes.get("v").usage is None
+    for _ in range(2):
+        await mounted.janitor.sample()
+    assert mounted.kernel.count("usage", "v") == 1
+    usage = mounted.volumes.get("v").usage
+    assert usage is not None
+    assert (usage.used, usage.sampled) == (1, NOW)
+    mounted.clock.now += 60
+    await mounted.janitor.sample()
+    assert mounted.kernel.count("usage", "v") == 2
+
+
+async def test_an_idle_volume_is_measured_once(engine: Engine) -> None:
+    """What is not mounted does not change; after its last unmount there is one more sample."""
+    await engine.volumes.create("v", Options())
+    for _ in range(3):
+        await engine.janitor.sample()
+        engine.clock.now += 60
+    assert engine.kernel.count("usage", "v") == 1
+    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.janitor.sample()
+    await engine.volumes.unmount("v", "container")
+    for _ in range(3):
+        engine.clock.now += 60
+        await engine.janitor.sample()
+    assert engine.kernel.count("usage", "v") == 3
+
+
+async def test_a_slow_sample_is_taken_seldom(mounted: Engine) -> None:
+    """At most a twentieth of the time is spent on it."""
+    gate = mounted.kernel.gate("usage", "v")
+    task = asyncio.create_task(mounted.janitor.sample())
+    await asyncio.to_thread(gate.wait_for_call)
+    mounted.clock.now += 10
+    gate.open()
+    await task
+    mounted.clock.now += 180
+    await mounted.janitor.sample()
+    assert mounted.kernel.count("usage", "v") == 1
+    mounted.clock.now += 10
+    await mounted.janitor.sample()
+    assert mounted.kernel.count("usage", "v") == 2
+
+
+async def test_a_sample_corrects_what_is_promised(mounted: Engine) -> None:
+    """What an image has already got is no longer outstanding."""
+    assert (await mounted.volumes.space()).outstanding == 4096
+    await mounted.janitor.sample()
+    assert (await mounted.volumes.space()).outstanding == 0
+
+
+async def test_a_volume_that_cannot_be_measured_is_only_that(mounted: Engine) -> None:
+    """The others are measured, and it is tried again in its time."""
+    await mounted.volumes.create("w", Options())
+    mounted.kernel.failures["usage", "v"] = OSError("Input/output error")
+    await mounted.janitor.sample()
+    assert mounted.volumes.get("v").usage is None
+    assert mounted.volumes.get("w").usage is not None
+    del mounted.kernel.failures["usage", "v"]
+    mounted.clock.now += 60
+    await mounted.janitor.sample()
+    assert mounted.volumes.get("v").usage is not None
+
+
+async def test_a_removed_volume_is_not_remembered(mounted: Engine) -> None:
+    """One of the same name is measured at once."""
+    await mounted.janitor.sample()
+    await mounted.volumes.unmount("v", "container")
+    await mounted.volumes.remove("v")
+    await mounted.janitor.sample()
+    await mounted.volumes.create("v", Options())
+    await mounted.janitor.sample()
+    assert mounted.volumes.get("v").usage is not None
+
+
+async def test_a_failure_of_its_own_does_not_end_it(
+    mounted: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged, and the next look comes."""
+    looks = 0
+    looked = asyncio.Event()
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise OperationFailed("the first one fails")
+        looked.set()
+
+    monkeypatch.setattr(mounted.janitor, "look", look)
+    monkeypatch.setattr(mounted.janitor, "_interval", 0)
+    running = asyncio.create_task(mounted.janitor.run())
+    async with asyncio.timeout(5):
+        await looked.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

@@ -1,0 +1,251 @@
+"""The blocking steps of the verbs, each in the order that leaves nothing half done."""
+
+import errno
+
+import pytest
+
+from convoy_py.backends.base import Place
+from convoy_py.engine.steps import told
+from convoy_py.errors import (
+    Corrupt,
+    NoSpace,
+    NotFound,
+    OperationFailed,
+    OptionsDiffer,
+    Unavailable,
+    Unsupported,
+    VolumeInUse,
+)
+from convoy_py.linux import mounts, peers
+from convoy_py.models.volume import Options, Spec
+from convoy_py.state.records import Hold, References
+from tests.fakes_engine import Engine, FakeBackend, FakeKernel, holder
+
+
+class Other(FakeBackend):
+    """A backend that does only what the first does not."""
+
+    name = "other"
+
+    def resolve(self, options: Options) -> Spec:
+        if options.size is None:
+            raise Unsupported("only with a size")
+        return super().resolve(options).model_copy(update={"backend": self.name})
+
+
+class NoSizes(FakeBackend):
+    def resolve(self, options: Options) -> Spec:
+        if options.size is not None:
+            raise Unsupported("no sizes")
+        return super().resolve(options)
+
+
+@pytest.fixture
+def place(engine: Engine) -> Place:
+    """Of a volume `v` that exists."""
+    found = engine.steps.create("v", Options(size=4096)).place
+    assert found is not None
+    return found
+
+
+def _held(engine: Engine) -> References:
+    return engine.references.none().model_copy(update={"holds": {"a": Hold(count=1, epoch="1:1")}})
+
+
+def test_the_first_backend_that_can_is_chosen(engine: Engine, kernel: FakeKernel) -> None:
+    """A size goes to one that enforces it; if none can, all say why."""
+    engine.steps.backends = {"fake": NoSizes(kernel), "other": Other(kernel)}
+    assert engine.steps.choose(Options())[0].name == "fake"
+    assert engine.steps.choose(Options(size=1))[0].name == "other"
+    assert engine.steps.choose(Options(size=1, backend="other"))[1].size == 1
+    with pytest.raises(Unsupported, match="^no sizes$"):
+        engine.steps.choose(Options(size=1, backend="fake"))
+    with pytest.raises(Unsupported, match="fake: no paths here; other: only with a size"):
+        engine.steps.choose(Options(path="/x"))
+
+
+def test_every_volume_has_an_id_of_its_own(engine: Engine) -> None:
+    """Also one of the same name after another."""
+    uuids = set()
+    for name in ("a", "b"):
+        entry = engine.steps.create(name, Options())
+        assert entry.place is not None
+        uuids.add(entry.place.uuid)
+    assert len(uuids) == 2
+
+
+def test_building_happens_beside_the_volumes(engine: Engine, kernel: FakeKernel) -> None:
+    """Home and mountpoint bear a name that no volume can have until all is done."""
+    seen: list[Place] = []
+
+    class Watched(FakeBackend):
+        def create(self, place: Place) -> Spec:
+            seen.append(place)
+            return super().create(place)
+
+    engine.steps.backends = {"fake": Watched(kernel)}
+    entry = engine.steps.create("v", Options())
+    (built,) = seen
+    assert built.home.name.startswith(".new-")
+    assert built.mountpoint.name == built.home.name
+    assert entry.place is not None
+    assert entry.place.home == engine.store.home("v")
+    assert entry.place.mountpoint == engine.mountpoint("v")
+
+
+def test_what_the_backend_settled_is_recorded(engine: Engine, kernel: FakeKernel) -> None:
+    """A project id, for instance, that was only known when it was taken."""
+
+    class Settles(FakeBackend):
+        def create(self, place: Place) -> Spec:
+            return super().create(place).model_copy(update={"project": 7})
+
+    engine.steps.backends = {"fake": Settles(kernel)}
+    entry = engine.steps.create("v", Options())
+    assert entry.record is not None
+    assert entry.record.spec.project == 7
+    assert engine.store.read("v") == entry.record
+
+
+def test_a_build_is_taken_down_whatever_stopped_it(engine: Engine, kernel: FakeKernel) -> None:
+    """By an error of ours, of the system, or a defect."""
+    for failure in (Corrupt("x"), OSError("y"), AssertionError("z")):
+        kernel.failures["create", "v"] = failure
+        with pytest.raises(type(failure)):
+            engine.steps.create("v", Options())
+        assert engine.store.half_made() == []
+    assert kernel.count("abandon", "v") == 3
+
+
+def test_a_host_without_space_refuses_before_building(engine: Engine) -> None:
+    """With the figures."""
+    with pytest.raises(NoSpace, match="volume v: 4EiB|volume v: 4096PiB"):
+        engine.steps.create("v", Options(size=2**62))
+    assert engine.kernel.calls == []
+    assert engine.store.half_made() == []
+
+
+def test_a_mount_and_its_count_come_together(engine: Engine, place: Place) -> None:
+    """Once mounted, only the count is written."""
+    for _ in range(2):
+        engine.steps.mount(engine.backend, place, _held(engine))
+    assert engine.kernel.count("mount", "v") == 1
+    assert engine.counted("v") == 1
+
+
+def test_a_count_that_failed_leaves_an_older_mount(
+    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others use it: only a mount that was made for this count is taken back."""
+    engine.steps.mount(engine.backend, place, _held(engine))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(engine.references, "save", fail)
+    with pytest.raises(OSError, match="No space"):
+        engine.steps.mount(engine.backend, place, _held(engine))
+    assert engine.is_mounted("v")
+
+
+def test_the_mountpoint_comes_and_goes_with_the_mount(engine: Engine, place: Place) -> None:
+    """So that nobody can write to it while nothing is mounted."""
+    assert not place.mountpoint.exists()
+    engine.steps.mount(engine.backend, place, _held(engine))
+    assert place.mountpoint.is_dir()
+    engine.kernel.busy.add("v")
+    left = engine.steps.unmount(engine.backend, place)
+    assert (left.detached, left.mounted) == (False, True)
+    assert place.mountpoint.is_dir()
+    engine.kernel.busy.clear()
+    left = engine.steps.unmount(engine.backend, place)
+    assert (left.detached, left.mounted) == (True, False)
+    assert not place.mountpoint.exists()
+
+
+def test_removing_takes_everything_but_the_data_away(engine: Engine, place: Place) -> None:
+    """That is left to a deletion which may take its time."""
+    engine.steps.mount(engine.backend, place, _held(engine))
+    gone = engine.steps.remove(engine.backend, place, keep_data=False)
+    assert gone is not None
+    assert gone.home.parent == engine.store.trash
+    assert (gone.home / "data").exists()
+    assert not place.home.exists()
+    assert not place.mountpoint.exists()
+    assert not engine.is_mounted("v")
+    assert engine.counted("v") == 0
+
+
+def test_a_removal_looks_again_without_our_own_mount(
+    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hid behind it, or came just then, keeps the data."""
+    engine.steps.mount(engine.backend, place, _held(engine))
+    looks = iter([[], [holder(7)]])
+    monkeypatch.setattr(engine.backend, "holders", lambda *_: next(looks))
+    with pytest.raises(VolumeInUse, match="pid 7"):
+        engine.steps.remove(engine.backend, place, keep_data=False)
+    assert (place.home / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("data", "backend directory is not on"), ("image", "backend loopback")]
+)
+def test_adopting_recognises_what_lies_there(engine: Engine, content: str, reason: str) -> None:
+    """A folder is a directory's, a file called image a loopback's."""
+    home = engine.store.home("v")
+    (home / content).mkdir(parents=True)
+    with pytest.raises(Unsupported, match=reason):
+        engine.steps.adopt("v", Options())
+
+
+def test_adopting_by_name_of_the_backend(engine: Engine) -> None:
+    """What the user says goes before what it looks like; a damaged old record does not matter."""
+    home = engine.store.home("v")
+    home.mkdir()
+    (home / "data").touch()
+    (home / "kept.json").write_text("{")
+    entry = engine.steps.adopt("v", Options(backend="fake"))
+    assert entry.record == engine.store.read("v")
+    assert not (home / "kept.json").exists()
+
+
+def test_adopting_nothing_says_where_to_put_it(engine: Engine) -> None:
+    """Both places are named."""
+    with pytest.raises(NotFound, match=r"put a folder at .*/v/data or .* image at .*/v/image"):
+        engine.steps.adopt("v", Options())
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, NoSpace), (errno.EDQUOT, NoSpace), (errno.EIO, OperationFailed)],
+)
+def test_the_systems_errors_are_told_as_ours(number: int, kind: type[Exception]) -> None:
+    """One line with the volume, the operation, the reason and the file."""
+    error = told("v", "mount", OSError(number, "it failed", "/some/file"))
+    assert type(error) is kind
+    assert str(error) == "volume v: mount failed: it failed: /some/file"
+
+
+def test_a_daemon_that_is_not_seen_by_the_engine_says_so(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mounts would be empty folders to containers; where nobody can tell, it serves."""
+    names = {1: "mnt:[1]", 2: None}
+    monkeypatch.setattr(peers, "mount_namespace", lambda pid="self": names.get(pid, "mnt:[9]"))
+    monkeypatch.setattr(mounts, "is_shared", lambda _: False)
+    with pytest.raises(Unavailable, match="volume v: .* do not reach containers"):
+        engine.volumes.check_reach("v", 1)
+    for pid in (0, 2, 3):
+        engine.volumes.check_reach("v", pid)
+    monkeypatch.setattr(mounts, "is_shared", lambda _: True)
+    engine.volumes.check_reach("v", 1)
+
+
+def test_options_that_differ_are_told_as_people_write_them() -> None:
+    """A mode in octal, a size with its unit, what was not said as unset."""
+    spec = Spec(backend="fake", mode=0o755)
+    error = OptionsDiffer("v", spec.differences(Options(mode=0o700, size=2**30)))
+    assert str(error).endswith("size is unset, asked 1GiB, mode is 0755, asked 0700")
+
+
