@@ -35,6 +35,8 @@ class Metrics:
         )
         self._volumes = self._gauge("volumes", "Volumes by backend and state", "backend", "state")
         self._references = self._gauge("references", "Counted mounts of all volumes")
+        self._lingering = self._gauge("lingering", "Unmounts that something still holds up")
+        self._leaked = self._counter("leaked_references", "References dropped as leaks")
         self._problems = self._gauge("problems", "Reasons for which the daemon is not healthy")
         self._gauge("build_info", "The daemon's version", "version").labels(version).set(1)
         # Finding a labelled child takes a lock; there are few of them, so they are kept.
@@ -53,14 +55,24 @@ class Metrics:
         histogram.observe(seconds)
 
     def volumes(
-        self, by_state: Mapping[tuple[str, str], int], references: int, problems: int
+        self,
+        by_state: Mapping[tuple[str, str], int],
+        *,
+        references: int,
+        lingering: int,
+        problems: int,
     ) -> None:
         """Set what is true of the volumes now; `by_state` counts by (backend, state)."""
         self._volumes.clear()
         for key, count in by_state.items():
             self._volumes.labels(*key).set(count)
         self._references.set(references)
+        self._lingering.set(lingering)
         self._problems.set(problems)
+
+    def leaked(self, references: int) -> None:
+        """Count references that were dropped because nobody stood behind them."""
+        self._leaked.inc(references)
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format, of the type CONTENT_TYPE."""

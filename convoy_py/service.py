@@ -9,10 +9,8 @@ import time
 
 from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, serve
-from convoy_py.backends.base import Backend
-from convoy_py.backends.directory import Directory
-from convoy_py.backends.loopback import Loopback
-from convoy_py.config import Configuration, Settings
+from convoy_py.backends import BACKENDS
+from convoy_py.config import Configuration
 from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.janitor import Janitor
 from convoy_py.engine.ledger import Ledger
@@ -44,10 +42,11 @@ class _Service:
         settings = configuration.settings
         self._configuration = configuration
         self._blocking = Blocking()
+        self._metrics = Metrics(__version__)
         steps = Steps(
             store,
             ReferenceStore(settings.run_dir, peers.boot_id()),
-            _backends(settings),
+            {name: BACKENDS[name](settings) for name in settings.drivers},
             Ledger(settings.root, overcommit=settings.overcommit, reserve=settings.reserve),
             settings.mounts,
             _wall_clock,
@@ -58,6 +57,7 @@ class _Service:
             self._volumes,
             steps,
             self._blocking,
+            self._metrics,
             time.monotonic,
             interval=settings.janitor_interval,
             usage_interval=settings.usage_interval,
@@ -69,10 +69,11 @@ class _Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        metrics = Metrics(__version__)
         runners = [
-            await serve(docker_app(self._volumes, metrics, _wall_clock), plugin),
-            await serve(admin_app(self._volumes, metrics, self._configuration, _wall_clock), admin),
+            await serve(docker_app(self._volumes, self._metrics, _wall_clock), plugin),
+            await serve(
+                admin_app(self._volumes, self._metrics, self._configuration, _wall_clock), admin
+            ),
         ]
         background = asyncio.create_task(self._background())
         # What was loaded so far lives as long as the daemon: the collector need not visit it.
@@ -104,12 +105,3 @@ class _Service:
         )
         await self._blocking.run(self._recovery.sweep)
         await self._janitor.run()
-
-
-def _backends(settings: Settings) -> dict[str, Backend]:
-    """The backends that are on, in the order of preference."""
-    known: dict[str, Backend] = {
-        Directory.name: Directory(settings.root, settings.allowed_paths),
-        Loopback.name: Loopback(settings.default_size, settings.default_fs),
-    }
-    return {name: known[name] for name in settings.drivers}

@@ -118,6 +118,9 @@ class FakeVolumes(Volumes):
         self._fail("list")
         return [(view.name, view.mountpoint) for view in self.known.values()]
 
+    def lingering(self) -> int:
+        return 0
+
     def health(self) -> list[str]:
         return self.problems
 

@@ -17,6 +17,7 @@ from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import files
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.mounts import Mount
+from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
@@ -212,10 +213,12 @@ class Engine:
         )
         self.volumes = Volumes(self.steps, self.blocking, self.clock, time_limit=time_limit)
         self.recovery = Recovery(self.steps)
+        self.metrics = Metrics("0")
         self.janitor = Janitor(
             self.volumes,
             self.steps,
             self.blocking,
+            self.metrics,
             self.clock,
             interval=30.0,
             usage_interval=60.0,

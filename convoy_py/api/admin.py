@@ -148,7 +148,12 @@ class Admin:
         views = self._volumes.views()
         by_state = Counter((view.backend, view.state.value) for view in views)
         references = sum(view.references for view in views)
-        self._metrics.volumes(by_state, references, len(self._volumes.health()))
+        self._metrics.volumes(
+            by_state,
+            references=references,
+            lingering=self._volumes.lingering(),
+            problems=len(self._volumes.health()),
+        )
         return Reply(self._metrics.render())
 
     async def health(self, call: Call[Nothing]) -> Reply:

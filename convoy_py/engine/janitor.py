@@ -16,6 +16,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import ConvoyError
 from convoy_py.linux.holders import Census
+from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Usage
 from convoy_py.state.records import References
 
@@ -33,6 +34,7 @@ class Janitor:
         volumes: Volumes,
         steps: Steps,
         blocking: Blocking,
+        metrics: Metrics,
         clock: Callable[[], float],
         *,
         interval: float,
@@ -43,6 +45,7 @@ class Janitor:
         self._volumes = volumes
         self._steps = steps
         self._blocking = blocking
+        self._metrics = metrics
         self._clock = clock
         self._interval = interval
         self._usage_interval = usage_interval
@@ -102,8 +105,11 @@ class Janitor:
         leaked, entry.suspects = suspects & entry.suspects, suspects
         if not leaked:
             return entry.references
-        log.warning("volume=%s: %d leaked references dropped", entry.name, len(leaked))
-        return references.drop(entry.references, *leaked)
+        left = references.drop(entry.references, *leaked)
+        count = entry.references.total - left.total
+        self._metrics.leaked(count)
+        log.warning("volume=%s: %d leaked references dropped", entry.name, count)
+        return left
 
     async def _measure(self, entry: Entry) -> None:
         if entry.backend is None or entry.place is None:

@@ -70,7 +70,7 @@ class Steps:
         return [problem for problem in (self.isolation, self.store.failure) if problem]
 
     def isolation_from(self, pid: int) -> str:
-        """Why mounts made here are not seen by a process; "" if they are, or if there is no telling.
+        """Why mounts made here are not seen by a process; "" if they are or that cannot be told.
 
         Costs a look or two at /proc.
         """

@@ -101,6 +101,10 @@ class Volumes:
         """(name, mountpoint or "") of every volume."""
         return [(name, entry.mountpoint()) for name, entry in self._entries.items()]
 
+    def lingering(self) -> int:
+        """How many unmounts are not complete, because something else holds the volume."""
+        return sum(entry.lingering for entry in self._entries.values())
+
     def health(self) -> list[str]:
         """What keeps this daemon from serving, in words; empty when it is well."""
         return self._steps.problems()

@@ -41,12 +41,26 @@ def test_operations_are_counted_by_result_and_timed() -> None:
 def test_volumes_are_those_of_now() -> None:
     """A state that no volume is in any more is not shown with its old number."""
     metrics = Metrics("0")
-    metrics.volumes({("loopback", "mounted"): 2, ("directory", "ready"): 1}, 5, 1)
-    metrics.volumes({("directory", "ready"): 3}, 0, 0)
+    metrics.volumes(
+        {("loopback", "mounted"): 2, ("directory", "ready"): 1},
+        references=5,
+        lingering=2,
+        problems=1,
+    )
+    metrics.volumes({("directory", "ready"): 3}, references=0, lingering=0, problems=0)
     shown = samples(metrics)
     assert shown["convoy_volumes directory ready"] == 3
     assert "convoy_volumes loopback mounted" not in shown
     assert (shown["convoy_references"], shown["convoy_problems"]) == (0, 0)
+    assert shown["convoy_lingering"] == 0
+
+
+def test_leaks_are_counted_as_they_are_dropped() -> None:
+    """An operator sees how often an engine did not say that a container is gone."""
+    metrics = Metrics("0")
+    metrics.leaked(2)
+    metrics.leaked(1)
+    assert samples(metrics)["convoy_leaked_references_total"] == 3
 
 
 def test_two_daemons_in_one_process_do_not_mix() -> None:
