@@ -29,7 +29,7 @@ bench: ## ratios of one run: plugin calls, data path, docker run
 
 test-engines: ## the tests that need a Docker Engine, against those of Debian 13 and unstable
 	tools/setup test
-	.venv/bin/pytest tests/e2e --engines
+	tools/test-engines
 
 install: ## the daemon into /opt/convoy, as a service of systemd
 	tools/setup install

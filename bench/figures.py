@@ -1,5 +1,6 @@
 """Turns measured times into figures, and figures into tables of text."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -11,6 +12,10 @@ class Timings:
 
     seconds: tuple[float, ...]
     elapsed: float
+
+    def __add__(self, other: "Timings") -> "Timings":
+        """Both, one after the other."""
+        return Timings(self.seconds + other.seconds, self.elapsed + other.elapsed)
 
     @property
     def p50(self) -> float:
@@ -28,8 +33,7 @@ class Timings:
 
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` (0 to 1) of the values do not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def milliseconds(seconds: float) -> str:

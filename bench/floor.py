@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from aiohttp import web
 
 from bench import client
 from bench.figures import Timings
+from bench.subject import volatile
 from bench.together import FORK, together
 from convoy_py.linux import files, filesystems, loop, mounts
 
 IMAGE_SIZE = 64 * 2**20
-_CALLS = 400
+_CALLS = 256
 
 
 class BareServer:
@@ -78,14 +79,14 @@ class Bare:
 
     def __init__(self, folder: Path, *, images: bool) -> None:
         self._volumes, self._trash = folder / "volumes", folder / "trash"
-        self._mounts, self._held = folder / "run" / "mounts", folder / "run" / "references"
+        run = volatile(folder)
+        self._mounts, self._held = run / "mounts", run / "references"
         for made in (self._volumes, self._trash, self._mounts, self._held):
-            made.mkdir(parents=True)
+            made.mkdir(parents=True, exist_ok=True)
         self._images = images
 
-    def measure(self, count: int, clients: int) -> dict[str, Timings]:
-        """Verb -> the times of so many calls."""
-        names = [f"bare-{number}" for number in range(count)]
+    def measure(self, names: Sequence[str], clients: int) -> dict[str, Timings]:
+        """Verb -> its times, one for each of the names."""
         verbs = (self.create, self.mount, self.unmount, self.remove)
         return {
             verb.__name__: together([partial(verb, name) for name in names], clients)

@@ -17,16 +17,18 @@ _ANSWER_AIMS = {1000: "1000"}
 
 
 def memory(*, quick: bool) -> None:
-    """Print the resident memory after the start, and after many calls."""
+    """Print the resident memory after the start, and after many calls, 16 at a time."""
     columns = ("volumes", "at rest", "after calls", "peak", "aim")
     table = Table("Resident memory of the daemon (MiB)", columns)
     for volumes in _sizes(quick=quick):
         with scratch() as folder, daemon(folder, volumes) as running:
             running.settle()
             rest = running.rss
-            gets = [request("VolumeDriver.Get", Name=f"{PREFIX}{i}") for i in range(volumes)]
-            lists = [request("VolumeDriver.List")] * 20
-            together([partial(client.call, running.plugin, m) for m in (*gets, *lists)], 4)
+            names = [f"{PREFIX}{i}" for i in range(volumes)]
+            for call, asked in (("Get", names), ("Mount", names[:200]), ("Unmount", names[:200])):
+                messages = [request(f"VolumeDriver.{call}", Name=name, ID="id") for name in asked]
+                together([partial(client.call, running.plugin, m) for m in messages], 16)
+            together([partial(client.call, running.plugin, request("VolumeDriver.List"))] * 20, 4)
             figures = (rest, running.rss, running.rss_peak)
             table.add(f"{volumes}", *map(mebibytes, figures), _MEMORY_AIMS.get(volumes, ""))
     print(table)

@@ -23,6 +23,7 @@ from convoy_py.models.volume import Spec
 from convoy_py.state.records import Record, encode, timestamp
 
 PREFIX = "bench-"  # of the volumes that are prepared
+_DISK, _RUN = Path("/var/tmp"), Path("/run")
 _START_LIMIT = 60.0
 _QUIET = 0.02  # of one processor, over _LOOK seconds
 _LOOK = 1.0
@@ -71,16 +72,24 @@ class Daemon:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder on a disk, gone afterwards with all that is mounted below it."""
-    folder = Path(tempfile.mkdtemp(prefix="convoy-bench-", dir="/var/tmp")).resolve()
+    """A folder on a disk, gone afterwards with all that is mounted below it and its `volatile`."""
+    folder = Path(tempfile.mkdtemp(prefix="convoy-bench-", dir=_DISK)).resolve()
+    volatile(folder).mkdir()
     try:
         yield folder
     finally:
-        for mount in reversed(mounts.below(folder)):
-            mounts.unmount(Path(mount.mountpoint))
-        for mountpoint in folder.glob("**/run/mounts/*"):
+        for top in (volatile(folder), folder):
+            for mount in reversed(mounts.below(top)):
+                mounts.unmount(Path(mount.mountpoint))
+        for mountpoint in volatile(folder).glob("**/mounts/*"):
             mountpoints.remove(mountpoint)
-        files.remove_tree(folder)
+        for top in (volatile(folder), folder):
+            files.remove_tree(top)
+
+
+def volatile(folder: Path) -> Path:
+    """The namesake of a scratch folder on the tmpfs of /run, where references and mounts belong."""
+    return _RUN / folder.relative_to(_DISK)
 
 
 @contextmanager
@@ -92,7 +101,7 @@ def daemon(
     prepare(root, volumes)
     plugin = plugin or folder / "plugin.sock"
     argv: list[str | Path] = [sys.executable, "-m", "convoy_py", "daemon", "--root", root, *flags]
-    argv += ["--run-dir", folder / "run", "--plugin-socket", plugin]
+    argv += ["--run-dir", volatile(folder), "--plugin-socket", plugin]
     argv += ["--socket", folder / "admin.sock"]
     plain = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
     with (folder / "log").open("ab") as log:

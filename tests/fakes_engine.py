@@ -62,6 +62,7 @@ class FakeKernel:
     mounted: dict[Path, str] = field(default_factory=dict)  # mountpoint: the volume's uuid
     holders: dict[str, list[Holder]] = field(default_factory=dict)  # by volume
     busy: set[str] = field(default_factory=set)  # volumes whose unmount is not to be had
+    attached: set[str] = field(default_factory=set)  # volumes whose device outlives its mount
     gates: dict[tuple[str, str], Gate] = field(default_factory=dict)  # by (method, volume)
     failures: dict[tuple[str, str], Exception] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -131,7 +132,7 @@ class FakeBackend(Backend):
             if place.name in self._kernel.busy:
                 return False
             self._kernel.mounted.pop(place.mountpoint, None)
-            return True
+            return place.name not in self._kernel.attached
 
     def holders(self, place: Place, census: Census) -> Sequence[Holder]:
         return self._kernel.holders.get(place.name, [])
@@ -174,14 +175,11 @@ class _Call:
         if method not in ("usage", "destroy"):
             running = kernel.inside.setdefault(volume, method)
             assert running == method, f"{method} began while {running} was running"
-        try:
-            if gate := kernel.gates.get(self._key):
-                gate.pass_through()
-            if failure := kernel.failures.get(self._key):
-                raise failure
-        except BaseException:
+        if gate := kernel.gates.get(self._key):
+            gate.pass_through()
+        if failure := kernel.failures.get(self._key):
             self.__exit__()
-            raise
+            raise failure
 
     def __exit__(self, *_: object) -> None:
         if self._key[0] not in ("usage", "destroy"):

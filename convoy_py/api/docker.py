@@ -71,6 +71,9 @@ class Plugin:
         self._clock = clock
         self._token = secrets.token_hex(8)
         self._activations = 0
+        # The last answer to List: comparing what it lists is much cheaper than writing it anew.
+        self._listing: list[tuple[str, str]] | None = None
+        self._listed = b""
 
     def routes(self) -> list[web.RouteDef]:
         read, change = logging.DEBUG, logging.INFO
@@ -143,8 +146,11 @@ class Plugin:
 
     async def list(self, request: web.Request, message: Nothing) -> bytes:
         await self._volumes.ready()
-        rows = [{"Name": name, "Mountpoint": path} for name, path in self._volumes.listing()]
-        return to_json({"Volumes": rows, "Err": ""})
+        listing = self._volumes.listing()
+        if listing != self._listing:
+            rows = [{"Name": name, "Mountpoint": path} for name, path in listing]
+            self._listing, self._listed = listing, to_json({"Volumes": rows, "Err": ""})
+        return self._listed
 
     def _caller(self, request: web.Request) -> tuple[int, str]:
         """The engine's pid, 0 if it cannot be seen, and its epoch, which names this life of it."""

@@ -14,7 +14,7 @@ from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import ConvoyError
+from convoy_py.errors import ConvoyError, Corrupt
 from convoy_py.linux.holders import Census
 from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Usage
@@ -116,9 +116,13 @@ class Janitor:
             return
         begun, mounted = self._clock(), entry.mounted
         try:
+            await self._blocking.run(entry.backend.check, entry.place)
             usage = await self._blocking.run(
                 entry.backend.usage, entry.place, self._steps.wall_clock()
             )
+        except Corrupt as error:
+            log.warning("volume=%s: %s", entry.name, error)
+            entry.reason, usage = str(error), None  # until a Mount succeeds
         except (OSError, ConvoyError) as error:
             log.debug("usage of volume=%s: %s", entry.name, error)
             usage = None

@@ -172,5 +172,8 @@ class Store:
             yield
         except OSError as error:
             if error.errno == errno.EIO:
-                self.failure = f"{error}; restart the daemon when the disk is well again"
+                self.failure = (
+                    f"a write of state failed ({error}); "
+                    "restart the daemon when the disk is well again"
+                )
             raise OperationFailed(f"state in {self.root}: {error}") from error

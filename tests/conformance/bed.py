@@ -1,13 +1,12 @@
 """Volumes of one backend on one host filesystem, handled as the engine handles them."""
 
-import errno
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -136,13 +135,10 @@ class Bed:
         """Loop devices whose backing file lies below this root, as the kernel tells."""
         found = []
         for path in Path("/sys/block").glob("loop*/loop/backing_file"):
-            try:
-                image = path.read_text()
-            except OSError as error:  # it was detached just now
-                assert error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO)
-                continue
-            if image.startswith(f"{self.root}/"):
-                found.append(f"/dev/{path.parts[3]}")
+            # Without a file there is nothing to read: it was detached just now.
+            with suppress(FileNotFoundError):
+                if path.read_text().startswith(f"{self.root}/"):
+                    found.append(f"/dev/{path.parts[3]}")
         return found
 
     def detached(self) -> None:

@@ -8,8 +8,6 @@ from uuid import uuid4
 
 import pytest
 
-pytest.register_assert_rewrite("tests.conformance.bed")
-
 from convoy_py.backends import BACKENDS
 from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.models.volume import Filesystem, Options
@@ -38,7 +36,9 @@ CASES = (
 
 
 @pytest.fixture(scope="session", params=["own", *FILESYSTEMS])
-def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
     """The temporary folder as it is, and a filesystem of each kind in an image."""
     folder = tmp_path_factory.mktemp("host").resolve()
     if request.param == "own":

@@ -248,10 +248,12 @@ def test_missing_tools_are_told(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> No
     """A create that needs a program says which package it is in, and leaves nothing."""
     place = bed.staged()
     monkeypatch.setattr("convoy_py.linux.process._PATH", "/nonexistent")
+    told = ""
     try:
         bed.backend.create(place)
     except (OSError, ConvoyError) as error:
-        assert "package" in str(error)
+        told = str(error)
+    assert told == "" or "it is in the package" in told
     bed.abandoned(place)
     bed.at_rest()
 
@@ -290,5 +292,3 @@ def test_volumes_do_not_disturb_each_other(bed: Bed) -> None:
     with ThreadPoolExecutor(len(names)) as pool:
         assert list(pool.map(life, names)) == names
     bed.at_rest()
-
-

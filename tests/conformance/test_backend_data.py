@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -84,7 +85,10 @@ def test_the_size_is_a_hard_limit_or_refused(bed: Bed) -> None:
         return
     seen = bed.mounted(bed.created(size=size))
     written(seen / "small", 4 * MIB)
-    with pytest.raises(OSError, match=r"No space left|quota exceeded"), (seen / "big").open("wb") as f:
+    with (
+        pytest.raises(OSError, match=r"No space left|quota exceeded"),
+        (seen / "big").open("wb") as f,
+    ):
         os.posix_fallocate(f.fileno(), 0, size)
     assert (seen / "small").stat().st_size == 4 * MIB
 
@@ -145,7 +149,7 @@ def cut(bed: Bed, place: Place) -> None:
 
 
 @pytest.mark.parametrize("harm", [lose, cut])
-def test_damage_is_told_and_never_mounted(bed: Bed, harm: "type[None]") -> None:
+def test_damage_is_told_and_never_mounted(bed: Bed, harm: Callable[[Bed, Place], None]) -> None:
     """Missing and truncated data is an error that names the volume, and nothing is left behind."""
     place = bed.created()
     harm(bed, place)
@@ -280,5 +284,3 @@ def test_facts_are_told(bed: Bed) -> None:
 def _least(figure: int | None) -> int:
     assert figure is not None
     return figure
-
-

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.backends.base import Backend, Place
+from convoy_py.backends.base import Place
 from convoy_py.backends.directory import Directory
 from convoy_py.backends.loopback import Loopback
-from convoy_py.config import Settings
-from convoy_py.linux import files, loop, mounts
+from convoy_py.linux import loop, mounts
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.volume import Filesystem, Options, Spec, Usage
 from tests.conformance import test_backend as life
@@ -185,7 +184,7 @@ class AttachesTwice(Loopback):
 
     @contextmanager
     def _device(self, place: Place) -> Iterator[loop.LoopDevice]:
-        argv = ["losetup", "-f", "--show", place.home / "image"]
+        argv = ["losetup", "-f", "--show", str(place.home / "image")]
         path = Path(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip())
         yield loop.LoopDevice(path, int(path.name.removeprefix("loop")))
         subprocess.run(["losetup", "-d", path], check=True)
@@ -244,7 +243,9 @@ BROKEN = [
     Broken(MountsACopy, life.test_data_survives, by=FileNotFoundError),
     Broken(UnmountsLazily, life.test_a_busy_volume_stays_mounted),
     Broken(UnmountsNothing, life.test_mounting_again_is_no_second_mount),
-    Broken(UnmountsOnlyOnce, life.test_unmounting_what_is_not_mounted_is_done, by=FileNotFoundError),
+    Broken(
+        UnmountsOnlyOnce, life.test_unmounting_what_is_not_mounted_is_done, by=FileNotFoundError
+    ),
     Broken(TakesForeignMountsAway, life.test_a_foreign_mount_in_our_place_is_refused),
     Broken(TakesForeignMountsForOurs, life.test_a_foreign_mount_in_our_place_is_refused),
     Broken(TakesForeignMountsForOurs, life.test_a_foreign_mount_over_ours_is_refused),

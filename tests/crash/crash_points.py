@@ -25,7 +25,13 @@ class CrashPoints:
         self._trace_file = folder / "crash-trace"
         self._trace_file.touch()
         self._server = subprocess.Popen(
-            [sys.executable, "-m", fork_server.__name__, str(self._control_file), str(self._trace_file)],
+            [
+                sys.executable,
+                "-m",
+                fork_server.__name__,
+                str(self._control_file),
+                str(self._trace_file),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",
@@ -64,7 +70,8 @@ class CrashPoints:
     def launch(self, arguments: list[str], log: Path) -> "Forked":
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        print(json.dumps([arguments, str(log)]), file=self._server.stdin, flush=True)
+        self._server.stdin.write(json.dumps([arguments, str(log)]) + "\n")
+        self._server.stdin.flush()
         return Forked(int(self._server.stdout.readline()), self._server.stdout)
 
     def _set(self, kind: str, at: int, seen: int) -> None:

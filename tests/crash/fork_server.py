@@ -62,7 +62,7 @@ class _Fuse:
             if at == 0:
                 return
             self._write(self._trace, f"{change}\n".encode())
-            if change.split()[0].encode() != kind.rstrip(b"\0"):
+            if change.split(maxsplit=1)[0].encode() != kind.rstrip(b"\0"):
                 return
             CONTROL.pack_into(self._control, 0, kind, at, seen + 1)
             if seen + 1 == at:
@@ -125,8 +125,13 @@ def _serve(control: Path, trace: Path) -> None:
         pid = os.fork()
         if pid == 0:
             _become_daemon(arguments, log, fuse)
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        _answer(pid)
+        _answer(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _answer(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

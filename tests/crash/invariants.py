@@ -20,7 +20,7 @@ from tests.harness import Daemon, Refused, attached_below, eventually, is_open
 CANARY = "canary"
 _INSPECTOR = "invariants"
 # The sweep and the janitor work in the background after a start.
-_PATIENCE = 10.0
+PATIENCE = 10.0
 
 
 @dataclass
@@ -55,8 +55,8 @@ class Scene:
 Rule = Callable[[Scene], Iterator[str]]
 
 
-def check(daemon: Daemon, model: Model) -> None:
-    """Raise AssertionError with every violation that is still there when the daemon has settled."""
+def check(daemon: Daemon, model: Model, patience: float = PATIENCE) -> None:
+    """Raise AssertionError with every violation that is still there after `patience` seconds."""
     found: list[str] = []
 
     def settled() -> bool:
@@ -64,7 +64,7 @@ def check(daemon: Daemon, model: Model) -> None:
         return not found
 
     try:
-        eventually(settled, "the invariants hold", _PATIENCE)
+        eventually(settled, "the invariants hold", patience)
     except AssertionError:
         raise AssertionError("\n".join(["violated:", *found, *_log(daemon)])) from None
 

@@ -2,7 +2,7 @@
 
 import signal
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -48,7 +48,11 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "operation"), CASES)
 def test_a_crash_at_any_step_leaves_all_or_nothing(
-    daemon: Daemon, crash_points: CrashPoints, kind: str, operation: Operation
+    daemon: Daemon,
+    crash_points: CrashPoints,
+    tell: Callable[[str], None],
+    kind: str,
+    operation: Operation,
 ) -> None:
     """Whatever step it dies at, the next start tidies up and a repeat succeeds."""
     daemon.start(crash_points.launch)
@@ -64,7 +68,7 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
     assert STEPS[operation.name] | images <= crashes.keys()
     # Of ioctls, which are repeated when others want a loop device too, there may be fewer.
     assert {**crashes, "ioctl": 0} == {**steps, "ioctl": 0}
-    print(f"{kind} {operation.name}: {crashes.total()} crashes")
+    tell(f"{operation.name} {kind}: {crashes.total()} crashes survived")
 
 
 def _steps(daemon: Daemon, points: CrashPoints, kind: str, operation: Operation) -> list[str]:
@@ -118,7 +122,7 @@ def _afterwards(operation: Operation) -> Model:
 
 
 def test_a_crash_at_any_step_of_recovery_is_recovered_from(
-    daemon: Daemon, crash_points: CrashPoints
+    daemon: Daemon, crash_points: CrashPoints, tell: Callable[[str], None]
 ) -> None:
     """A daemon that dies while it tidies up what a crash left is succeeded by one that does it."""
     steps = Counter(_recover(daemon, crash_points, "", 0))
@@ -126,7 +130,7 @@ def test_a_crash_at_any_step_of_recovery_is_recovered_from(
     for step, total in steps.items():
         for at in range(1, total + 1):
             _recover(daemon, crash_points, step, at)
-    print(f"recovery: {steps.total()} crashes")
+    tell(f"recovery: {steps.total()} crashes survived")
 
 
 def _recover(daemon: Daemon, points: CrashPoints, step: str, at: int) -> list[str]:

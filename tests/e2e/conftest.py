@@ -88,6 +88,19 @@ def make_daemon(base: Path) -> Iterator[Callable[..., Daemon]]:
 
 
 @pytest.fixture
+def spare(engine: Engine, make_daemon: Callable[..., Daemon]) -> Iterator[Daemon]:
+    """A second daemon, not started. At the end the engine, which has loaded its driver, forgets it.
+
+    Otherwise each later `docker volume ls` would wait 15 s for a driver that is gone.
+    """
+    found = make_daemon()
+    yield found
+    found.ensure_running()
+    engine.clear(found.name)
+    engine.restart()
+
+
+@pytest.fixture
 def name() -> str:
     """A name that no volume had before."""
     return f"v-{secrets.token_hex(4)}"

@@ -91,14 +91,23 @@ class Daemon:
         if self._process is None or self._process.poll() is not None:
             self.start()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Keep it from running; what is sent to it waits in the kernel."""
-        self._signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._signal(signal.SIGCONT)
+            self.send(signal.SIGCONT)
 
     def listen(self) -> None:
         """Hold the plugin socket open outside of the daemon, as a systemd socket unit does."""
@@ -119,8 +128,7 @@ class Daemon:
         if self._listening is not None:
             self._listening.close()
         self.socket.unlink(missing_ok=True)
-        for mountpoint in host.mounts_below(self.home):
-            subprocess.run(["umount", "-l", mountpoint], check=False)
+        host.unmount_below(self.home)
         for device in host.loop_devices(self.home):
             subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
 
@@ -254,10 +262,6 @@ class Daemon:
             return self.call("/VolumeDriver.List", {}).status == 200
         except OSError:
             return False
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
 
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None

@@ -56,7 +56,7 @@ class Engine:
         self.version = tuple(map(int, re.findall(r"\d+", text.partition("-")[0].partition("+")[0])))
         if not self.client.images.list(name=IMAGE):
             repository, _, tag = IMAGE.partition(":")
-            self.client.api.import_image_from_data(_image(), repository=repository, tag=tag)
+            self.client.api.import_image_from_data(image(), repository=repository, tag=tag)
 
     def stop(self) -> None:
         """End it as `systemctl stop docker` does: containers are stopped, unless live-restored."""
@@ -104,8 +104,7 @@ class Engine:
         if self._process is not None and self._process.poll() is None:
             self._end(signal.SIGTERM)
         host.end_processes_of(self.home)
-        for mountpoint in host.mounts_below(self.home):
-            subprocess.run(["umount", "-l", mountpoint], check=False)
+        host.unmount_below(self.home)
 
     # Containers
 
@@ -208,7 +207,7 @@ class Engine:
         return left
 
 
-def _image() -> bytes:
+def image() -> bytes:
     """A root with a static busybox, as a tar: no registry is needed."""
     busybox = shutil.which("busybox")
     assert busybox, "these tests need the package busybox-static"

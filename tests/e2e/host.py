@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,12 @@ def mounts_at(path: Path) -> list[list[str]]:
 def mounts_below(folder: Path) -> list[str]:
     """Mountpoints below a folder, the innermost first."""
     return sorted((f[4] for f in _mountinfo() if f[4].startswith(f"{folder}/")), reverse=True)
+
+
+def unmount_below(folder: Path) -> None:
+    """Take away every mount below a folder, in use or not."""
+    for mountpoint in mounts_below(folder):
+        subprocess.run(["umount", "-l", mountpoint], check=False)
 
 
 def loop_devices(backing: Path) -> list[str]:

@@ -15,14 +15,41 @@ from convoy_py.linux import sockets
 PROJECT = Path(__file__).parents[2]
 # What gives a systemd service a mount namespace of its own: containers would not see its mounts.
 # See systemd.exec(5).
-CUTS_PROPAGATION = (
-    "BindPaths BindReadOnlyPaths DynamicUser ExecPaths ExtensionDirectories ExtensionImages "
-    "InaccessiblePaths LogNamespace MountAPIVFS MountFlags MountImages NoExecPaths PrivateDevices "
-    "PrivateIPC PrivateMounts PrivateTmp PrivateUsers ProcSubset ProtectControlGroups ProtectHome "
-    "ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc "
-    "ProtectSystem ReadOnlyPaths ReadWritePaths RestrictFileSystems RootDirectory RootHash "
-    "RootImage TemporaryFileSystem"
-).split()
+CUTS_PROPAGATION = [
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "DynamicUser",
+    "ExecPaths",
+    "ExtensionDirectories",
+    "ExtensionImages",
+    "InaccessiblePaths",
+    "LogNamespace",
+    "MountAPIVFS",
+    "MountFlags",
+    "MountImages",
+    "NoExecPaths",
+    "PrivateDevices",
+    "PrivateIPC",
+    "PrivateMounts",
+    "PrivateTmp",
+    "PrivateUsers",
+    "ProcSubset",
+    "ProtectControlGroups",
+    "ProtectHome",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "ProtectProc",
+    "ProtectSystem",
+    "ReadOnlyPaths",
+    "ReadWritePaths",
+    "RestrictFileSystems",
+    "RootDirectory",
+    "RootHash",
+    "RootImage",
+    "TemporaryFileSystem",
+]
 
 
 @pytest.fixture(scope="module")

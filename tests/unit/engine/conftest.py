@@ -1,5 +1,6 @@
 """An engine over a fake backend, in a folder of its own; nothing outside of it is looked at."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.fakes_engine import Engine, FakeKernel
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     kernel = FakeKernel()
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
     monkeypatch.setattr(mounts, "table", kernel.table)
     monkeypatch.setattr(mounts, "is_mountpoint", kernel.mounted.__contains__)
     monkeypatch.setattr(recovery, "isolation", lambda _: "")

@@ -94,6 +94,17 @@ async def test_a_busy_unmount_is_finished_later(mounted: Engine) -> None:
     assert not mounted.volumes.entries["v"].lingering
 
 
+async def test_a_device_that_is_held_is_let_go_later(mounted: Engine) -> None:
+    """The mount is gone, but a copy of it elsewhere keeps the device."""
+    mounted.kernel.attached.add("v")
+    await mounted.volumes.unmount("v", "container")
+    assert mounted.volumes.get("v").state is State.READY
+    assert mounted.volumes.entries["v"].lingering
+    mounted.kernel.attached.clear()
+    await mounted.janitor.look()
+    assert not mounted.volumes.entries["v"].lingering
+
+
 async def test_an_unmount_by_others_is_noticed(mounted: Engine) -> None:
     """The kernel's table is the truth; Get stops telling a mountpoint."""
     mounted.kernel.holders["v"] = [holder()]
@@ -128,9 +139,7 @@ async def test_a_volume_at_work_is_passed_over(mounted: Engine) -> None:
     assert mounted.kernel.count("unmount", "v") == 1
 
 
-async def test_idle_volumes_cost_no_look(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_idle_volumes_cost_no_look(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand volumes that nobody uses are not asked for."""
     await engine.volumes.create("v", Options())
 

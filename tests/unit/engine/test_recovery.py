@@ -48,6 +48,14 @@ async def test_after_a_reboot_nothing_is_held(engine: Engine) -> None:
     assert after.counted("v") == 1
 
 
+async def test_references_of_another_boot_are_none(engine: Engine) -> None:
+    """Where the run folder outlived a reboot, and the volume is mounted again already."""
+    await engine.volumes.create("v", Options())
+    await engine.volumes.mount("v", "container", DOCKER)
+    view = engine.restarted(boot="next boot").volumes.get("v")
+    assert (view.state, view.references) == (State.MOUNTED, 0)
+
+
 async def test_references_without_a_mount_are_dropped(engine: Engine) -> None:
     """An engine that took a managed plugin's mounts down will not send an Unmount."""
     await engine.volumes.create("v", Options())

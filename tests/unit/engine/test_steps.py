@@ -58,7 +58,7 @@ def test_the_first_backend_that_can_is_chosen(engine: Engine, kernel: FakeKernel
     assert engine.steps.choose(Options())[0].name == "fake"
     assert engine.steps.choose(Options(size=1))[0].name == "other"
     assert engine.steps.choose(Options(size=1, backend="other"))[1].size == 1
-    with pytest.raises(Unsupported, match="^no sizes$"):
+    with pytest.raises(Unsupported, match=r"^no sizes$"):
         engine.steps.choose(Options(size=1, backend="fake"))
     with pytest.raises(Unsupported, match="fake: no paths here; other: only with a size"):
         engine.steps.choose(Options(path="/x"))
@@ -119,7 +119,7 @@ def test_a_build_is_taken_down_whatever_stopped_it(engine: Engine, kernel: FakeK
 
 def test_a_host_without_space_refuses_before_building(engine: Engine) -> None:
     """With the figures."""
-    with pytest.raises(NoSpace, match="volume v: 4EiB|volume v: 4096PiB"):
+    with pytest.raises(NoSpace, match="volume v: 4096PiB cannot be promised"):
         engine.steps.create("v", Options(size=2**62))
     assert engine.kernel.calls == []
     assert engine.store.half_made() == []
@@ -234,7 +234,7 @@ def test_a_daemon_that_is_not_seen_by_the_engine_says_so(
     names = {1: "mnt:[1]", 2: None}
     monkeypatch.setattr(peers, "mount_namespace", lambda pid="self": names.get(pid, "mnt:[9]"))
     monkeypatch.setattr(mounts, "is_shared", lambda _: False)
-    with pytest.raises(Unavailable, match="volume v: .* do not reach containers"):
+    with pytest.raises(Unavailable, match=r"volume v: .* do not reach containers"):
         engine.volumes.check_reach("v", 1)
     for pid in (0, 2, 3):
         engine.volumes.check_reach("v", pid)
@@ -247,5 +247,3 @@ def test_options_that_differ_are_told_as_people_write_them() -> None:
     spec = Spec(backend="fake", mode=0o755)
     error = OptionsDiffer("v", spec.differences(Options(mode=0o700, size=2**30)))
     assert str(error).endswith("size is unset, asked 1GiB, mode is 0755, asked 0700")
-
-

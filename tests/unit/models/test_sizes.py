@@ -48,7 +48,7 @@ def test_a_size_is_1024_based_unless_it_ends_in_b_alone(text: str, size: int) ->
         "10GG",
         "1..5G",
         "1iB",
-        "١G",
+        "\u0661G",
         "10 G B",
         "1\n",
         "9" * 50,

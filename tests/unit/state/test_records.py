@@ -1,6 +1,7 @@
 """A record is read as it was written, or not at all; old formats stay readable."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,10 +58,8 @@ def test_no_flipped_bit_goes_unnoticed(data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(good) - 1))
     bad = bytearray(good)
     bad[position] ^= 1 << data.draw(st.integers(0, 7))
-    try:
+    with suppress(Unreadable):
         assert decode(bytes(bad), "db") == RECORD
-    except Unreadable:
-        pass
 
 
 @pytest.mark.parametrize("cut", [0, 1, 50, 200])

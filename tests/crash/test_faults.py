@@ -1,0 +1,229 @@
+"""What a disk that fails or is full, and images that others touch, do to the daemon: not much."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from convoy_py.linux import filesystems, loop, mounts
+from tests.crash.conftest import FLAGS
+from tests.crash.invariants import Model, check, read_canary
+from tests.crash.tracing import injected, waits_in
+from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
+from tests.harness import Daemon, Refused, eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+_MIB = 1 << 20
+_FALLOCATE = {"x86_64": 285, "aarch64": 47}[os.uname().machine]
+
+
+# State that cannot be written
+
+
+def test_a_failed_fsync_of_state_stops_changes_until_a_restart(daemon: Daemon) -> None:
+    """Whichever fsync fails, reads go on; once it was one of the state, changes are refused."""
+    daemon.start()
+    bring(daemon, "old", KINDS["directory"], Stage.READY)
+    model, refusals = Model({"old": CONTENT}), 0
+    for at in count(1):
+        name = f"v{at}"
+        create = partial(daemon.create, name, backend="directory")
+        with injected(daemon, "fsync", f"error=EIO:when={at}"):
+            if not _is_refused(create, "Input/output error"):
+                break
+        refusals += _changes_are_refused(daemon)
+        assert "old" in daemon.listed()
+        assert daemon.get("old")["Status"]["state"] == "ready"
+        daemon.kill()
+        daemon.start()
+        # The last fsync is that of the rename: by then the volume may be there, and is whole.
+        model.unsure.add(name)
+        check(daemon, model)
+    assert refusals >= 3, "the record, its folder and the volumes' folder are synced"
+    daemon.create("new", backend="directory")
+
+
+def _changes_are_refused(daemon: Daemon) -> bool:
+    """Whether the daemon has stopped all changes of state; if so it must say so everywhere."""
+    told = "restart the daemon when the disk is well"
+    if not _is_refused(partial(daemon.create, "probe", backend="directory"), told):
+        daemon.remove("probe")
+        return False
+    assert _is_refused(lambda: daemon.remove("old"), told)
+    assert _is_refused(lambda: daemon.mount("old", CONTAINER), told)
+    assert told in daemon.admin("GET", "/v1/info")["General"]["Health"]
+    return True
+
+
+def _is_refused(call: Callable[[], object], told: str) -> bool:
+    """Whether a call is refused; if it is, then in these words."""
+    try:
+        call()
+    except Refused as error:
+        if told not in str(error):
+            raise
+        return True
+    return False
+
+
+# A full host
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon with its root on a host filesystem of 200 MiB and 400 inodes."""
+    disk, host = tmp_path / "disk", tmp_path / "host"
+    with disk.open("wb") as file:
+        file.truncate(200 * _MIB)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-N", "400", str(disk)], check=True)
+    host.mkdir()
+    subprocess.run(["mount", "-o", "loop", str(disk), str(host)], check=True)
+    daemon = Daemon(tmp_path, *FLAGS, root=host / "root")
+    yield daemon
+    daemon.clean()
+    eventually(lambda: not daemon.left(), "mounts and loop devices are gone")
+
+
+def _fill_blocks(host: Path) -> None:
+    """Take every block, the last ones one by one."""
+    with (host / "filler").open("wb") as file, suppress(OSError):
+        os.posix_fallocate(file.fileno(), 0, 200 * _MIB)
+    with (host / "rest").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+            os.fsync(file.fileno())
+
+
+def _fill_inodes(host: Path) -> None:
+    with suppress(OSError):
+        for number in count():
+            (host / f"filler{number}").touch()
+
+
+@pytest.mark.parametrize("fill", [_fill_blocks, _fill_inodes], ids=["blocks", "inodes"])
+def test_on_a_full_host_all_goes_on_but_create(small: Daemon, fill: Callable[[Path], None]) -> None:
+    """List, Get, Mount, Unmount and Remove work; Create is refused and leaves nothing."""
+    host = small.root.parent
+    small.start()
+    kinds = ("directory", "ext4", "ext4-reserved")
+    model = Model(dict.fromkeys(kinds, CONTENT))
+    for kind in kinds:
+        bring(small, kind, KINDS[kind], Stage.READY)
+    fill(host)
+    check(small, model)
+    for kind in kinds:
+        with pytest.raises(Refused, match=r"No space left|cannot be (promised|reserved)"):
+            small.create(f"another-{kind}", **KINDS[kind])
+    check(small, model)
+    for kind in kinds:
+        assert read_canary(small.mount(kind, CONTAINER)) == CONTENT
+    small.kill()
+    small.start()
+    model.held = set(kinds)
+    check(small, model)
+    for kind in kinds:
+        small.unmount(kind, CONTAINER)
+        small.remove(kind)
+    check(small, Model())
+    for filler in host.glob("filler*"):
+        filler.unlink()
+    small.create("new", backend="directory")
+
+
+def test_a_reservation_that_fails_midway_gives_everything_back(small: Daemon) -> None:
+    """If the space goes while it is being reserved, what was reserved of it is given back."""
+    small.start()
+    small.create("old", backend="directory")
+    filler = small.root.parent / "filler"
+    with (
+        injected(small, "fallocate", "delay_enter=2000000"),
+        ThreadPoolExecutor(1) as pool,
+        filler.open("wb") as file,
+    ):
+        create = pool.submit(
+            lambda: small.create("new", backend="loopback", size="120M", sparse="false")
+        )
+        eventually(lambda: waits_in(small.pid, _FALLOCATE), "it is about to reserve")
+        os.posix_fallocate(file.fileno(), 0, 100 * _MIB)
+        with pytest.raises(Refused, match="No space left"):
+            create.result()
+    filler.unlink()
+    assert filesystems.space(small.root).available > 150 * _MIB
+    check(small, Model({"old": b""}))
+
+
+# Images that others touch
+
+
+def _delete_folder(home: Path) -> None:
+    shutil.rmtree(home / "data")
+
+
+def _delete_image(home: Path) -> None:
+    (home / "image").unlink()
+
+
+def _cut_image(home: Path) -> None:
+    os.truncate(home / "image", 8 * _MIB)
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "told"),
+    [
+        ("directory", _delete_folder, "its folder .* is missing"),
+        ("ext4", _delete_image, "its image .* is missing"),
+        ("ext4", _cut_image, "its image .* has 8388608 bytes, recorded are 16777216"),
+    ],
+)
+def test_lost_data_is_told_and_hurts_no_other_volume(
+    daemon: Daemon, kind: str, damage: Callable[[Path], None], told: str
+) -> None:
+    """Get answers and says what is wrong, Mount fails with that, the other volumes go on."""
+    daemon.start()
+    for name in ("hurt", "well"):
+        bring(daemon, name, KINDS[kind], Stage.READY)
+    damage(daemon.root / "volumes/hurt")
+    with pytest.raises(Refused, match=told):
+        daemon.mount("hurt", CONTAINER)
+    assert daemon.get("hurt")["Status"]["state"] == "broken"
+    assert re.search(told, daemon.get("hurt")["Status"]["reason"])
+    assert read_canary(daemon.mount("well", CONTAINER)) == CONTENT
+    daemon.kill()
+    daemon.start()
+    assert set(daemon.listed()) == {"hurt", "well"}
+    eventually(lambda: daemon.get("hurt")["Status"]["state"] == "broken", "it is seen again")
+    daemon.remove("hurt")
+    check(daemon, Model({"well": CONTENT}, {"well"}))
+
+
+def test_an_image_that_somebody_attached_is_left_alone(daemon: Daemon) -> None:
+    """Two loop devices on one image would corrupt it: Mount is refused and names the device."""
+    daemon.start()
+    bring(daemon, "v", KINDS["ext4"], Stage.READY)
+    image = daemon.root / "volumes/v/image"
+    foreign = subprocess.run(
+        ["losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    with pytest.raises(Refused, match=f"attached to {foreign}"):
+        daemon.mount("v", CONTAINER)
+    subprocess.run(["losetup", "--detach", foreign], check=True)
+    eventually(lambda: not loop.find(image), "the device lets go")
+    check(daemon, Model({"v": CONTENT}))
+
+
+def test_a_mount_that_somebody_took_away_comes_back(daemon: Daemon) -> None:
+    """An image that was unmounted behind the daemon's back is mounted again by the next Mount."""
+    daemon.start()
+    bring(daemon, "v", KINDS["ext4"], Stage.MOUNTED)
+    mounts.unmount(daemon.run_dir / "mounts/v")
+    assert read_canary(daemon.mount("v", CONTAINER)) == CONTENT
+    check(daemon, Model({"v": CONTENT}, {"v"}))

@@ -1,0 +1,48 @@
+"""Interferes with the system calls of a running daemon through strace: errors, delays."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.harness import PATIENCE, Daemon, eventually
+
+
+@contextmanager
+def injected(daemon: Daemon, calls: str, fault: str) -> Iterator[None]:
+    """While the block runs, each of `calls` (comma-separated) meets `fault`, see strace(1).
+
+    The daemon's programs meet it too. `when=` in a fault counts the calls of each thread.
+    """
+    tracer = subprocess.Popen(
+        [
+            *("strace", "-f", "-qq", "-o", str(daemon.folder / "strace.log")),
+            *("-e", f"trace={calls}", "-e", f"inject={calls}:{fault}", "-p", str(daemon.pid)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: _is_traced(daemon.pid), "strace has attached")
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait(PATIENCE)
+
+
+def waits_in(pid: int, number: int) -> bool:
+    """Whether a thread of a process is in a system call of this number, as if held up there."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            if (thread / "syscall").read_text().split()[0] == str(number):
+                return True
+        except (OSError, IndexError):  # it has ended
+            continue
+    return False
+
+
+def _is_traced(pid: int) -> bool:
+    return all(
+        "TracerPid:\t0\n" not in (thread / "status").read_text()
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+    )
