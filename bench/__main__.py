@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     if os.geteuid() != 0:
         print("the bench mounts volumes: run it as root", file=sys.stderr)
         return 2
+    # What is mounted and started is taken down on a SIGTERM as it is on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     effort = calls.QUICK if given.quick else calls.Effort()
     data = datapath.QUICK if given.quick else datapath.Effort()
     run: dict[str, Callable[[], None]] = {

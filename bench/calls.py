@@ -47,9 +47,10 @@ QUICK = Effort((10, 100), (1, 4), changes=16, images=16, gets=64, lists=16)
 
 @dataclass(frozen=True)
 class Plugin:
-    """The plugin under test: its socket, and what the volumes of each series are created with."""
+    """The plugin under test, the volumes it has, and what those of each series are created with."""
 
     socket: Path
+    existing: Sequence[str]
     series: Mapping[str, Mapping[str, str]]
 
     def ask(self, call: str, names: Sequence[str], clients: int, **more: object) -> Timings:
@@ -78,13 +79,15 @@ def _ours(folder: Path, volumes: int) -> Iterator[Plugin]:
     home.mkdir()
     with daemon(home, volumes) as running:
         running.settle()
-        yield Plugin(running.plugin, {"": {}, " loopback": _LOOPBACK})
+        names = [f"{PREFIX}{number}" for number in range(volumes)]
+        yield Plugin(running.plugin, names, {"": {}, " loopback": _LOOPBACK})
 
 
 @contextmanager
 def _foreign(sock: Path, volumes: int, options: Mapping[str, str]) -> Iterator[Plugin]:
-    plugin = Plugin(sock, {"": options})
-    names = [f"{PREFIX}{number}" for number in range(volumes)]
+    # Names that nobody has: these volumes are removed afterwards.
+    names = [f"{PREFIX}{secrets.token_hex(8)}" for _ in range(volumes)]
+    plugin = Plugin(sock, names, {"": options})
     try:
         plugin.ask("Create", names, 8, Opts=options)
         yield plugin
@@ -123,9 +126,9 @@ class _Round:
         """(call, its times, its floor in seconds)."""
         for series in self.plugin.series:
             yield from self._changes(series)
-        existing = [f"{PREFIX}{i % self.volumes}" for i in range(self.effort.gets)]
-        yield self._read("Get", "get", existing)
-        yield self._read("List", f"list of {self.volumes}", [PREFIX] * self.effort.lists)
+        names = [self.plugin.existing[i % self.volumes] for i in range(self.effort.gets)]
+        yield self._read("Get", "get", names)
+        yield self._read("List", f"list of {self.volumes}", [""] * self.effort.lists)
 
     def _read(self, call: str, name: str, names: Sequence[str]) -> tuple[str, Timings, float]:
         size = self.plugin.size_of_answer(call, names[0])

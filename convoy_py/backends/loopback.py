@@ -30,7 +30,8 @@ from convoy_py.models.volume import Filesystem, Options, Spec, Usage, show
 TAG = "convoy:"
 DATA = "data"
 _LOOKS = 20
-_MOMENT = 0.005
+# Together 5 s: on a busy host a process may wait long for its turn.
+_TRIES, _MOMENT = 1000, 0.005
 _BETWEEN_LOOKS = 0.002  # seconds
 
 
@@ -311,11 +312,11 @@ def _unmount_private(mountpoint: Path) -> None:
 
     A program that another thread starts has copies of our open files until it is executed.
     """
-    for looks_left in reversed(range(_LOOKS)):
+    for tries_left in reversed(range(_TRIES)):
         try:
             mounts.unmount(mountpoint)
         except OSError as error:
-            if error.errno != errno.EBUSY or not looks_left:
+            if error.errno != errno.EBUSY or not tries_left:
                 raise
             time.sleep(_MOMENT)
         else:

@@ -180,13 +180,14 @@ class Volumes:
                     raise OptionsDiffer(name, differences)
                 return
             build = self._steps.adopt if adopt else self._steps.create
+            deletions = set(self._deletions)
             try:
                 self._entries[name] = await self._do(name, "create", build, name, options)
             except NoSpace:
-                if not self._deletions:
+                if not deletions:
                     raise
-                # What is being deleted may be the room that is missing.
-                await asyncio.wait(self._deletions)
+                # What was being deleted may be the room that is missing.
+                await asyncio.wait(deletions)
                 self._entries[name] = await self._do(name, "create", build, name, options)
 
     async def _remove(self, name: str, *, keep_data: bool) -> None:

@@ -30,6 +30,9 @@ _NO_INFO = bytes(_INFO.size)
 _NAME_AT = 56
 _TAG_BYTES = 63
 
+# No file; or one on a filesystem that has failed, which must not keep others from being found.
+_NOTHING_TO_TELL = frozenset({errno.ENXIO, errno.EIO, errno.ESTALE})
+
 # A line of /proc/partitions: major 7, minor, blocks, name.
 _PARTITION = re.compile(rb"^ +7 +\d+ +\d+ loop(\d+)$", re.MULTILINE)
 _CONTROL = "/dev/loop-control"
@@ -305,7 +308,7 @@ def _info(fd: int) -> bytes | None:
     try:
         return fcntl.ioctl(fd, _LOOP_GET_STATUS64, _NO_INFO)
     except OSError as error:
-        if error.errno == errno.ENXIO:
+        if error.errno in _NOTHING_TO_TELL:
             return None
         raise
 

@@ -135,8 +135,7 @@ class Bed:
         """Loop devices whose backing file lies below this root, as the kernel tells."""
         found = []
         for path in Path("/sys/block").glob("loop*/loop/backing_file"):
-            # Without a file there is nothing to read: it was detached just now.
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # it was detached just now
                 if path.read_text().startswith(f"{self.root}/"):
                     found.append(f"/dev/{path.parts[3]}")
         return found

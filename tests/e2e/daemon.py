@@ -181,7 +181,7 @@ class Daemon:
             for mount_id, count in self.holds(path.stem).items():
                 for _ in range(count):
                     self.unmount(path.stem, mount_id)
-        until(lambda: all([self._removed(name) for name in self.names()]), "no volume any more")
+        until(lambda: all(map(self._removed, self.names())), "no volume any more")
 
     # What is seen of it
 

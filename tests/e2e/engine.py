@@ -123,9 +123,7 @@ class Engine:
         finally:
             container.remove(force=True, v=True)
 
-    def background(
-        self, *volumes: str, command: str | Sequence[str] = LIVE, **options: Any
-    ) -> Any:
+    def background(self, *volumes: str, command: str | Sequence[str] = LIVE, **options: Any) -> Any:
         """Start a container that lives until it is stopped; returns the SDK's Container."""
         container = self.create(*volumes, command=command, **options)
         container.start()
@@ -143,7 +141,8 @@ class Engine:
     def create_volume(self, name: str, driver: str, options: Mapping[str, str] = {}) -> None:
         """`docker volume create`, with a label by which a forgotten record can be told."""
         self.client.volumes.create(
-            name, driver=driver, driver_opts=dict(options), labels={"kept": "yes"})
+            name, driver=driver, driver_opts=dict(options), labels={"kept": "yes"}
+        )
 
     def inspect(self, name: str) -> dict[str, Any]:
         """`docker volume inspect`; raises NotFound."""

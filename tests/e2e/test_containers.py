@@ -19,7 +19,9 @@ def test_run_with_a_new_volume(
     engine: Engine, daemon: Daemon, name: str, options: dict[str, str]
 ) -> None:
     """11.17: run --rm creates the named volume, mounts as often as it unmounts, and keeps data."""
-    assert engine.run("echo precious > /data/file", f"{name}:/data", volume_driver=daemon.name) == ""
+    assert (
+        engine.run("echo precious > /data/file", f"{name}:/data", volume_driver=daemon.name) == ""
+    )
     calls = daemon.calls(name)
     assert calls.count("create") == 1
     assert calls.count("mount") == calls.count("unmount") > 0
@@ -118,7 +120,9 @@ def test_copy_on_a_running_container(engine: Engine, daemon: Daemon, volume: str
     calls = daemon.calls(volume)
     assert calls.count("mount") - calls.count("unmount") == 1
     assert calls.count("mount") > 3
-    assert container.exec_run(["sh", "-c", "echo more > /data/more && cat /data/more"]).exit_code == 0
+    assert (
+        container.exec_run(["sh", "-c", "echo more > /data/more && cat /data/more"]).exit_code == 0
+    )
     assert b"lost" not in container.logs()
     container.kill()
     until(lambda: daemon.is_released(volume), "an unmount after the kill")
@@ -180,12 +184,14 @@ def test_failed_start(engine: Engine, daemon: Daemon, volume: str) -> None:
 
 
 def test_copy_up(engine: Engine, daemon: Daemon, volume: str) -> None:
-    """11.34: an empty volume gets the image's files, owner and mode; no lost+found is in the way."""
+    """11.34: an empty volume gets the image's files, owner and mode; no lost+found hinders."""
     look = f"stat -c '%u:%g %a' {CONTENT}; cd {CONTENT}; ls -A; cat first deeper/second"
     said = engine.run(look, f"{volume}:{CONTENT}").split("\n", 1)
     assert said[0] == "{}:{} {:o}".format(*CONTENT_OWNER, CONTENT_MODE)
     assert said[1] == "deeper\nfirst\n" + b"".join(CONTENT_FILES.values()).decode()
-    again = engine.run(f"echo changed > {CONTENT}/first; cat {CONTENT}/first", f"{volume}:{CONTENT}")
+    again = engine.run(
+        f"echo changed > {CONTENT}/first; cat {CONTENT}/first", f"{volume}:{CONTENT}"
+    )
     assert again == "changed\n"
     assert engine.run(f"cat {CONTENT}/first", f"{volume}:{CONTENT}") == "changed\n"
 

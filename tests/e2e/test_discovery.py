@@ -33,15 +33,15 @@ def driver(engine: Engine, daemon: Daemon) -> Iterator[str]:
 @pytest.mark.parametrize("how", ["spec", "json", "folder"])
 def test_found_by(engine: Engine, daemon: Daemon, driver: str, name: str, how: str) -> None:
     """11.65: NAME.spec, NAME.json and NAME/NAME.sock lead to the daemon as NAME.sock does."""
-    match how:
-        case "spec":
-            (SPECIFICATIONS / f"{driver}.spec").write_text(f"unix://{daemon.socket}\n")
-        case "json":
-            told = {"Name": "ignored", "Addr": f"unix://{daemon.socket}"}
-            (SPECIFICATIONS / f"{driver}.json").write_text(json.dumps(told))
-        case "folder":
-            (PLUGINS / driver).mkdir()
-            (PLUGINS / driver / f"{driver}.sock").hardlink_to(daemon.socket)
+    address = f"unix://{daemon.socket}"
+    if how == "spec":
+        (SPECIFICATIONS / f"{driver}.spec").write_text(f"{address}\n")
+    elif how == "json":
+        told = {"Name": "ignored", "Addr": address}
+        (SPECIFICATIONS / f"{driver}.json").write_text(json.dumps(told))
+    else:
+        (PLUGINS / driver).mkdir()
+        (PLUGINS / driver / f"{driver}.sock").hardlink_to(daemon.socket)
     engine.create_volume(name, driver)
     assert engine.inspect(name)["Driver"] == driver
     assert engine.run("echo fine > /data/file; cat /data/file", f"{name}:/data") == "fine\n"

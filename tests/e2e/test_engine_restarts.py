@@ -37,7 +37,7 @@ def test_crash(engine: Engine, daemon: Daemon, volume: str) -> None:
 
 
 def test_leaked_references(engine: Engine, daemon: Daemon, volume: str) -> None:
-    """11.39: a container that is removed after a crash leaves no reference that keeps its volume."""
+    """11.39: a container that is removed after a crash leaves nothing that keeps its volume."""
     container = engine.background(f"{volume}:/data")
     engine.kill()
     engine.start()

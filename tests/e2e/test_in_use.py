@@ -65,7 +65,7 @@ def test_busy_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
 
 
 def test_failed_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
-    """11.59: after an Unmount that failed the same ID mounts again, and in the end it is released."""
+    """11.59: after an Unmount that failed the same ID mounts again, and ends released."""
     container = engine.background(f"{volume}:/data")
     (before,) = daemon.holds(volume)
     references = daemon.run_dir / "references"
@@ -83,7 +83,7 @@ def test_failed_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
 
 
 def test_data_gone_while_mounted(engine: Engine, daemon: Daemon, volume: str) -> None:
-    """11.13, B24: a volume whose data was deleted is told as broken and never forgotten or made anew."""
+    """11.13, B24: a volume whose data is gone is told as broken, not forgotten, not made anew."""
     container = engine.background(f"{volume}:/data")
     data = daemon.data(volume)
     hidden = data.with_name("hidden")
@@ -141,7 +141,7 @@ def test_image_attached_by_someone_else(engine: Engine, daemon: Daemon, name: st
     """C28: an image on somebody else's loop device is not mounted, and the device is named."""
     engine.create_volume(name, daemon.name, {"size": "16M"})
     image = daemon.data(name)
-    argv = ["losetup", "--find", "--show", image]
+    argv = ["losetup", "--find", "--show", str(image)]
     device = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
     try:
         with pytest.raises(APIError, match=f"attached to {device} by someone else"):
@@ -154,7 +154,9 @@ def test_image_attached_by_someone_else(engine: Engine, daemon: Daemon, name: st
 
 def test_foreign_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
     """C29: a mount that someone took away lazily comes back on the same loop device."""
-    first = engine.background(f"{volume}:/data", command="echo one > /data/file; exec sleep 1000000")
+    first = engine.background(
+        f"{volume}:/data", command="echo one > /data/file; exec sleep 1000000"
+    )
     until(lambda: first.exec_run(["cat", "/data/file"]).output == b"one\n", "the file")
     devices = host.loop_devices(daemon.data(volume))
     subprocess.run(["umount", "-l", daemon.mountpoint(volume)], check=True)

@@ -1,11 +1,13 @@
 """The daemon stops, crashes, comes late or never, while an engine calls it."""
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.errors import APIError
@@ -25,7 +27,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_idle_restart(engine: Engine, daemon: Daemon, volume: str) -> None:
-    """11.48: a daemon that was restarted knows mounts and references, and is not activated again."""
+    """11.48: a restarted daemon knows mounts and references, and is not activated again."""
     container = engine.background(f"{volume}:/data")
     container.exec_run(["sh", "-c", "echo precious > /data/file"])
     before, activated = daemon.holds(volume), daemon.calls().count("activate")
@@ -97,7 +99,7 @@ def test_get_lost_in_a_retry(
         until(lambda: _waiting_connections(daemon), "the engine's call")
         daemon.kill()
     daemon.start()
-    with pytest.raises(APIError, match="EOF|error while checking|get"):
+    with pytest.raises(APIError, match=r"EOF|error while checking"):
         inspection.result(40)
     assert engine.inspect(name)["Labels"] == {"kept": "yes"}
 
@@ -119,7 +121,7 @@ def test_socket_activation(
 ) -> None:
     """11.52: while a unit holds the socket, calls wait for the daemon's start and are served."""
     spare.listen()
-    waiting = [
+    waiting: list[Future[Any]] = [
         pool.submit(engine.create_volume, name, spare.name),
         pool.submit(engine.volume_names),
     ]
@@ -145,8 +147,8 @@ def test_restarts_under_load(
     spare.start()
     with _load(engine, spare, name, pool) as made:
         for _ in range(5):
-            enough = len(made) + 8
-            until(lambda: len(made) >= enough, "some volumes")
+            made.clear()
+            until(lambda: len(made) > 8, "some volumes")
             assert spare.stop() == 0
             spare.start()
     assert spare.leftovers() == []
@@ -162,7 +164,7 @@ def _load(
 
     def work(worker: int) -> None:
         while not stop.is_set():
-            volume = f"{name}-{worker}-{len(made)}"
+            volume = f"{name}-{worker}-{secrets.token_hex(4)}"
             engine.create_volume(volume, daemon.name)
             engine.remove_volume(volume)
             made.append(volume)

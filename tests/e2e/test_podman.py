@@ -65,7 +65,10 @@ def test_life_of_a_volume(
 def test_missing_plugin(podman: Podman, daemon: Daemon, name: str) -> None:
     """11.79: a driver that is not configured, and one whose socket is absent, are told clearly."""
     daemon.stop()
-    for driver, text in (("unheard-of", "no volume plugin with name"), (daemon.name, "no such file")):
+    for driver, text in (
+        ("unheard-of", "no volume plugin with name"),
+        (daemon.name, "no such file"),
+    ):
         with pytest.raises(PodmanError, match=f"{driver} .*{text}") as caught:
             podman.create_volume(name, driver)
         assert caught.value.status == 125
@@ -124,7 +127,7 @@ def test_reload(podman: Podman, daemon: Daemon, name: str) -> None:
     podman.create_volume(gone, daemon.name)
     daemon.call("/VolumeDriver.Remove", {"Name": gone})
     daemon.create(found)
-    sections = dict(re.findall(r"(\w+):\n((?:.+\n?)+)", podman("volume", "reload")))
+    sections = dict(re.findall(r"(\w+):\n((?:[^:\n]+\n)*)", podman("volume", "reload")))
     assert sections["Added"].split() == [found]
     assert sections["Removed"].split() == [gone]
     assert "Errors" not in sections

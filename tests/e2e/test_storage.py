@@ -21,7 +21,7 @@ HOST_SIZE = 2**30
 
 
 @pytest.fixture
-def hanging(spare: Daemon) -> Iterator[Daemon]:
+def hanging(spare: Daemon) -> Daemon:
     """A running daemon with a filesystem of its own below its root, so that it can be frozen."""
     image = spare.home / "host"
     with image.open("wb") as file:
@@ -35,7 +35,7 @@ def hanging(spare: Daemon) -> Iterator[Daemon]:
 
 @contextmanager
 def frozen(daemon: Daemon) -> Iterator[Callable[[], None]]:
-    """Let every write below the daemon's root hang, until the end or until what is given is called."""
+    """Let every write below the root hang, until the end or until what is given is called."""
     subprocess.run(["fsfreeze", "--freeze", daemon.root], check=True)
     thawed = False
 
@@ -52,7 +52,7 @@ def frozen(daemon: Daemon) -> Iterator[Callable[[], None]]:
 
 
 def test_storage_hangs(engine: Engine, hanging: Daemon, name: str) -> None:
-    """11.13, B22: while writes hang, reads are answered at once, and other volumes' calls are too."""
+    """11.13, B22: while writes hang, reads and other volumes' calls are answered at once."""
     options = {"size": "16M"}
     engine.create_volume(name, hanging.name, options)
     container = engine.background(f"{name}:/data")
@@ -82,7 +82,7 @@ def test_storage_hangs(engine: Engine, hanging: Daemon, name: str) -> None:
 def test_crash_in_mid_create(
     engine: Engine, hanging: Daemon, name: str, options: dict[str, str]
 ) -> None:
-    """11.49, B15: a Create cut off by a crash fails clearly, leaves nothing, and can be repeated."""
+    """11.49, B15: a Create cut off by a crash fails clearly, leaves nothing, can be repeated."""
     with ThreadPoolExecutor(1) as pool:
         with frozen(hanging) as thaw:
             creation = pool.submit(engine.create_volume, name, hanging.name, options)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import host
-from tests.e2e.daemon import Daemon, answer, request
+from tests.e2e.daemon import Daemon, request
 from tests.e2e.waiting import until
 
 pytestmark = pytest.mark.root
@@ -73,9 +73,7 @@ def test_create_with_other_options(daemon: Daemon, name: str, options: dict[str,
     record = (daemon.data(name).parent / "volume.json").read_bytes()
     found = daemon.call("/VolumeDriver.Create", {"Name": name, "Opts": {**options, "uid": "7"}})
     assert found.status == 500
-    assert found.error == (
-        f"volume {name} already exists with other options: uid is 0, asked 7"
-    )
+    assert found.error == (f"volume {name} already exists with other options: uid is 0, asked 7")
     assert (daemon.data(name).parent / "volume.json").read_bytes() == record
 
 
@@ -99,7 +97,7 @@ def test_unmount_unknown(daemon: Daemon, name: str, options: dict[str, str]) -> 
 
 @pytest.mark.parametrize("call", ["Create", "Mount", "Unmount", "Remove", "Path"])
 def test_lost_body(daemon: Daemon, call: str) -> None:
-    """11.49, B15: a retry whose body was lost is told to the user, and is no volume without name."""
+    """11.49, B15: a retry whose body was lost is told to the user, and names no volume."""
     before = daemon.names()
     found = daemon.call(f"/VolumeDriver.{call}")
     assert found.status == 500
@@ -166,7 +164,7 @@ def test_errors_are_one_line(daemon: Daemon) -> None:
         assert len(found.error) > 10
 
 
-FAILING = {
+FAILING: dict[str, tuple[str, dict[str, object]]] = {
     "Create with a bad option": ("Create", {"Opts": {"size": "tiny"}}),
     "Create with an unknown option": ("Create", {"Opts": {"colour": "red"}}),
     "Create with a bad type": ("Create", {"Opts": 5}),

@@ -1,0 +1,219 @@
+"""Signals, restarts, a reboot, a rival: how a daemon ends and how the next one takes over."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from convoy_py.linux import files, mounts
+from convoy_py.models.volume import Spec
+from convoy_py.state.records import Record, encode, timestamp
+from tests.crash.invariants import Model, check, read_canary
+from tests.crash.tracing import injected, waits_in
+from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
+from tests.harness import Daemon, Refused, Unanswered, clean, environment, eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+_LONG = "delay_enter=30000000"  # microseconds
+_A_WHILE = "delay_enter=1000000"
+_MACHINE = os.uname().machine
+_FTRUNCATE = {"x86_64": 77, "aarch64": 46}[_MACHINE]
+_PWRITE64 = {"x86_64": 18, "aarch64": 68}[_MACHINE]
+_UUID = "6e3c4b6a-6d6f-4ad7-9a52-2f9f3c0c6a11"
+
+
+def test_sigterm_under_load_ends_cleanly_and_leaves_mounts(
+    daemon: Daemon, tell: Callable[[str], None]
+) -> None:
+    """Every answer that was given holds, the exit code is 0, and what was mounted stays."""
+    model, slowest = Model(), 0.0
+    for turn in range(5):
+        daemon.start()
+        if turn == 0:
+            bring(daemon, "held", KINDS["ext4"], Stage.MOUNTED)
+            model = Model({"held": CONTENT}, {"held"})
+        check(daemon, model)
+        with ThreadPoolExecutor(4) as pool:
+            made = [pool.submit(_create_many, daemon, f"t{turn}c{n}") for n in range(4)]
+            Event().wait(0.2 * (turn + 1) / 5)
+            began = time.monotonic()
+            assert daemon.stop() == 0
+            slowest = max(slowest, time.monotonic() - began)
+        for names, unsure in (job.result() for job in made):
+            model.volumes.update(dict.fromkeys(names, b""))
+            model.unsure.update(unsure)
+        assert mounts.find(daemon.run_dir / "mounts/held") is not None
+        assert not daemon.plugin_socket.exists()
+    daemon.start()
+    check(daemon, model)
+    assert slowest < 10
+    tell(f"SIGTERM under load: the slowest of 5 ends took {slowest:.2f} s")
+
+
+def _create_many(daemon: Daemon, prefix: str) -> tuple[list[str], set[str]]:
+    """Create until the daemon is gone: the names that were acknowledged, and one that may be."""
+    names: list[str] = []
+    try:
+        while True:
+            daemon.create(f"{prefix}n{len(names)}", backend="directory")
+            names.append(f"{prefix}n{len(names)}")
+    except Refused as error:
+        assert "the daemon is stopping" in str(error)  # noqa: PT017 - either way it ends here
+        return names, set()
+    except Unanswered:
+        return names, {f"{prefix}n{len(names)}"}
+
+
+def test_a_call_in_flight_is_answered_after_sigterm(daemon: Daemon) -> None:
+    """A Create that is at work when SIGTERM comes is finished and acknowledged."""
+    daemon.start()
+    with injected(daemon, "ftruncate", _A_WHILE), ThreadPoolExecutor(1) as pool:
+        create = pool.submit(daemon.create, "v", **KINDS["ext4"])
+        eventually(lambda: waits_in(daemon.pid, _FTRUNCATE), "it is being made")
+        daemon.signal(signal.SIGTERM)
+        create.result()
+    assert daemon.gone() == 0
+    daemon.start()
+    check(daemon, Model({"v": b""}))
+
+
+def test_a_mount_whose_client_has_gone_is_taken_back(daemon: Daemon) -> None:
+    """After SIGSTOP and SIGCONT who waited is answered, and who gave up holds nothing."""
+    daemon.start()
+    bring(daemon, "patient", KINDS["ext4"], Stage.READY)
+    bring(daemon, "hasty", KINDS["ext4"], Stage.READY)
+    daemon.signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        patient = pool.submit(daemon.mount, "patient", CONTAINER)
+        message = {"Name": "hasty", "ID": CONTAINER}
+        with pytest.raises(Unanswered):
+            daemon.call("VolumeDriver.Mount", message, timeout=0.5)
+        daemon.signal(signal.SIGCONT)
+        assert read_canary(patient.result()) == CONTENT
+    check(daemon, Model({"patient": CONTENT, "hasty": CONTENT}, {"patient"}))
+
+
+def test_a_program_dies_with_the_daemon(daemon: Daemon) -> None:
+    """A mkfs that is at work when the daemon is killed does not write on."""
+    daemon.start()
+    with injected(daemon, "pwrite64", _LONG), ThreadPoolExecutor(1) as pool:
+        create = pool.submit(daemon.create, "v", **KINDS["ext4"])
+        program = eventually(lambda: _child(daemon.pid, "mke2fs"), "mkfs is at work")
+        eventually(lambda: waits_in(program, _PWRITE64), "it writes")
+        daemon.kill()
+        eventually(lambda: _is_killed(program), "mkfs is killed", 10)
+        with pytest.raises(Unanswered):
+            create.result()
+    daemon.start()
+    check(daemon, Model())
+    daemon.create("v", **KINDS["ext4"])
+
+
+def _is_killed(pid: int) -> bool:
+    """Whether a process has ended, or will as soon as strace lets it go on."""
+    try:
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return bool(int(status["ShdPnd"], 16) & 1 << signal.SIGKILL - 1) or status["State"][0] == "Z"
+
+
+def _child(parent: int, command: str) -> int:
+    """The pid of the child that runs a command; 0 if there is none."""
+    for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        for pid in children.read_text().split():
+            with suppress(FileNotFoundError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == command:
+                    return int(pid)
+    return 0
+
+
+@pytest.mark.parametrize("run_dir", ["wiped", "of another boot"])
+def test_after_a_reboot_every_volume_is_there(daemon: Daemon, run_dir: str) -> None:
+    """Nothing is mounted, nothing is held, and every volume mounts on demand."""
+    daemon.start()
+    for kind in KINDS:
+        bring(daemon, kind, KINDS[kind], Stage.MOUNTED)
+    daemon.kill()
+    _reboot(daemon, wipe=run_dir == "wiped")
+    daemon.start()
+    assert daemon.listed() == dict.fromkeys(KINDS, "")
+    check(daemon, Model(dict.fromkeys(KINDS, CONTENT)))
+
+
+def _reboot(daemon: Daemon, *, wipe: bool) -> None:
+    """Leave of the run folder what a reboot does: nothing, or the files but no mount."""
+    clean(daemon.folder)
+    eventually(lambda: not daemon.left(), "nothing is mounted or attached")
+    if wipe:
+        for mountpoint in (daemon.run_dir / "mounts").iterdir():
+            files.set_immutable(mountpoint, on=False)
+        shutil.rmtree(daemon.run_dir)
+        return
+    for path in (daemon.run_dir / "references").iterdir():
+        path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "another"}))
+
+
+def test_a_second_daemon_is_told_who_has_the_root(daemon: Daemon) -> None:
+    """It ends at once, names the process, and the first goes on undisturbed."""
+    daemon.start()
+    second = subprocess.run(
+        [
+            *(sys.executable, "-m", "convoy_py", "daemon", f"--root={daemon.root}"),
+            *(f"--run-dir={daemon.folder}/run2", f"--plugin-socket={daemon.folder}/second.sock"),
+            f"--socket={daemon.folder}/second-admin.sock",
+        ],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode != 0
+    assert f"another daemon uses {daemon.root}: pid {daemon.pid}" in second.stderr
+    assert not (daemon.folder / "second.sock").exists()
+    bring(daemon, "v", KINDS["directory"], Stage.READY)
+    check(daemon, Model({"v": CONTENT}))
+
+
+def test_a_thousand_volumes_are_read_while_callers_wait(
+    daemon: Daemon, tell: Callable[[str], None]
+) -> None:
+    """The sockets open before the records are read, and the first call is answered after that."""
+    for number in range(1000):
+        _put(daemon, f"v{number}")
+    began = time.monotonic()
+    daemon.start()
+    opened = time.monotonic() - began
+    listed = daemon.listed()
+    answered = time.monotonic() - began
+    assert len(listed) == 1000
+    assert all(daemon.get(name)["Name"] == name for name in listed)
+    everyone = time.monotonic() - began
+    assert opened < 10
+    assert answered < 20
+    tell(
+        f"start with 1000 volumes: sockets open after {opened:.2f} s, List answered after "
+        f"{answered:.2f} s, 1000 Gets one after the other after {everyone:.2f} s"
+    )
+
+
+def _put(daemon: Daemon, name: str) -> None:
+    """Lay a directory volume below the root, as an earlier daemon left it."""
+    home = daemon.root / "volumes" / name
+    (home / "data").mkdir(parents=True)
+    spec = Spec(backend="directory", uid=0, gid=0, mode=0o755)
+    record = Record(name=name, uuid=_UUID, created=timestamp(0), spec=spec)
+    (home / "volume.json").write_bytes(encode(record))

@@ -1,0 +1,200 @@
+"""The managed plugin, built by the project's own script; called by the docker command of a user.
+
+Its manifest names /var/lib and /run, so what it makes there is made in folders of the tests' own.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e import host
+from tests.e2e.engine import Engine
+from tests.e2e.namespace import own_mounts
+from tests.e2e.waiting import until
+
+PROJECT = Path(__file__).parents[2]
+NAME = "convoy:latest"
+# Where the manifest has the plugin keep its volumes, its references and its admin socket.
+ROOT, RUN_DIR = Path("/var/lib/convoy"), Path("/run/convoy")
+SOCKET = RUN_DIR / "convoy.sock"
+
+_BASE = "convoy-test-base:latest"
+_SUITE = "bookworm"
+# With these in the base the Dockerfile's apt-get has nothing to fetch; the tests are half as slow.
+_PACKAGES = "binutils,btrfs-progs,ca-certificates,e2fsprogs,python3,python3-pip,xfsprogs"
+_CACHE = Path("/var/cache/convoy-py")
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+class CommandError(Exception):
+    """A command that failed; the text is what it said on standard error."""
+
+
+class Plugin:
+    """The plugin `convoy:latest` of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # Commands of the user's
+
+    def docker(self, *arguments: str) -> str:
+        """`docker …`; raises CommandError."""
+        return _run(["docker", *arguments], DOCKER_HOST=f"unix://{self._engine.home}/docker.sock")
+
+    def convoy(self, *arguments: str) -> Any:
+        """The `convoy` command on the host, which finds the plugin by itself; its JSON."""
+        said = _run([sys.executable, "-m", "convoy_py", *arguments])
+        return json.loads(said) if said else None
+
+    def build(self, *flags: str) -> str:
+        """`make plugin`, but from a base image that is here."""
+        host_ = f"unix://{self._engine.home}/docker.sock"
+        return _run([str(PROJECT / "plugin/build"), *flags], DOCKER_HOST=host_, BASE=_BASE)
+
+    def enable(self) -> None:
+        self.docker("plugin", "enable", NAME)
+
+    def disable(self, *flags: str) -> None:
+        self.docker("plugin", "disable", *flags, NAME)
+
+    def set(self, *pairs: str) -> None:
+        self.docker("plugin", "set", NAME, *pairs)
+
+    # Its life
+
+    def crash(self) -> None:
+        """Kill its process; the engine starts another one."""
+        os.kill(self.pid(), signal.SIGKILL)
+
+    def ensure_enabled(self) -> None:
+        if not self.inspect()["Enabled"]:
+            self.enable()
+        until(self._answers, "an answer of the plugin")
+
+    def pack(self, folder: Path, **changes: object) -> None:
+        """Lay out a plugin as it is now, with another manifest and another root, to create it."""
+        (folder / "rootfs").mkdir(parents=True)
+        container = self._engine.client.containers.create("convoy-rootfs")
+        with subprocess.Popen(["tar", "-xC", folder / "rootfs"], stdin=subprocess.PIPE) as tar:
+            assert tar.stdin is not None
+            for chunk in container.export():
+                tar.stdin.write(chunk)
+        container.remove()
+        manifest = json.loads((PROJECT / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps({**manifest, **changes}))
+        # Engines refuse two plugins with the same content.
+        (folder / "rootfs/etc/name").write_text(folder.name)
+
+    # What is seen of it
+
+    def inspect(self) -> dict[str, Any]:
+        (found,) = json.loads(self.docker("plugin", "inspect", NAME))
+        return dict(found)
+
+    def pid(self) -> int:
+        """Its process, by who listens at the admin socket."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(SOCKET))
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("=iII", peer)[0])
+
+    def rootfs(self) -> Path:
+        return self._engine.home / "data/plugins" / self.inspect()["Id"] / "rootfs"
+
+    def log(self) -> list[str]:
+        """What it wrote, as it stands in the engine's log."""
+        lines = (self._engine.home / "log").read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if f"plugin={self.inspect()['Id']}" in line]
+
+    def mounts(self, volume: str) -> list[str]:
+        """Where the host sees the volume mounted; containers' own views of it are not here."""
+        below = host.mounts_below(self._engine.home / "data/plugins")
+        return [path for path in below if path.endswith(f"/volumes/{volume}")]
+
+    def devices(self, volume: str) -> list[str]:
+        """The loop devices of a volume's image."""
+        return host.loop_devices(ROOT / "volumes" / volume)
+
+    def holds(self, volume: str) -> dict[str, int]:
+        """Mount ID -> how often it is counted."""
+        try:
+            text = (RUN_DIR / "references" / f"{volume}.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        return {key: hold["count"] for key, hold in json.loads(text)["holds"].items()}
+
+    def is_released(self, volume: str) -> bool:
+        """Whether nothing is mounted, attached or counted."""
+        return not (self.mounts(volume) or self.devices(volume) or self.holds(volume))
+
+    def leftovers(self) -> list[str]:
+        """What should not be there when there is no volume."""
+        folders = (ROOT / "volumes", ROOT / "trash", RUN_DIR / "references")
+        files = [str(path) for folder in folders for path in folder.iterdir()]
+        below = host.mounts_below(self._engine.home / "data/plugins")
+        return files + [path for path in below if "/volumes/" in path]
+
+    def _answers(self) -> bool:
+        try:
+            return self.convoy("list") is not None
+        except CommandError:
+            return False
+
+
+@contextmanager
+def own_host_folders(home: Path) -> Iterator[None]:
+    """Cover /var/lib and /run by empty folders, for all that is started meanwhile."""
+    home.mkdir()
+    with own_mounts():
+        _run(["mount", "--bind", str(home), "/var/lib"])
+        _run(["mount", "-t", "tmpfs", "run", "/run"])
+        yield
+
+
+def base_tar() -> Path:
+    """A Debian root with what the Dockerfile installs, as a tar; made once per machine."""
+    digest = hashlib.sha256(f"{_SUITE} {_PACKAGES}".encode()).hexdigest()[:12]
+    tar = _CACHE / f"{_SUITE}-{digest}.tar"
+    if not tar.exists():
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        for outdated in _CACHE.glob("*.tar*"):
+            outdated.unlink()
+        new = tar.with_suffix(f".tar.{os.getpid()}")
+        argv = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"]
+        argv += [f"--include={_PACKAGES}", _SUITE, str(new)]
+        # It trusts whom this machine trusts, a company's own authority included.
+        folder = str(Path(_CERTIFICATES).parent)
+        _run([*argv, f"--customize-hook=copy-in {_CERTIFICATES} {folder}"])
+        new.rename(tar)
+    return tar
+
+
+def import_base(engine: Engine, tar: Path) -> None:
+    repository, _, tag = _BASE.partition(":")
+    engine.client.api.import_image_from_file(str(tar), repository=repository, tag=tag)
+
+
+def _run(argv: list[str], **environment: str) -> str:
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
+    done = subprocess.run(
+        argv,
+        cwd=PROJECT,
+        env={**variables, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise CommandError(f"{argv[0]}: {done.stderr or done.stdout}")
+    return done.stdout

@@ -1,0 +1,410 @@
+"""The managed plugin in a Docker Engine: built, enabled, set, crashed, upgraded and removed."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+
+from tests.e2e import host
+from tests.e2e.engine import Engine
+from tests.e2e.managed import (
+    NAME,
+    ROOT,
+    RUN_DIR,
+    SOCKET,
+    CommandError,
+    Plugin,
+    base_tar,
+    import_base,
+    own_host_folders,
+)
+from tests.e2e.registry import registry
+from tests.e2e.waiting import until
+
+# The first test waits for the build, and for what that needs.
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.timeout(600)]
+
+# An engine gives a plugin 10 s to end, and then kills it.
+ENDED_BY_ITSELF = 5.0
+
+
+@pytest.fixture(scope="module")
+def the_managed_engine(base: Path) -> Iterator[Engine]:
+    """An engine whose host has nothing in /var/lib and /run."""
+    tar = base_tar()
+    with own_host_folders(base / "var-lib"):
+        found = Engine(base / "managed")
+        try:
+            found.start()
+            import_base(found, tar)
+            yield found
+        finally:
+            found.close()
+
+
+@pytest.fixture(scope="module")
+def the_plugin(the_managed_engine: Engine) -> Plugin:
+    found = Plugin(the_managed_engine)
+    assert not ROOT.exists()
+    assert not RUN_DIR.exists()
+    found.build()
+    return found
+
+
+@pytest.fixture
+def plugin(the_plugin: Plugin, the_managed_engine: Engine) -> Iterator[Plugin]:
+    """The plugin, enabled and without volumes; it and its engine may be crashed."""
+    yield the_plugin
+    the_managed_engine.ensure_running()
+    the_plugin.ensure_enabled()
+    the_managed_engine.clear(NAME)
+    until(lambda: not the_plugin.leftovers(), f"nothing left: {the_plugin.leftovers()}")
+
+
+@pytest.fixture
+def engine(the_managed_engine: Engine, plugin: Plugin) -> Engine:
+    """The engine of the plugin, without containers and volumes."""
+    return the_managed_engine
+
+
+@pytest.fixture
+def volume(engine: Engine, plugin: Plugin, name: str, options: dict[str, str]) -> str:
+    """The name of a volume that was created through the engine; the test runs for each backend."""
+    engine.create_volume(name, NAME, options)
+    return name
+
+
+@pytest.fixture
+def container(engine: Engine, volume: str) -> Any:
+    """A running container that appends to /data/log, and once wrote `precious` to /data/file."""
+    command = "echo precious > /data/file; while date >> /data/log; do sleep 0.1; done"
+    found = engine.background(f"{volume}:/data", command=command)
+    until(lambda: _read(found) == "precious\n", "the file")
+    return found
+
+
+def test_life_of_the_plugin(engine: Engine, plugin: Plugin) -> None:
+    """11.66: enabled it answers, disabled it has ended by itself, and what it says is logged."""
+    assert plugin.inspect()["Enabled"]
+    assert "docker.volumedriver/1.0" in plugin.docker("plugin", "inspect", NAME)
+    began = time.monotonic()
+    plugin.disable()
+    assert time.monotonic() - began < ENDED_BY_ITSELF
+    assert not SOCKET.exists()
+    assert "stopping" in plugin.log()[-1]
+    assert not plugin.inspect()["Enabled"]
+    plugin.enable()
+    assert plugin.convoy("list") == {}
+    until(lambda: "ready version=" in plugin.log()[-1], "a line in the log")
+
+
+def test_removal_and_making_anew(engine: Engine, plugin: Plugin, volume: str) -> None:
+    """11.66: volumes and data outlive `docker plugin rm`; what is built anew takes them over."""
+    engine.run("echo precious > /data/file", f"{volume}:/data")
+    plugin.disable("--force")
+    plugin.docker("plugin", "rm", NAME)
+    assert plugin.docker("plugin", "ls", "--quiet") == ""
+    with pytest.raises(CommandError, match="not found"):
+        plugin.docker("volume", "create", "--driver", "convoy", "other")
+    plugin.build()
+    assert volume in engine.volume_names()
+    assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+    assert volume in plugin.convoy("list")
+
+
+def test_replacement(engine: Engine, plugin: Plugin, volume: str) -> None:
+    """11.66: a second build refuses to replace the plugin, unless it is told to; data stays."""
+    engine.run("echo precious > /data/file", f"{volume}:/data")
+    with pytest.raises(CommandError, match="FORCE=1"):
+        plugin.build()
+    plugin.build("--force")
+    assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+
+
+def test_size(plugin: Plugin) -> None:
+    """11.66: the root holds the daemon and its tools alone, and the daemon is small in memory."""
+    root = plugin.rootfs()
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sum(path.stat().st_size for path in files) < 64 * 2**20
+    assert {path.name for path in files}.isdisjoint({"sh", "bash", "dash", "apt", "dpkg", "pip3"})
+    status = Path(f"/proc/{plugin.pid()}/status").read_text(encoding="ascii")
+    kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+    assert int(kibibytes) < 60 * 1024
+
+
+def test_disable_in_use(engine: Engine, plugin: Plugin, volume: str) -> None:
+    """11.67: the plugin of a volume is in use, and free when the volume is removed."""
+    with pytest.raises(CommandError, match="in use"):
+        plugin.disable()
+    engine.remove_volume(volume)
+    plugin.disable()
+    with pytest.raises(CommandError, match="found but disabled"):
+        plugin.docker("volume", "create", "--driver", "convoy", volume)
+
+
+def test_disable_after_a_restart(engine: Engine, plugin: Plugin, volume: str) -> None:
+    """11.68: the same for a volume that was created before the engine was restarted."""
+    with engine.live_restore():
+        engine.restart()
+        assert engine.inspect(volume)["Status"]["state"] == "ready"
+        with pytest.raises(CommandError, match="in use"):
+            plugin.disable()
+        engine.remove_volume(volume)
+        plugin.disable()
+
+
+def test_more_of_the_host(
+    engine: Engine, plugin: Plugin, base: Path, name: str, options: dict[str, str]
+) -> None:
+    """11.69: it also runs with the host's root, its network and its IPC."""
+    manifest = json.loads((Path(__file__).parents[2] / "config.json").read_text())
+    mount = {"type": "bind", "source": "/", "destination": "/host/root", "options": ["rbind"]}
+    plugin.pack(
+        base / name,
+        mounts=[*manifest["mounts"], {"name": "root", **mount}],
+        network={"type": "host"},
+        ipchost=True,
+    )
+    plugin.disable()
+    plugin.docker("plugin", "create", "wide:latest", str(base / name))
+    try:
+        plugin.docker("plugin", "enable", "wide:latest")
+        engine.create_volume(name, "wide:latest", options)
+        assert engine.run("echo fine > /data/file; cat /data/file", f"{name}:/data") == "fine\n"
+        engine.remove_volume(name)
+    finally:
+        plugin.docker("plugin", "rm", "--force", "wide:latest")
+
+
+def test_run(engine: Engine, plugin: Plugin, volume: str) -> None:
+    """11.70: what one container wrote another one finds, and then all is let go of."""
+    engine.run("touch /data/file", f"{volume}:/data")
+    assert engine.run("ls -A /data", f"{volume}:/data") == "file\n"
+    assert plugin.is_released(volume)
+
+
+def test_command_of_the_host(engine: Engine, plugin: Plugin, name: str) -> None:
+    """11.70: `convoy` on the host drives the plugin: the engine has what it creates and removes."""
+    plugin.convoy("create", name, "--size", "16M")
+    assert engine.inspect(name)["Status"]["size"] == 16 * 2**20
+    assert engine.run("touch /data/file; ls /data", f"{name}:/data") == "file\n"
+    plugin.convoy("delete", name)
+    assert name not in engine.volume_names()
+
+
+def test_crash(engine: Engine, plugin: Plugin, volume: str, container: Any) -> None:
+    """11.71: within 3 s of a crash it is back, with the mounts that containers work on meanwhile."""
+    before = plugin.pid(), plugin.mounts(volume), plugin.devices(volume), plugin.holds(volume)
+    began = time.monotonic()
+    plugin.crash()
+    shown = engine.inspect(volume)
+    assert time.monotonic() - began < 3
+    assert shown["Labels"] == {"kept": "yes"}
+    assert (shown["Status"]["state"], shown["Status"]["references"]) == ("mounted", 1)
+    assert plugin.pid() != before[0]
+    assert (plugin.mounts(volume), plugin.devices(volume), plugin.holds(volume)) == before[1:]
+    assert _goes_on(container)
+    container.kill()
+    until(lambda: plugin.is_released(volume), "an unmount")
+    assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+
+
+def test_forced_disable(engine: Engine, plugin: Plugin, volume: str, container: Any) -> None:
+    """11.72: a container keeps its volume while the plugin is away, and nothing is counted twice."""
+    devices = plugin.devices(volume)
+    plugin.disable("--force")
+    assert _goes_on(container)
+    plugin.enable()
+    assert _goes_on(container)
+    assert plugin.convoy("inspect", volume)["References"] == 0
+    assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+    assert plugin.devices(volume) == devices
+    with pytest.raises(CommandError, match=f"in use by container {container.id[:12]}"):
+        plugin.convoy("delete", volume)
+    container.kill()
+    until(lambda: plugin.is_released(volume), "an unmount")
+
+
+@pytest.mark.parametrize("end", ["restart", "kill"])
+def test_engine_restart(engine: Engine, plugin: Plugin, volume: str, end: str) -> None:
+    """11.73: a container with a restart policy has its volume again, which is counted once."""
+    container = engine.background(
+        f"{volume}:/data",
+        command="echo once >> /data/file; exec sleep 1000000",
+        restart_policy={"Name": "always"},
+    )
+    until(lambda: _read(container) == "once\n", "the file")
+    if end == "restart":
+        engine.stop()
+    else:
+        engine.kill()
+    engine.start()
+    container = engine.client.containers.get(container.id)
+    until(lambda: _read(container) == "once\nonce\n", "the restarted container")
+    assert list(plugin.holds(volume).values()) == [1]
+    assert len(plugin.devices(volume)) <= 1
+    container.stop()
+    until(lambda: plugin.is_released(volume), "an unmount")
+
+
+def test_live_restore_without_containers(engine: Engine, plugin: Plugin, volume: str) -> None:
+    """11.74: a plugin that outlived its engine mounts where the next engine's containers see it."""
+    engine.run("echo precious > /data/file", f"{volume}:/data")
+    with engine.live_restore():
+        pid = plugin.pid()
+        engine.restart()
+        assert plugin.pid() == pid
+        container = engine.background(f"{volume}:/data")
+        assert _read(container) == "precious\n"
+        container.exec_run(["sh", "-c", "echo more >> /data/file"])
+        container.kill()
+        until(lambda: plugin.is_released(volume), "an unmount")
+        assert engine.run("cat /data/file", f"{volume}:/data") == "precious\nmore\n"
+
+
+def test_live_restore(engine: Engine, plugin: Plugin, volume: str, container: Any) -> None:
+    """11.74: with a container, the volume stays mounted throughout, and is let go of at its end."""
+    with engine.live_restore():
+        engine.restart()
+        container = engine.client.containers.get(container.id)
+        assert _goes_on(container)
+        assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+        container.kill()
+        until(lambda: plugin.is_released(volume), "an unmount")
+
+
+def test_upgrade(engine: Engine, plugin: Plugin, base: Path, volume: str) -> None:
+    """11.75: installed from a registry and upgraded from it, volumes, data and settings stay."""
+    engine.run("echo precious > /data/file", f"{volume}:/data")
+    plugin.disable("--force")
+    plugin.docker("plugin", "rm", NAME)
+    granted = ("--grant-all-permissions", "--disable-content-trust")
+    with registry(base / "registry") as place:
+        for tag in ("one", "two"):
+            plugin.pack(base / tag, description=f"version {tag}")
+            plugin.docker("plugin", "create", f"{place}/convoy:{tag}", str(base / tag))
+            plugin.docker("plugin", "push", f"{place}/convoy:{tag}")
+            plugin.docker("plugin", "rm", f"{place}/convoy:{tag}")
+        plugin.docker(
+            *("plugin", "install", *granted, "--alias", NAME, f"{place}/convoy:one"),
+            "CONVOY_DEFAULT_SIZE=32MiB",
+        )
+        assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+        plugin.disable("--force")
+        plugin.docker(
+            *("plugin", "upgrade", *granted, "--skip-remote-check", NAME, f"{place}/convoy:two")
+        )
+        plugin.enable()
+    assert plugin.inspect()["Config"]["Description"] == "version two"
+    assert (plugin.rootfs() / "etc/name").read_text() == "two"
+    assert _settings(plugin)["default_size"] == 32 * 2**20
+    assert engine.inspect(volume)["Labels"] == {"kept": "yes"}
+    assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+
+
+def test_settings(engine: Engine, plugin: Plugin, name: str) -> None:
+    """11.76: what `docker plugin set` sets holds from the next enable on."""
+    plugin.disable()
+    plugin.set("CONVOY_DEFAULT_SIZE=32MiB", "CONVOY_DRIVERS=loopback", "CONVOY_LOG_LEVEL=debug")
+    try:
+        plugin.enable()
+        engine.create_volume(name, NAME)
+        status = engine.inspect(name)["Status"]
+        assert (status["backend"], status["size"]) == ("loopback", 32 * 2**20)
+        assert any("DEBUG" in line for line in plugin.log())
+    finally:
+        plugin.disable("--force")
+        plugin.set(
+            "CONVOY_DEFAULT_SIZE=10GiB",
+            "CONVOY_DRIVERS=directory,loopback",
+            "CONVOY_LOG_LEVEL=info",
+        )
+
+
+def test_setting_the_folder(
+    engine: Engine, plugin: Plugin, base: Path, name: str, options: dict[str, str]
+) -> None:
+    """11.76: with another source of the mount `state` the volumes lie there."""
+    place = base / name
+    place.mkdir()
+    plugin.disable()
+    plugin.set(f"state.source={place}")
+    try:
+        plugin.enable()
+        engine.create_volume(name, NAME, options)
+        engine.run("echo precious > /data/file", f"{name}:/data")
+        assert (place / "convoy/volumes" / name / "volume.json").exists()
+        assert not (ROOT / "volumes" / name).exists()
+        engine.remove_volume(name)
+    finally:
+        plugin.disable("--force")
+        plugin.set("state.source=/var/lib")
+
+
+def test_refused_settings(plugin: Plugin) -> None:
+    """11.76: nothing is set while it is enabled, nor what there is not, nor what is not for users."""
+    with pytest.raises(CommandError, match="cannot set on an active plugin"):
+        plugin.set("CONVOY_LOG_LEVEL=debug")
+    plugin.disable()
+    with pytest.raises(CommandError, match='"CONVOY_COLOUR" not found in the plugin config'):
+        plugin.set("CONVOY_COLOUR=red")
+    with pytest.raises(CommandError, match='"CONVOY_RUN_DIR" is not settable'):
+        plugin.set("CONVOY_RUN_DIR=/tmp")
+
+
+def test_slow_storage(engine: Engine, plugin: Plugin, name: str) -> None:
+    """11.77: while records cannot be read yet it is enabled, and Get waits instead of denying."""
+    engine.create_volume(name, NAME)
+    plugin.disable("--force")
+    # To open a pipe is to wait for who writes to it.
+    record = ROOT / "volumes" / f"{name}-slow" / "volume.json"
+    record.parent.mkdir()
+    os.mkfifo(record)
+    try:
+        plugin.enable()
+        url = f"unix://{engine.home}/docker.sock"
+        argv = ["docker", "--host", url, "volume", "inspect", name]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as inspection:
+            with pytest.raises(subprocess.TimeoutExpired):
+                inspection.wait(1)
+            record.write_text("unreadable")
+            said, _ = inspection.communicate(timeout=10)
+        (shown,) = json.loads(said)
+        assert shown["Labels"] == {"kept": "yes"}
+        assert shown["Status"]["state"] == "ready"
+        assert engine.inspect(f"{name}-slow")["Status"]["state"] == "broken"
+    finally:
+        plugin.disable("--force")
+        record.unlink()
+        record.parent.rmdir()
+
+
+def _read(container: Any) -> str:
+    """The text of the container's /data/file; empty when it cannot be had."""
+    try:
+        said = container.exec_run(["cat", "/data/file"])
+    except APIError:  # it does not run
+        return ""
+    return str(said.output.decode()) if said.exit_code == 0 else ""
+
+
+def _goes_on(container: Any) -> bool:
+    """Whether a container still reads its volume, and writes more to it."""
+
+    def lines() -> int:
+        return int(container.exec_run(["wc", "-l", "/data/log"]).output.split()[0])
+
+    before = lines()
+    until(lambda: lines() > before, "one more line")
+    return _read(container) == "precious\n"
+
+
+def _settings(plugin: Plugin) -> dict[str, Any]:
+    shown = plugin.convoy("info")["Settings"]
+    return {key: setting["Value"] for key, setting in shown.items()}

@@ -1,0 +1,93 @@
+"""What only directory volumes can meet: folders of the user's choice, and a host without quotas."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from convoy_py.errors import ConvoyError, InvalidOption, Unsupported
+from convoy_py.linux import mounts
+from convoy_py.models.volume import Filesystem, Options
+from tests.conformance.bed import Bed
+
+pytestmark = pytest.mark.root
+
+
+def test_a_folder_of_the_users_is_served_and_never_deleted(folders: Bed, allowed: Path) -> None:
+    """What is in it is there before, during and after the volume."""
+    data = allowed / "data"
+    data.mkdir(mode=0o711)
+    os.chown(data, 5, 6)
+    (data / "file").write_text("mine")
+    place = folders.created(path=str(data))
+    seen = folders.mounted(place)
+    assert (seen / "file").read_text() == "mine"
+    assert (seen.stat().st_uid, seen.stat().st_mode & 0o7777) == (5, 0o711)
+    assert {"nosuid", "nodev"} <= folders.mount_options(place)
+    assert folders.backend.unmount(place) is True
+    folders.backend.destroy(place)
+    assert not place.home.exists()
+    assert (data / "file").read_text() == "mine"
+
+
+def test_owner_and_mode_change_only_where_asked(folders: Bed, allowed: Path) -> None:
+    """And a missing folder is made."""
+    place = folders.created(path=str(allowed / "new"), mode=0o700)
+    found = folders.mounted(place).stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (0, 0, 0o700)
+
+
+@pytest.mark.parametrize("path", ["/etc", "/", "{allowed}-not", "{allowed}/../etc"])
+def test_paths_that_are_not_allowed_are_refused(folders: Bed, allowed: Path, path: str) -> None:
+    """It says what is allowed."""
+    with pytest.raises(Unsupported, match=rf"setting allowed_paths: {allowed}\)"):
+        folders.backend.resolve(Options(path=path.format(allowed=allowed)))
+
+
+def test_a_link_leads_out_of_nothing(folders: Bed, allowed: Path, tmp_path: Path) -> None:
+    """Neither one that is there at create, nor one that was put in its place afterwards."""
+    (allowed / "link").symlink_to(tmp_path)
+    with pytest.raises(Unsupported, match="does not lie below"):
+        folders.backend.resolve(Options(path=str(allowed / "link")))
+    place = folders.created(path=str(allowed / "data"))
+    (allowed / "data").rmdir()
+    (allowed / "data").symlink_to("/etc")
+    with pytest.raises(ConvoyError):
+        folders.mounted(place)
+    assert mounts.below(folders.root) == []
+
+
+def test_a_path_can_be_adopted(folders: Bed, allowed: Path) -> None:
+    """Forgetting the volume and taking it up again changes nothing in it."""
+    place = folders.created(path=str(allowed / "data"))
+    (allowed / "data/file").write_text("mine")
+    spec = folders.backend.adopt(place, Options())
+    assert spec.path == str(allowed / "data")
+    seen = folders.mounted(replace(place, spec=spec))
+    assert (seen / "file").read_text() == "mine"
+
+
+def test_options_of_images_are_refused(folders: Bed) -> None:
+    """So that nothing given is ignored."""
+    for options in (Options(fs=Filesystem.EXT4), Options(sparse=True)):
+        with pytest.raises(Unsupported, match="is for backend=loopback"):
+            folders.backend.resolve(options)
+    for option in ("sync", "lazytime"):
+        with pytest.raises(InvalidOption, match=f"mount option {option} needs a filesystem"):
+            folders.backend.resolve(Options(mount_options=(option,)))
+
+
+def test_a_size_is_not_for_paths(folders: Bed, allowed: Path) -> None:
+    """A quota would reach what is there already."""
+    with pytest.raises(Unsupported, match="size"):
+        folders.backend.resolve(Options(path=str(allowed), size=2**30))
+
+
+def test_writes_reach_the_hosts_folder(folders: Bed) -> None:
+    """The data path costs nothing: it is the very same file."""
+    place = folders.created()
+    (folders.mounted(place) / "file").touch()
+    inside = (place.mountpoint / "file").stat()
+    outside = (folders.data(place) / "file").stat()
+    assert (inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino)
