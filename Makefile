@@ -25,7 +25,7 @@ plugin: ## the managed plugin convoy:latest in the running Docker Engine; FORCE=
 
 bench: ## ratios of one run: plugin calls, data path, docker run
 	tools/setup test
-	tools/with-engine .venv/bin/python -m bench
+	.venv/bin/python -m bench
 
 test-engines: ## the tests that need a Docker Engine, against those of Debian 13 and unstable
 	tools/setup test

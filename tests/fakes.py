@@ -130,5 +130,5 @@ class FakeVolumes(Volumes):
     async def kept(self) -> list[str]:
         return self.data_kept
 
-    def drivers(self) -> dict[str, dict[str, str]]:
+    async def drivers(self) -> dict[str, dict[str, str]]:
         return {"directory": {"size": "no"}, "loopback": {"size": "yes"}}

@@ -79,7 +79,7 @@ class Admin:
                     may_promise=space.may_promise,
                 ),
                 options=[row.model_dump() for row in help_table()],
-                drivers=self._volumes.drivers(),
+                drivers=await self._volumes.drivers(),
             )
         )
 

@@ -92,7 +92,8 @@ class Janitor:
             if held is not entry.references or not held.holds:
                 await self._volumes.settle(entry, held)
         except (OSError, ConvoyError) as error:
-            entry.mounted = False
+            # Not ours to unmount as it stands, but to be looked at again.
+            entry.mounted, entry.lingering = False, not entry.references.holds
             log.warning("volume=%s: %s", entry.name, error)
 
     async def _without_leaks(self, entry: Entry, census: Census) -> References:

@@ -99,7 +99,10 @@ class Steps:
             entry.reason = f"its backend {record.spec.backend} is not on (setting drivers)"
             return entry
         entry.backend, entry.place = backend, self.place(record)
-        self.ledger.record(name, backend.promised(record.spec), 0)
+        promised = backend.promised(record.spec)
+        # Until the first sample: what was reserved is allocated, of anything else nothing is known.
+        allocated = promised if record.spec.sparse is False else 0
+        self.ledger.record(name, promised, allocated)
         return entry
 
     def choose(self, options: Options) -> tuple[Backend, Spec]:
@@ -189,12 +192,12 @@ class Steps:
         if not detached:
             raise VolumeInUse(place.name, ["something that this daemon cannot see"])
         mountpoints.remove(place.mountpoint)
+        self.reference_store.save(place.name, self.reference_store.none())
         if keep_data:
             self.store.keep(place.name)
             gone = None
         else:
             gone = replace(place, home=self.store.retire(place.name))
-        self.reference_store.save(place.name, self.reference_store.none())
         self.ledger.forget(place.name)
         return gone
 

@@ -123,9 +123,12 @@ class Volumes:
     async def kept(self) -> list[str]:
         return await self._blocking.run(self._steps.store.kept)
 
-    def drivers(self) -> dict[str, dict[str, str]]:
+    async def drivers(self) -> dict[str, dict[str, str]]:
         """Each backend that is on, with what it can do here."""
-        return {name: backend.facts() for name, backend in self._steps.backends.items()}
+        return {
+            name: await self._blocking.run(backend.facts)
+            for name, backend in self._steps.backends.items()
+        }
 
     # Changes
 
@@ -173,7 +176,8 @@ class Volumes:
 
     async def _create(self, name: str, options: Options, *, adopt: bool) -> None:
         async with self.locks.hold(name):
-            if (entry := self._entries.get(name)) is not None:
+            entry = self._entries.get(name)
+            if entry is not None and not (adopt and await self._lacks_record(entry)):
                 entry.usable()
                 assert entry.record is not None
                 if differences := entry.record.spec.differences(options):
@@ -189,6 +193,12 @@ class Volumes:
                 # What was being deleted may be the room that is missing.
                 await asyncio.wait(deletions)
                 self._entries[name] = await self._do(name, "create", build, name, options)
+
+    async def _lacks_record(self, entry: Entry) -> bool:
+        """Whether a volume is broken only for want of a record, which adopting would give it."""
+        if entry.record is not None:
+            return False
+        return not await self._do(entry.name, "create", self._steps.store.has_record, entry.name)
 
     async def _remove(self, name: str, *, keep_data: bool) -> None:
         async with self.locks.hold(name):
@@ -257,6 +267,7 @@ class Volumes:
         if held.holds:
             return
         backend, place = entry.usable()
+        entry.lingering = True  # if the unmount fails, whatever it was, the janitor comes back
         left = await self._do(entry.name, "unmount", self._steps.unmount, backend, place)
         entry.mounted, entry.lingering = left.mounted, not left.detached
         entry.usage = left.usage or entry.usage

@@ -70,11 +70,17 @@ class Store:
                     found[entry.name] = self.read(entry.name)
                 except FileNotFoundError:
                     if not (self.home(entry.name) / KEPT).exists():
-                        path = self.home(entry.name) / RECORD
-                        found[entry.name] = Unreadable(f"{path} is missing")
+                        found[entry.name] = Unreadable(
+                            f"{self.home(entry.name) / RECORD} is missing; take over the data "
+                            f"with `convoy create --adopt {entry.name}`"
+                        )
                 except Unreadable as problem:
                     found[entry.name] = problem
         return found
+
+    def has_record(self, name: str) -> bool:
+        """Whether a volume has a record, be it readable or not."""
+        return (self.home(name) / RECORD).exists()
 
     def read(self, name: str, file: str = RECORD) -> Record:
         """One record; raises Unreadable, naming the file, or FileNotFoundError."""

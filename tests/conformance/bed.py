@@ -20,6 +20,7 @@ from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.volume import Options
 
 MIB = 2**20
+PATIENCE = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,15 @@ class Bed:
         return self.backend.exposed(place)
 
     def remounted(self, place: Place) -> Path:
-        assert self.backend.unmount(place) is True
+        self.unmounted(place)
         return self.mounted(place)
+
+    def unmounted(self, place: Place) -> None:
+        """Unmount; once more, as the engine does, while something else on the machine holds it.
+
+        A container that is just being started has copies of all mounts for a moment.
+        """
+        _wait_until(lambda: self.backend.unmount(place))
 
     def holders(self, place: Place) -> Sequence[Holder]:
         return self.backend.holders(place, Census.take())
@@ -144,12 +152,9 @@ class Bed:
         """Assert that no device is left.
 
         Whoever looks at all devices of the machine, as udev and other daemons do, keeps one
-        attached for that moment; what is attached after two seconds is really left.
+        attached for that moment.
         """
-        deadline = time.monotonic() + 2
-        while self.devices() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert self.devices() == []
+        _wait_until(lambda: not self.devices())
 
     def mount_options(self, place: Place) -> set[str]:
         """What the mount table says of the topmost mount at the volume's mountpoint."""
@@ -189,6 +194,14 @@ class Stranger:
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout):
             _stream(stream).close()
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    """Look often, and assert that it comes true before long: what stays is really left."""
+    deadline = time.monotonic() + PATIENCE
+    while not (come_true := done()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert come_true
 
 
 def _stream(stream: IO[bytes] | None) -> IO[bytes]:

@@ -60,7 +60,7 @@ def test_mounting_again_is_no_second_mount(bed: Bed) -> None:
     assert bed.mounted(place) == bed.mounted(place)
     assert bed.backend.is_mounted(place) is True
     assert [m.mountpoint for m in mounts.below(bed.root)] == [str(place.mountpoint)]
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     assert bed.backend.is_mounted(place) is False
     bed.at_rest(place)
 
@@ -109,7 +109,7 @@ def test_data_survives(bed: Bed) -> None:
     assert (seen / "link").read_bytes() == content
     found = (seen / "file").stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (5, 6, 0o640)
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.at_rest(place)
 
 
@@ -118,7 +118,7 @@ def test_unmounting_what_is_not_mounted_is_done(bed: Bed) -> None:
     place = bed.created()
     assert bed.backend.unmount(place) is True
     bed.mounted(place)
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     assert bed.backend.unmount(place) is True
 
 
@@ -132,7 +132,7 @@ def test_a_busy_volume_stays_mounted(bed: Bed) -> None:
     assert bed.backend.is_mounted(place) is True
     assert (bed.backend.exposed(place) / "file").read_text() == "before"
     process.end()
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.at_rest(place)
 
 
@@ -162,7 +162,7 @@ def test_a_leaked_mount_is_told_and_never_doubled(bed: Bed) -> None:
     assert leaked.read_text() == "after"
     stranger.end()
     assert (bed.remounted(place) / "file").read_text() == "after"
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     assert not bed.holders(place)
     bed.at_rest(place)
 
@@ -181,7 +181,7 @@ def test_a_lazy_unmount_by_others_is_noticed(bed: Bed) -> None:
     (seen / "file").write_text("after")
     process.end()
     assert (bed.remounted(place) / "file").read_text() == "after"
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.at_rest(place)
 
 
@@ -189,7 +189,7 @@ def test_a_foreign_mount_in_our_place_is_refused(bed: Bed) -> None:
     """Nothing is mounted over it or written to it, and it is not ours to take away."""
     place = bed.created()
     bed.mounted(place)
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.cover(place.mountpoint)
     for refused in (bed.backend.is_mounted, bed.backend.mount, bed.backend.unmount):
         with pytest.raises(OperationFailed, match=r"vol.*mounted over"):
@@ -284,7 +284,7 @@ def test_volumes_do_not_disturb_each_other(bed: Bed) -> None:
         place = bed.created(name)
         (bed.mounted(place) / "file").write_text(name)
         content = (bed.remounted(place) / "file").read_text()
-        assert bed.backend.unmount(place) is True
+        bed.unmounted(place)
         bed.backend.destroy(place)
         return content
 

@@ -44,7 +44,7 @@ def test_usage_of_an_unmounted_volume_is_known_too(bed: Bed) -> None:
     """As far as it can be told without mounting it."""
     place = bed.created()
     written(bed.mounted(place) / "file", 8 * MIB)
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     assert _least(bed.backend.usage(place, NOW).allocated) >= 8 * MIB
     bed.at_rest(place)
 
@@ -168,7 +168,7 @@ def test_data_deleted_under_a_mount_can_be_unmounted(bed: Bed) -> None:
     assert bed.backend.is_mounted(place) is True
     with pytest.raises(Corrupt):
         bed.backend.check(place)
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     assert mounts.below(bed.root) == []
     bed.detached()
 
@@ -181,7 +181,7 @@ def test_what_stands_there_is_adopted(bed: Bed, remembered: bool) -> None:
     """With the record of before or without: the data, its owner and its mode are as they were."""
     place = bed.created(uid=7, gid=8, mode=0o750)
     (bed.mounted(place) / "file").write_text("kept")
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     found = replace(place, uuid="0" * 32)
     if not remembered:
         found = replace(found, spec=Spec(backend=place.spec.backend))
@@ -244,7 +244,7 @@ def test_destroying_leaves_nothing_and_touches_nothing_else(bed: Bed) -> None:
     if btrfs.is_btrfs(seen):
         btrfs.create_subvolume(deep / "subvolume")
         (deep / "subvolume" / "file").touch()
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.backend.destroy(place)
     assert not place.home.exists()
     assert (outside / "precious").read_text() == "untouched"

@@ -167,6 +167,23 @@ def _reboot(daemon: Daemon, *, wipe: bool) -> None:
         path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "another"}))
 
 
+@pytest.mark.parametrize("kind", ["directory", "ext4"])
+def test_data_without_a_record_is_told_and_can_be_adopted(daemon: Daemon, kind: str) -> None:
+    """A folder that was there before the daemon started is no volume until somebody adopts it."""
+    daemon.start()
+    bring(daemon, "v", KINDS[kind], Stage.READY)
+    daemon.kill()
+    (daemon.root / "volumes/v/volume.json").unlink()
+    daemon.start()
+    assert daemon.get("v")["Status"]["state"] == "broken"
+    with pytest.raises(Refused, match="convoy create --adopt v"):
+        daemon.mount("v", CONTAINER)
+    with pytest.raises(Refused, match="convoy create --adopt v"):
+        daemon.create("v", **KINDS[kind])
+    daemon.adopt("v")
+    check(daemon, Model({"v": CONTENT}))
+
+
 def test_a_second_daemon_is_told_who_has_the_root(daemon: Daemon) -> None:
     """It ends at once, names the process, and the first goes on undisturbed."""
     daemon.start()

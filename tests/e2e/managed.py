@@ -51,10 +51,9 @@ class Plugin:
         """`docker …`; raises CommandError."""
         return _run(["docker", *arguments], DOCKER_HOST=f"unix://{self._engine.home}/docker.sock")
 
-    def convoy(self, *arguments: str) -> Any:
-        """The `convoy` command on the host, which finds the plugin by itself; its JSON."""
-        said = _run([sys.executable, "-m", "convoy_py", *arguments])
-        return json.loads(said) if said else None
+    def convoy(self, *arguments: str) -> str:
+        """The `convoy` command on the host, which finds the plugin by itself."""
+        return _run([sys.executable, "-m", "convoy_py", *arguments])
 
     def build(self, *flags: str) -> str:
         """`make plugin`, but from a base image that is here."""
@@ -113,8 +112,9 @@ class Plugin:
 
     def log(self) -> list[str]:
         """What it wrote, as it stands in the engine's log."""
+        mark = f"plugin={self.inspect()['Id']}"
         lines = (self._engine.home / "log").read_text(encoding="utf-8").splitlines()
-        return [line for line in lines if f"plugin={self.inspect()['Id']}" in line]
+        return [line for line in lines if mark in line]
 
     def mounts(self, volume: str) -> list[str]:
         """Where the host sees the volume mounted; containers' own views of it are not here."""
@@ -122,8 +122,9 @@ class Plugin:
         return [path for path in below if path.endswith(f"/volumes/{volume}")]
 
     def devices(self, volume: str) -> list[str]:
-        """The loop devices of a volume's image."""
-        return host.loop_devices(ROOT / "volumes" / volume)
+        """The loop devices of a volume's image, by whatever path its folder was reached."""
+        files = Path("/sys/block").glob("loop*/loop/backing_file")
+        return [file.parts[3] for file in files if f"/{volume}/image" in file.read_text()]
 
     def holds(self, volume: str) -> dict[str, int]:
         """Mount ID -> how often it is counted."""
@@ -146,7 +147,7 @@ class Plugin:
 
     def _answers(self) -> bool:
         try:
-            return self.convoy("list") is not None
+            return bool(self.convoy("list"))
         except CommandError:
             return False
 

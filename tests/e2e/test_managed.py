@@ -60,8 +60,12 @@ def the_plugin(the_managed_engine: Engine) -> Plugin:
 @pytest.fixture
 def plugin(the_plugin: Plugin, the_managed_engine: Engine) -> Iterator[Plugin]:
     """The plugin, enabled and without volumes; it and its engine may be crashed."""
+    before = the_plugin.inspect()["Id"]
     yield the_plugin
     the_managed_engine.ensure_running()
+    if the_plugin.inspect()["Id"] != before:
+        # The engine counts the volumes of a plugin, and goes wrong when another takes its name.
+        the_managed_engine.restart()
     the_plugin.ensure_enabled()
     the_managed_engine.clear(NAME)
     until(lambda: not the_plugin.leftovers(), f"nothing left: {the_plugin.leftovers()}")
@@ -89,6 +93,17 @@ def container(engine: Engine, volume: str) -> Any:
     return found
 
 
+@pytest.fixture
+def lasting(engine: Engine) -> Iterator[Engine]:
+    """An engine that lets containers, and the plugin, live on when it ends."""
+    with engine.live_restore():
+        engine.restart()  # with the plugin of a time when that was off
+        yield engine
+        engine.ensure_running()
+        engine.clear_containers()
+    engine.restart()
+
+
 def test_life_of_the_plugin(engine: Engine, plugin: Plugin) -> None:
     """11.66: enabled it answers, disabled it has ended by itself, and what it says is logged."""
     assert plugin.inspect()["Enabled"]
@@ -100,31 +115,30 @@ def test_life_of_the_plugin(engine: Engine, plugin: Plugin) -> None:
     assert "stopping" in plugin.log()[-1]
     assert not plugin.inspect()["Enabled"]
     plugin.enable()
-    assert plugin.convoy("list") == {}
+    assert json.loads(plugin.convoy("list")) == {}
     until(lambda: "ready version=" in plugin.log()[-1], "a line in the log")
 
 
 def test_removal_and_making_anew(engine: Engine, plugin: Plugin, volume: str) -> None:
     """11.66: volumes and data outlive `docker plugin rm`; what is built anew takes them over."""
     engine.run("echo precious > /data/file", f"{volume}:/data")
-    plugin.disable("--force")
-    plugin.docker("plugin", "rm", NAME)
+    plugin.docker("plugin", "rm", "--force", NAME)
     assert plugin.docker("plugin", "ls", "--quiet") == ""
     with pytest.raises(CommandError, match="not found"):
         plugin.docker("volume", "create", "--driver", "convoy", "other")
     plugin.build()
     assert volume in engine.volume_names()
     assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
-    assert volume in plugin.convoy("list")
+    assert volume in json.loads(plugin.convoy("list"))
 
 
-def test_replacement(engine: Engine, plugin: Plugin, volume: str) -> None:
+def test_replacement(engine: Engine, plugin: Plugin, name: str) -> None:
     """11.66: a second build refuses to replace the plugin, unless it is told to; data stays."""
-    engine.run("echo precious > /data/file", f"{volume}:/data")
+    engine.run("echo precious > /data/file", f"{name}:/data", volume_driver=NAME)
     with pytest.raises(CommandError, match="FORCE=1"):
         plugin.build()
     plugin.build("--force")
-    assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+    assert engine.run("cat /data/file", f"{name}:/data") == "precious\n"
 
 
 def test_size(plugin: Plugin) -> None:
@@ -148,15 +162,15 @@ def test_disable_in_use(engine: Engine, plugin: Plugin, volume: str) -> None:
         plugin.docker("volume", "create", "--driver", "convoy", volume)
 
 
-def test_disable_after_a_restart(engine: Engine, plugin: Plugin, volume: str) -> None:
+def test_disable_after_a_restart(lasting: Engine, plugin: Plugin, volume: str) -> None:
     """11.68: the same for a volume that was created before the engine was restarted."""
-    with engine.live_restore():
-        engine.restart()
-        assert engine.inspect(volume)["Status"]["state"] == "ready"
-        with pytest.raises(CommandError, match="in use"):
-            plugin.disable()
-        engine.remove_volume(volume)
+    lasting.restart()
+    assert lasting.inspect(volume)["Status"]["state"] == "ready"
+    with pytest.raises(CommandError, match="in use"):
         plugin.disable()
+    lasting.remove_volume(volume)
+    plugin.disable()
+    plugin.enable()
 
 
 def test_more_of_the_host(
@@ -222,7 +236,7 @@ def test_forced_disable(engine: Engine, plugin: Plugin, volume: str, container: 
     assert _goes_on(container)
     plugin.enable()
     assert _goes_on(container)
-    assert plugin.convoy("inspect", volume)["References"] == 0
+    assert engine.inspect(volume)["Status"]["references"] == 0
     assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
     assert plugin.devices(volume) == devices
     with pytest.raises(CommandError, match=f"in use by container {container.id[:12]}"):
@@ -253,37 +267,36 @@ def test_engine_restart(engine: Engine, plugin: Plugin, volume: str, end: str) -
     until(lambda: plugin.is_released(volume), "an unmount")
 
 
-def test_live_restore_without_containers(engine: Engine, plugin: Plugin, volume: str) -> None:
+def test_live_restore_without_containers(lasting: Engine, plugin: Plugin, volume: str) -> None:
     """11.74: a plugin that outlived its engine mounts where the next engine's containers see it."""
-    engine.run("echo precious > /data/file", f"{volume}:/data")
-    with engine.live_restore():
-        pid = plugin.pid()
-        engine.restart()
-        assert plugin.pid() == pid
-        container = engine.background(f"{volume}:/data")
-        assert _read(container) == "precious\n"
-        container.exec_run(["sh", "-c", "echo more >> /data/file"])
-        container.kill()
-        until(lambda: plugin.is_released(volume), "an unmount")
-        assert engine.run("cat /data/file", f"{volume}:/data") == "precious\nmore\n"
+    lasting.run("echo precious > /data/file", f"{volume}:/data")
+    pid = plugin.pid()
+    lasting.restart()
+    assert plugin.pid() == pid
+    container = lasting.background(f"{volume}:/data")
+    assert _read(container) == "precious\n"
+    container.exec_run(["sh", "-c", "echo more >> /data/file"])
+    container.kill()
+    until(lambda: plugin.is_released(volume), "an unmount")
+    assert lasting.run("cat /data/file", f"{volume}:/data") == "precious\nmore\n"
 
 
-def test_live_restore(engine: Engine, plugin: Plugin, volume: str, container: Any) -> None:
+def test_live_restore(lasting: Engine, plugin: Plugin, volume: str, container: Any) -> None:
     """11.74: with a container, the volume stays mounted throughout, and is let go of at its end."""
-    with engine.live_restore():
-        engine.restart()
-        container = engine.client.containers.get(container.id)
-        assert _goes_on(container)
-        assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
-        container.kill()
-        until(lambda: plugin.is_released(volume), "an unmount")
+    pid = plugin.pid()
+    lasting.restart()
+    assert plugin.pid() == pid
+    container = lasting.client.containers.get(container.id)
+    assert _goes_on(container)
+    assert lasting.run("cat /data/file", f"{volume}:/data") == "precious\n"
+    container.kill()
+    until(lambda: plugin.is_released(volume), "an unmount")
 
 
 def test_upgrade(engine: Engine, plugin: Plugin, base: Path, volume: str) -> None:
     """11.75: installed from a registry and upgraded from it, volumes, data and settings stay."""
     engine.run("echo precious > /data/file", f"{volume}:/data")
-    plugin.disable("--force")
-    plugin.docker("plugin", "rm", NAME)
+    plugin.docker("plugin", "rm", "--force", NAME)
     granted = ("--grant-all-permissions", "--disable-content-trust")
     with registry(base / "registry") as place:
         for tag in ("one", "two"):
@@ -406,5 +419,6 @@ def _goes_on(container: Any) -> bool:
 
 
 def _settings(plugin: Plugin) -> dict[str, Any]:
-    shown = plugin.convoy("info")["Settings"]
-    return {key: setting["Value"] for key, setting in shown.items()}
+    shown = json.loads(plugin.convoy("info"))
+    print(shown)
+    return {key: setting["value"] for key, setting in shown["settings"].items()}

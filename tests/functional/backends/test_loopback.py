@@ -29,7 +29,7 @@ def test_an_image_that_others_attached_is_refused(bed: Bed) -> None:
     assert bed.backend.unmount(place) is False  # or its data would be deleted under the device
     subprocess.run(["losetup", "-d", device], check=True)
     bed.mounted(place)
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.at_rest(place)
 
 
@@ -71,7 +71,7 @@ def test_a_foreign_image_is_adopted_whole(bed: Bed) -> None:
     assert seen.resolve() == place.mountpoint
     (seen / "file").write_text("there")
     assert (bed.remounted(place) / "file").read_text() == "there"
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.at_rest(place)
 
 
@@ -139,7 +139,7 @@ def test_deleted_data_is_discarded_by_itself(bed: Bed) -> None:
     bed.flush(place)
     full = bed.data(place).stat().st_blocks * 512
     (seen / "file").unlink()
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     assert full - bed.data(place).stat().st_blocks * 512 >= 12 * MIB
 
 
@@ -178,7 +178,7 @@ def test_a_device_on_a_dead_filesystem_disturbs_nobody(bed: Bed) -> None:
     """Images are looked up among all devices of the host, and some of those may be beyond help."""
     place = bed.created()
     bed.mounted(place)
-    assert bed.backend.unmount(place) is True
+    bed.unmounted(place)
     bed.at_rest(place)
 
 
