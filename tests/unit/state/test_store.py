@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from convoy_py.errors import AlreadyExists, OperationFailed, RootLocked, Unavailable
-from convoy_py.linux import files
 from convoy_py.models.volume import Spec
 from convoy_py.state.records import Record, Unreadable
 from convoy_py.state.store import Store
@@ -115,7 +114,7 @@ def test_a_failed_disk_ends_all_changes(store: Store, monkeypatch: pytest.Monkey
         calls.append(fd)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr("convoy_py.linux.files.os.fsync", fsync)
     with pytest.raises(OperationFailed):
         _make(store, "other")
     count = len(calls)
