@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,19 +247,10 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(PROJECT)}
 
 
-def through(*wrapper: str) -> Launch:
-    """A launch in which another program, such as strace, starts the daemon and waits for it."""
-
-    def launch(arguments: list[str], log: Path) -> Running:
-        return _launch(arguments, log, wrapper)
-
-    return launch
-
-
-def _launch(arguments: list[str], log: Path, wrapper: Sequence[str] = ()) -> Running:
+def _launch(arguments: list[str], log: Path) -> Running:
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*wrapper, sys.executable, "-m", "convoy_py", *arguments],
+            [sys.executable, "-m", "convoy_py", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

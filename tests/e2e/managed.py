@@ -76,7 +76,10 @@ class Plugin:
         os.kill(self.pid(), signal.SIGKILL)
 
     def ensure_enabled(self) -> None:
-        if not self.inspect()["Enabled"]:
+        """Enable it if it is not; build it if it is not there."""
+        if not self.identity():
+            self.build()
+        elif not self.inspect()["Enabled"]:
             self.enable()
         until(self._answers, "an answer of the plugin")
 
@@ -96,6 +99,13 @@ class Plugin:
 
     # What is seen of it
 
+    def identity(self) -> str:
+        """The id under which the engine has it, another one after each install; "" if it has none."""
+        try:
+            return str(self.inspect()["Id"])
+        except CommandError:
+            return ""
+
     def inspect(self) -> dict[str, Any]:
         (found,) = json.loads(self.docker("plugin", "inspect", NAME))
         return dict(found)
@@ -108,11 +118,11 @@ class Plugin:
         return int(struct.unpack("=iII", peer)[0])
 
     def rootfs(self) -> Path:
-        return self._engine.home / "data/plugins" / self.inspect()["Id"] / "rootfs"
+        return self._engine.home / "data/plugins" / self.identity() / "rootfs"
 
     def log(self) -> list[str]:
         """What it wrote, as it stands in the engine's log."""
-        mark = f"plugin={self.inspect()['Id']}"
+        mark = f"plugin={self.identity()}"
         lines = (self._engine.home / "log").read_text(encoding="utf-8").splitlines()
         return [line for line in lines if mark in line]
 

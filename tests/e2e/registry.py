@@ -1,6 +1,6 @@
 """A registry on this machine: as much of it as push, install and upgrade of a plugin need.
 
-The engine checks every digest itself. Source: the OCI distribution specification, "Push" and "Pull".
+The engine checks every digest itself. Source: OCI distribution specification, "Pull" and "Push".
 """
 
 import asyncio
@@ -29,7 +29,7 @@ def registry(folder: Path) -> Iterator[str]:
 
 
 class _Registry:
-    """Blobs lie in files named by their digest, manifests in files named by reference and digest."""
+    """Blobs lie in files named by digest, manifests in files named by reference and by digest."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
