@@ -7,6 +7,7 @@ or the state after, or something under a `.new-` or `rm-` name that the next sta
 import errno
 import logging
 import secrets
+import time
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from convoy_py.errors import (
     Unsupported,
     VolumeInUse,
 )
-from convoy_py.linux import files, mounts, peers
+from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.records import Record, References, Unreadable, timestamp
@@ -33,6 +34,10 @@ from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import KEPT, Store
 
 log = logging.getLogger("convoy.engine")
+
+# A Remove that finds the volume busy, but nobody who holds it, looks again for 2.5 s.
+PATIENCE = 50
+BREATH = 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -187,10 +192,7 @@ class Steps:
         """
         if backend.is_mounted(place):
             self._refuse_holders(backend, place)
-        detached = backend.unmount(place)
-        self._refuse_holders(backend, place)
-        if not detached:
-            raise VolumeInUse(place.name, ["something that this daemon cannot see"])
+        self._let_go(backend, place)
         mountpoints.remove(place.mountpoint)
         self.reference_store.save(place.name, self.reference_store.none())
         if keep_data:
@@ -216,9 +218,23 @@ class Steps:
         except (OSError, ConvoyError) as error:
             log.warning("sweep %s: %s; it is tried again at the next start", place.home, error)
 
+    def _let_go(self, backend: Backend, place: Place) -> None:
+        """Unmount for good, or raise VolumeInUse; by then every mount that is left is a holder's.
+
+        What merely looks at a new or dying device, as udev does, is waited for.
+        """
+        for _ in range(PATIENCE):
+            detached = backend.unmount(place)
+            self._refuse_holders(backend, place)
+            if detached:
+                return
+            time.sleep(BREATH)
+        busy = [str(holder) for holder in holders.of_open_files(place.mountpoint)]
+        raise VolumeInUse(place.name, busy or ["something that this daemon cannot see"])
+
     def _refuse_holders(self, backend: Backend, place: Place) -> None:
-        if holders := backend.holders(place, Census.take()):
-            raise VolumeInUse(place.name, dict.fromkeys(map(str, holders)))
+        if found := backend.holders(place, Census.take()):
+            raise VolumeInUse(place.name, dict.fromkeys(map(str, found)))
 
     def _record(self, name: str, spec: Spec) -> Record:
         # Random bits only: a name-based or clock-based id could repeat on another host.

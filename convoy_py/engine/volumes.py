@@ -233,8 +233,8 @@ class Volumes:
         async with self.locks.hold(name):
             entry = self._entry(name)
             backend, place = entry.usable()
-            if problems := self._steps.problems():
-                raise Unavailable(f"volume {name}: {'; '.join(problems)}")
+            if self._steps.isolation:
+                raise Unavailable(f"volume {name}: {self._steps.isolation}")
             held = references.acquire(entry.references, reference, epoch)
             try:
                 await self._do(name, "mount", self._steps.mount, backend, place, held)
