@@ -191,7 +191,7 @@ class Steps:
         beside our own mount, if there is one, and again without it, when every mount is a holder.
         """
         if backend.is_mounted(place):
-            self._refuse_holders(backend, place)
+            self.refuse_holders(backend, place)
         self._let_go(backend, place)
         mountpoints.remove(place.mountpoint)
         self.reference_store.save(place.name, self.reference_store.none())
@@ -202,6 +202,11 @@ class Steps:
             gone = replace(place, home=self.store.retire(place.name))
         self.ledger.forget(place.name)
         return gone
+
+    def refuse_holders(self, backend: Backend, place: Place) -> None:
+        """Raise VolumeInUse, naming whoever sees or holds the volume's mount."""
+        if holders := backend.holders(place, Census.take()):
+            raise VolumeInUse(place.name, dict.fromkeys(map(str, holders)))
 
     def sweep(self, homes: Sequence[Path]) -> None:
         """Delete what crashes left under `.new-` and `rm-` names, with its mounts and devices."""
@@ -225,16 +230,12 @@ class Steps:
         """
         for _ in range(PATIENCE):
             detached = backend.unmount(place)
-            self._refuse_holders(backend, place)
+            self.refuse_holders(backend, place)
             if detached:
                 return
             time.sleep(BREATH)
         busy = [str(holder) for holder in holders.of_open_files(place.mountpoint)]
         raise VolumeInUse(place.name, busy or ["something that this daemon cannot see"])
-
-    def _refuse_holders(self, backend: Backend, place: Place) -> None:
-        if found := backend.holders(place, Census.take()):
-            raise VolumeInUse(place.name, dict.fromkeys(map(str, found)))
 
     def _record(self, name: str, spec: Spec) -> Record:
         # Random bits only: a name-based or clock-based id could repeat on another host.

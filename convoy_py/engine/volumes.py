@@ -208,6 +208,7 @@ class Volumes:
                 raise VolumeInUse(name, (f"`convoy mount` ({held})" for held in names))
             age = self._clock() - entry.mounted_at
             if entry.references.holds and age < FRESH:
+                await self._do(name, "remove", self._steps.refuse_holders, backend, place)
                 raise VolumeInUse(name, [f"a mount made {age:.0f} s ago"])
             try:
                 gone = await self._do(

@@ -100,7 +100,7 @@ class Plugin:
     # What is seen of it
 
     def identity(self) -> str:
-        """The id under which the engine has it, another one after each install; "" if it has none."""
+        """The id under which the engine has it, a new one each time it is made; "" if it is not."""
         try:
             return str(self.inspect()["Id"])
         except CommandError:
