@@ -82,7 +82,8 @@ def scratch() -> Iterator[Path]:
             for mount in reversed(mounts.below(top)):
                 mounts.unmount(Path(mount.mountpoint))
         for mountpoint in volatile(folder).glob("**/mounts/*"):
-            mountpoints.remove(mountpoint)
+            if mountpoint.is_dir():
+                mountpoints.remove(mountpoint)
         for top in (volatile(folder), folder):
             files.remove_tree(top)
 

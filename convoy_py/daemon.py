@@ -1,63 +1,134 @@
-"""Starts the daemon: takes the root's lock and opens the sockets before anything slow is loaded.
+"""Starts the daemon: takes its locks and opens the sockets before anything slow is loaded.
 
 A caller that connects from here on waits in the kernel's backlog instead of being refused; so what
 this module imports stays small, and the server itself is loaded when the sockets are open.
 """
 
+import grp
 import importlib
 import os
+import re
 import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from convoy_py import logs
-from convoy_py.config import Configuration, Settings
-from convoy_py.errors import InvalidSetting, Unavailable
-from convoy_py.linux import sockets
+from convoy_py.config import Configuration
+from convoy_py.errors import InvalidSetting, RootLocked, Unavailable
+from convoy_py.linux import files, mounts, sockets
 from convoy_py.state.store import Store
+
+# How a managed plugin sees its own root filesystem, which dies with it.
+_PLUGIN_ROOT = re.compile(r"/plugins/[0-9a-f]{64}/rootfs$")
 
 
 def serve(configuration: Configuration) -> int:
     """Run the daemon until SIGTERM or SIGINT; returns the exit code.
 
-    Raises RootLocked if another daemon has the root, Unavailable if one has a socket.
+    Raises RootLocked if another daemon has one of the folders, Unavailable if one has a socket,
+    InvalidSetting for a setting that this host refuses.
     """
     settings = configuration.settings
-    try:
-        logs.configure(settings.log_level, settings.log_format, settings.log)
-    except OSError as error:
-        source = configuration.sources["log"]
-        raise InvalidSetting("log", source, str(error)) from error
-    store = Store(settings.root)
-    store.open(f"pid {os.getpid()}, admin socket {settings.socket}")
-    settings.run_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    inherited = sockets.inherited()
-    ours: list[Path] = []
-    try:
-        plugin = _listen(settings, "plugin_socket", inherited, ours)
-        admin = _listen(settings, "socket", inherited, ours)
+    holder = f"pid {os.getpid()}, admin socket {settings.socket}"
+    with ExitStack() as stack:
+        with _blaming(configuration, "log"):
+            logs.configure(settings.log_level, settings.log_format, settings.log)
+        store = Store(settings.root)
+        with _blaming(configuration, "root"):
+            store.open(holder)
+            stack.callback(store.close)
+            _refuse_mortal(configuration)
+        with _blaming(configuration, "run_dir"):
+            # Who may use the admin socket must be able to get to it; the rest is closed.
+            stack.enter_context(_locked(settings.run_dir, 0o711, holder))
+        with _blaming(configuration, "mounts_dir"):
+            stack.enter_context(_locked(settings.mounts, 0o700, holder))
+        inherited = sockets.inherited()
+        _refuse_unknown(configuration, inherited)
+        plugin = stack.enter_context(_listening(configuration, "plugin_socket", inherited))
+        admin = stack.enter_context(_listening(configuration, "socket", inherited))
         # By name, for an import statement would be resolved while the sockets are still closed.
         service = importlib.import_module("convoy_py.service")
         return int(service.run(configuration, store, plugin, admin))
-    finally:
-        # A socket file that nobody serves costs each of Docker's look-ups 15 s.
-        for path in ours:
-            path.unlink(missing_ok=True)
-        store.close()
 
 
-def _listen(
-    settings: Settings, setting: str, inherited: dict[Path, socket.socket], ours: list[Path]
-) -> socket.socket:
-    path: Path = getattr(settings, setting)
-    if path in inherited:
-        return inherited[path]
+@contextmanager
+def _blaming(configuration: Configuration, setting: str) -> Iterator[None]:
+    """Tell what the system refuses as the fault of a setting, with the source it came from."""
     try:
-        group = settings.socket_group if setting == "socket" else None
+        yield
+    except OSError as error:
+        raise InvalidSetting(setting, configuration.sources[setting], str(error)) from error
+
+
+@contextmanager
+def _locked(folder: Path, mode: int, holder: str) -> Iterator[None]:
+    """Make a folder with this mode, whatever the umask, and have it alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(mode)
+    try:
+        lock = files.lock_file(folder / ".lock", holder)
+    except BlockingIOError as error:
+        raise RootLocked(str(folder), error.strerror or "unknown") from None
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _refuse_mortal(configuration: Configuration) -> None:
+    """Refuse a root inside of a managed plugin, which `docker plugin rm` deletes."""
+    root = configuration.settings.root
+    mount = mounts.holding(root)
+    if mount.mountpoint == "/" and _PLUGIN_ROOT.search(mount.root):
+        raise InvalidSetting(
+            "root",
+            configuration.sources["root"],
+            f"{root} lies inside the plugin and would die with it; use a folder below /var/lib, "
+            "which is the host's (the plugin's mount `state`)",
+        )
+
+
+def _refuse_unknown(configuration: Configuration, inherited: Mapping[Path, socket.socket]) -> None:
+    """Refuse inherited sockets that nobody would serve: to connect to one would hang for ever."""
+    settings = configuration.settings
+    for path in inherited:
+        if path not in (settings.plugin_socket, settings.socket):
+            raise InvalidSetting(
+                "plugin_socket",
+                configuration.sources["plugin_socket"],
+                f"systemd opened {path} for this daemon, but it is to serve "
+                f"{settings.plugin_socket} and {settings.socket}; make the two agree",
+            )
+
+
+@contextmanager
+def _listening(
+    configuration: Configuration, setting: str, inherited: Mapping[Path, socket.socket]
+) -> Iterator[socket.socket]:
+    """A listening socket: systemd's, which outlives the daemon, or one that ends with it."""
+    path: Path = getattr(configuration.settings, setting)
+    group = _group(configuration) if setting == "socket" else None
+    if path in inherited:
+        sockets.restrict(path, group)
+        yield inherited[path]
+        return
+    try:
         sock = sockets.listen(path, group)
-    except LookupError:
-        reason = f"there is no group {settings.socket_group!r}"
-        raise InvalidSetting("socket_group", "settings", reason) from None
     except OSError as error:
         raise Unavailable(f"cannot listen on {path} (setting {setting}): {error}") from error
-    ours.append(path)
-    return sock
+    try:
+        yield sock
+    finally:
+        # A socket file that nobody serves costs each of Docker's look-ups 15 s.
+        path.unlink(missing_ok=True)
+
+
+def _group(configuration: Configuration) -> int | None:
+    name = configuration.settings.socket_group
+    try:
+        return grp.getgrnam(name).gr_gid if name else None
+    except KeyError:
+        source = configuration.sources["socket_group"]
+        raise InvalidSetting("socket_group", source, f"there is no group {name!r}") from None

@@ -2,7 +2,7 @@
 
 ConvoyError
 ├── NotFound        VolumeNotFound
-├── Invalid         InvalidName, InvalidOption, InvalidSetting
+├── Invalid         InvalidName, InvalidOption, InvalidSetting, HelpAsked
 ├── Conflict        OptionsDiffer, AlreadyExists
 ├── InUse           VolumeInUse
 ├── Unsupported
@@ -13,6 +13,7 @@ ConvoyError
 └── OperationFailed (the system refused what should have worked)
 """
 
+import errno
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import ClassVar
@@ -62,6 +63,10 @@ class InvalidName(Invalid):
 
 class InvalidOption(Invalid):
     """A volume option that is unknown, malformed or contradicts another."""
+
+
+class HelpAsked(InvalidOption):
+    """The answer to `-o help`, which concerns no volume."""
 
 
 class InvalidSetting(Invalid):
@@ -144,3 +149,10 @@ class BrokenVolume(Corrupt):
 
 class OperationFailed(ConvoyError):
     kind = Kind.FAILED
+
+
+def failed(what: str, error: OSError) -> ConvoyError:
+    """The system's refusal as an error of ours: NoSpace or OperationFailed."""
+    reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else OperationFailed
+    return kind(f"{what}: {reason}")

@@ -8,7 +8,7 @@ import socket
 import time
 
 from convoy_py import __version__
-from convoy_py.api.app import admin_app, docker_app, serve
+from convoy_py.api.app import admin_app, docker_app, quiesce, serve
 from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
 from convoy_py.engine.blocking import Blocking
@@ -83,6 +83,7 @@ class _Service:
         log.info("stopping")
         sockets.notify("STOPPING=1")
         background.cancel()
+        await asyncio.gather(*map(quiesce, runners, (plugin, admin)))
         await asyncio.gather(self._volumes.drain(DRAIN), *(runner.cleanup() for runner in runners))
         self._blocking.close()
         failed = await asyncio.gather(background, return_exceptions=True)

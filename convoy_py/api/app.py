@@ -1,5 +1,6 @@
 """Puts the two edges together as aiohttp applications, and serves them on sockets."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -19,6 +20,10 @@ from convoy_py.metrics import Metrics
 SHUTDOWN_TIMEOUT = 4.0
 # What a client still sends after its answer is read so long, or it would lose the answer.
 LINGERING_TIME = 1.0
+# A client writes its request as soon as it is connected; no longer than this is waited for it.
+BEGINNING_TIME = 0.5
+# asyncio takes a few turns of its loop from accepting a connection to serving it.
+_ATTACHING_TIME = 0.01
 
 
 def docker_app(volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> web.Application:
@@ -63,3 +68,20 @@ async def serve(app: web.Application, sock: socket.socket) -> web.AppRunner:
     await runner.setup()
     await web.SockSite(runner, sock, backlog=BACKLOG).start()
     return runner
+
+
+async def quiesce(runner: web.AppRunner, sock: socket.socket) -> None:
+    """Accept no more connections, and wait a moment for the requests of those that were accepted.
+
+    aiohttp's own cleanup() closes a connection of which it has not read the request yet: an engine
+    would then repeat that request, without its body.
+    """
+    loop = asyncio.get_running_loop()
+    loop.remove_reader(sock)
+    await asyncio.sleep(_ATTACHING_TIME)
+    for site in runner.sites:
+        await site.stop()
+    end = loop.time() + BEGINNING_TIME
+    # Each connection carries one request and ends with its answer.
+    while runner.server and runner.server.connections and loop.time() < end:
+        await asyncio.sleep(_ATTACHING_TIME)

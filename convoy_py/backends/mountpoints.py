@@ -5,6 +5,7 @@ volume: mode 0 stops everyone but root, the immutable flag (where the filesystem
 """
 
 import errno
+import stat
 from pathlib import Path
 
 from convoy_py.linux import files
@@ -17,6 +18,11 @@ def make(path: Path) -> None:
     except FileExistsError:
         return
     files.set_immutable(path, on=True)
+
+
+def is_one(path: Path) -> bool:
+    """Whether a folder is a mountpoint of ours on which nothing is mounted: by its guard."""
+    return path.is_dir() and stat.S_IMODE(path.stat().st_mode) == 0
 
 
 def remove(path: Path) -> None:

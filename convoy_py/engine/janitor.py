@@ -7,7 +7,9 @@ in a row is a leak, for a container's mount follows its Mount at once.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from convoy_py.engine import references
 from convoy_py.engine.blocking import Blocking
@@ -16,6 +18,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import ConvoyError, Corrupt
 from convoy_py.linux.holders import Census
+from convoy_py.logs import event
 from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Usage
 from convoy_py.state.records import References
@@ -24,6 +27,8 @@ log = logging.getLogger("convoy.janitor")
 
 # A sample that takes long is taken seldom: at most this part of the time is spent on sampling.
 SAMPLING_SHARE = 0.05
+# Seconds after which the work on a volume whose storage hangs goes on beside that on the others.
+PATIENCE = 5.0
 
 
 class Janitor:
@@ -50,6 +55,7 @@ class Janitor:
         self._interval = interval
         self._usage_interval = usage_interval
         self._grace = grace
+        self._tasks: set[asyncio.Task[None]] = set()
         self._next_sample: dict[str, tuple[float, bool]] = {}  # when due, mounted at the last one
 
     async def run(self) -> None:
@@ -65,23 +71,44 @@ class Janitor:
             return
         census = await self._blocking.run(Census.take)
         for entry in attended:
-            if self._volumes.locks.busy(entry.name):
-                continue  # an operation is on it; the next look will do
-            async with self._volumes.locks.hold(entry.name):
-                if self._volumes.entries.get(entry.name) is entry:
-                    await self._attend(entry, census)
+            # If an operation is on it, the next look will do.
+            if not self._volumes.locks.busy(entry.name):
+                await self._within_limit(self._attend(entry, census))
 
     async def sample(self) -> None:
-        """Measure the volumes whose turn it is, one after the other."""
+        """Measure the volumes whose turn it is, one after the other, at once after a mount."""
         for entry in list(self._volumes.entries.values()):
-            due, mounted = self._next_sample.get(entry.name, (0.0, True))
-            # What is not mounted does not change, once it has been measured.
-            if self._clock() >= due and (mounted or entry.mounted):
-                await self._measure(entry)
+            if self._is_due(entry):
+                # Until it is measured it is not due again, however long that takes.
+                self._next_sample[entry.name] = (math.inf, entry.mounted)
+                await self._within_limit(self._measure(entry))
         for name in self._next_sample.keys() - self._volumes.entries.keys():
             del self._next_sample[name]
 
+    def _is_due(self, entry: Entry) -> bool:
+        """Whether a volume is to be measured: what is not mounted does not change after that."""
+        due, was_mounted = self._next_sample.get(entry.name, (0.0, True))
+        if due == math.inf:
+            return False
+        if entry.mounted and not was_mounted:
+            return True
+        return self._clock() >= due and (was_mounted or entry.mounted)
+
+    async def _within_limit(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for the work on one volume, but let it go on alone if its storage hangs."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task}, timeout=PATIENCE)
+        if task.done() and (error := task.exception()) is not None:
+            log.error("the janitor failed at one volume and goes on", exc_info=error)
+
     async def _attend(self, entry: Entry, census: Census) -> None:
+        async with self._volumes.locks.hold(entry.name):
+            if self._volumes.entries.get(entry.name) is entry:
+                await self._attend_locked(entry, census)
+
+    async def _attend_locked(self, entry: Entry, census: Census) -> None:
         """Look after one volume; the caller holds its lock."""
         backend, place = entry.usable()
         try:
@@ -94,7 +121,7 @@ class Janitor:
         except (OSError, ConvoyError) as error:
             # Not ours to unmount as it stands, but to be looked at again.
             entry.mounted, entry.lingering = False, not entry.references.holds
-            log.warning("volume=%s: %s", entry.name, error)
+            event(log, logging.WARNING, "not as it should be", volume=entry.name, failure=error)
 
     async def _without_leaks(self, entry: Entry, census: Census) -> References:
         """The references less those that nobody stood behind at this look and at the last."""
@@ -109,7 +136,9 @@ class Janitor:
         left = references.drop(entry.references, *leaked)
         count = entry.references.total - left.total
         self._metrics.leaked(count)
-        log.warning("volume=%s: %d leaked references dropped", entry.name, count)
+        event(
+            log, logging.WARNING, "leaked references dropped", volume=entry.name, references=count
+        )
         return left
 
     async def _measure(self, entry: Entry) -> None:
@@ -122,10 +151,10 @@ class Janitor:
                 entry.backend.usage, entry.place, self._steps.wall_clock()
             )
         except Corrupt as error:
-            log.warning("volume=%s: %s", entry.name, error)
+            event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
             entry.reason, usage = str(error), None  # until a Mount succeeds
         except (OSError, ConvoyError) as error:
-            log.debug("usage of volume=%s: %s", entry.name, error)
+            event(log, logging.DEBUG, "not measured", volume=entry.name, failure=error)
             usage = None
         took = self._clock() - begun
         due = begun + max(self._usage_interval, took / SAMPLING_SHARE)

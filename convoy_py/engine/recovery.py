@@ -14,7 +14,8 @@ from convoy_py.engine.entry import Entry
 from convoy_py.engine.plan import Repair, plan
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError
-from convoy_py.linux import mounts, peers
+from convoy_py.linux import mounts
+from convoy_py.logs import event
 from convoy_py.state.records import References, Unreadable
 from convoy_py.state.store import STAGING
 
@@ -31,15 +32,15 @@ class Recovery:
     def load(self) -> dict[str, Entry]:
         """Every volume with its mount and references; one bad record is one bad volume."""
         steps = self._steps
-        steps.mounts_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        steps.mounts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         steps.reference_store.open()
-        steps.isolation = isolation(steps.mounts_dir)
+        steps.isolation = steps.isolation_from(1)
         records = steps.store.load()
         held = steps.reference_store.load()
         entries = {name: steps.entry(name, record) for name, record in records.items()}
         for name, record in records.items():
             if isinstance(record, Unreadable):
-                log.error("volume=%s is broken: %s", name, record)
+                event(log, logging.WARNING, "broken", volume=name, failure=record)
         repairs = plan(set(entries), self._mounted(), set(held))
         for name, repair in repairs.items():
             self._apply(name, repair, entries, held)
@@ -64,6 +65,8 @@ class Recovery:
         """Remove mountpoints without a volume, as an interrupted adopt leaves."""
         for path in self._steps.mounts_dir.iterdir():
             if path.name in names or path.name.startswith(STAGING):
+                continue
+            if not mountpoints.is_one(path):
                 continue
             try:
                 mountpoints.remove(path)
@@ -94,12 +97,20 @@ class Recovery:
             case Repair.UNMOUNT:
                 # The janitor's first look does it: mounted and held by nobody.
                 entries[name].mounted = self._really_mounted(entries[name])
-                log.warning("volume=%s is mounted but held by no reference", name)
+                event(log, logging.WARNING, "mounted but held by no reference", volume=name)
             case Repair.DROP:
-                log.info("volume=%s is not mounted: %d references dropped", name, held[name].total)
+                event(
+                    log,
+                    logging.INFO,
+                    "not mounted: references dropped",
+                    volume=name,
+                    references=held[name].total,
+                )
                 self._steps.save_references(name, self._steps.reference_store.none())
             case Repair.STRANGER:
-                self._unmount_stranger(name)
+                # Whose it is cannot be known, so it stays; a volume of that name says so at Mount.
+                path = self._steps.mounts_dir / name
+                log.warning("something is mounted at %s, but there is no volume %s", path, name)
             case Repair.NOTHING:
                 pass
 
@@ -109,25 +120,5 @@ class Recovery:
         try:
             return entry.backend.is_mounted(entry.place)
         except (OSError, ConvoyError) as error:
-            log.warning("volume=%s: %s", entry.name, error)
+            event(log, logging.WARNING, "not adopted", volume=entry.name, failure=error)
             return False
-
-    def _unmount_stranger(self, name: str) -> None:
-        """Unmount what no volume stands behind; a container that uses it keeps its own mount."""
-        path = self._steps.mounts_dir / name
-        try:
-            mounts.unmount(path)
-            log.warning("%s was mounted, but there is no volume %s: unmounted", path, name)
-        except OSError as error:
-            log.warning("%s is mounted, but there is no volume %s: %s", path, name, error)
-
-
-def isolation(mounts_dir: Path) -> str:
-    """Why mounts below a folder stay in this process's mount namespace; "" if they get out."""
-    ours, init = peers.mount_namespace("self"), peers.mount_namespace(1)
-    if ours == init or init is None or mounts.is_shared(mounts_dir):
-        return ""  # None: a capability short of init's, so there is no telling
-    return (
-        f"mounts below {mounts_dir} would not reach containers: this daemon has a mount namespace "
-        "of its own, and the folder does not propagate (run it outside, or share the folder)"
-    )

@@ -46,6 +46,12 @@ def drop(references: References, *mount_ids: str) -> References:
     return references.model_copy(update={"holds": holds})
 
 
+def is_anothers(references: References, mount_id: str, epoch: str) -> bool:
+    """Whether an operator asks for a name that an engine holds by, or the other way round."""
+    held = references.holds.get(mount_id)
+    return held is not None and (held.epoch == OPERATOR) != (epoch == OPERATOR)
+
+
 def operators(references: References) -> list[str]:
     """The names that operators gave to their holds."""
     return [k for k, v in references.holds.items() if v.epoch == OPERATOR]

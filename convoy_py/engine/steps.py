@@ -4,7 +4,6 @@ Runs in worker threads; the caller holds the volume's lock. Each step leaves eit
 or the state after, or something under a `.new-` or `rm-` name that the next start sweeps.
 """
 
-import errno
 import logging
 import secrets
 import time
@@ -20,18 +19,17 @@ from convoy_py.engine.entry import Entry
 from convoy_py.engine.ledger import Ledger
 from convoy_py.errors import (
     ConvoyError,
-    NoSpace,
     NotFound,
-    OperationFailed,
     Unsupported,
     VolumeInUse,
 )
 from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
+from convoy_py.logs import event
 from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.records import Record, References, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
-from convoy_py.state.store import KEPT, Store
+from convoy_py.state.store import KEPT, STAGING, Store
 
 log = logging.getLogger("convoy.engine")
 
@@ -146,12 +144,16 @@ class Steps:
         return self.entry(name, record)
 
     def adopt(self, name: str, options: Options) -> Entry:
-        """Give a record to the data that lies in the volume's place."""
+        """Give a record to the data that lies in the volume's place, or in the user's folder."""
+        if options.path is not None and not self.store.home(name).exists():
+            return self.create(name, options)
         old = self._kept_record(name)
         backend = self._adopting_backend(name, options, old)
         spec = old.spec if old else Spec(backend=backend.name)
         record = (old or self._record(name, spec)).model_copy(update={"spec": spec})
-        settled = backend.adopt(self.place(record), options)
+        # To look inside, it is mounted where the next start would sweep.
+        beside = self.mounts_dir / f"{STAGING}{secrets.token_hex(8)}"
+        settled = backend.adopt(replace(self.place(record), mountpoint=beside), options)
         record = record.model_copy(update={"spec": settled})
         self.store.adopt(record)
         return self.entry(name, record)
@@ -205,8 +207,8 @@ class Steps:
 
     def refuse_holders(self, backend: Backend, place: Place) -> None:
         """Raise VolumeInUse, naming whoever sees or holds the volume's mount."""
-        if holders := backend.holders(place, Census.take()):
-            raise VolumeInUse(place.name, dict.fromkeys(map(str, holders)))
+        if found := backend.holders(place, Census.take()):
+            raise VolumeInUse(place.name, dict.fromkeys(map(str, found)))
 
     def sweep(self, homes: Sequence[Path]) -> None:
         """Delete what crashes left under `.new-` and `rm-` names, with its mounts and devices."""
@@ -248,7 +250,7 @@ class Steps:
         except FileNotFoundError:
             return None
         except Unreadable as problem:
-            log.warning("adopt volume=%s: options of before are lost: %s", name, problem)
+            event(log, logging.WARNING, "options of before lost", volume=name, failure=problem)
             return None
 
     def _adopting_backend(self, name: str, options: Options, old: Record | None) -> Backend:
@@ -263,10 +265,3 @@ class Steps:
         if wanted not in self.backends:
             raise Unsupported(f"backend {wanted} is not on here; use {', '.join(self.backends)}")
         return self.backends[wanted]
-
-
-def told(name: str, operation: str, error: OSError) -> ConvoyError:
-    """The system's error as one of ours, naming volume and operation."""
-    reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-    kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else OperationFailed
-    return kind(f"volume {name}: {operation} failed: {reason}")

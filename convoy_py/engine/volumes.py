@@ -7,6 +7,7 @@ from memory, without a lock.
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.ledger import HostSpace
 from convoy_py.engine.locks import Locks
-from convoy_py.engine.steps import Steps, told
+from convoy_py.engine.steps import Steps
 from convoy_py.errors import (
     ConvoyError,
     Corrupt,
@@ -26,7 +27,9 @@ from convoy_py.errors import (
     Unavailable,
     VolumeInUse,
     VolumeNotFound,
+    failed,
 )
+from convoy_py.logs import event
 from convoy_py.models.names import check_name
 from convoy_py.models.volume import Options, View
 from convoy_py.state.records import References
@@ -180,7 +183,7 @@ class Volumes:
             if entry is not None and not (adopt and await self._lacks_record(entry)):
                 entry.usable()
                 assert entry.record is not None
-                if differences := entry.record.spec.differences(options):
+                if differences := entry.record.spec.differences(self._settled(entry, options)):
                     raise OptionsDiffer(name, differences)
                 return
             build = self._steps.adopt if adopt else self._steps.create
@@ -194,6 +197,16 @@ class Volumes:
                 await asyncio.wait(deletions)
                 self._entries[name] = await self._do(name, "create", build, name, options)
 
+    def _settled(self, entry: Entry, options: Options) -> Options:
+        """The options as the volume's backend would record them: it rounds a size, for instance."""
+        backend, _ = entry.usable()
+        try:
+            spec = backend.resolve(options)
+        except ConvoyError:
+            return options  # what the backend would refuse differs from what it has
+        given = {key: getattr(spec, key) for key, value in options if value is not None}
+        return options.model_copy(update=given)
+
     async def _lacks_record(self, entry: Entry) -> bool:
         """Whether a volume is broken only for want of a record, which adopting would give it."""
         if entry.record is not None:
@@ -205,7 +218,7 @@ class Volumes:
             entry = self._entry(name)
             backend, place = entry.usable()
             if names := references.operators(entry.references):
-                raise VolumeInUse(name, (f"`convoy mount` ({held})" for held in names))
+                raise VolumeInUse(name, (_operator(name, held) for held in names))
             age = self._clock() - entry.mounted_at
             if entry.references.holds and age < FRESH:
                 await self._do(name, "remove", self._steps.refuse_holders, backend, place)
@@ -228,7 +241,7 @@ class Volumes:
         try:
             await self._blocking.run(backend.destroy, place)
         except (OSError, ConvoyError) as error:
-            log.warning("delete volume=%s: %s; the next start tries again", place.name, error)
+            event(log, logging.WARNING, "delete at next start", volume=place.name, failure=error)
 
     async def _mount(self, name: str, reference: str, epoch: str) -> str:
         async with self.locks.hold(name):
@@ -236,6 +249,8 @@ class Volumes:
             backend, place = entry.usable()
             if self._steps.isolation:
                 raise Unavailable(f"volume {name}: {self._steps.isolation}")
+            if references.is_anothers(entry.references, reference, epoch):
+                raise VolumeInUse(name, [f"an engine under the ID {reference}; take another name"])
             held = references.acquire(entry.references, reference, epoch)
             try:
                 await self._do(name, "mount", self._steps.mount, backend, place, held)
@@ -263,13 +278,16 @@ class Volumes:
         Caller holds the volume's lock. What something else still holds stays mounted, and the
         janitor comes back for it: an Unmount that failed would make the engine keep its count.
         """
-        await self._do(entry.name, "unmount", self._steps.save_references, entry.name, held)
-        entry.references = held
-        if held.holds:
+        entry.references, entry.lingering = held, not held.holds
+        try:
+            await self._blocking.run(self._steps.save_references, entry.name, held)
+            if held.holds:
+                return
+            backend, place = entry.usable()
+            left = await self._blocking.run(self._steps.unmount, backend, place)
+        except (OSError, ConvoyError) as error:
+            event(log, logging.WARNING, "unmount later", volume=entry.name, failure=error)
             return
-        backend, place = entry.usable()
-        entry.lingering = True  # if the unmount fails, whatever it was, the janitor comes back
-        left = await self._do(entry.name, "unmount", self._steps.unmount, backend, place)
         entry.mounted, entry.lingering = left.mounted, not left.detached
         entry.usage = left.usage or entry.usage
 
@@ -309,11 +327,11 @@ class Volumes:
     ) -> None:
         try:
             await task
-            log.info("%s volume=%s: done after its caller had left", operation, name)
+            event(log, logging.INFO, f"{operation} done late", volume=name)
             if undo is not None:
                 await undo()
         except ConvoyError as error:
-            log.warning("%s volume=%s: failed late: %s", operation, name, error)
+            event(log, logging.WARNING, f"{operation} failed late", volume=name, failure=error)
 
     async def _do(
         self, name: str, operation: str, call: Callable[..., T], *args: Any, **kw: Any
@@ -322,10 +340,14 @@ class Volumes:
         try:
             return await self._blocking.run(call, *args, **kw)
         except OSError as error:
-            raise told(name, operation, error) from error
+            raise failed(f"volume {name}: {operation} failed", error) from error
 
     def _entry(self, name: str) -> Entry:
         try:
             return self._entries[name]
         except KeyError:
             raise VolumeNotFound(name) from None
+
+
+def _operator(name: str, hold: str) -> str:
+    return f"`convoy mount` (end it with `convoy umount {name} --hold {shlex.quote(hold)}`)"

@@ -1,6 +1,5 @@
 """Listening Unix sockets: made here or inherited from systemd, and the word that we are ready."""
 
-import grp
 import os
 import socket
 import stat
@@ -27,14 +26,12 @@ def inherited() -> dict[Path, socket.socket]:
     return found
 
 
-def listen(path: Path, group: str | None = None) -> socket.socket:
+def listen(path: Path, group: int | None = None) -> socket.socket:
     """Listen on a new socket at `path`, open to root and the group alone from the first moment.
 
     A socket on which nobody listens any more is replaced: left behind, each of Docker's look-ups
-    would wait 15 s for it. Raises OSError (EADDRINUSE) if somebody does; LookupError for no such
-    group.
+    would wait 15 s for it. Raises OSError (EADDRINUSE) if somebody does.
     """
-    gid = grp.getgrnam(group).gr_gid if group else None
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     if _is_stale(path):
         path.unlink()
@@ -47,11 +44,16 @@ def listen(path: Path, group: str | None = None) -> socket.socket:
         raise
     finally:
         os.umask(umask)
-    if gid is not None:
-        os.chown(path, 0, gid)
-        path.chmod(0o660)
+    restrict(path, group)
     sock.listen(BACKLOG)
     return sock
+
+
+def restrict(path: Path, group: int | None) -> None:
+    """Open a socket's file to root, and to a group (its gid) if there is one."""
+    if group is not None:
+        os.chown(path, 0, group)
+        path.chmod(0o660)
 
 
 def notify(state: str) -> None:

@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pydantic import BaseModel
-
-from convoy_py.errors import InvalidOption
+from convoy_py.errors import HelpAsked, InvalidOption
 from convoy_py.models.sizes import SIZE_FORMS, parse_size
 from convoy_py.models.volume import Filesystem, Options
 
@@ -31,10 +29,7 @@ BACKEND_ALIASES = {
     "loopback": "loopback",
     "loop": "loopback",
 }
-
-
-def _size(text: str) -> int:
-    return parse_size(text)
+BACKENDS_KNOWN = "directory (vfs, dir), loopback (loop)"
 
 
 def _filesystem(text: str) -> Filesystem:
@@ -73,7 +68,7 @@ def _path(text: str) -> str:
     return str(path)
 
 
-def _mount_options(text: str) -> tuple[str, ...]:
+def _mount_options(text: str) -> tuple[str, ...] | None:
     chosen: list[str] = []
     for option in filter(None, (part.strip().lower() for part in text.split(","))):
         if option in _HARMLESS:
@@ -84,12 +79,12 @@ def _mount_options(text: str) -> tuple[str, ...]:
             raise ValueError(f"{option!r} is not one of {allowed} ({always} are always on)")
         if option not in chosen:
             chosen.append(option)
-    return tuple(sorted(chosen))
+    return tuple(sorted(chosen)) or None
 
 
 def _backend(text: str) -> str:
     if text.lower() not in BACKEND_ALIASES:
-        raise ValueError(f"{text!r} is not directory (vfs, dir) or loopback (loop)")
+        raise ValueError(f"{text!r} is not a backend; use {BACKENDS_KNOWN}")
     return BACKEND_ALIASES[text.lower()]
 
 
@@ -102,6 +97,7 @@ class Option:
     read: Callable[[str], object]
     values: str
     meaning: str
+    choices: tuple[str, ...] = ()  # all values there are, where they are few
 
 
 OPTIONS = (
@@ -109,32 +105,35 @@ OPTIONS = (
         "backend",
         ("driver",),
         _backend,
-        "directory (vfs, dir), loopback (loop)",
-        "where the data lives; default: the daemon's first, or the first that can enforce a size",
+        "directory|loopback",
+        "where the data lives; default: the daemon's first, or the first that can do the rest",
+        ("directory", "loopback"),
     ),
-    Option("size", (), _size, SIZE_FORMS, "hard limit"),
+    Option("size", (), parse_size, "10G|1.5GiB|10GB|BYTES", "hard limit; 10GB is 1000-based"),
     Option(
         "fs",
         ("fstype", "filesystem", "fs_type"),
         _filesystem,
-        "ext4, xfs, btrfs",
-        "filesystem of a loopback image; default ext4",
+        "ext4|xfs|btrfs",
+        "filesystem of a loopback image; default: the daemon's, ext4",
+        tuple(Filesystem),
     ),
     Option(
         "sparse",
         (),
         _boolean,
-        "true, false",
-        "true: allocate on demand; false: reserve every block now; default true",
+        "true|false",
+        "allocate a loopback image on demand, or reserve every block now; default: true",
+        ("true", "false"),
     ),
-    Option("uid", (), _owner, "a number", "owner of the volume's root; default 0"),
-    Option("gid", (), _owner, "a number", "group of the volume's root; default 0"),
-    Option("mode", (), _mode, "octal", "mode of the volume's root; default 0755"),
+    Option("uid", (), _owner, "NUMBER", "owner of the volume's root; default: 0"),
+    Option("gid", (), _owner, "NUMBER", "group of the volume's root; default: 0"),
+    Option("mode", (), _mode, "OCTAL", "mode of the volume's root; default: 0755"),
     Option(
         "path",
         ("mountpoint", "device"),
         _path,
-        "an absolute path",
+        "FOLDER",
         "a host folder below one that the administrator allowed; its data is never deleted",
     ),
     Option(
@@ -142,7 +141,7 @@ OPTIONS = (
         ("mountopts", "mount_opts"),
         _mount_options,
         ",".join(MOUNT_OPTIONS),
-        "added to nosuid,nodev, which are always on",
+        "any of these, added to nosuid,nodev",
     ),
 )
 _BY_NAME = {name: option for option in OPTIONS for name in (option.key, *option.aliases)}
@@ -158,17 +157,22 @@ def known_options() -> str:
 
 def help_line() -> str:
     """The whole table in one line: an Err of Docker's cannot have two."""
-    return "options: " + "; ".join(f"{o.key}={o.values}: {o.meaning}" for o in OPTIONS)
+    return "options: " + ", ".join(f"-o {o.key}={o.values} ({o.meaning})" for o in OPTIONS)
+
+
+def asks_help(raw: Mapping[str, str]) -> bool:
+    """Whether raw options ask for the table: `help` in any place."""
+    return "help" in raw or "help" in raw.values()
 
 
 def parse_options(raw: Mapping[str, str]) -> Options:
     """Read raw options; keys in any case (Podman sends SIZE beside o=size=…).
 
     Raises InvalidOption, in one line that lists what is allowed, for an unknown key, a bad value,
-    or two names of one option with different values. `help` in any place asks for the table.
+    or two names of one option with different values; HelpAsked with the table for `-o help`.
     """
-    if "help" in raw or "help" in (raw.get(_PACKED), *raw.values()):
-        raise InvalidOption(help_line())
+    if asks_help(raw):
+        raise HelpAsked(help_line())
     given: dict[str, object] = {}
     for key, text in _flatten(raw):
         option = _BY_NAME.get(key.lower())
@@ -201,19 +205,3 @@ def _flatten(raw: Mapping[str, str]) -> list[tuple[str, str]]:
     if rest:
         pairs.append(("mount_options", ",".join(rest)))
     return pairs
-
-
-class OptionHelp(BaseModel):
-    """One row of the table, as the admin API shows it."""
-
-    key: str
-    aliases: list[str]
-    values: str
-    meaning: str
-
-
-def help_table() -> list[OptionHelp]:
-    return [
-        OptionHelp(key=o.key, aliases=list(o.aliases), values=o.values, meaning=o.meaning)
-        for o in OPTIONS
-    ]

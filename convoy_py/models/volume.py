@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
+from types import MappingProxyType
+
 from pydantic import BaseModel, ConfigDict
 
-from convoy_py.models.sizes import format_size
+from convoy_py.models.sizes import exact_size
 
 
 class Filesystem(StrEnum):
@@ -17,14 +19,27 @@ class Filesystem(StrEnum):
     BTRFS = "btrfs"
 
 
+# The smallest and the largest loopback image, in bytes: bounds that a person can read, within those
+# that the tools and an ext4 host set (linux/filesystems).
+IMAGE_SIZES: Mapping[Filesystem, tuple[int, int]] = MappingProxyType(
+    {
+        Filesystem.EXT4: (16 * 2**20, 15 * 2**40),
+        Filesystem.XFS: (300 * 2**20, 15 * 2**40),
+        Filesystem.BTRFS: (128 * 2**20, 15 * 2**40),
+    }
+)
+
+
 class State(StrEnum):
     """What Get and List say of a volume."""
 
-    CREATING = "creating"
     READY = "ready"
     MOUNTED = "mounted"
-    REMOVING = "removing"
     BROKEN = "broken"
+
+
+# How a value says that nothing was asked; `-o o=rw` asks for no mount option.
+_UNSET = (None, ())
 
 
 class Frozen(BaseModel):
@@ -45,10 +60,6 @@ class Options(Frozen):
     mode: int | None = None
     path: str | None = None
     mount_options: tuple[str, ...] | None = None
-
-    def asked(self) -> dict[str, str]:
-        """The options that were given, as text."""
-        return {k: show(k, v) for k, v in self if v is not None}
 
 
 class Spec(Frozen):
@@ -72,14 +83,15 @@ class Spec(Frozen):
 
     def shown(self) -> dict[str, str]:
         """The options that apply to this volume, as text."""
-        return {k: show(k, v) for k in Options.model_fields if (v := getattr(self, k)) is not None}
+        values = {key: getattr(self, key) for key in Options.model_fields}
+        return {key: show(key, value) for key, value in values.items() if value not in _UNSET}
 
     def differences(self, options: Options) -> dict[str, tuple[str, str]]:
         """Option -> (recorded, asked) for each given option that does not match."""
         return {
             key: (show(key, getattr(self, key)), show(key, asked))
             for key, asked in options
-            if asked is not None and asked != getattr(self, key)
+            if asked not in _UNSET and asked != getattr(self, key)
         }
 
 
@@ -101,6 +113,7 @@ class View(Frozen):
     backend: str
     created: datetime | None  # aware, UTC; None where the record cannot be read
     mountpoint: str  # what a container sees; "" while not mounted
+    home: str = ""  # the folder with the data and the record
     references: int  # how many mounts are counted
     spec: Spec | None  # None where the record cannot be read
     usage: Usage | None  # None until the first sample
@@ -109,26 +122,14 @@ class View(Frozen):
 
 def show(key: str, value: object) -> str:
     """One option's value as a user would write it."""
-    if value is None:
+    if value in _UNSET:
         return "unset"
     if key == "mode" and isinstance(value, int):
         return f"{value:04o}"
     if key == "size" and isinstance(value, int):
-        exact = format_size(value)
-        return exact if _is_round(value) else str(value)
+        return exact_size(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
         return ",".join(value)
     return str(value)
-
-
-def _is_round(size: int) -> bool:
-    while size >= 1024 and size % 1024 == 0:
-        size //= 1024
-    return size < 1000
-
-
-def join(options: Mapping[str, str]) -> str:
-    """Options as one phrase: `size=1GiB, fs=ext4`."""
-    return ", ".join(f"{k}={v}" for k, v in options.items())

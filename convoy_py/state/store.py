@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convoy_py.errors import AlreadyExists, OperationFailed, RootLocked, Unavailable
+from convoy_py.errors import AlreadyExists, RootLocked, Unavailable, failed
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.records import Record, Unreadable, decode, encode
@@ -182,4 +182,4 @@ class Store:
                     f"a write of state failed ({error}); "
                     "restart the daemon when the disk is well again"
                 )
-            raise OperationFailed(f"state in {self.root}: {error}") from error
+            raise failed(f"state in {self.root}", error) from error

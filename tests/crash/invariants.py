@@ -112,8 +112,8 @@ def leftovers(scene: Scene) -> Iterator[str]:
         if not is_valid_name(home.name):
             yield f"left behind: {home}"
         yield from _strangers(home, {RECORD, "data", "image", KEPT})
-    yield from _strangers(run, {"mounts", "references"})
-    yield from _strangers(run / "mounts", set(scene.listed))
+    yield from _strangers(run, {".lock", "mounts", "references"})
+    yield from _strangers(run / "mounts", {".lock", *scene.listed})
     yield from _strangers(run / "references", {f"{name}.json" for name in scene.listed})
 
 

@@ -168,5 +168,5 @@ def _make_a_mess(daemon: Daemon, points: CrashPoints) -> Model:
     (daemon.root / "volumes/gone").rename(daemon.root / "trash/rm-0123")
     (daemon.run_dir / "references/mounted.json").unlink()
     (daemon.run_dir / "references/.mounted.json.0123").write_bytes(b"{")
-    (daemon.run_dir / "mounts/stray").mkdir()
+    (daemon.run_dir / "mounts/stray").mkdir(mode=0)
     return Model({"made": CONTENT, "mounted": CONTENT}, {"made"})

@@ -247,7 +247,8 @@ class Daemon:
     def leftovers(self) -> list[str]:
         """Mounts, devices and files that should not be there when there is no volume."""
         folders = (self.root / "volumes", self.run_dir / "mounts", self.run_dir / "references")
-        files = [str(path) for folder in folders if folder.exists() for path in folder.iterdir()]
+        found = (path for folder in folders if folder.exists() for path in folder.iterdir())
+        files = [str(path) for path in found if path.name != ".lock"]
         return host.mounts_below(self.home) + host.loop_devices(self.root) + files
 
     # Its process

@@ -36,6 +36,14 @@ def loop_devices(backing: Path) -> list[str]:
     return sorted(found)
 
 
+def remove_cgroups(name: str) -> None:
+    """Remove the control groups of a name, and those in them, from every hierarchy."""
+    root = Path("/sys/fs/cgroup")
+    for top in (root / name, *root.glob(f"*/{name}")):
+        for folder, _, _ in os.walk(top, topdown=False):
+            os.rmdir(folder)
+
+
 def end_processes_of(home: Path) -> None:
     """Kill whatever has `home` on its command line, with its children: ours alone can have it."""
     ours = [pid for pid in _pids() if str(home) in _command_line(pid)]

@@ -44,6 +44,8 @@ class Podman:
         self.home = home
         home.mkdir(parents=True)
         self._configuration = home / "containers.conf"
+        # Podman leaves an empty one of each container's behind.
+        self._cgroup = f"{home.parent.name}-podman"
         lines = "\n".join(f'{name} = "{socket}"' for name, socket in plugins.items())
         self._configuration.write_text(_CONFIGURATION.format(plugins=lines))
         self("import", "-", IMAGE, stdin=image())
@@ -64,11 +66,13 @@ class Podman:
 
     def run(self, command: str, *volumes: str) -> str:
         """Run a shell's command in a container to its end, return its output."""
-        return self("run", "--rm", *_container(volumes), IMAGE, "sh", "-c", command)
+        return self("run", "--rm", *self._container(volumes), IMAGE, "sh", "-c", command)
 
     def background(self, *volumes: str, command: str = LIVE) -> str:
         """Start a container that lives until it is removed; returns its id."""
-        return self("run", "--detach", *_container(volumes), IMAGE, "sh", "-c", command).strip()
+        return self(
+            "run", "--detach", *self._container(volumes), IMAGE, "sh", "-c", command
+        ).strip()
 
     def create_volume(self, name: str, driver: str, options: Mapping[str, str] = {}) -> None:
         flags = [f"--opt={key}={value}" for key, value in options.items()]
@@ -100,7 +104,8 @@ class Podman:
         """End everything that was started here, whatever state it is in."""
         host.end_processes_of(self.home)
         host.unmount_below(self.home)
+        host.remove_cgroups(self._cgroup)
 
-
-def _container(volumes: Sequence[str]) -> list[str]:
-    return ["--network", "none", *(f"--volume={volume}" for volume in volumes)]
+    def _container(self, volumes: Sequence[str]) -> list[str]:
+        mounts = [f"--volume={volume}" for volume in volumes]
+        return ["--network", "none", "--cgroup-parent", f"/{self._cgroup}", *mounts]

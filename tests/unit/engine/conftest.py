@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine import recovery
 from convoy_py.linux import files, mounts
 from convoy_py.linux.holders import Census
 from tests.fakes_engine import Engine, FakeKernel
@@ -18,7 +17,6 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
     monkeypatch.setattr(mounts, "table", kernel.table)
     monkeypatch.setattr(mounts, "is_mountpoint", kernel.mounted.__contains__)
-    monkeypatch.setattr(recovery, "isolation", lambda _: "")
     monkeypatch.setattr(Census, "take", classmethod(lambda cls: cls({}, b"")))
     return kernel
 

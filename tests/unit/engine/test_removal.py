@@ -71,7 +71,7 @@ async def test_an_operators_hold_keeps_a_volume(engine: Engine) -> None:
     await engine.volumes.create("v", Options())
     await engine.volumes.mount("v", "nightly copy", OPERATOR)
     engine.clock.now += 1_000_000
-    with pytest.raises(VolumeInUse, match=r"`convoy mount` \(nightly copy\)"):
+    with pytest.raises(VolumeInUse, match="`convoy umount v --hold 'nightly copy'`"):
         await engine.volumes.remove("v")
     await engine.volumes.unmount("v", "nightly copy")
     await engine.volumes.remove("v")

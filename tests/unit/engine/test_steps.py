@@ -5,7 +5,6 @@ import errno
 import pytest
 
 from convoy_py.backends.base import Place
-from convoy_py.engine.steps import told
 from convoy_py.errors import (
     Corrupt,
     NoSpace,
@@ -15,6 +14,7 @@ from convoy_py.errors import (
     Unavailable,
     Unsupported,
     VolumeInUse,
+    failed,
 )
 from convoy_py.linux import mounts, peers
 from convoy_py.models.volume import Options, Spec
@@ -222,7 +222,7 @@ def test_adopting_nothing_says_where_to_put_it(engine: Engine) -> None:
 )
 def test_the_systems_errors_are_told_as_ours(number: int, kind: type[Exception]) -> None:
     """One line with the volume, the operation, the reason and the file."""
-    error = told("v", "mount", OSError(number, "it failed", "/some/file"))
+    error = failed("volume v: mount failed", OSError(number, "it failed", "/some/file"))
     assert type(error) is kind
     assert str(error) == "volume v: mount failed: it failed: /some/file"
 
