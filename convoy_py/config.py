@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
-from convoy_py.models.options import BACKEND_ALIASES
-from convoy_py.models.sizes import parse_size
-from convoy_py.models.volume import Filesystem
+from convoy_py.models.options import BACKEND_ALIASES, BACKENDS_KNOWN
+from convoy_py.models.sizes import exact_size, parse_size
+from convoy_py.models.volume import IMAGE_SIZES, Filesystem
 
 DEFAULT_FILE = Path("/etc/convoy/convoy.toml")
 DEFAULT_SOCKET = Path("/run/convoy/convoy.sock")
@@ -49,9 +50,11 @@ def _backends(value: object) -> object:
     names = _list(value)
     if not isinstance(names, list | tuple):
         return value
-    unknown = [n for n in names if str(n).lower() not in BACKEND_ALIASES]
-    if unknown or not names:
-        raise ValueError(f"{unknown or 'nothing'} given: use directory (vfs, dir), loopback (loop)")
+    if not names:
+        raise ValueError(f"no backend is named; use {BACKENDS_KNOWN}")
+    for name in names:
+        if str(name).lower() not in BACKEND_ALIASES:
+            raise ValueError(f"{name!r} is not a backend; use {BACKENDS_KNOWN}")
     return tuple(dict.fromkeys(BACKEND_ALIASES[str(n).lower()] for n in names))
 
 
@@ -106,7 +109,10 @@ class Settings(BaseModel):
         30.0, ge=0.05, description="seconds between two looks for leaks and busy unmounts"
     )
     reference_grace: float = Field(
-        60.0, ge=0.0, description="seconds after a mount before nobody using it can make it a leak"
+        60.0,
+        ge=0.0,
+        description="seconds before a mount that nobody uses counts as a leak; "
+        "60 times that while its engine lives",
     )
     log: Path | None = Field(None, description="log file; default: standard output")
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = Field(
@@ -164,10 +170,11 @@ def load(
 ) -> Configuration:
     """Resolve every setting; `flags` holds only what was given on the command line.
 
-    `file` (or CONVOY_CONFIG) must exist when named; the default file may be absent.
+    `file` (or CONVOY_CONFIG, unless it is empty) must exist; the default file may be absent.
     Raises InvalidSetting for an unknown setting or a bad value in any source.
     """
-    named = file or (Path(environment["CONVOY_CONFIG"]) if "CONVOY_CONFIG" in environment else None)
+    variable = environment.get("CONVOY_CONFIG")
+    named = file or (Path(variable) if variable else None)
     chosen = named or DEFAULT_FILE
     layers = [
         (f"file {chosen}", _from_file(chosen, required=named is not None)),
@@ -188,9 +195,51 @@ def load(
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        raise InvalidSetting(key, sources[key], f"{first['input']!r}: {first['msg']}") from None
+        raise InvalidSetting(key, sources[key], _reason(first)) from None
     _check_paths(settings, sources)
+    _check_default_size(settings, sources)
     return Configuration(settings, sources)
+
+
+# What a value should have been, by the beginning of the name of pydantic's error.
+_WANTED = {
+    "path": "a path",
+    "string": "text",
+    "float": "a number",
+    "int": "a size",
+    "tuple": "a list",
+    "finite": "a number",
+}
+
+
+def _reason(error: ErrorDetails) -> str:
+    """What is wrong with a value, in a user's words instead of pydantic's."""
+    given, context = error["input"], error.get("ctx", {})
+    match error["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "enum":
+            return f"{given!r} is not {context['expected']}"
+        case "greater_than_equal":
+            return f"{given!r} is less than {context['ge']:g}"
+        case "less_than_equal":
+            return f"{given!r} is more than {context['le']:g}"
+        case kind:
+            return f"{given!r} is not {_WANTED.get(kind.partition('_')[0], 'understood')}"
+
+
+def _check_default_size(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Otherwise every create of a loopback volume without a size would fail, and only then."""
+    smallest, largest = IMAGE_SIZES[settings.default_fs]
+    if not smallest <= settings.default_size <= largest:
+        # Whichever of the two was set last is the one to blame.
+        key = "default_fs" if sources["default_size"] == "default" else "default_size"
+        raise InvalidSetting(
+            key,
+            sources[key],
+            f"{exact_size(settings.default_size)} is no size for {settings.default_fs}: use "
+            f"{exact_size(smallest)} to {exact_size(largest)}",
+        )
 
 
 def _check_paths(settings: Settings, sources: Mapping[str, str]) -> None:

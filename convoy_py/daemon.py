@@ -64,9 +64,10 @@ def _blaming(configuration: Configuration, setting: str) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path, mode: int, holder: str) -> Iterator[None]:
-    """Make a folder with this mode, whatever the umask, and have it alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(mode)
+    """Have a folder alone; if it is missing make it with this mode, whatever the umask."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
     try:
         lock = files.lock_file(folder / ".lock", holder)
     except BlockingIOError as error:

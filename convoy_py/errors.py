@@ -3,7 +3,7 @@
 ConvoyError
 ├── NotFound        VolumeNotFound
 ├── Invalid         InvalidName, InvalidOption, InvalidSetting, HelpAsked
-├── Conflict        OptionsDiffer, AlreadyExists
+├── Conflict        OptionsDiffer, DataDiffers, AlreadyExists
 ├── InUse           VolumeInUse
 ├── Unsupported
 ├── NoSpace
@@ -82,8 +82,14 @@ class OptionsDiffer(Conflict):
     """Create named an existing volume; `differences` maps option to (recorded, asked)."""
 
     def __init__(self, name: str, differences: Mapping[str, tuple[str, str]]) -> None:
-        told = ", ".join(f"{k} is {was}, asked {asked}" for k, (was, asked) in differences.items())
-        super().__init__(f"volume {name} already exists with other options: {told}")
+        super().__init__(f"volume {name} already exists with other options: {_told(differences)}")
+
+
+class DataDiffers(Conflict):
+    """Adopting found other data than was asked for; `differences` as above."""
+
+    def __init__(self, name: str, differences: Mapping[str, tuple[str, str]]) -> None:
+        super().__init__(f"volume {name}: adopting keeps the data as it is: {_told(differences)}")
 
 
 class AlreadyExists(Conflict):
@@ -156,3 +162,7 @@ def failed(what: str, error: OSError) -> ConvoyError:
     reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else OperationFailed
     return kind(f"{what}: {reason}")
+
+
+def _told(differences: Mapping[str, tuple[str, str]]) -> str:
+    return ", ".join(f"{k} is {was}, asked {asked}" for k, (was, asked) in differences.items())

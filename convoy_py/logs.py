@@ -1,7 +1,8 @@
 """The daemon's log: one line per record, text or JSON, to standard output or to a file.
 
-A record's own facts are given as fields, never mixed into its message. Request bodies and option
-values are not logged by anybody.
+What concerns a volume or a call is told by `event`, its facts as fields beside the message, so that
+JSON can be searched by them. Request bodies are logged by nobody; an option's value only where an
+error quotes it.
 """
 
 import json

@@ -48,11 +48,11 @@ class _Service:
             ReferenceStore(settings.run_dir, peers.boot_id()),
             {name: BACKENDS[name](settings) for name in settings.drivers},
             Ledger(settings.root, overcommit=settings.overcommit, reserve=settings.reserve),
-            settings.mounts,
+            settings.mounts.resolve(),  # as the kernel's table names it
             _wall_clock,
         )
         self._volumes = Volumes(steps, self._blocking, time.monotonic)
-        self._recovery = Recovery(steps)
+        self._recovery = Recovery(steps, time.monotonic)
         self._janitor = Janitor(
             self._volumes,
             steps,

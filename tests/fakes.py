@@ -101,6 +101,8 @@ class FakeVolumes(Volumes):
 
     async def release(self, name: str, reference: str, epoch: str) -> None:
         self.released.append((name, reference, epoch))
+        if (name, reference, epoch) in self.holds:
+            self.holds.remove((name, reference, epoch))
 
     def get(self, name: str) -> View:
         self._fail("get")

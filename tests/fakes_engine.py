@@ -210,7 +210,7 @@ class Engine:
             lambda: NOW,
         )
         self.volumes = Volumes(self.steps, self.blocking, self.clock, time_limit=time_limit)
-        self.recovery = Recovery(self.steps)
+        self.recovery = Recovery(self.steps, self.clock)
         self.metrics = Metrics("0")
         self.janitor = Janitor(
             self.volumes,

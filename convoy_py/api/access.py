@@ -31,21 +31,26 @@ def group_id(configuration: Configuration) -> int | None:
         raise InvalidSetting("socket_group", source, f"no such group: {group}") from None
 
 
-def admitted(request: web.Request, group: int | None) -> Peer:
-    """The process that asks, as the kernel knew it when it connected; raises Denied.
+def caller_of(request: web.Request) -> Peer | None:
+    """The process that asks, as the kernel knew it when it connected; None if it has gone."""
+    if request.transport is None:
+        return None
+    return peer(request.transport.get_extra_info("socket"))
+
+
+def admit(request: web.Request, caller: Peer | None, group: int | None) -> None:
+    """Raise Denied unless the caller is root or a member of `group` (a gid).
 
     A web page that talks a local proxy into forwarding its requests is recognised by its Origin.
     """
-    if request.transport is None:
+    if caller is None or request.transport is None:
         raise Denied("the client has gone")
-    sock = request.transport.get_extra_info("socket")
-    caller = peer(sock)
     if "Origin" in request.headers:
         raise Denied("requests of web pages are refused")
+    sock = request.transport.get_extra_info("socket")
     if caller.uid != 0 and (group is None or group not in _groups(sock, caller)):
         allowed = "root" if group is None else f"root and members of group {group}"
         raise Denied(f"uid {caller.uid} may not use this socket, only {allowed}")
-    return caller
 
 
 def _groups(sock: socket.socket, caller: Peer) -> set[int]:

@@ -15,14 +15,15 @@ from pydantic_core import to_json
 
 from convoy_py import __version__
 from convoy_py.api.openapi import document
-from convoy_py.api.rest import Call, Nothing, Reply, Route
+from convoy_py.api.requests import Nothing
+from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.api.status import volume_info
 from convoy_py.config import Configuration
 from convoy_py.engine.references import OPERATOR
 from convoy_py.engine.volumes import Volumes
 from convoy_py.metrics import CONTENT_TYPE, Metrics
 from convoy_py.models.names import check_name
-from convoy_py.models.options import help_table, parse_options
+from convoy_py.models.options import parse_options
 from convoy_py.models.volume import State
 from convoy_py.wire.admin import (
     CreateVolume,
@@ -35,6 +36,7 @@ from convoy_py.wire.admin import (
     Space,
     VolumeInfo,
     VolumeList,
+    option_table,
 )
 
 # So many volumes are told between two chances for Docker's calls to be served.
@@ -78,7 +80,7 @@ class Admin:
                     promised=space.outstanding,
                     may_promise=space.may_promise,
                 ),
-                options=[row.model_dump() for row in help_table()],
+                options=option_table(),
                 drivers=await self._volumes.drivers(),
             )
         )
@@ -138,7 +140,8 @@ class Admin:
     async def umount(self, call: Call[MountVolume]) -> Reply:
         await self._volumes.ready()
         self._volumes.get(call.name)  # a person who mistypes a name is told so
-        await self._volumes.unmount(call.name, call.message.reference)
+        # Only what an operator took: a container's hold may bear any name.
+        await self._volumes.release(call.name, call.message.reference, OPERATOR)
         return Reply(None, 204)
 
     async def openapi(self, call: Call[Nothing]) -> Reply:

@@ -10,7 +10,7 @@ from convoy_py.api.access import group_id
 from convoy_py.api.admin import ROUTES, Admin
 from convoy_py.api.docker import Plugin
 from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
-from convoy_py.api.rest import Edge, Route, Unread, unknown
+from convoy_py.api.rest import Edge, others
 from convoy_py.config import Configuration
 from convoy_py.engine.volumes import Volumes
 from convoy_py.linux.sockets import BACKLOG
@@ -43,8 +43,7 @@ def admin_app(
     app = web.Application(client_max_size=LARGEST_BODY)
     admin = Admin(volumes, metrics, configuration, clock)
     edge = Edge(metrics, group_id(configuration))
-    rest = Route("*", "/{path:(?s:.*)}", "Whatever is not a route", unknown, Unread)
-    for route in (*ROUTES, rest):
+    for route in (*ROUTES, *others(ROUTES)):
         app.router.add_route(route.method, route.path, edge.serve(route, admin))
     return app
 
@@ -83,5 +82,5 @@ async def quiesce(runner: web.AppRunner, sock: socket.socket) -> None:
         await site.stop()
     end = loop.time() + BEGINNING_TIME
     # Each connection carries one request and ends with its answer.
-    while runner.server and runner.server.connections and loop.time() < end:
+    while runner.server and runner.server.connections and loop.time() < end:  # noqa: ASYNC110 - aiohttp has no such event
         await asyncio.sleep(_ATTACHING_TIME)

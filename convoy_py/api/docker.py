@@ -20,12 +20,13 @@ from time import perf_counter
 from typing import TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel
 from pydantic_core import to_json
 
+from convoy_py.api.access import caller_of
 from convoy_py.api.failures import one_line, result_of, severity, tell
-from convoy_py.api.requests import is_gone, parse, read_body
+from convoy_py.api.requests import Handler, Nothing, is_gone, parse, read_body
 from convoy_py.api.status import created_at, status
+from convoy_py.engine.references import UNSEEN
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import (
     Invalid,
@@ -33,30 +34,27 @@ from convoy_py.errors import (
     VolumeNotFound,
 )
 from convoy_py.linux import peers
-from convoy_py.logs import event
+from convoy_py.logs import AUDIT, event
 from convoy_py.metrics import Metrics
 from convoy_py.models.names import check_name
 from convoy_py.models.options import parse_options
 from convoy_py.wire.docker import CreateRequest, MountRequest, NameRequest
 
 log = logging.getLogger("convoy.docker")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+audit = logging.getLogger(AUDIT)
 
 LOST = (
     "request body lost in an engine retry after the plugin was interrupted; run the command again"
 )
+
+_CHANGES = {"create", "remove", "mount", "unmount"}
+_READS = {"capabilities", "path", "get", "list"}
 
 _HEADERS = {"Content-Type": "application/vnd.docker.plugins.v1.2+json"}
 _DONE = b'{"Err":""}'
 _ACTIVATED = b'{"Implements":["VolumeDriver"]}'
 # The data is on this host: another host's volume of the same name is another volume.
 _CAPABILITIES = b'{"Capabilities":{"Scope":"local"}}'
-
-
-class Nothing(BaseModel):
-    """The request of a call whose body, empty or not, is not looked at."""
-
-    name: str = ""
 
 
 Form = TypeVar("Form", bound=CreateRequest | NameRequest | MountRequest | Nothing)
@@ -76,17 +74,16 @@ class Plugin:
         self._listed = b""
 
     def routes(self) -> list[web.RouteDef]:
-        read, change = logging.DEBUG, logging.INFO
         return [
-            web.post("/Plugin.Activate", self._serve("activate", change, Nothing, self.activate)),
-            self._route("Capabilities", read, Nothing, self.capabilities),
-            self._route("Create", change, CreateRequest, self.create),
-            self._route("Remove", change, NameRequest, self.remove),
-            self._route("Mount", change, MountRequest, self.mount),
-            self._route("Unmount", change, MountRequest, self.unmount),
-            self._route("Path", read, NameRequest, self.path),
-            self._route("Get", read, NameRequest, self.get),
-            self._route("List", read, Nothing, self.list),
+            web.post("/Plugin.Activate", self._serve("activate", Nothing, self.activate)),
+            self._route("Capabilities", Nothing, self.capabilities),
+            self._route("Create", CreateRequest, self.create),
+            self._route("Remove", NameRequest, self.remove),
+            self._route("Mount", MountRequest, self.mount),
+            self._route("Unmount", MountRequest, self.unmount),
+            self._route("Path", NameRequest, self.path),
+            self._route("Get", NameRequest, self.get),
+            self._route("List", Nothing, self.list),
             web.route("*", "/{path:(?s:.*)}", _unknown),
         ]
 
@@ -159,23 +156,21 @@ class Plugin:
             if pid > 0 and (start := peers.start_time(pid)) is not None:
                 return pid, f"{pid}:{start}"
         # A plugin that cannot see its engine's process is one that is started anew with it.
-        return 0, f"{self._token}:{self._activations}"
+        return 0, f"{UNSEEN}{self._token}:{self._activations}"
 
     # How a call is served
 
     def _route(
         self,
         call: str,
-        level: int,
         form: type[Form],
         handle: Callable[[web.Request, Form], Awaitable[bytes]],
     ) -> web.RouteDef:
-        return web.post(f"/VolumeDriver.{call}", self._serve(call.lower(), level, form, handle))
+        return web.post(f"/VolumeDriver.{call}", self._serve(call.lower(), form, handle))
 
     def _serve(
         self,
         operation: str,
-        level: int,
         form: type[Form],
         handle: Callable[[web.Request, Form], Awaitable[bytes]],
     ) -> Handler:
@@ -184,14 +179,15 @@ class Plugin:
         async def handler(request: web.Request) -> web.StreamResponse:
             started = perf_counter()
             name = ""
+            caller = caller_of(request) if operation in _CHANGES else None
             try:
                 message = await _read(request, form)
-                name = message.name
+                name = getattr(message, "name", "")
                 body = await handle(request, message)
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
-                self._record(operation, name, started, level, error)
+                self._record(operation, name, caller, started, error)
                 return _failed(request, operation, name, error)
-            self._record(operation, name, started, level)
+            self._record(operation, name, caller, started)
             return _answered(200, body)
 
         return handler
@@ -200,22 +196,34 @@ class Plugin:
         self,
         operation: str,
         name: str,
+        caller: peers.Peer | None,
         started: float,
-        level: int,
         error: Exception | None = None,
     ) -> None:
-        """Write the one log line and count the one metric of a call."""
+        """Write the one log line, of a change into the audit log, and count the one metric."""
         seconds = perf_counter() - started
         result = result_of(error)
+        level = logging.DEBUG if operation in _READS else logging.INFO
         # Docker looks for every new volume in every plugin: that it is not here is no news.
         if error and (operation != "get" or not isinstance(error, VolumeNotFound)):
             level = severity(error)
         self._metrics.operation("docker", operation, result, seconds)
-        event(log, level, operation, volume=name, seconds=seconds, failure=error)
+        event(
+            audit if operation in _CHANGES else log,
+            level,
+            operation,
+            failure=error,
+            api="docker",
+            volume=name,
+            uid=caller.uid if caller else None,
+            pid=caller.pid if caller else None,
+            result=result,
+            seconds=seconds,
+        )
 
 
 async def _read(request: web.Request, form: type[Form]) -> Form:
-    if form is Nothing:
+    if form is Nothing:  # the body, empty or not, is not looked at
         return parse(form, b"{}")
     body = await read_body(request)
     if not body:

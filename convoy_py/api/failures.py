@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Mapping
 
-from convoy_py.errors import ConvoyError, Kind
+from convoy_py.errors import ConvoyError, HelpAsked, Kind
 
 # For the admin API. Docker's protocol knows 500 only: it takes every other status for the same.
 STATUSES: Mapping[Kind, int] = {
@@ -56,6 +56,8 @@ def tell(error: Exception, name: str) -> str:
     """An error as one line that names the volume, if there is a name; of our faults no details."""
     text = one_line(str(error)) if isinstance(error, ConvoyError) else INTERNAL
     shown = one_line(name)
-    if not name or any(f"volume{way}{shown}" in text for way in (" ", ": ", " name '")):
+    if not name or isinstance(error, HelpAsked):
+        return text
+    if any(f"volume{way}{shown}" in text for way in (" ", ": ", " name '")):
         return text
     return one_line(f"volume {shown}: {text}")

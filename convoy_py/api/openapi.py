@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from convoy_py import __version__
-from convoy_py.api.rest import JSON, Nothing, Route
+from convoy_py.api.requests import Nothing
+from convoy_py.api.rest import JSON, Route
 from convoy_py.models.names import NAME_PATTERN
 from convoy_py.wire.admin import Failure
 

@@ -1,19 +1,26 @@
 """Reads what clients send, within limits; anything that cannot be read is one Invalid."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convoy_py.errors import Invalid
 
 M = TypeVar("M", bound=BaseModel)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LARGEST_BODY = 64 * 1024
 # Seconds; far above what a body takes on a Unix socket, far below the engines' own limits.
 READ_TIMEOUT = 10.0
+
+
+class Nothing(BaseModel):
+    """The request of what takes neither a query nor a body."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 async def read_body(request: web.Request) -> bytes:

@@ -1,18 +1,19 @@
 """How a request of the admin API is admitted, read, answered and recorded."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from convoy_py.api.access import admitted
+from convoy_py.api.access import admit, caller_of
 from convoy_py.api.failures import STATUSES, result_of, severity, tell
-from convoy_py.api.requests import parse, read_body
-from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound
+from convoy_py.api.requests import Handler, Nothing, parse, read_body
+from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound, Unsupported
 from convoy_py.linux.peers import Peer
 from convoy_py.logs import AUDIT, event
 from convoy_py.metrics import Metrics
@@ -22,15 +23,8 @@ from convoy_py.wire.admin import Failure
 log = logging.getLogger("convoy.admin")
 audit = logging.getLogger(AUDIT)
 Form = TypeVar("Form", bound=BaseModel)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON = "application/json"
-
-
-class Nothing(BaseModel):
-    """The request of a route that takes neither a query nor a body."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Unread(BaseModel):
@@ -52,6 +46,7 @@ class Reply:
     body: BaseModel | bytes | None = None
     status: int = 200
     name: str = ""  # the volume's, where the request had none
+    allow: str = ""  # the methods that the path has, where it lacks the one that was asked
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,8 @@ class Route:
     """One row of the table: what is asked, who answers, what with, and whether it is a change.
 
     `form` is the body of a POST, the query of any other method. `statuses` are those of an
-    `answer`; whatever fails is answered by a Failure.
+    `answer`; whatever fails is answered by a Failure. `allow` names the methods of a path in the
+    route that stands for all its other methods.
     """
 
     method: str
@@ -71,11 +67,12 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     media: str = JSON
     changes: bool = False
+    allow: str = ""
 
     @property
     def operation(self) -> str:
         """The verb, as in the log, the metrics and the engine."""
-        return getattr(self.handle, "__name__", "unknown")
+        return getattr(self.handle, "__name__", "unknown").lstrip("_")
 
     @property
     def has_body(self) -> bool:
@@ -95,10 +92,10 @@ class Edge:
         async def handler(request: web.Request) -> web.StreamResponse:
             started = perf_counter()
             name = request.match_info.get("name", "")
-            caller: Peer | None = None
+            caller = caller_of(request)
             failure: Exception | None = None
             try:
-                caller = admitted(request, self._group)
+                admit(request, caller, self._group)
                 if name:
                     check_name(name)
                 message = await _read(request, route)
@@ -107,7 +104,7 @@ class Edge:
                 name = name or reply.name
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
                 failure = error
-                reply = _failed(error, name)
+                reply = _failed(error, name, route)
             self._record(route, name, caller, perf_counter() - started, failure)
             return _response(reply, route.media)
 
@@ -130,6 +127,7 @@ class Edge:
             severity(failure) if failure else level,
             route.operation,
             failure=failure,
+            api="admin",
             volume=name,
             uid=caller.uid if caller else None,
             pid=caller.pid if caller else None,
@@ -138,9 +136,27 @@ class Edge:
         )
 
 
-async def unknown(owner: object, call: Call[Unread]) -> Reply:
-    """What answers every path and method that no route has."""
-    raise NotFound("no such path or method; GET /v1/openapi.json lists them")
+def others(routes: Iterable[Route]) -> list[Route]:
+    """Routes for whatever the table has not: other methods of its paths, and other paths."""
+    methods: dict[str, list[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, []).append(route.method)
+    told = "Whatever is not a route"
+    return [
+        *(
+            Route("*", path, told, _wrong_method, Unread, allow=", ".join(allowed))
+            for path, allowed in methods.items()
+        ),
+        Route("*", "/{path:(?s:.*)}", told, _unknown, Unread),
+    ]
+
+
+async def _wrong_method(owner: object, call: Call[Unread]) -> Reply:
+    raise Unsupported("this path has no such method; GET /v1/openapi.json lists them")
+
+
+async def _unknown(owner: object, call: Call[Unread]) -> Reply:
+    raise NotFound("no such path; GET /v1/openapi.json lists them")
 
 
 async def _read(request: web.Request, route: Route) -> BaseModel:
@@ -159,9 +175,12 @@ async def _read(request: web.Request, route: Route) -> BaseModel:
     return parse(route.form, body or b"{}")
 
 
-def _failed(error: Exception, name: str) -> Reply:
+def _failed(error: Exception, name: str, route: Route) -> Reply:
     kind = error.kind if isinstance(error, ConvoyError) else Kind.FAILED
-    return Reply(Failure(error=tell(error, name), kind=kind.value), STATUSES[kind])
+    told = Failure(error=tell(error, name), kind=kind.value)
+    if route.allow and kind is Kind.UNSUPPORTED:
+        return Reply(told, HTTPStatus.METHOD_NOT_ALLOWED, allow=route.allow)
+    return Reply(told, STATUSES[kind])
 
 
 def _response(reply: Reply, media: str) -> web.Response:
@@ -170,4 +189,5 @@ def _response(reply: Reply, media: str) -> web.Response:
     if isinstance(reply.body, bytes):
         return web.Response(body=reply.body, headers={"Content-Type": media})
     text = reply.body.model_dump_json(by_alias=True)
-    return web.Response(text=text, status=reply.status, content_type=JSON)
+    headers = {"Allow": reply.allow} if reply.allow else None
+    return web.Response(text=text, status=reply.status, content_type=JSON, headers=headers)

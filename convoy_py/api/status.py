@@ -75,6 +75,6 @@ def _driver_info(view: View) -> dict[str, str]:
     }
     if spec and spec.fs:
         found["Filesystem"] = spec.fs.value
-    if spec and spec.path:
-        found["Path"] = spec.path
+    if path := (spec.path if spec and spec.path else view.home):
+        found["Path"] = path
     return found

@@ -8,6 +8,8 @@ from convoy_py.backends.loopback import Loopback
 from convoy_py.config import Settings
 
 BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
-    Directory.name: lambda settings: Directory(settings.root, settings.allowed_paths),
+    Directory.name: lambda settings: Directory(
+        settings.root, settings.allowed_paths, (settings.run_dir, settings.mounts)
+    ),
     Loopback.name: lambda settings: Loopback(settings.default_size, settings.default_fs),
 }

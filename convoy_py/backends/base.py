@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.errors import InvalidOption
+from convoy_py.errors import DataDiffers, OperationFailed
+from convoy_py.linux import mounts
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.volume import Options, Spec, Usage
 
@@ -86,8 +87,14 @@ class Backend(ABC):
     def holders(self, place: Place, census: Census) -> Sequence[Holder]:
         """Who holds the volume's data besides our own mount and its copies on the host.
 
-        `census` is a fresh look at all mount namespaces.
+        `census` is a fresh look at all mount namespaces. Removing a mountpoint detaches the copies
+        that private namespaces have of the mount on it, lazily: whoever works in such a copy keeps
+        it open, but no look finds it any more. So look before the mountpoint goes.
         """
+
+    def keeps_data(self, place: Place) -> bool:
+        """Whether Remove leaves the data where it is, so that no holder loses anything by it."""
+        return False
 
     @abstractmethod
     def abandon(self, place: Place) -> None:
@@ -118,7 +125,15 @@ class Backend(ABC):
 
 
 def refuse_changes(name: str, found: Spec, options: Options) -> None:
-    """Raise InvalidOption if options ask for other than what is there to be adopted."""
+    """Raise DataDiffers if options ask for other than what is there to be adopted."""
     if differences := found.differences(options):
-        told = ", ".join(f"{k} is {was}, asked {asked}" for k, (was, asked) in differences.items())
-        raise InvalidOption(f"volume {name}: adopting keeps the data as it is: {told}")
+        raise DataDiffers(name, differences)
+
+
+def foreign_mount(place: Place) -> OperationFailed:
+    """The error for something at the volume's mountpoint that is not the volume."""
+    mount = mounts.holding(place.mountpoint)
+    return OperationFailed(
+        f"volume {place.name}: {mount.source} ({mount.fstype}) is mounted over "
+        f"{place.mountpoint}; unmount it"
+    )

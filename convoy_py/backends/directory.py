@@ -9,13 +9,14 @@ import errno
 import os
 import stat
 import zlib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import ClassVar
 
-from convoy_py.backends.base import Backend, Place, refuse_changes
-from convoy_py.errors import Corrupt, InvalidOption, NotFound, OperationFailed, Unsupported
-from convoy_py.linux import btrfs, files, mounts, quota
+from convoy_py.backends.base import Backend, Place, foreign_mount, refuse_changes
+from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
+from convoy_py.linux import beneath, btrfs, files, mounts, quota
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import ALWAYS_ON
 from convoy_py.models.sizes import LARGEST, format_size
@@ -33,9 +34,13 @@ class Directory(Backend):
 
     name: ClassVar[str] = "directory"
 
-    def __init__(self, root: Path, allowed_paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, root: Path, allowed_paths: Sequence[Path] = (), refused: Sequence[Path] = ()
+    ) -> None:
+        """`refused` are folders of the daemon besides the root, of which no path may be a part."""
         self._root = root
         self._allowed = tuple(allowed_paths)
+        self._refused = tuple(refused)
 
     def resolve(self, options: Options) -> Spec:
         self._refuse_loopback_options(options)
@@ -57,7 +62,7 @@ class Directory(Backend):
         if options.path is not None:
             if options.size is not None:
                 raise Unsupported("size cannot be enforced on a host folder (option path)")
-            self._check_allowed(options.path)
+            self._check_real(options.path, Path(options.path).resolve())
             return spec
         defaults = {"uid": 0, "gid": 0, "mode": 0o755}
         unset = {k: v for k, v in defaults.items() if getattr(options, k) is None}
@@ -69,13 +74,14 @@ class Directory(Backend):
     def create(self, place: Place) -> Spec:
         spec = place.spec
         if spec.path is not None:
-            return self._create_at_path(Path(spec.path), spec)
+            return self._create_at_path(spec.path, spec)
         data = place.home / "data"
         if btrfs.is_btrfs(place.home):
             btrfs.create_subvolume(data)
         else:
             data.mkdir(mode=0o700)
-        _own(data, spec)
+        with _opened(data) as folder:
+            _own(folder, spec)
         if spec.size is not None:
             spec = spec.model_copy(update={"project": self._limit(data, place.uuid, spec.size)})
             files.fsync_dir(data)
@@ -85,7 +91,7 @@ class Directory(Backend):
         path = options.path or place.spec.path
         if path is not None:
             asked = options.model_copy(update={"path": path, "backend": self.name})
-            return self._create_at_path(Path(path), self.resolve(asked))
+            return self._create_at_path(path, self.resolve(asked))
         data = place.home / "data"
         if data.is_symlink() or not data.is_dir():
             raise NotFound(f"volume {place.name}: {data} is not a folder")
@@ -111,12 +117,8 @@ class Directory(Backend):
             here, data = place.mountpoint.stat(), self._source(place).stat()
         except FileNotFoundError:
             return True  # ours, but its folder was deleted meanwhile: `check` tells
-        if (here.st_dev, here.st_ino) != (data.st_dev, data.st_ino):
-            mount = mounts.holding(place.mountpoint)
-            raise OperationFailed(
-                f"volume {place.name}: {mount.source} ({mount.fstype}) is mounted over "
-                f"{place.mountpoint}; unmount it"
-            )
+        if (here.st_dev, here.st_ino) != (data.st_dev, data.st_ino) and not self._replaced(place):
+            raise foreign_mount(place)
         return True
 
     def mount(self, place: Place) -> None:
@@ -124,20 +126,18 @@ class Directory(Backend):
             return
         self.check(place)
         options = (*ALWAYS_ON, *(place.spec.mount_options or ()))
-        # Bound by descriptor: what was checked is what gets mounted, wherever a link now leads.
-        folder = os.open(self._source(place), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if place.spec.path is not None:
-                self._check_allowed(str(Path(f"/proc/self/fd/{folder}").readlink()))
+        path = place.spec.path
+        with self._at_path(path) if path is not None else _opened(place.home / "data") as folder:
             mounts.bind(Path(f"/proc/self/fd/{folder}"), place.mountpoint, options)
-        finally:
-            os.close(folder)
 
     def unmount(self, place: Place) -> bool:
-        return not self.is_mounted(place) or _unmount(place.mountpoint)
+        return not self.is_mounted(place) or mounts.unmount_unless_busy(place.mountpoint)
 
     def holders(self, place: Place, census: Census) -> Sequence[Holder]:
         return census.of_folder(self._source(place), place.mountpoint)
+
+    def keeps_data(self, place: Place) -> bool:
+        return place.spec.path is not None
 
     def abandon(self, place: Place) -> None:
         if mounts.is_mountpoint(place.mountpoint):
@@ -176,6 +176,17 @@ class Directory(Backend):
 
     def _source(self, place: Place) -> Path:
         return Path(place.spec.path) if place.spec.path is not None else place.home / "data"
+
+    def _replaced(self, place: Place) -> bool:
+        """Whether another folder now has the name of the user's folder that is mounted.
+
+        What is mounted then lies on the same filesystem still; more cannot be told.
+        """
+        if place.spec.path is None:
+            return False
+        source = Path(place.spec.path)
+        hosts = {mounts.holding(at).device for at in (source, source.parent)}
+        return mounts.holding(place.mountpoint).device in hosts
 
     def _refuse_loopback_options(self, options: Options) -> None:
         given = [key for key in ("fs", "sparse") if getattr(options, key) is not None]
@@ -219,55 +230,76 @@ class Directory(Backend):
             return quota.usage(source, spec.project)
         return btrfs.usage(source)
 
-    def _check_allowed(self, path: str) -> None:
-        """Refuse a folder that does not lie below an allowed one, links followed."""
-        real = Path(path).resolve()
-        if not any(real.is_relative_to(allowed.resolve()) for allowed in self._allowed):
-            allowed = ", ".join(map(str, self._allowed)) or "none"
-            raise Unsupported(
-                f"path {path} does not lie below a folder that the administrator allowed "
-                f"(setting allowed_paths: {allowed})"
-            )
+    def _below_allowed(self, path: str) -> tuple[Path, PurePath]:
+        """(allowed folder, the way from there to `path`), as the names say; raises Unsupported."""
+        for top in self._allowed:
+            # The administrator may have named the folder by a link, or the user.
+            for named in (top, top.resolve()):
+                way = PurePath(path)
+                if way != named and way.is_relative_to(named) and ".." not in way.parts:
+                    return top, way.relative_to(named)
+        allowed = ", ".join(map(str, self._allowed)) or "none"
+        raise Unsupported(
+            f"path {path} does not lie below a folder that the administrator allowed "
+            f"(setting allowed_paths: {allowed})"
+        )
 
-    def _create_at_path(self, path: Path, spec: Spec) -> Spec:
-        """Make the user's folder if it is missing; owner and mode change only where asked."""
-        missing = not path.exists()
-        if missing:
-            path.mkdir(mode=0o755)
-        elif not path.is_dir():
-            raise InvalidOption(f"path {path} is not a folder")
+    def _check_real(self, path: str, real: Path) -> None:
+        """Refuse a folder that a link led to, and one with data of ours in it or around it."""
+        top, way = self._below_allowed(path)
+        if real != top.resolve() / way:
+            raise Unsupported(
+                f"path {path} leads through a link to {real}: it does not lie below {top}"
+            )
+        for own in (self._root, *self._refused):
+            ours = own.resolve()
+            if real.is_relative_to(ours) or ours.is_relative_to(real):
+                raise Unsupported(f"path {path} overlaps {own}, where the daemon keeps its own")
+
+    @contextmanager
+    def _at_path(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """An open descriptor on the user's folder: what was checked is what is changed or mounted.
+
+        Whoever writes below the allowed folder may put links and other folders in its place at
+        any moment, but can lead us nowhere else.
+        """
+        top, way = self._below_allowed(path)
+        reach = beneath.made if make else beneath.opened
         try:
-            _own(path, spec)
-        except BaseException:
-            if missing:
-                path.rmdir()
+            with reach(top, way) as folder:
+                self._check_real(path, Path(f"/proc/self/fd/{folder}").readlink())
+                yield folder
+        except OSError as error:
+            if error.errno == errno.ENOTDIR:
+                raise InvalidOption(f"path {path} is not a folder") from error
+            if error.errno in (errno.ELOOP, errno.EXDEV):
+                raise Unsupported(f"path {path} leads through a link or away from {top}") from error
             raise
+
+    def _create_at_path(self, path: str, spec: Spec) -> Spec:
+        """Make the user's folder if it is missing; owner and mode change only where asked."""
+        with self._at_path(path, make=True) as folder:
+            _own(folder, spec)
         return spec
 
 
-def _own(folder: Path, spec: Spec) -> None:
-    """Give a folder the owner and mode that were asked for; chown first, for it clears setgid."""
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if spec.uid is not None or spec.gid is not None:
-            os.fchown(
-                fd,
-                -1 if spec.uid is None else spec.uid,
-                -1 if spec.gid is None else spec.gid,
-            )
-        if spec.mode is not None:
-            os.fchmod(fd, spec.mode)
-        os.fsync(fd)
+        yield fd
     finally:
         os.close(fd)
 
 
-def _unmount(mountpoint: Path) -> bool:
-    """Unmount our bind mount; False if it is busy."""
-    try:
-        mounts.unmount(mountpoint)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        return False
-    return True
+def _own(folder: int, spec: Spec) -> None:
+    """Give a folder the owner and mode that were asked for; chown first, for it clears setgid."""
+    if spec.uid is not None or spec.gid is not None:
+        os.fchown(
+            folder,
+            -1 if spec.uid is None else spec.uid,
+            -1 if spec.gid is None else spec.gid,
+        )
+    if spec.mode is not None:
+        os.fchmod(folder, spec.mode)
+    os.fsync(folder)

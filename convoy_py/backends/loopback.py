@@ -8,7 +8,6 @@ image is always looked up among the attached ones first, by inode. A device of o
 tag. It detaches itself with the last unmount, wherever that happens.
 """
 
-import errno
 import os
 import stat
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import Backend, Place, refuse_changes
+from convoy_py.backends.base import Backend, Place, foreign_mount, refuse_changes
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, loop, mounts
 from convoy_py.linux.holders import Census, Holder
@@ -97,12 +96,13 @@ class Loopback(Backend):
         fs = filesystems.identify(image) if stat.S_ISREG(found.st_mode) else None
         if fs is None:
             raise Corrupt(f"volume {place.name}: {image} is not an image of {_known()}")
-        filesystems.check(fs, image)
+        _check_whole(place, fs)
+        kept = place.spec.sparse
         spec = place.spec.model_copy(
             update={
                 "size": found.st_size,
                 "fs": Filesystem(fs),
-                "sparse": found.st_blocks * 512 < found.st_size,
+                "sparse": found.st_blocks * 512 < found.st_size if kept is None else kept,
                 "mount_options": options.mount_options or place.spec.mount_options,
             }
         )
@@ -118,10 +118,7 @@ class Loopback(Backend):
         if mount is None:
             return False
         if not any(str(a.device.path) == mount.source for a in self._devices(place)):
-            raise OperationFailed(
-                f"volume {place.name}: {mount.source} ({mount.fstype}) is mounted over "
-                f"{place.mountpoint}; unmount it"
-            )
+            raise foreign_mount(place)
         return True
 
     def mount(self, place: Place) -> None:
@@ -136,12 +133,7 @@ class Loopback(Backend):
 
     def unmount(self, place: Place) -> bool:
         devices = self._devices(place) if place.spec.sparse is False else []
-        try:
-            if self.is_mounted(place):
-                mounts.unmount(place.mountpoint)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
+        if self.is_mounted(place) and not mounts.unmount_unless_busy(place.mountpoint):
             return False
         if not self._let_go(place):
             return False
@@ -288,6 +280,8 @@ class Loopback(Backend):
             os.close(fd)
 
     def _find_or_attach(self, place: Place, image: int) -> tuple[loop.LoopDevice, int]:
+        assert place.spec.fs is not None
+        block_size = filesystems.sector_size(place.spec.fs, image)
         # A device may detach itself just now, with its last unmount: then there is another look.
         for _ in range(_LOOKS):
             for attached in loop.find(image):
@@ -299,7 +293,7 @@ class Loopback(Backend):
                 with suppress(FileNotFoundError):
                     return attached.device, loop.reopen(attached.device, image)
             with suppress(BlockingIOError):
-                return loop.attach(image, tag=TAG + place.uuid)
+                return loop.attach(image, tag=TAG + place.uuid, block_size=block_size)
         raise OperationFailed(f"volume {place.name}: another process has locked its image")
 
 
@@ -307,20 +301,27 @@ def _image(place: Place) -> Path:
     return place.home / "image"
 
 
+def _check_whole(place: Place, fs: str) -> None:
+    image = _image(place)
+    try:
+        filesystems.check(fs, image)
+    except filesystems.DamagedFilesystem as error:
+        raise Corrupt(
+            f"volume {place.name}: its image {image} is damaged ({error.strerror}); repair it, "
+            f"then look again: {filesystems.check_command(fs, image)}"
+        ) from error
+
+
 def _unmount_private(mountpoint: Path) -> None:
     """Unmount what nobody else knows of, and what is busy for a moment all the same.
 
     A program that another thread starts has copies of our open files until it is executed.
     """
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            mounts.unmount(mountpoint)
-        except OSError as error:
-            if error.errno != errno.EBUSY or not tries_left:
-                raise
-            time.sleep(_MOMENT)
-        else:
+    for _ in range(_TRIES):
+        if mounts.unmount_unless_busy(mountpoint):
             return
+        time.sleep(_MOMENT)
+    mounts.unmount(mountpoint)
 
 
 def _known() -> str:

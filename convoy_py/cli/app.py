@@ -9,6 +9,7 @@ import click
 from convoy_py import __version__
 from convoy_py.cli.daemon import daemon
 from convoy_py.cli.exits import INTERRUPTED, exit_code
+from convoy_py.cli.options import without_json
 from convoy_py.cli.output import Output, complain
 from convoy_py.cli.session import Session
 from convoy_py.cli.system import completion, info
@@ -72,6 +73,7 @@ def convoy(
         serve=context.obj, socket=socket, debug=debug, output=Output(as_json, verbose)
     )
     if context.invoked_subcommand is None:
+        without_json(context.obj, "convoy without a command", "name one, such as list")
         click.echo(context.get_help())
 
 

@@ -1,6 +1,6 @@
 """Options and arguments that several commands share, and the refusal of Convoy's old ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -54,6 +54,11 @@ def refused(flag: str, instead: str, *, is_flag: bool = False) -> Callable[[F], 
 def volume_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
     """The name of an existing volume, which the shell can complete."""
     return click.argument(name, shell_complete=_complete_names, **attributes)
+
+
+def completed_from(choices: Iterable[str]) -> Callable[..., list[str]]:
+    """What the shell offers for an option's value; whether a value is right, the daemon says."""
+    return lambda _, __, incomplete: [c for c in choices if c.startswith(incomplete.lower())]
 
 
 def _complete_names(

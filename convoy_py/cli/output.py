@@ -73,5 +73,7 @@ def _plain(value: object) -> Any:
             return value.model_dump(mode="json", by_alias=True)
         case Mapping():
             return {key: _plain(item) for key, item in value.items()}
+        case list():
+            return [_plain(item) for item in value]
         case _:
             return value

@@ -40,6 +40,10 @@ def _show(told: Info) -> None:
     )
     backends = told.drivers.items()
     _section("Backends", [(name, *fact) for name, each in backends for fact in each.items()])
+    _section(
+        "Volume options (`convoy create -o help` explains them)",
+        [(each.key, each.values) for each in told.options],
+    )
 
 
 def _section(title: str, rows: Iterable[tuple[str, ...]]) -> None:

@@ -7,15 +7,15 @@ import click
 from pydantic import ValidationError
 
 from convoy_py.cli.exits import exit_code
-from convoy_py.cli.options import output_options, refused, volume_argument
+from convoy_py.cli.options import completed_from, output_options, refused, volume_argument
 from convoy_py.cli.output import complain, say, show_json, show_table
 from convoy_py.cli.session import Session
 from convoy_py.errors import ConvoyError, DaemonUnreachable
 from convoy_py.models.names import check_name
-from convoy_py.models.options import BACKEND_ALIASES, OPTIONS, Option
+from convoy_py.models.options import BACKEND_ALIASES, OPTIONS, Option, asks_help
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import Options
-from convoy_py.wire.admin import CreateVolume, MountVolume, VolumeInfo
+from convoy_py.wire.admin import CreateVolume, MountVolume, VolumeInfo, option_table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,15 +36,25 @@ def _option_flag(option: Option) -> Callable[[F], F]:
         names = [f"{flag}/--no-{flag[2:]}"]
         return click.option(*names, option.key, default=None, help=option.meaning)
     names = [flag, *([_CONVOY_FLAGS[option.key]] if option.key in _CONVOY_FLAGS else [])]
-    meaning = f"{option.meaning}  [{option.values}]"
-    return click.option(*names, option.key, metavar=option.key.upper(), help=meaning)
+    return click.option(
+        *names,
+        option.key,
+        metavar=option.values if option.choices else option.key.upper(),
+        shell_complete=completed_from(option.choices),
+        help=option.meaning if option.choices else f"{option.meaning}  [{option.values}]",
+    )
 
 
 @click.command(short_help="Make a volume and print its name.")
 @click.argument("name", required=False)
 @_option_flags
 @click.option(
-    "--opt", "-o", "pairs", multiple=True, metavar="KEY=VALUE", help="as `docker volume create -o`"
+    "--opt",
+    "-o",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="as `docker volume create -o`; `-o help` explains",
 )
 @click.option("--adopt", is_flag=True, help="take over the data that `delete --reference` left")
 @output_options
@@ -68,6 +78,9 @@ def create(
     A volume of that name with the same options is left as it is and counts as made.
     """
     options = _combine(pairs, flags)
+    if asks_help(options):
+        _explain_options(session)
+        return
     # An empty NAME is an unset variable of a script, not the wish for a made-up one.
     chosen = "" if name is None else check_name(name)
     volume = session.client().create(CreateVolume(name=chosen, options=options, adopt=adopt))
@@ -75,6 +88,15 @@ def create(
         show_json(volume)
     else:
         say(volume.name)
+
+
+def _explain_options(session: Session) -> None:
+    """The table of volume options; no daemon is needed for it."""
+    if session.output.asked_json:
+        show_json(option_table())
+    else:
+        rows = [(o.key, ", ".join(o.aliases), o.values, o.meaning) for o in option_table()]
+        show_table(rows, ("OPTION", "ALSO", "VALUES", "MEANING"))
 
 
 def _combine(pairs: Iterable[str], flags: Mapping[str, str | bool | None]) -> dict[str, str]:

@@ -25,6 +25,7 @@ class Entry:
     lingering: bool = False  # an unmount is not complete: something holds the mount or the device
     usage: Usage | None = None
     mounted_at: float = 0.0  # clock of the last Mount, seconds
+    held_at: float = 0.0  # clock of the last Mount, or look, that showed someone who holds it
     suspects: frozenset[str] = frozenset()  # mount IDs that nobody held at the janitor's last look
 
     def usable(self) -> tuple[Backend, Place]:
@@ -52,6 +53,7 @@ class Entry:
             backend=self.record.spec.backend if self.record else "",
             created=self.record.created if self.record else None,
             mountpoint=self.mountpoint(),
+            home=str(self.place.home) if self.place else "",
             references=self.references.total,
             spec=self.record.spec if self.record else None,
             usage=self.usage,

@@ -14,6 +14,7 @@ from typing import Any
 from convoy_py.engine import references
 from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.references import engine_lives
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import ConvoyError, Corrupt
@@ -27,6 +28,9 @@ log = logging.getLogger("convoy.janitor")
 
 # A sample that takes long is taken seldom: at most this part of the time is spent on sampling.
 SAMPLING_SHARE = 0.05
+# An engine that lives may be copying an image's content into the volume, by path, which no mount
+# namespace shows: its references must be so many times older before they can be leaks.
+LIVING = 60
 # Seconds after which the work on a volume whose storage hangs goes on beside that on the others.
 PATIENCE = 5.0
 
@@ -55,7 +59,7 @@ class Janitor:
         self._interval = interval
         self._usage_interval = usage_interval
         self._grace = grace
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._missing: dict[str, str] = {}  # why a volume's data was not there at its last sample
         self._next_sample: dict[str, tuple[float, bool]] = {}  # when due, mounted at the last one
 
     async def run(self) -> None:
@@ -97,8 +101,7 @@ class Janitor:
     async def _within_limit(self, work: Coroutine[Any, Any, None]) -> None:
         """Wait for the work on one volume, but let it go on alone if its storage hangs."""
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._volumes.track(task)
         await asyncio.wait({task}, timeout=PATIENCE)
         if task.done() and (error := task.exception()) is not None:
             log.error("the janitor failed at one volume and goes on", exc_info=error)
@@ -125,11 +128,17 @@ class Janitor:
 
     async def _without_leaks(self, entry: Entry, census: Census) -> References:
         """The references less those that nobody stood behind at this look and at the last."""
+        now = self._clock()
+        suspects = frozenset(
+            mount_id
+            for mount_id, epoch in references.collectable(entry.references).items()
+            if now - entry.held_at >= self._grace * (LIVING if engine_lives(epoch) else 1)
+        )
         backend, place = entry.usable()
-        suspects = frozenset(references.collectable(entry.references))
-        holders = await self._blocking.run(backend.holders, place, census)
-        if holders or self._clock() - entry.mounted_at < self._grace:
-            suspects = frozenset()
+        if suspects:
+            holders = await self._blocking.run(backend.holders, place, census)
+            if holders:
+                suspects, entry.held_at = frozenset(), now
         leaked, entry.suspects = suspects & entry.suspects, suspects
         if not leaked:
             return entry.references
@@ -142,28 +151,34 @@ class Janitor:
         return left
 
     async def _measure(self, entry: Entry) -> None:
+        """Measure a volume, and find out whether its data is there at all."""
         if entry.backend is None or entry.place is None:
             return
         begun, mounted = self._clock(), entry.mounted
+        usage = None
         try:
             await self._blocking.run(entry.backend.check, entry.place)
             usage = await self._blocking.run(
                 entry.backend.usage, entry.place, self._steps.wall_clock()
             )
+            if entry.reason == self._missing.pop(entry.name, None):
+                entry.reason = ""  # what a failed Mount said stays until one succeeds
         except Corrupt as error:
-            event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
-            entry.reason, usage = str(error), None  # until a Mount succeeds
+            if not entry.reason:
+                event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
+            entry.reason = self._missing[entry.name] = str(error)
         except (OSError, ConvoyError) as error:
             event(log, logging.DEBUG, "not measured", volume=entry.name, failure=error)
-            usage = None
-        took = self._clock() - begun
-        due = begun + max(self._usage_interval, took / SAMPLING_SHARE)
+        finally:
+            took = self._clock() - begun
+            due = begun + max(self._usage_interval, took / SAMPLING_SHARE)
+            # What is broken is looked at again, as what is mounted is: its storage may come back.
+            self._next_sample[entry.name] = (due, mounted or bool(entry.reason))
         if usage is not None and entry.mounted is mounted:
             entry.usage = _joined(usage, entry.usage)
             promised = entry.backend.promised(entry.place.spec)
             if self._volumes.entries.get(entry.name) is entry:
                 self._steps.ledger.record(entry.name, promised, usage.allocated or 0)
-        self._next_sample[entry.name] = (due, mounted)
 
     async def _repeat(self, look: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:

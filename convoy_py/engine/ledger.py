@@ -25,8 +25,8 @@ class Ledger:
     """Promised and allocated bytes of every volume; safe to use from any thread.
 
     A sparse image may be promised `overcommit` times the space that is free beyond the reserve; a
-    preallocated one must fit into the free space itself. The lock is held for arithmetic and one
-    statfs, so that two creates cannot both be promised the last of the space.
+    preallocated one must fit into the free space itself. The lock is held for arithmetic alone, and
+    two creates cannot both be promised the last of the space.
     """
 
     def __init__(self, root: Path, *, overcommit: float, reserve: int) -> None:
@@ -53,8 +53,9 @@ class Ledger:
         Raises NoSpace, with the figures and the setting, when the host could not keep the promise.
         """
         if size:
+            free = self._free()  # a look at the disk, so not under the lock
             with self._lock:
-                self._check(name, size, preallocated=preallocated)
+                self._check(name, size, free, preallocated=preallocated)
                 self._set(name, size)
         try:
             yield
@@ -80,9 +81,11 @@ class Ledger:
         if outstanding:
             self._outstanding[name] = outstanding
 
-    def _check(self, name: str, size: int, *, preallocated: bool) -> None:
+    def _free(self) -> int:
         host = os.statvfs(self._root)
-        free = host.f_bavail * host.f_frsize
+        return host.f_bavail * host.f_frsize
+
+    def _check(self, name: str, size: int, free: int, *, preallocated: bool) -> None:
         usable = max(0, free - self._reserve)
         if preallocated and size > usable:
             raise NoSpace(

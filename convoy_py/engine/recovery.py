@@ -6,7 +6,7 @@ that: then what is being made or deleted looks the same.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
@@ -25,8 +25,9 @@ log = logging.getLogger("convoy.recovery")
 class Recovery:
     """Start-up of one daemon. Both methods block and run in a worker thread."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, clock: Callable[[], float]) -> None:
         self._steps = steps
+        self._clock = clock
         self._leftovers: list[Path] = []
 
     def load(self) -> dict[str, Entry]:
@@ -93,6 +94,7 @@ class Recovery:
         match repair:
             case Repair.ADOPT:
                 entries[name].references = held[name]
+                entries[name].held_at = self._clock()
                 entries[name].mounted = self._really_mounted(entries[name])
             case Repair.UNMOUNT:
                 # The janitor's first look does it: mounted and held by nobody.
@@ -117,6 +119,8 @@ class Recovery:
     def _really_mounted(self, entry: Entry) -> bool:
         if entry.backend is None or entry.place is None:
             return False
+        if entry.place.spec.path is not None:
+            return True  # its storage may not answer, and nobody must wait for that
         try:
             return entry.backend.is_mounted(entry.place)
         except (OSError, ConvoyError) as error:

@@ -8,10 +8,14 @@ an ID was counted. An epoch is `<pid>:<start time>` of the engine's process wher
 Invariant: every count is at least 1, so a volume is held exactly while it has holds.
 """
 
+from convoy_py.linux import peers
 from convoy_py.state.records import Hold, References
 
 # A hold that an operator took by `convoy mount`: only the operator or a reboot ends it.
 OPERATOR = "operator"
+# How the epoch of an engine begins whose process is hidden by a pid namespace: so are the mount
+# namespaces of its containers, and nobody can say that a volume is not in use.
+UNSEEN = "unseen:"
 # Podman uses this one ID for every volume and keeps the count itself; its processes are
 # short-lived, so their end says nothing. Source: libpod/define/volume_inspect.go.
 PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
@@ -57,9 +61,24 @@ def operators(references: References) -> list[str]:
     return [k for k, v in references.holds.items() if v.epoch == OPERATOR]
 
 
-def collectable(references: References) -> list[str]:
-    """IDs that are leaks if nobody holds the volume: those of an engine, which mounts at once."""
-    return [k for k, v in references.holds.items() if k != PODMAN_ID and v.epoch != OPERATOR]
+def collectable(references: References) -> dict[str, str]:
+    """ID -> epoch of what is a leak if nobody holds the volume: the holds of engines we see."""
+    return {
+        k: v.epoch
+        for k, v in references.holds.items()
+        if k != PODMAN_ID and v.epoch != OPERATOR and not v.epoch.startswith(UNSEEN)
+    }
+
+
+def unseen(references: References) -> bool:
+    """Whether an engine holds the volume whose containers this daemon cannot see."""
+    return any(hold.epoch.startswith(UNSEEN) for hold in references.holds.values())
+
+
+def engine_lives(epoch: str) -> bool:
+    """Whether the process that an epoch `<pid>:<start time>` names is still there."""
+    pid, _, start = epoch.partition(":")
+    return pid.isdigit() and start.isdigit() and peers.start_time(int(pid)) == int(start)
 
 
 def _replace(references: References, mount_id: str, hold: Hold) -> References:

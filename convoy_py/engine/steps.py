@@ -18,7 +18,6 @@ from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.ledger import Ledger
 from convoy_py.errors import (
-    ConvoyError,
     NotFound,
     Unsupported,
     VolumeInUse,
@@ -206,7 +205,9 @@ class Steps:
         return gone
 
     def refuse_holders(self, backend: Backend, place: Place) -> None:
-        """Raise VolumeInUse, naming whoever sees or holds the volume's mount."""
+        """Raise VolumeInUse, naming who sees or holds the volume's mount and would lose data."""
+        if backend.keeps_data(place):
+            return
         if found := backend.holders(place, Census.take()):
             raise VolumeInUse(place.name, dict.fromkeys(map(str, found)))
 
@@ -222,7 +223,7 @@ class Steps:
             backend.abandon(place)
             files.remove_tree(place.home)
             mountpoints.remove(place.mountpoint)
-        except (OSError, ConvoyError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever users left there, the daemon goes on
             log.warning("sweep %s: %s; it is tried again at the next start", place.home, error)
 
     def _let_go(self, backend: Backend, place: Place) -> None:
@@ -255,9 +256,10 @@ class Steps:
 
     def _adopting_backend(self, name: str, options: Options, old: Record | None) -> Backend:
         home = self.store.home(name)
+        path = options.path or (old.spec.path if old else None)
         found = "loopback" if (home / "image").exists() else "directory"
         wanted = options.backend or (old.spec.backend if old else found)
-        if not (home / "image").exists() and not (home / "data").exists() and not options.path:
+        if not (home / "image").exists() and not (home / "data").exists() and not path:
             raise NotFound(
                 f"volume {name}: nothing to adopt; put a folder at {home}/data or a filesystem "
                 f"image at {home}/image first"

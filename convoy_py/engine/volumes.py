@@ -44,6 +44,8 @@ TIME_LIMIT = 25.0
 FRESH = 10.0
 # How long a Remove waits for the deletion of what it has already taken away.
 DELETION_WAIT = 1.0
+# Deletions at a time: slow ones must not take all the threads.
+DELETIONS = 4
 
 
 class Volumes:
@@ -66,6 +68,7 @@ class Volumes:
         self._ready = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._deletions: set[asyncio.Task[None]] = set()
+        self._deleting = asyncio.Semaphore(DELETIONS)
         self._time_limit = time_limit
         self._stopping = False
 
@@ -85,6 +88,11 @@ class Volumes:
         """Return once the records have been read."""
         if not self._ready.is_set():
             await self._ready.wait()
+
+    def track(self, task: asyncio.Task[None]) -> None:
+        """Have `drain` wait for a piece of background work too."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new changes and wait for those in flight."""
@@ -194,7 +202,7 @@ class Volumes:
                 if not deletions:
                     raise
                 # What was being deleted may be the room that is missing.
-                await asyncio.wait(deletions)
+                await asyncio.wait(deletions, timeout=self._time_limit)
                 self._entries[name] = await self._do(name, "create", build, name, options)
 
     def _settled(self, entry: Entry, options: Options) -> Options:
@@ -219,6 +227,8 @@ class Volumes:
             backend, place = entry.usable()
             if names := references.operators(entry.references):
                 raise VolumeInUse(name, (_operator(name, held) for held in names))
+            if references.unseen(entry.references):
+                raise VolumeInUse(name, ["an engine whose containers this daemon cannot see"])
             age = self._clock() - entry.mounted_at
             if entry.references.holds and age < FRESH:
                 await self._do(name, "remove", self._steps.refuse_holders, backend, place)
@@ -239,8 +249,9 @@ class Volumes:
 
     async def _delete(self, backend: Backend, place: Place) -> None:
         try:
-            await self._blocking.run(backend.destroy, place)
-        except (OSError, ConvoyError) as error:
+            async with self._deleting:
+                await self._blocking.run(backend.destroy, place)
+        except Exception as error:  # noqa: BLE001 - whatever lay in the volume, the daemon goes on
             event(log, logging.WARNING, "delete at next start", volume=place.name, failure=error)
 
     async def _mount(self, name: str, reference: str, epoch: str) -> str:
@@ -254,12 +265,15 @@ class Volumes:
             held = references.acquire(entry.references, reference, epoch)
             try:
                 await self._do(name, "mount", self._steps.mount, backend, place, held)
-            except Corrupt as error:
-                entry.reason = str(error)
+            except ConvoyError as error:
+                if isinstance(error, Corrupt):
+                    entry.reason = str(error)
+                # Something may be mounted all the same: the janitor has a look.
+                entry.lingering = not entry.references.holds
                 raise
             entry.references = held
             entry.mounted, entry.lingering, entry.reason = True, False, ""
-            entry.mounted_at = self._clock()
+            entry.mounted_at = entry.held_at = self._clock()
             return str(backend.exposed(place))
 
     async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:

@@ -52,14 +52,8 @@ def is_btrfs(path: Path | int) -> bool:
         return libc.filesystem_magic(fd) == _MAGIC
 
 
-def is_subvolume(path: Path) -> bool:
-    """Whether `path` itself is the root of a subvolume."""
-    with _opened(path) as fd:
-        return is_btrfs(fd) and os.fstat(fd).st_ino == _SUBVOLUME_INODE
-
-
 def is_subvolume_at(folder: int, name: str) -> bool:
-    """The same for `name` in an open folder that is known to lie on btrfs."""
+    """Whether `name` in an open folder, known to lie on btrfs, is the root of a subvolume."""
     return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == _SUBVOLUME_INODE
 
 

@@ -9,12 +9,14 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from convoy_py.linux import btrfs, libc, mounts
 
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_IMMUTABLE = 0x10
+_FS_GUARDS = _FS_IMMUTABLE | 0x20  # and append-only
 _FS_NOCOW = 0x00800000
 
 _SECTOR = 512
@@ -64,7 +66,7 @@ def remove_tree(path: Path) -> None:
 
     Follows no symbolic link. Refuses before it deletes anything (EBUSY) if something is mounted
     at or below `path`, and never crosses into a mount that appears later (EXDEV). A btrfs
-    subvolume goes as a whole.
+    subvolume goes as a whole. What its user made immutable or append-only goes too.
     """
     _refuse_mounts(path)
     try:
@@ -81,7 +83,7 @@ def remove_tree(path: Path) -> None:
             return
         _empty(walk, on_btrfs=on_btrfs)
         walk.up()
-        os.rmdir(path.name, dir_fd=walk.fd)
+        _forced(os.rmdir, walk.fd, path.name)
 
 
 def disk_usage(path: Path) -> tuple[int, int]:
@@ -241,7 +243,7 @@ def _empty(walk: _Walk, *, on_btrfs: bool) -> None:
         elif trail:
             pending.pop()
             walk.up()
-            os.rmdir(trail.pop(), dir_fd=walk.fd)
+            _forced(os.rmdir, walk.fd, trail.pop())
         else:
             return
 
@@ -253,7 +255,7 @@ def _remove_files(folder: int, *, on_btrfs: bool) -> list[str]:
     folders = []
     for name, is_folder in found:
         if not is_folder:
-            os.unlink(name, dir_fd=folder)
+            _forced(os.unlink, folder, name)
         elif not _removed_at_once(folder, name, on_btrfs=on_btrfs):
             folders.append(name)
     return folders
@@ -262,8 +264,40 @@ def _remove_files(folder: int, *, on_btrfs: bool) -> list[str]:
 def _removed_at_once(folder: int, name: str, *, on_btrfs: bool) -> bool:
     if not (on_btrfs and btrfs.is_subvolume_at(folder, name)):
         return False
-    btrfs.delete_subvolume_at(folder, name)
+    _forced(_delete_subvolume, folder, name)
     return True
+
+
+class _Deletion(Protocol):
+    def __call__(self, name: str, /, *, dir_fd: int) -> None: ...
+
+
+def _delete_subvolume(name: str, /, *, dir_fd: int) -> None:
+    btrfs.delete_subvolume_at(dir_fd, name)
+
+
+def _forced(delete: _Deletion, folder: int, name: str) -> None:
+    """Delete `name` in a folder, though chattr's +i or +a may guard either."""
+    try:
+        delete(name, dir_fd=folder)
+    except PermissionError:
+        _unguard(folder)
+        # Only these bear flags, and to open anything else could do harm.
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(name, flags, dir_fd=folder)
+            try:
+                _unguard(fd)
+            finally:
+                os.close(fd)
+        delete(name, dir_fd=folder)
+
+
+def _unguard(fd: int) -> None:
+    flags = _flags(fd)
+    if flags & _FS_GUARDS:
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", flags & ~_FS_GUARDS))
 
 
 def _every(walk: _Walk) -> Iterator[os.stat_result]:

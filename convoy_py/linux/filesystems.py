@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import shlex
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,22 @@ _MAGIC = (
     ("ext4", 0x438, b"\x53\xef"),
     ("btrfs", 0x10040, b"_BHRfS_M"),
 )
+# Where a superblock tells it: sb_sectsize, s_log_block_size, sectorsize.
+_SECTOR_SIZE = {
+    "xfs": (102, struct.Struct(">H")),
+    "ext4": (0x418, struct.Struct("<I")),
+    "btrfs": (0x10090, struct.Struct("<I")),
+}
+_SECTOR_SIZES = frozenset(512 << n for n in range(8))
+
+# What the checkers print whether there is damage or not.
+_CHATTER = re.compile(
+    r"e2fsck \d|e2fsck: aborted|Pass \d|\w+\? no$"
+    r"|Phase \d|- |No modify flag set|\.+$"
+    r"|Cannot get host filesystem geometry|Repair may fail if|the image and the host"
+    r"|\[\d/\d\]|Opening filesystem|Checking filesystem|UUID:"
+)
+_FINDINGS = 3
 
 
 class DamagedFilesystem(OSError):
@@ -58,7 +76,7 @@ class Space:
     available: int
 
 
-def make(fs: str, image: Path, size: int, *, uuid: str, label: str = "") -> None:
+def make(fs: str, image: Path, size: int, *, uuid: str) -> None:
     """Make an empty filesystem of `size` bytes in an image file, which is that long and all zero.
 
     4096-byte sectors and blocks, as our loop devices have. Nothing is discarded, so blocks that
@@ -67,7 +85,7 @@ def make(fs: str, image: Path, size: int, *, uuid: str, label: str = "") -> None
     if not MINIMUM[fs] <= size <= MAXIMUM[fs]:
         told = f"{fs} needs {MINIMUM[fs]} to {MAXIMUM[fs]} bytes, not {size}"
         raise OSError(errno.EINVAL, told, str(image))
-    _run(fs, _MAKERS[fs](str(image), size, uuid, label), _MAKE_SECONDS)
+    _run(fs, _MAKERS[fs](str(image), size, uuid), _MAKE_SECONDS)
 
 
 def check(fs: str, image: Path) -> None:
@@ -79,7 +97,24 @@ def check(fs: str, image: Path) -> None:
     try:
         _run(fs, [*_CHECKERS[fs], str(image)], _CHECK_SECONDS)
     except process.ProcessFailed as error:
-        raise DamagedFilesystem(image, str(error)) from error
+        if error.status < 0:  # a signal ended it: that says nothing of the image
+            raise
+        raise DamagedFilesystem(image, _findings(error)) from error
+
+
+def sector_size(fs: str, image: int) -> int:
+    """The smallest piece in bytes that the filesystem in an open image reads and writes; <= 4096.
+
+    BLOCK for what we made; others make smaller ones. BLOCK too if the superblock tells none.
+    """
+    offset, layout = _SECTOR_SIZE[fs]
+    found = os.pread(image, layout.size, offset)
+    if len(found) < layout.size:
+        return BLOCK
+    (value,) = layout.unpack(found)
+    if fs == "ext4":
+        value = 1024 << min(value, 2)  # a logarithm
+    return min(value, BLOCK) if value in _SECTOR_SIZES else BLOCK
 
 
 def check_command(fs: str, image: Path) -> str:
@@ -120,7 +155,7 @@ def space(path: Path) -> Space:
     )
 
 
-def _make_ext4(image: str, size: int, uuid: str, label: str) -> list[str]:
+def _make_ext4(image: str, size: int, uuid: str) -> list[str]:
     journal = _within(_EXT4_JOURNAL, size // 64) // _MIB
     # A new image reads as zeros: neither mkfs nor the kernel in the background need write any.
     zeroed = "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1"
@@ -128,11 +163,11 @@ def _make_ext4(image: str, size: int, uuid: str, label: str) -> list[str]:
         *("mke2fs", "-q", "-F", "-t", "ext4", "-O", _EXT4_FEATURES),
         *("-b", "4096", "-I", "256", "-i", "16384", "-G", "16", "-m", "0", "-e", "remount-ro"),
         *("-J", f"size={journal}", "-E", f"nodiscard,root_owner=0:0,{zeroed}"),
-        *("-U", uuid, "-L", label, image, f"{size // _KIB}k"),
+        *("-U", uuid, image, f"{size // _KIB}k"),
     ]
 
 
-def _make_xfs(image: str, size: int, uuid: str, label: str) -> list[str]:
+def _make_xfs(image: str, size: int, uuid: str) -> list[str]:
     log = _within(_XFS_LOG, size // 64 // _MIB * _MIB)
     # Features of kernel 5.10 and newer, so that an image can move to any host that we support.
     return [
@@ -140,20 +175,20 @@ def _make_xfs(image: str, size: int, uuid: str, label: str) -> list[str]:
         *("-m", f"crc=1,finobt=1,inobtcount=1,bigtime=1,reflink=1,rmapbt=0,uuid={uuid}"),
         *("-i", "size=512,sparse=1,nrext64=0", "-n", "ftype=1"),
         *("-d", f"size={size},noalign", "-l", f"internal=1,size={log}"),
-        *("-L", label, image),
+        image,
     ]
 
 
-def _make_btrfs(image: str, size: int, uuid: str, label: str) -> list[str]:
+def _make_btrfs(image: str, size: int, uuid: str) -> list[str]:
     return [
         *("mkfs.btrfs", "-q", "-f", "-K", "-s", "4096", "-n", "16384", "-b", str(size)),
         *("-m", "dup", "-d", "single", "--checksum", "crc32c"),
         *("-O", "extref,skinny-metadata,no-holes", "-R", "free-space-tree"),
-        *("-U", uuid, "-L", label, image),
+        *("-U", uuid, image),
     ]
 
 
-_MAKERS: Mapping[str, Callable[[str, int, str, str], list[str]]] = {
+_MAKERS: Mapping[str, Callable[[str, int, str], list[str]]] = {
     "ext4": _make_ext4,
     "xfs": _make_xfs,
     "btrfs": _make_btrfs,
@@ -172,6 +207,13 @@ def _run(fs: str, argv: list[str], timeout: float) -> None:
     except FileNotFoundError as error:
         told = f"{argv[0]} is not installed; it is in the package {_PACKAGE[fs]}"
         raise FileNotFoundError(errno.ENOENT, told) from error
+
+
+def _findings(error: process.ProcessFailed) -> str:
+    """The first things that a checker found, in one line."""
+    lines = [line.strip() for line in f"{error.stderr}\n{error.stdout}".splitlines()]
+    told = [line for line in lines if line and not _CHATTER.match(line)]
+    return "; ".join(told[:_FINDINGS]) or str(error)
 
 
 def _within(bounds: tuple[int, int], wanted: int) -> int:

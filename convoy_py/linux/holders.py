@@ -160,7 +160,7 @@ def of_open_files(mountpoint: Path) -> list[Holder]:
 def container_of(pid: int) -> str | None:
     """The id of the container that a process is in, from its cgroup; None if in none."""
     try:
-        cgroups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+        cgroups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     return container_in(cgroups)

@@ -20,7 +20,7 @@ _LOOP_CONFIGURE = 0x4C0A
 _LOOP_CTL_REMOVE = 0x4C81
 _LOOP_CTL_GET_FREE = 0x4C82
 
-_READ_ONLY, _AUTOCLEAR, _DIRECT_IO = 1, 4, 16
+_AUTOCLEAR, _DIRECT_IO = 4, 16
 
 # loop_info64: device, inode, rdevice, offset, sizelimit, number, encrypt_type, encrypt_key_size,
 # flags, file_name, then crypt_name, encrypt_key and init, which are of no use to us.
@@ -63,24 +63,21 @@ class Attached:
     inode: int
     autoclear: bool
     direct_io: bool
-    read_only: bool
 
 
 def attach(
     image_fd: int,
     *,
     tag: str,
-    direct_io: bool = True,
-    autoclear: bool = True,
-    read_only: bool = False,
     block_size: int = 4096,
 ) -> tuple[LoopDevice, int]:
     """Attach an image to a free device; return it and an open descriptor on it.
 
-    The caller closes the descriptor once the device is mounted: with `autoclear` the device goes
-    when its last user does, so one that crashes in between leaks nothing. `tag`, at most 63
-    bytes, is stored in the device. Where the host's filesystem refuses direct I/O the page cache
-    is used instead; `status` tells which it is.
+    The caller closes the descriptor once the device is mounted: the device goes when its
+    last user does, so one that crashes in between leaks nothing. `tag`, at most 63 bytes, is
+    stored in the device. `block_size` is the smallest piece, in bytes, that can be read or written,
+    and no filesystem with smaller ones can be mounted. Where the host's filesystem refuses direct
+    I/O the page cache is used instead.
 
     The image is flocked through `image_fd`, and the kernel's device keeps that lock until it is
     detached: of two that attach at once one gets BlockingIOError.
@@ -91,12 +88,7 @@ def attach(
         fcntl.flock(image_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BlockingIOError(errno.EBUSY, "the image is attached or in other use", tag) from error
-    flags = (
-        (_AUTOCLEAR if autoclear else 0)
-        | (_READ_ONLY if read_only else 0)
-        | (_DIRECT_IO if direct_io else 0)
-    )
-    return _configured(image_fd, flags, block_size, tag)
+    return _configured(image_fd, block_size, tag)
 
 
 def reopen(device: LoopDevice, image_fd: int) -> int:
@@ -111,19 +103,6 @@ def reopen(device: LoopDevice, image_fd: int) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def status(device: LoopDevice) -> Attached | None:
-    """What the device holds; None if it is free."""
-    try:
-        fd = _opened(device.path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        info = _info(fd)
-    finally:
-        os.close(fd)
-    return None if info is None else _parsed(device.number, info)
 
 
 def find(image: int | Path) -> list[Attached]:
@@ -230,13 +209,13 @@ def _write_to_own_sysfs(name: str, data: bytes) -> None:
         os.close(fd)
 
 
-def _configured(image_fd: int, flags: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
+def _configured(image_fd: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
     try:
-        return _configured_so(image_fd, flags, block_size, tag)
+        return _configured_so(image_fd, _AUTOCLEAR | _DIRECT_IO, block_size, tag)
     except OSError as error:
-        if error.errno != errno.EINVAL or not flags & _DIRECT_IO:
+        if error.errno != errno.EINVAL:
             raise
-    return _configured_so(image_fd, flags & ~_DIRECT_IO, block_size, tag)
+    return _configured_so(image_fd, _AUTOCLEAR, block_size, tag)
 
 
 def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
@@ -248,7 +227,7 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
             device = LoopDevice(Path(f"/dev/loop{number}"), number)
             try:
-                fd = _taken(device, config, read_only=bool(flags & _READ_ONLY))
+                fd = _taken(device, config)
             except OSError as error:
                 if error.errno not in _LOST_RACE:
                     raise
@@ -264,9 +243,8 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
     raise OSError(errno.EBUSY, f"no free loop device after {_TRIES} tries", tag)
 
 
-def _taken(device: LoopDevice, config: bytes, *, read_only: bool) -> int:
-    mode = os.O_RDONLY if read_only else os.O_RDWR
-    fd = os.open(device.path, mode | os.O_CLOEXEC)
+def _taken(device: LoopDevice, config: bytes) -> int:
+    fd = os.open(device.path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
     except BaseException:
@@ -322,7 +300,6 @@ def _parsed(number: int, info: bytes) -> Attached:
         inode=inode,
         autoclear=bool(flags & _AUTOCLEAR),
         direct_io=bool(flags & _DIRECT_IO),
-        read_only=bool(flags & _READ_ONLY),
     )
 
 

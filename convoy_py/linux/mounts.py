@@ -1,10 +1,11 @@
 """Mounts: the kernel's table of them, read exactly, and mount(2) and umount2(2)."""
 
 import ctypes
+import errno
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def table(pid: int | str = "self") -> list[Mount]:
 
     Raises OSError: ProcessLookupError or FileNotFoundError if the process has ended.
     """
-    return [_parse(line) for line in read(pid).splitlines()]
+    return list(_parsed(read(pid).split(b"\n")))
 
 
 def read(pid: int | str = "self") -> bytes:
@@ -90,17 +91,7 @@ def lines_with(text: bytes, needle: bytes) -> list[Mount]:
 
     A needle may begin with a newline, to match at the start of a line but the first.
     """
-    found = []
-    start = text.find(needle)
-    while start >= 0:
-        last = start + len(needle) - 1
-        begin = text.rfind(b"\n", 0, last) + 1
-        end = text.find(b"\n", last)
-        if end < 0:
-            end = len(text)
-        found.append(_parse(text[begin:end]))
-        start = text.find(needle, end)
-    return found
+    return list(_parsed(_lines(text, needle)))
 
 
 def find(mountpoint: Path) -> Mount | None:
@@ -168,10 +159,20 @@ def bind(source: Path, target: Path, options: Iterable[str]) -> None:
         raise
 
 
-def unmount(target: Path, *, nofollow: bool = True) -> None:
+def unmount(target: Path) -> None:
     """Take away the topmost mount at `target`; EBUSY while something uses it. Never lazy."""
-    flags = _UMOUNT_NOFOLLOW if nofollow else 0
-    libc.call("umount2", os.fsencode(target), flags, about=str(target))
+    libc.call("umount2", os.fsencode(target), _UMOUNT_NOFOLLOW, about=str(target))
+
+
+def unmount_unless_busy(target: Path) -> bool:
+    """The same; False, without an error, while something uses it."""
+    try:
+        unmount(target)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _mount(source: str, target: Path, fstype: str, flags: int, data: str) -> None:
@@ -214,16 +215,35 @@ def _statx(fd: int, path: bytes, flags: int) -> tuple[int, bool]:
     return found, bool(attributes & _STATX_ATTR_MOUNT_ROOT)
 
 
+def _lines(text: bytes, needle: bytes) -> Iterator[bytes]:
+    start = text.find(needle)
+    while start >= 0:
+        last = start + len(needle) - 1
+        begin = text.rfind(b"\n", 0, last) + 1
+        end = text.find(b"\n", last)
+        if end < 0:
+            end = len(text)
+        yield text[begin:end]
+        start = text.find(needle, end)
+
+
 def _by_id(mount_id: int) -> Mount | None:
     text = b"\n" + read()
     found = lines_with(text, b"\n%d " % mount_id)
     return found[0] if found else None
 
 
+def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
+    """A line that is not as proc(5) has it says nothing, and must not hide what the others say."""
+    for line in lines:
+        with suppress(ValueError):
+            yield _parse(line)
+
+
 def _parse(line: bytes) -> Mount:
     before, _, after = line.partition(b" - ")
     mount_id, parent_id, device, root, mountpoint, options, *optional = before.split(b" ")
-    fstype, source, super_options = after.split(b" ")
+    fstype, source, super_options = after.split(b" ", 2)
     tags = dict(tag.split(b":") for tag in optional if b":" in tag)
     return Mount(
         mount_id=int(mount_id),

@@ -33,11 +33,6 @@ def start_time(pid: int) -> int | None:
     return int(stat.rpartition(b")")[2].split()[_START_TIME_AFTER_COMM])
 
 
-def is_alive(pid: int, start: int) -> bool:
-    """Whether the process that had `pid` and started at `start` is still there."""
-    return start_time(pid) == start
-
-
 def boot_id() -> str:
     """The kernel's random id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

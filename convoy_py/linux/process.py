@@ -24,10 +24,11 @@ class ProcessFailed(OSError):
     `status` is the exit status; negative if a signal ended the program.
     """
 
-    def __init__(self, program: str, status: int, stderr: str) -> None:
+    def __init__(self, program: str, status: int, stdout: str, stderr: str) -> None:
         how = f"exit status {status}" if status >= 0 else f"signal {-status}"
-        super().__init__(f"{program} failed with {how}: {_last_lines(stderr)}")
+        super().__init__(f"{program} failed with {how}: {_last_lines(stderr or stdout)}")
         self.status = status
+        self.stdout = stdout
         self.stderr = stderr
 
 
@@ -39,7 +40,6 @@ def run(
     argv: Sequence[str],
     *,
     timeout: float = 60,
-    pass_fds: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
 ) -> str:
     """Run a program to its end and return its stdout; seconds in `timeout`.
@@ -56,7 +56,6 @@ def run(
         env={**_ENVIRONMENT, **(environment or {})},
         cwd="/",
         process_group=0,
-        pass_fds=pass_fds,
         encoding="utf-8",
         errors="backslashreplace",
     ) as child:
@@ -67,7 +66,7 @@ def run(
         finally:
             _end_group(child)
     if child.returncode:
-        raise ProcessFailed(argv[0], child.returncode, stderr or stdout)
+        raise ProcessFailed(argv[0], child.returncode, stdout, stderr)
     return stdout
 
 

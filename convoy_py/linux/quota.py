@@ -64,13 +64,6 @@ def assign(path: Path, project_id: int, *, inherit: bool = True) -> None:
         fcntl.ioctl(fd, _FSSETXATTR, _FSXATTR.pack(flags, extent, extents, project_id, cow, pad))
 
 
-def project(path: Path) -> int:
-    """The project that `path` is part of; 0 is none."""
-    with _opened(path) as fd:
-        found: int = _FSXATTR.unpack(fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size)))[3]
-    return found
-
-
 def set_limit(path: Path, project_id: int, limit: int | None) -> None:
     """Bound a project's bytes, to the kibibyte above; None lifts the bound. `path` is any in it.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from convoy_py.errors import HelpAsked, InvalidOption
-from convoy_py.models.sizes import SIZE_FORMS, parse_size
+from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import Filesystem, Options
 
 # nosuid and nodev are always on and cannot be taken off; these may be added.

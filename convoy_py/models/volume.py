@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-
 from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict

@@ -118,7 +118,7 @@ class Store:
                     f"volume {record.name}: data is kept in {home}; take it over with "
                     f"`convoy create --adopt {record.name}` or delete the folder"
                 ) from None
-            files.fsync_dir(self.volumes)
+            self._sync_or_fail(self.volumes)
 
     def adopt(self, record: Record) -> None:
         """Write the record of data that is already in its place, durably.
@@ -155,8 +155,8 @@ class Store:
         with self._changing():
             gone = self.trash / f"{DELETED}{secrets.token_hex(8)}"
             self.home(name).rename(gone)
-            files.fsync_dir(self.volumes)
-            files.fsync_dir(self.trash)
+            self._sync_or_fail(self.volumes)
+            self._sync_or_fail(self.trash)
             return gone
 
     def half_made(self) -> list[Path]:
@@ -164,6 +164,16 @@ class Store:
 
     def half_deleted(self) -> list[Path]:
         return sorted(self.trash.glob(f"{DELETED}*"))
+
+    def _sync_or_fail(self, folder: Path) -> None:
+        """Sync the folder in which a name was changed: if that fails, nobody knows which it has."""
+        try:
+            files.fsync_dir(folder)
+        except OSError as error:
+            self.failure = (
+                f"a write of state failed ({error}); restart the daemon when the disk is well again"
+            )
+            raise
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

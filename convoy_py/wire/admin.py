@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 
+from convoy_py.models.options import OPTIONS
+
 
 class Message(BaseModel):
     model_config = ConfigDict(
@@ -30,6 +32,26 @@ class CreateVolume(Message):
     adopt: bool = False
 
 
+def _known(kind: str, meaning: str) -> dict[str, str]:
+    return {"type": kind, "description": meaning}
+
+
+# What a volume's Status may hold; what is not known of a volume is left out.
+STATUS: dict[str, Any] = {
+    "backend": _known("string", "directory or loopback"),
+    "filesystem": _known("string", "of a loopback image"),
+    "size": _known("integer", "bytes: the limit, else what the filesystem offers"),
+    "references": _known("integer", "counted mounts"),
+    "state": _known("string", "ready, mounted or broken"),
+    "reason": _known("string", "why the volume is broken"),
+    "options": _known("object", "the options that hold for the volume, as text"),
+    "used": _known("integer", "bytes of the volume's files"),
+    "available": _known("integer", "bytes that an unprivileged user may still write"),
+    "allocated": _known("integer", "bytes that the host has given"),
+    "usageAge": _known("integer", "seconds since used, available and allocated were measured"),
+}
+
+
 class VolumeInfo(Message):
     """One volume, in Convoy's keys; `driver_info` holds its options and status as text."""
 
@@ -39,7 +61,8 @@ class VolumeInfo(Message):
     created_time: str  # RFC 3339, UTC
     driver_info: dict[str, str] = Field(default_factory=dict)
     snapshots: dict[str, Any] = Field(default_factory=dict)
-    status: dict[str, Any] = Field(default_factory=dict)  # as in Docker's Get
+    # As in Docker's Get.
+    status: dict[str, Any] = Field(default_factory=dict, json_schema_extra={"properties": STATUS})
     state: str
     references: int = 0
 
@@ -88,11 +111,27 @@ class Space(Message):
     may_promise: int  # what further sparse images may still be given
 
 
+class OptionHelp(Message):
+    """One row of the table of volume options."""
+
+    key: str
+    aliases: tuple[str, ...]
+    values: str
+    meaning: str
+
+
+def option_table() -> list[OptionHelp]:
+    return [
+        OptionHelp(key=o.key, aliases=o.aliases, values=o.values, meaning=o.meaning)
+        for o in OPTIONS
+    ]
+
+
 class Info(Message):
     general: General
     settings: dict[str, Setting]
     space: Space
-    options: list[dict[str, Any]]  # the table of volume options
+    options: list[OptionHelp]
     drivers: dict[str, dict[str, str]]  # backend -> what it can do here, and what not and why
 
 

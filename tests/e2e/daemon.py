@@ -131,6 +131,8 @@ class Daemon:
         host.unmount_below(self.home)
         for device in host.loop_devices(self.home):
             subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
+        # An unused mountpoint refuses to be written to, and to be deleted.
+        subprocess.run(["chattr", "-R", "-f", "-i", self.run_dir], check=False)
 
     # Calls
 
@@ -198,7 +200,7 @@ class Daemon:
             "reserve": "0",
             "janitor_interval": "0.2",
             # Longer than a container's start takes on a busy machine.
-            "reference_grace": "5",
+            "reference_grace": "0.1",
             **self._given,
         }
 
@@ -211,7 +213,7 @@ class Daemon:
 
     def calls(self, volume: str | None = None) -> list[str]:
         """The plugin calls that were answered, as `get`, `create`, …; of one volume or of all."""
-        lines = (line for line in self.lines() if line["logger"] == "convoy.docker")
+        lines = (line for line in self.lines() if line.get("api") == "docker")
         return [line["message"] for line in lines if volume in (None, line.get("volume"))]
 
     def failures(self) -> list[str]:

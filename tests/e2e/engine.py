@@ -105,6 +105,8 @@ class Engine:
             self._end(signal.SIGTERM)
         host.end_processes_of(self.home)
         host.unmount_below(self.home)
+        # Unused mountpoints of a managed plugin refuse to be written to, and to be deleted.
+        subprocess.run(["chattr", "-R", "-f", "-i", self.home / "data/plugins"], check=False)
 
     # Containers
 

@@ -44,12 +44,13 @@ class Plugin:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._url = f"unix://{engine.home}/docker.sock"
 
     # Commands of the user's
 
     def docker(self, *arguments: str) -> str:
         """`docker …`; raises CommandError."""
-        return _run(["docker", *arguments], DOCKER_HOST=f"unix://{self._engine.home}/docker.sock")
+        return _run(["docker", *arguments], DOCKER_HOST=self._url)
 
     def convoy(self, *arguments: str) -> str:
         """The `convoy` command on the host, which finds the plugin by itself."""
@@ -57,8 +58,7 @@ class Plugin:
 
     def build(self, *flags: str) -> str:
         """`make plugin`, but from a base image that is here."""
-        host_ = f"unix://{self._engine.home}/docker.sock"
-        return _run([str(PROJECT / "plugin/build"), *flags], DOCKER_HOST=host_, BASE=_BASE)
+        return _run([str(PROJECT / "plugin/build"), *flags], DOCKER_HOST=self._url, BASE=_BASE)
 
     def enable(self) -> None:
         self.docker("plugin", "enable", NAME)

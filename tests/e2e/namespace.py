@@ -14,7 +14,8 @@ from pathlib import Path
 
 # sched.h; os.unshare and os.setns came with Python 3.12.
 _CLONE_NEWNS = 0x00020000
-_COVERED = (Path("/run/docker"), Path("/etc/docker"))
+# The last is where Podman keeps a cache, wherever its stores are.
+_COVERED = (Path("/run/docker"), Path("/etc/docker"), Path("/var/lib/containers"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

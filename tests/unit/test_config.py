@@ -38,9 +38,27 @@ def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
     [
         ({}, {"CONVOY_RUTE": "/x"}, "setting rute from environment: unknown; use allowed_paths"),
         ({"default_size": "10X"}, {}, "setting default_size from flag"),
-        ({}, {"CONVOY_LOG_LEVEL": "loud"}, "setting log_level from environment"),
-        ({}, {"CONVOY_DRIVERS": "devicemapper"}, "directory (vfs, dir), loopback (loop)"),
-        ({}, {"CONVOY_OVERCOMMIT": "0.5"}, "setting overcommit from environment"),
+        (
+            {},
+            {"CONVOY_LOG_LEVEL": "loud"},
+            "setting log_level from environment: 'loud' is not 'debug', 'info', 'warning' or",
+        ),
+        (
+            {},
+            {"CONVOY_DRIVERS": "vfs,foo"},
+            "drivers from environment: 'foo' is not a backend; use directory (vfs, dir), loopback",
+        ),
+        ({}, {"CONVOY_DRIVERS": ","}, "setting drivers from environment: no backend is named"),
+        ({}, {"CONVOY_OVERCOMMIT": "0.5"}, "overcommit from environment: '0.5' is less than 1"),
+        ({}, {"CONVOY_OVERCOMMIT": "1e9"}, "overcommit from environment: '1e9' is more than 1000"),
+        ({}, {"CONVOY_OVERCOMMIT": "much"}, "overcommit from environment: 'much' is not a number"),
+        ({"default_size": "1M"}, {}, "default_size from flag: 1MiB is no size for ext4: use 16MiB"),
+        ({"default_size": "16T"}, {}, "default_size from flag: 16TiB is no size for ext4"),
+        (
+            {"default_size": "100M"},
+            {"CONVOY_DEFAULT_FS": "xfs"},
+            "default_size from flag: 100MiB is no size for xfs: use 300MiB to 15TiB",
+        ),
         ({"root": "relative"}, {}, "not an absolute path"),
         ({}, {"CONVOY_CONFIG": "/nonexistent.toml"}, "no such file"),
     ],
@@ -69,6 +87,32 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
 def test_an_empty_variable_counts_as_not_given() -> None:
     """Docker passes an unset plugin setting as an empty string."""
     assert load({}, {"CONVOY_DEFAULT_SIZE": ""}).sources["default_size"] == "default"
+    assert load({}, {"CONVOY_CONFIG": ""}).settings == Settings()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "root = 5",
+        "socket_group = 5",
+        "drivers = 5",
+        "drivers = [5]",
+        "default_size = 1.5",
+        "default_size = [1]",
+        "default_fs = 5",
+        "allowed_paths = 5",
+        "allowed_paths = [5]",
+        "overcommit = [1]",
+        "overcommit = nan",
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_in_plain_words(tmp_path: Path, line: str) -> None:
+    """Nobody need know what reads the settings."""
+    with pytest.raises(InvalidSetting) as caught:
+        load({}, {}, _file(tmp_path, line))
+    assert str(caught.value).startswith(f"setting {line.partition(' ')[0]} from file ")
+    for jargon in ("Input", "Value error", "valid", "tuple", "instance", "understood"):
+        assert jargon not in str(caught.value)
 
 
 def test_backends_are_named_in_convoys_words_too() -> None:

@@ -63,6 +63,13 @@ def test_leaks_are_counted_as_they_are_dropped() -> None:
     assert samples(metrics)["convoy_leaked_references_total"] == 3
 
 
+def test_no_sample_says_when_counting_began() -> None:
+    """It would double the page for what nobody asks."""
+    metrics = Metrics("0")
+    metrics.operation("docker", "get", "ok", 0.1)
+    assert not [name for name in samples(metrics) if "_created" in name]
+
+
 def test_two_daemons_in_one_process_do_not_mix() -> None:
     """Nothing is registered globally."""
     one, two = Metrics("0"), Metrics("0")

@@ -1,11 +1,17 @@
 """What only directory volumes can meet: folders of the user's choice, and a host without quotas."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from convoy_py.backends import BACKENDS
+from convoy_py.config import Settings
 from convoy_py.errors import ConvoyError, InvalidOption, Unsupported
 from convoy_py.linux import mounts
 from convoy_py.models.volume import Filesystem, Options
@@ -81,7 +87,7 @@ def test_options_of_images_are_refused(folders: Bed) -> None:
 def test_a_size_is_not_for_paths(folders: Bed, allowed: Path) -> None:
     """A quota would reach what is there already."""
     with pytest.raises(Unsupported, match="size"):
-        folders.backend.resolve(Options(path=str(allowed), size=2**30))
+        folders.backend.resolve(Options(path=str(allowed / "data"), size=2**30))
 
 
 def test_writes_reach_the_hosts_folder(folders: Bed) -> None:
@@ -91,3 +97,80 @@ def test_writes_reach_the_hosts_folder(folders: Bed) -> None:
     inside = (place.mountpoint / "file").stat()
     outside = (folders.data(place) / "file").stat()
     assert (inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino)
+
+
+def test_nobody_leads_a_create_out_of_the_allowed_folder(
+    folders: Bed, allowed: Path, tmp_path: Path
+) -> None:
+    """A process that swaps the parent for a link, again and again, has nothing outside changed."""
+    outside = tmp_path / "outside"
+    (outside / "data").mkdir(parents=True)
+    (allowed / "parent/data").mkdir(parents=True)
+    (allowed / "link").symlink_to(outside)
+    staged = folders.staged(path=str(allowed / "parent/data"), uid=1234)
+    with _swapping(allowed / "parent", allowed / "link"):
+        for _ in range(2000):
+            with suppress(ConvoyError, OSError):
+                folders.backend.create(staged)
+    assert (outside / "data").stat().st_uid == 0
+    assert list(outside.iterdir()) == [outside / "data"]
+
+
+@contextmanager
+def _swapping(one: Path, other: Path) -> Iterator[None]:
+    """While inside, a process exchanges two names without a pause; they end as they began."""
+    script = (
+        "import ctypes, sys; c = ctypes.CDLL(None)\n"
+        "one, other = (a.encode() for a in sys.argv[1:])\n"
+        "while True: c.renameat2(-100, one, -100, other, 2)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, one, other]) as child:
+        try:
+            yield
+        finally:
+            child.kill()
+
+
+def test_a_new_folder_is_for_everyone_to_read(folders: Bed, allowed: Path) -> None:
+    """Whatever umask the daemon was started with."""
+    before = os.umask(0o077)
+    try:
+        folders.created(path=str(allowed / "new"))
+    finally:
+        os.umask(before)
+    assert (allowed / "new").stat().st_mode & 0o7777 == 0o755
+
+
+def test_an_allowed_folder_itself_is_no_volume(folders: Bed, allowed: Path) -> None:
+    """A volume lies below it, or it would hold the others."""
+    with pytest.raises(Unsupported, match="does not lie below"):
+        folders.backend.resolve(Options(path=str(allowed)))
+
+
+def test_the_daemons_own_folders_are_no_volume(tmp_path: Path) -> None:
+    """Neither they, nor what is in them or around them: containers would see all volumes."""
+    root, run = tmp_path / "a/root", tmp_path / "b/run"
+    for folder in (root, run):
+        folder.mkdir(parents=True)
+    backend = BACKENDS["directory"](Settings(root=root, run_dir=run, allowed_paths=(tmp_path,)))
+    for path in (root, root / "volumes", root.parent, run, run / "mounts/v", run.parent):
+        with pytest.raises(Unsupported, match="overlaps"):
+            backend.resolve(Options(path=str(path)))
+    backend.resolve(Options(path=str(tmp_path / "a/other")))
+
+
+def test_a_folder_replaced_while_mounted_is_unmounted(folders: Bed, allowed: Path) -> None:
+    """What is mounted is still ours, though its name leads elsewhere now."""
+    place = folders.created(path=str(allowed / "data"))
+    folders.mounted(place)
+    (allowed / "data").rename(allowed / "old")
+    (allowed / "data").mkdir()
+    assert folders.backend.is_mounted(place)
+    folders.unmounted(place)
+    folders.at_rest()
+
+
+def test_only_the_users_own_folder_outlives_its_volume(folders: Bed, allowed: Path) -> None:
+    """So that Remove need not wait for those who have it mounted."""
+    assert folders.backend.keeps_data(folders.created(path=str(allowed / "data")))
+    assert not folders.backend.keeps_data(folders.created("other"))

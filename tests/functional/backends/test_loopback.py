@@ -1,5 +1,6 @@
 """What only images on loop devices can meet."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,10 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from convoy_py.errors import ConvoyError, Corrupt, InvalidOption, OperationFailed, Unsupported
+from convoy_py.backends import BACKENDS
+from convoy_py.errors import Conflict, ConvoyError, Corrupt, OperationFailed, Unsupported
 from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.models.volume import Filesystem, Options, Spec
-from tests.conformance.bed import MIB, Bed, written
+from tests.conformance.bed import MIB, Bed, Case, written
+from tests.functional.backends.conftest import MakeBed
 
 pytestmark = pytest.mark.root
 
@@ -79,9 +82,9 @@ def test_an_image_is_adopted_as_what_it_is(bed: Bed) -> None:
     """Another filesystem or another size than was asked for is refused by name."""
     place = bed.created()
     other = Filesystem.XFS if place.spec.fs is not Filesystem.XFS else Filesystem.EXT4
-    with pytest.raises(InvalidOption, match=f"fs is {place.spec.fs}, asked {other}"):
+    with pytest.raises(Conflict, match=f"fs is {place.spec.fs}, asked {other}"):
         bed.backend.adopt(place, Options(fs=other))
-    with pytest.raises(InvalidOption, match=r"size is .*, asked 1GiB"):
+    with pytest.raises(Conflict, match=r"size is .*, asked 1GiB"):
         bed.backend.adopt(place, Options(size=2**30))
 
 
@@ -91,9 +94,41 @@ def test_a_damaged_image_is_not_adopted(bed: Bed) -> None:
     with bed.data(place).open("r+b") as image:
         image.seek(128 * 1024 if place.spec.fs is Filesystem.BTRFS else 4096)
         image.write(b"\xaa" * (100 * MIB))
-    with pytest.raises((ConvoyError, OSError)):
+    with pytest.raises(Corrupt, match=f"vol.*{bed.data(place)}"):
         bed.backend.adopt(place, Options())
     bed.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("argv", "size"),
+    [
+        (("mkfs.ext4", "-q", "-b", "1024"), 16 * MIB),
+        (("mkfs.xfs", "-q", "-s", "size=512"), 320 * MIB),
+    ],
+)
+def test_an_image_of_small_blocks_is_adopted(
+    make_bed: MakeBed, argv: tuple[str, ...], size: int
+) -> None:
+    """What mkfs makes by itself of a small file; it is mounted as it is."""
+    bed = make_bed(Case("loopback", BACKENDS["loopback"], "image"))
+    place = bed.staged()
+    with bed.data(place).open("wb") as file:
+        file.truncate(size)
+    subprocess.run([*argv, bed.data(place)], check=True)
+    place = bed.settled(replace(place, spec=Spec(backend=place.spec.backend)))
+    place = replace(place, spec=bed.backend.adopt(place, Options()))
+    (bed.mounted(place) / "file").write_text("there")
+    assert (bed.remounted(place) / "file").read_text() == "there"
+    bed.unmounted(place)
+    bed.at_rest(place)
+
+
+def test_adopting_again_keeps_what_was_recorded(bed: Bed) -> None:
+    """A sparse image that was written full is a sparse one still."""
+    place = bed.created(sparse=True)
+    with bed.data(place).open("r+b") as image:
+        os.posix_fallocate(image.fileno(), 0, place.spec.size or 0)
+    assert bed.backend.adopt(place, Options()).sparse is True
 
 
 def test_an_image_without_a_superblock_is_not_mounted(bed: Bed) -> None:

@@ -25,12 +25,15 @@ def host(
 
 
 def test_subvolumes_are_told_from_folders(host: Path, scratch: Path) -> None:
-    """A subvolume is one, a folder on btrfs and a folder elsewhere are none."""
+    """A subvolume is one, a folder on btrfs is none."""
     btrfs.create_subvolume(host / "volume")
     (host / "folder").mkdir()
-    assert btrfs.is_subvolume(host / "volume")
-    assert not btrfs.is_subvolume(host / "folder")
-    assert not btrfs.is_subvolume(scratch)
+    fd = os.open(host, os.O_RDONLY)
+    try:
+        assert btrfs.is_subvolume_at(fd, "volume")
+        assert not btrfs.is_subvolume_at(fd, "folder")
+    finally:
+        os.close(fd)
     assert (btrfs.is_btrfs(host / "folder"), btrfs.is_btrfs(scratch)) == (True, False)
     with pytest.raises(FileExistsError):
         btrfs.create_subvolume(host / "volume")

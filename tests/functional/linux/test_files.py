@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,19 @@ def test_filesystem_without_the_flag_says_so(scratch: Path) -> None:
     (scratch / "ram").mkdir()
     mounts.mount("ramfs", scratch / "ram", "ramfs", ())
     assert files.set_immutable(scratch / "ram", on=True) is False
+
+
+@pytest.mark.parametrize("flag", ["+i", "+a"])
+def test_what_users_guarded_is_removed(scratch: Path, flag: str) -> None:
+    """A flag on a file, on a folder or on the tree itself keeps nothing from being deleted."""
+    tree = scratch / "tree"
+    (tree / "folder").mkdir(parents=True)
+    guarded = [tree / "folder/file", tree / "folder", tree / "file", tree]
+    for path in (guarded[0], guarded[2]):
+        path.touch()
+    subprocess.run(["chattr", flag, *guarded], check=True)
+    try:
+        files.remove_tree(tree)
+        assert not tree.exists()
+    finally:
+        subprocess.run(["chattr", "-f", "-R", "-ia", tree], check=False)

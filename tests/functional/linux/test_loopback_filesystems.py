@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import subprocess
 import threading
 import time
@@ -39,7 +40,7 @@ def test_smallest_volume_lives_a_whole_life(
     data = os.urandom(5 * MIB)
 
     device = attach_and_mount(fs, image, target)
-    assert loop.status(device) is not None
+    assert loop.is_attached(device)
     (target / "file").write_bytes(data)
     mounts.unmount(target)
     assert detaches(device)
@@ -72,9 +73,9 @@ def test_devices_do_direct_io_in_large_blocks(
     fs: str, scratch: Path, make_image: MakeImage, attach_and_mount: AttachAndMount
 ) -> None:
     """The device bypasses the host's page cache and has blocks of 4096 bytes."""
-    device = attach_and_mount(fs, make_image(fs), scratch / "mnt")
-    found = loop.status(device)
-    assert found is not None
+    image = make_image(fs)
+    device = attach_and_mount(fs, image, scratch / "mnt")
+    (found,) = loop.find(image)
     assert found.direct_io
     assert found.autoclear
     sysfs = Path(f"/sys/block/loop{device.number}/queue/logical_block_size")
@@ -93,6 +94,26 @@ def test_damage_is_found(fs: str, make_image: MakeImage) -> None:
     with pytest.raises(filesystems.DamagedFilesystem, match=image.name) as caught:
         filesystems.check(fs, image)
     assert "\n" not in str(caught.value)
+    assert not re.search(r"e2fsck|Pass 1|Phase 1|geometry|\[1/7\]", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("argv", "fs", "sector"),
+    [
+        (("mkfs.ext4", "-q", "-b", "1024"), "ext4", 1024),
+        (("mkfs.ext4", "-q", "-b", "4096"), "ext4", 4096),
+        (("mkfs.xfs", "-q", "-s", "size=512"), "xfs", 512),
+        (("mkfs.xfs", "-q", "-s", "size=4096"), "xfs", 4096),
+        (("mkfs.btrfs", "-q"), "btrfs", 4096),
+    ],
+)
+def test_sector_size_is_read(scratch: Path, argv: tuple[str, ...], fs: str, sector: int) -> None:
+    """What other people's images need of a device."""
+    image = scratch / "image"
+    with image.open("w+b") as file:
+        file.truncate(filesystems.MINIMUM[fs])
+        subprocess.run([*argv, image], check=True)
+        assert filesystems.sector_size(fs, file.fileno()) == sector
 
 
 @pytest.mark.parametrize("fs", FILESYSTEMS)
@@ -246,23 +267,6 @@ def test_detach_waits_for_the_last_user(
     assert detaches(device)
 
 
-def test_attach_without_autoclear_stays(scratch: Path, tag: str, detaches: Detaches) -> None:
-    """A device that does not clear itself stays until it is detached, and detaching twice is
-    fine."""
-    image = scratch / "image"
-    image.write_bytes(bytes(MIB))
-    with image.open("r+b") as file:
-        device, fd = loop.attach(file.fileno(), tag=tag, autoclear=False, read_only=True)
-    os.close(fd)
-    found = loop.status(device)
-    assert found is not None
-    assert (found.autoclear, found.read_only, found.tag) == (False, True, tag)
-    loop.detach(device)
-    assert detaches(device)
-    assert loop.status(device) is None
-    loop.detach(device)
-
-
 def test_direct_io_is_given_up_where_the_host_has_none(scratch: Path, tag: str) -> None:
     """An image on a filesystem without direct I/O is attached all the same."""
     (scratch / "ram").mkdir()
@@ -270,10 +274,9 @@ def test_direct_io_is_given_up_where_the_host_has_none(scratch: Path, tag: str) 
     image = scratch / "ram" / "image"
     image.write_bytes(bytes(MIB))
     with image.open("r+b") as file:
-        device, fd = loop.attach(file.fileno(), tag=tag)
+        _, fd = loop.attach(file.fileno(), tag=tag)
     try:
-        found = loop.status(device)
-        assert found is not None
+        (found,) = loop.find(image)
         assert not found.direct_io
     finally:
         os.close(fd)

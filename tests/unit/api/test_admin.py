@@ -11,13 +11,14 @@ import pytest
 from convoy_py.api import access
 from convoy_py.api.admin import Admin
 from convoy_py.api.app import admin_app
-from convoy_py.api.rest import Call, Nothing
+from convoy_py.api.requests import Nothing
+from convoy_py.api.rest import Call
 from convoy_py.config import Configuration, Settings
 from convoy_py.engine.references import OPERATOR
 from convoy_py.errors import InvalidSetting, Kind, NoSpace, Unsupported
 from convoy_py.linux.peers import Peer
 from convoy_py.metrics import Metrics
-from convoy_py.models.volume import Options
+from convoy_py.models.volume import Options, Spec
 from convoy_py.wire.admin import Info, VolumeInfo, VolumeList
 from tests.fakes import NOW, FakeVolumes
 from tests.unit.api.conftest import Serve
@@ -71,6 +72,7 @@ async def test_a_volume_lives_through_the_api(admin: Socket, engine: FakeVolumes
     ended = await ask(admin, "POST", "/v1/volumes/db/umount", {"Reference": "backup"})
     assert (ended.status, ended.body) == (204, b"")
     assert engine.holds == []
+    assert engine.released == [("db", "backup", OPERATOR)]
     deleted = await ask(admin, "DELETE", "/v1/volumes/db")
     assert (deleted.status, deleted.body) == (204, b"")
     assert engine.known == {}
@@ -121,7 +123,7 @@ async def test_info_shows_every_setting_and_its_source(admin: Socket, engine: Fa
     assert (info.general.volumes, info.general.broken, info.general.kept) == (1, 0, ["old"])
     assert (info.general.pid, info.general.health) == (os.getpid(), "ok")
     assert (info.space.size, info.space.promised, info.space.may_promise) == (100, 30, 90)
-    assert {row["key"] for row in info.options} >= {"size", "backend"}
+    assert {row.key for row in info.options} >= {"size", "backend"}
     assert set(info.drivers) == {"directory", "loopback"}
 
 
@@ -229,13 +231,52 @@ async def test_what_is_not_understood_is_refused(
 
 @pytest.mark.parametrize(
     ("method", "target"),
-    [("GET", "/"), ("GET", "/v2/info"), ("PUT", "/v1/volumes"), ("GET", "/%0a")],
+    [("GET", "/"), ("GET", "/v2/info"), ("PUT", "/v2"), ("GET", "/%0a")],
 )
-async def test_an_unknown_path_or_method_is_404(admin: Socket, method: str, target: str) -> None:
+async def test_an_unknown_path_is_404(admin: Socket, method: str, target: str) -> None:
     """The body is a Failure like any other."""
     for query, body in (("", b""), ("?a=b", b"{")):
         answer = await ask(admin, method, target + query, body)
         assert_failed(answer, 404, Kind.NOT_FOUND, "openapi")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allow"),
+    [
+        ("PUT", "/v1/volumes", "GET, POST"),
+        ("POST", "/v1/volumes/db", "GET, DELETE"),
+        ("GET", "/v1/volumes/db/mount", "POST"),
+        ("DELETE", "/healthz", "GET"),
+    ],
+)
+async def test_a_method_that_a_path_has_not_is_405(
+    admin: Socket, engine: FakeVolumes, method: str, target: str, allow: str
+) -> None:
+    """The header says which it has; the body is a Failure like any other."""
+    engine.add("db")
+    answer = await ask(admin, method, target)
+    assert_failed(answer, 405, Kind.UNSUPPORTED, "method")
+    assert answer.headers["allow"] == allow
+
+
+async def test_umount_leaves_a_containers_hold_alone(admin: Socket, engine: FakeVolumes) -> None:
+    """An operator who names an ID of Docker's ends nothing."""
+    engine.add("db")
+    await engine.mount("db", "f00d", "1:2")
+    answer = await ask(admin, "POST", "/v1/volumes/db/umount", {"Reference": "f00d"})
+    assert answer.status == 204
+    assert engine.holds == [("db", "f00d", "1:2")]
+
+
+async def test_a_volume_tells_where_its_data_lies(admin: Socket, engine: FakeVolumes) -> None:
+    """Convoy's Path: the home folder, or the folder that the user chose."""
+    engine.add("db")
+    engine.known["db"] = engine.known["db"].model_copy(update={"home": "/srv/volumes/db"})
+    info = (await ask(admin, "GET", "/v1/volumes/db")).json
+    assert info["DriverInfo"]["Path"] == "/srv/volumes/db"
+    engine.add("own", spec=Spec(backend="directory", path="/data/own"))
+    info = (await ask(admin, "GET", "/v1/volumes/own")).json
+    assert info["DriverInfo"]["Path"] == "/data/own"
 
 
 EVERYTHING = [
@@ -245,6 +286,7 @@ EVERYTHING = [
     ("GET", "/metrics"),
     ("GET", "/healthz"),
     ("GET", "/nosuch"),
+    ("PUT", "/v1/volumes"),
 ]
 
 
@@ -340,7 +382,9 @@ async def test_a_refused_change_is_in_the_audit_log(
     await ask(admin, "DELETE", "/v1/volumes/db")
     (record,) = [r for r in caplog.records if r.name == "convoy.audit"]
     assert record.levelname == "WARNING"
-    assert "uid 1000" in vars(record)["convoy_fields"]["error"]
+    fields = vars(record)["convoy_fields"]
+    assert "uid 1000" in fields["error"]
+    assert (fields["uid"], fields["pid"], fields["result"]) == (1000, 1, "denied")
 
 
 async def test_a_long_list_lets_docker_in(

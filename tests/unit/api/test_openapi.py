@@ -6,7 +6,10 @@ from typing import Any
 
 from convoy_py.api.admin import ROUTES
 from convoy_py.api.openapi import document
-from convoy_py.api.rest import Nothing
+from convoy_py.api.requests import Nothing
+from convoy_py.api.status import status
+from convoy_py.models.volume import Filesystem, Spec, Usage
+from tests.fakes import FakeVolumes
 from tests.unit.api.test_admin import ask
 from tests.unit.api.wire import Socket
 
@@ -76,5 +79,18 @@ def test_the_keys_are_those_of_the_wire() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     assert set(schemas["CreateVolume"]["properties"]) == {"Name", "Options", "Adopt"}
     assert schemas["CreateVolume"]["additionalProperties"] is False
+    assert set(schemas["OptionHelp"]["properties"]) == {"Key", "Aliases", "Values", "Meaning"}
     remove = DOCUMENT["paths"]["/v1/volumes/{name}"]["delete"]
     assert [p["name"] for p in remove["parameters"] if p["in"] == "query"] == ["reference"]
+
+
+def test_status_has_the_properties_that_are_described() -> None:
+    """All that Get may tell of a volume, and nothing else."""
+    usage = Usage(size=1, used=1, available=1, allocated=1, sampled=0.0)
+    spec = Spec(backend="loopback", size=1, fs=Filesystem.EXT4)
+    volumes = FakeVolumes()
+    volumes.add("db", spec=spec, usage=usage)
+    view = volumes.get("db").model_copy(update={"reason": "lost"})
+    described = DOCUMENT["components"]["schemas"]["VolumeInfo"]["properties"]["Status"]
+    assert described["type"] == "object"
+    assert set(described["properties"]) == set(status(view, 0.0))

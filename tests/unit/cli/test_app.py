@@ -16,7 +16,7 @@ from click.testing import Result
 from convoy_py import __version__
 from convoy_py.cli.exits import EXIT_CODES, exit_code
 from convoy_py.errors import Kind, VolumeNotFound
-from convoy_py.wire.admin import General, Info, Setting, Space, VolumeList
+from convoy_py.wire.admin import General, Info, Setting, Space, VolumeList, option_table
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fake_daemon import FakeDaemon, volume
 
@@ -43,7 +43,7 @@ INFO = Info(
         "allowed_paths": Setting(value=["/a", "/b"], source="file /etc/convoy/convoy.toml"),
     },
     space=Space(size=100 * 2**30, free=50 * 2**30, promised=2**30, may_promise=99 * 2**30),
-    options=[{"key": "size"}],
+    options=option_table(),
     drivers={"directory": {"quota": "no: [overlay] has none"}},
 )
 
@@ -96,6 +96,14 @@ def test_help_is_a_success(run: Run, arguments: tuple[str, ...]) -> None:
     assert "--socket" in result.stdout
 
 
+@pytest.mark.parametrize("flag", ["--json", "--verbose"])
+def test_json_of_nothing_is_a_usage_error(run: Run, told: Told, flag: str) -> None:
+    """Help is not JSON, and nothing given is ignored silently."""
+    result = run(flag)
+    assert result.exit_code == 2
+    assert "without a command" in told(result)
+
+
 @pytest.mark.parametrize("flag", ["-v", "--version"])
 def test_version(run: Run, flag: str) -> None:
     """As Convoy told its own."""
@@ -130,6 +138,7 @@ def test_info_on_a_terminal_is_readable(daemon: FakeDaemon, module: Module) -> N
     assert "reserve 256MiB from default" in lines
     assert "uptime 12 s" in lines
     assert "free 50GiB" in lines
+    assert "fs ext4|xfs|btrfs" in lines
     titles = ("General", "Settings", "Space below the root", "Backends")
     assert [lines.index(f"\x1b[1m{title}\x1b[0m") for title in titles]
     assert "directory quota no: [overlay] has none" in lines
@@ -277,6 +286,20 @@ def test_volume_names_complete(
 def test_completion_is_quiet_without_a_daemon(run: Run) -> None:
     """An error in the middle of a command line helps nobody."""
     assert complete(run, "convoy -s /nonexistent/c.sock delete d") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("--fs ", ["ext4", "xfs", "btrfs"]),
+        ("--fs x", ["xfs"]),
+        ("--backend ", ["directory", "loopback"]),
+        ("--driver L", ["loopback"]),
+    ],
+)
+def test_values_of_options_complete(run: Run, words: str, offered: list[str]) -> None:
+    """Where there are few of them."""
+    assert complete(run, f"convoy create {words}") == offered
 
 
 def test_commands_and_flags_complete(run: Run) -> None:

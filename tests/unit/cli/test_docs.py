@@ -13,7 +13,21 @@ from convoy_py.models.sizes import format_size
 from convoy_py.wire.admin import VolumeInfo
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+REPOSITORY = Path(__file__).parents[3]
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def test_the_layers_of_the_architecture_page_are_those_that_are_checked() -> None:
+    """import-linter's file is the truth."""
+    rules = (REPOSITORY / ".importlinter").read_text()
+    checked = re.search(r"^layers =\n((?:    .*\n)+)", rules, re.MULTILINE)
+    told = re.search(
+        r"^`__main__` → .*\n.*$", (REPOSITORY / "docs/architecture.md").read_text(), re.M
+    )
+    assert checked is not None
+    assert told is not None
+    layers = [line.strip() for line in checked.group(1).splitlines()]
+    assert [layer.strip(" `\n") for layer in told.group().split("→")] == layers
 
 
 def flags(text: str) -> set[str]:

@@ -75,7 +75,6 @@ def test_every_volume_option_is_a_flag(run: Run, daemon: FakeDaemon, option: Any
         (("--no-sparse",), {"sparse": "false"}),
         (("--driver", "vfs"), {"backend": "vfs"}),
         (("-o", "fstype=xfs", "--opt", "o=size=1G,uid=5"), {"fstype": "xfs", "o": "size=1G,uid=5"}),
-        (("-o", "help"), {"help": ""}),
         (("--size", "1G", "-o", "size=1G"), {"size": "1G"}),
         (("-o", "path="), {"path": ""}),
     ],
@@ -87,6 +86,29 @@ def test_options_in_other_spellings(
     daemon.answer("POST", "/v1/volumes", volume("data"), 201)
     assert run("create", "data", *arguments).exit_code == 0
     assert daemon.requests[0].body["Options"] == options
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-o", "help"), ("data", "-o", "help"), ("data", "-o", "o=help"), ("--fs", "help")],
+)
+def test_help_on_options_is_a_table(
+    run: Run, daemon: FakeDaemon, arguments: tuple[str, ...]
+) -> None:
+    """A success on stdout, a line for each option, and nothing is made."""
+    result = run("create", *arguments)
+    assert (result.exit_code, result.stderr, daemon.requests) == (0, "", [])
+    _, *lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [option.key for option in OPTIONS]
+    for option, line in zip(OPTIONS, lines, strict=True):
+        for part in (*option.aliases, option.values, option.meaning):
+            assert part in line
+
+
+def test_help_on_options_as_json(run: Run) -> None:
+    """The rows of the REST API's table."""
+    rows = json.loads(run("--json", "create", "-o", "help").stdout)
+    assert [row["Key"] for row in rows] == [option.key for option in OPTIONS]
 
 
 def test_create_can_adopt(run: Run, daemon: FakeDaemon) -> None:

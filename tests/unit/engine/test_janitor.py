@@ -1,11 +1,14 @@
 """The background work: unmounts are finished, leaks collected, usage sampled, users left alone."""
 
 import asyncio
+import os
 
 import pytest
 
+from convoy_py.engine.janitor import LIVING
 from convoy_py.engine.references import OPERATOR, PODMAN_ID
 from convoy_py.errors import OperationFailed
+from convoy_py.linux import peers
 from convoy_py.linux.holders import Census
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import GRACE, NOW, Engine, holder
@@ -53,9 +56,24 @@ async def test_a_held_volume_has_no_leaks(mounted: Engine) -> None:
     for _ in range(3):
         await mounted.janitor.look()
     mounted.kernel.holders.clear()
+    mounted.clock.now += GRACE
     await mounted.janitor.look()
     assert mounted.counted("v") == 1
     await mounted.janitor.look()
+    assert mounted.counted("v") == 0
+
+
+async def test_an_engine_that_lives_is_given_more_time(mounted: Engine) -> None:
+    """It may be copying an image's content into the volume, which no mount namespace shows."""
+    await mounted.volumes.unmount("v", "container")
+    await mounted.volumes.mount("v", "copy", f"{os.getpid()}:{peers.start_time(os.getpid())}")
+    mounted.clock.now += GRACE * LIVING - 1
+    for _ in range(3):
+        await mounted.janitor.look()
+    assert mounted.counted("v") == 1
+    mounted.clock.now += 1
+    for _ in range(2):
+        await mounted.janitor.look()
     assert mounted.counted("v") == 0
 
 

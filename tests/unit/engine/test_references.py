@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from convoy_py.engine.references import (
     OPERATOR,
+    UNSEEN,
     PODMAN_ID,
     acquire,
     collectable,
     drop,
     operators,
     release,
+    unseen,
 )
 from convoy_py.state.records import References
 
@@ -50,7 +52,20 @@ def test_an_operators_hold_is_a_flag_and_no_leak() -> None:
     """`convoy mount` twice needs one `convoy umount`; no collector takes it away."""
     held = acquire(acquire(acquire(NONE, "me", OPERATOR), "me", OPERATOR), "a", "1:1")
     assert operators(held) == ["me"]
-    assert collectable(held) == ["a"]
+    assert collectable(held) == {"a": "1:1"}
+
+
+def test_an_engine_that_cannot_be_seen_is_believed() -> None:
+    """Its containers cannot be seen either, so that nobody is seen proves nothing."""
+    held = acquire(NONE, "a", f"{UNSEEN}token:1")
+    assert collectable(held) == {}
+    assert unseen(held)
+    assert not unseen(acquire(NONE, "a", "1:1"))
+
+
+def test_an_operators_hold_ends_alone() -> None:
+    """What an engine holds beside it stays."""
+    held = acquire(acquire(NONE, "me", OPERATOR), "a", "1:1")
     assert release(held, "me").total == 1
 
 

@@ -93,3 +93,18 @@ def test_mounts_of_a_process_that_ended_are_an_error() -> None:
     """A table is never silently empty."""
     with pytest.raises(FileNotFoundError):
         mounts.table(2**22 + 1)
+
+
+def test_one_odd_line_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel leaves a carriage return as it is, and some filesystems blanks in their options;
+    a line that makes no sense is passed over."""
+    odd = (
+        b"50 27 7:1 / /srv/a\rb rw - ext4 /dev/loop1 rw\n"
+        b"51 27 0:5 / /srv/c rw - odd none a=b c,d\n"
+        b"nonsense\n"
+    )
+    monkeypatch.setattr(mounts, "read", lambda _pid="self": odd + TABLE)
+    assert [m.mount_id for m in mounts.table()] == [50, 51, 21, 43, 44, 45]
+    assert mounts.table()[0].mountpoint == "/srv/a\rb"
+    assert mounts.table()[1].super_options == ("a=b c", "d")
+    assert [m.mount_id for m in mounts.lines_with(odd, b"non")] == [51]

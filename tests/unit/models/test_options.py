@@ -2,9 +2,11 @@
 
 import pytest
 
-from convoy_py.errors import InvalidOption
+from convoy_py.errors import HelpAsked, InvalidOption
+from convoy_py.linux import filesystems
 from convoy_py.models.options import MOUNT_OPTIONS, OPTIONS, help_line, parse_options
-from convoy_py.models.volume import Filesystem, Options, Spec
+from convoy_py.models.sizes import parse_size
+from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Options, Spec, show
 
 
 def test_nothing_given_asks_for_nothing() -> None:
@@ -47,7 +49,7 @@ def test_every_option_is_read() -> None:
         ({"mountpoint": "/srv/x"}, Options(path="/srv/x")),
         (
             {"type": "none", "o": "bind", "device": "/srv/x"},
-            Options(path="/srv/x", mount_options=()),
+            Options(path="/srv/x"),
         ),
         (
             {"o": "uid=1,size=5M,mode=0700,noatime"},
@@ -96,9 +98,10 @@ def test_what_cannot_be_meant_is_refused_in_one_line(raw: dict[str, str], said: 
 @pytest.mark.parametrize("raw", [{"help": ""}, {"help": "x"}, {"o": "help"}])
 def test_help_answers_with_the_whole_table(raw: dict[str, str]) -> None:
     """`-o help` names every key and every mount option."""
-    with pytest.raises(InvalidOption) as caught:
+    with pytest.raises(HelpAsked) as caught:
         parse_options(raw)
     assert str(caught.value) == help_line()
+    assert "\n" not in help_line()
     for word in (*(o.key for o in OPTIONS), *MOUNT_OPTIONS):
         assert word in str(caught.value)
 
@@ -109,3 +112,24 @@ def test_only_what_was_asked_is_compared() -> None:
     assert spec.differences(Options()) == {}
     assert spec.differences(Options(size=2**30, uid=0)) == {}
     assert spec.differences(Options(size=2**31, fs=Filesystem.EXT4)) == {"size": ("1GiB", "2GiB")}
+
+
+def test_mount_options_that_add_nothing_are_no_difference() -> None:
+    """`-o o=rw` asks for what every volume has, however an older record says so."""
+    spec = Spec(backend="directory")
+    assert spec.differences(parse_options({"o": "rw"})) == {}
+    assert spec.differences(Options(mount_options=())) == {}
+    recorded = spec.model_copy(update={"mount_options": ()})
+    assert "mount_options" not in recorded.shown()
+    asked = recorded.differences(Options(mount_options=("ro",)))
+    assert asked == {"mount_options": ("unset", "ro")}
+
+
+def test_image_sizes_are_what_the_tools_take() -> None:
+    """A size that is accepted up front does not fail in mkfs, and is told in a unit."""
+    assert set(IMAGE_SIZES) == set(Filesystem)
+    for fs, (smallest, largest) in IMAGE_SIZES.items():
+        assert filesystems.MINIMUM[fs] <= smallest < largest <= filesystems.MAXIMUM[fs]
+        for size in (smallest, largest):
+            assert show("size", size).endswith("iB")
+            assert parse_size(show("size", size)) == size

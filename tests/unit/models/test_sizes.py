@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convoy_py.models.sizes import LARGEST, format_size, parse_size
+from convoy_py.models.sizes import LARGEST, exact_size, format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,25 @@ def test_units_multiply_exactly(number: int, unit: str) -> None:
 def test_sizes_are_shown_in_1024_based_units(size: int, shown: str) -> None:
     """What is shown can be given again."""
     assert format_size(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0"),
+        (1000, "1000"),
+        (3 * 2**29, "1536MiB"),
+        (15 * 2**40, "15TiB"),
+        (10**10, "10000000000"),
+        (2**44 - 4096, "17592186040320"),
+    ],
+)
+def test_an_exact_size_is_not_rounded(size: int, shown: str) -> None:
+    """A bound that is shown is itself accepted, and what differs looks different."""
+    assert exact_size(size) == shown
+
+
+@given(st.integers(0, LARGEST))
+def test_every_exact_size_can_be_given_again(size: int) -> None:
+    """It is the same size."""
+    assert parse_size(exact_size(size)) == size

@@ -1,0 +1,85 @@
+"""Folders below a trusted one, reached without a link or a way out, whoever renames meanwhile."""
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+
+from convoy_py.linux import libc
+
+_OPENAT2 = 437
+_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 2, 4, 8
+_HOW = struct.Struct("=3Q")  # open_how: flags, mode, resolve
+
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
+# The kernel saw a rename on the way of `..` or could not rule one out, and asks for another try.
+_TRIES = 100
+
+
+@contextmanager
+def opened(top: Path, relative: PurePath) -> Iterator[int]:
+    """An O_PATH descriptor on the folder `relative` below `top`; links are followed in `top` alone.
+
+    Raises OSError: ELOOP for a link on the way, EXDEV for a way out, ENOENT, ENOTDIR. Kernel 5.6.
+    """
+    with (
+        _held(os.open(top, os.O_PATH | _FOLDER)) as folder,
+        _held(_open(folder, relative, os.O_PATH)) as found,
+    ):
+        yield found
+
+
+@contextmanager
+def made(top: Path, relative: PurePath) -> Iterator[int]:
+    """The same folder, open for reading, made with mode 0755 if it is missing; its parent is not.
+
+    What was made is removed again if the block fails.
+    """
+    with opened(top, relative.parent) as parent:
+        is_new = _make(parent, relative.name)
+        try:
+            with _held(_open(parent, PurePath(relative.name), os.O_RDONLY)) as found:
+                if is_new:
+                    os.fchmod(found, 0o755)  # whatever the umask
+                yield found
+            if is_new:
+                with _held(_open(parent, PurePath(), os.O_RDONLY)) as readable:
+                    os.fsync(readable)
+        except BaseException:
+            if is_new:
+                os.rmdir(relative.name, dir_fd=parent)
+            raise
+
+
+def _make(parent: int, name: str) -> bool:
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _open(folder: int, relative: PurePath, flags: int) -> int:
+    how = ctypes.create_string_buffer(
+        _HOW.pack(flags | _FOLDER, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS), _HOW.size
+    )
+    path = os.fsencode(relative)
+    for _ in range(_TRIES):
+        try:
+            return libc.syscall(_OPENAT2, folder, path, how, _HOW.size)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                continue
+            raise OSError(error.errno, error.strerror, str(relative)) from None
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(relative))
+
+
+@contextmanager
+def _held(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
