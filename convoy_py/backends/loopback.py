@@ -24,7 +24,7 @@ from convoy_py.linux import btrfs, files, filesystems, loop, mounts
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import ALWAYS_ON
 from convoy_py.models.sizes import format_size
-from convoy_py.models.volume import Filesystem, Options, Spec, Usage, show
+from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Options, Spec, Usage, show
 
 TAG = "convoy:"
 DATA = "data"
@@ -48,7 +48,7 @@ class Loopback(Backend):
             raise Unsupported("option path is for backend=directory")
         fs = options.fs or self._default_fs
         size = self._default_size if options.size is None else options.size
-        smallest, largest = filesystems.MINIMUM[fs], filesystems.MAXIMUM[fs]
+        smallest, largest = IMAGE_SIZES[fs]
         if not smallest <= size <= largest:
             raise InvalidOption(
                 f"size {show('size', size)} is outside of {show('size', smallest)} to "
@@ -189,8 +189,7 @@ class Loopback(Backend):
             "default_size": format_size(self._default_size),
             "default_fs": self._default_fs,
             **{
-                f"{fs}": f"{format_size(filesystems.MINIMUM[fs])} to "
-                f"{format_size(filesystems.MAXIMUM[fs])}"
+                f"{fs}": " to ".join(format_size(bound) for bound in IMAGE_SIZES[fs])
                 for fs in Filesystem
             },
         }

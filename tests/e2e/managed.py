@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from docker.errors import APIError
+
 from tests.e2e import host
 from tests.e2e.engine import Engine
 from tests.e2e.namespace import own_mounts
@@ -193,6 +195,26 @@ def base_tar() -> Path:
 def import_base(engine: Engine, tar: Path) -> None:
     repository, _, tag = _BASE.partition(":")
     engine.client.api.import_image_from_file(str(tar), repository=repository, tag=tag)
+
+
+def read(container: Any) -> str:
+    """The text of the container's /data/file; empty when it cannot be had."""
+    try:
+        said = container.exec_run(["cat", "/data/file"])
+    except APIError:  # it does not run
+        return ""
+    return str(said.output.decode()) if said.exit_code == 0 else ""
+
+
+def goes_on(container: Any) -> bool:
+    """Whether a container still reads its volume, and writes more to it."""
+
+    def lines() -> int:
+        return int(container.exec_run(["wc", "-l", "/data/log"]).output.split()[0])
+
+    before = lines()
+    until(lambda: lines() > before, "one more line")
+    return read(container) == "precious\n"
 
 
 def _run(argv: list[str], **environment: str) -> str:

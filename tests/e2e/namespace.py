@@ -9,7 +9,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # sched.h; os.unshare and os.setns came with Python 3.12.
@@ -38,7 +38,8 @@ def own_mounts() -> Iterator[None]:
         _check(_libc.setns(outside, _CLONE_NEWNS))
         os.close(outside)
         for folder in made:
-            folder.rmdir()
+            with suppress(OSError):  # somebody else uses it by now
+                folder.rmdir()
 
 
 def _check(result: int) -> None:

@@ -65,21 +65,23 @@ def test_busy_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
 
 
 def test_failed_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
-    """11.59: after an Unmount that failed the same ID mounts again, and ends released."""
+    """11.59: an Unmount that cannot be recorded is not told as failed, and is made up for later."""
     container = engine.background(f"{volume}:/data")
-    (before,) = daemon.holds(volume)
     references = daemon.run_dir / "references"
     subprocess.run(["chattr", "+i", references], check=True)
     try:
         container.stop()
+        (unmount,) = (line for line in daemon.lines_of(volume) if line["message"] == "unmount")
+        assert unmount["result"] == "ok"
+        assert engine.inspect(volume)["Status"]["references"] == 0
+        assert daemon.is_mounted(volume)
     finally:
         subprocess.run(["chattr", "-i", references], check=True)
-    failed = [line for line in daemon.lines_of(volume) if line["message"] == "unmount"]
-    assert "error" in failed[-1]
+    until(lambda: daemon.is_released(volume), "the janitor's unmount")
     container.start()
-    assert set(daemon.holds(volume)) == {before}
+    assert list(daemon.holds(volume).values()) == [1]
     container.stop()
-    until(lambda: daemon.is_released(volume), "the leaked reference dropped")
+    assert daemon.is_released(volume)
 
 
 def test_data_gone_while_mounted(engine: Engine, daemon: Daemon, volume: str) -> None:
@@ -171,24 +173,23 @@ def test_foreign_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
 
 def test_foreign_mount(engine: Engine, daemon: Daemon, name: str) -> None:
     """C30: what is mounted over a volume is not given to a container, nor unmounted by us."""
-    volume = name
-    engine.create_volume(volume, daemon.name, {"size": "16M"})
-    container = engine.background(f"{volume}:/data")
-    mountpoint = daemon.mountpoint(volume)
+    engine.create_volume(name, daemon.name, {"size": "16M"})
+    container = engine.background(f"{name}:/data")
+    mountpoint = daemon.mountpoint(name)
     subprocess.run(["mount", "-t", "tmpfs", "foreign", mountpoint], check=True)
     try:
-        with pytest.raises(APIError, match=f"volume {volume}: foreign .* is mounted over"):
-            engine.run("touch /data/astray", f"{volume}:/data")
+        with pytest.raises(APIError, match=f"volume {name}: foreign .* is mounted over"):
+            engine.run("touch /data/astray", f"{name}:/data")
         assert os.listdir(mountpoint) == []
         container.stop()
         # Several looks of the janitor later it still is as it was.
-        looks = len(_warnings(daemon, volume))
-        until(lambda: len(_warnings(daemon, volume)) > looks + 2, "the janitor's looks")
+        looks = _looks(daemon, name)
+        until(lambda: _looks(daemon, name) > looks + 2, "the janitor's looks")
         assert len(host.mounts_at(mountpoint)) == 2
     finally:
         subprocess.run(["umount", mountpoint], check=True)
-    until(lambda: daemon.is_released(volume), "an unmount")
-    assert engine.run("ls -A /data", f"{volume}:/data") == ""
+    until(lambda: daemon.is_released(name), "an unmount")
+    assert engine.run("ls -A /data", f"{name}:/data") == ""
 
 
 def test_unused_mountpoint_takes_no_data(daemon: Daemon, volume: str) -> None:
@@ -196,10 +197,9 @@ def test_unused_mountpoint_takes_no_data(daemon: Daemon, volume: str) -> None:
     assert not daemon.mountpoint(volume).exists()
 
 
-def _warnings(daemon: Daemon, volume: str) -> list[str]:
-    """What the daemon's own looks, not calls of an engine, said of a volume."""
-    lines = (line for line in daemon.lines() if line["logger"] == "convoy.janitor")
-    return [line["message"] for line in lines if f"volume={volume}:" in line["message"]]
+def _looks(daemon: Daemon, volume: str) -> int:
+    """How often the daemon, not asked by an engine, found something wrong with a volume."""
+    return sum(line["logger"] == "convoy.janitor" for line in daemon.lines_of(volume))
 
 
 @contextmanager

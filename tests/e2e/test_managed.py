@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.errors import APIError
 
 from tests.e2e.conftest import BACKENDS
 from tests.e2e.engine import Engine
@@ -21,8 +20,10 @@ from tests.e2e.managed import (
     CommandError,
     Plugin,
     base_tar,
+    goes_on,
     import_base,
     own_host_folders,
+    read,
 )
 from tests.e2e.registry import registry
 from tests.e2e.waiting import until
@@ -89,7 +90,7 @@ def container(engine: Engine, volume: str) -> Any:
     """A running container that appends to /data/log, and once wrote `precious` to /data/file."""
     command = "echo precious > /data/file; while date >> /data/log; do sleep 0.1; done"
     found = engine.background(f"{volume}:/data", command=command)
-    until(lambda: _read(found) == "precious\n", "the file")
+    until(lambda: read(found) == "precious\n", "the file")
     return found
 
 
@@ -107,7 +108,6 @@ def lasting(engine: Engine) -> Iterator[Engine]:
 def test_life_of_the_plugin(engine: Engine, plugin: Plugin) -> None:
     """11.66: enabled it answers, disabled it has ended by itself, and what it says is logged."""
     assert plugin.inspect()["Enabled"]
-    assert "docker.volumedriver/1.0" in plugin.docker("plugin", "inspect", NAME)
     began = time.monotonic()
     plugin.disable()
     assert time.monotonic() - began < ENDED_BY_ITSELF
@@ -221,7 +221,7 @@ def test_crash(engine: Engine, plugin: Plugin, volume: str, container: Any) -> N
     assert (shown["Status"]["state"], shown["Status"]["references"]) == ("mounted", 1)
     assert plugin.pid() != before[0]
     assert (plugin.mounts(volume), plugin.devices(volume), plugin.holds(volume)) == before[1:]
-    assert _goes_on(container)
+    assert goes_on(container)
     container.kill()
     until(lambda: plugin.is_released(volume), "an unmount")
     assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
@@ -231,9 +231,9 @@ def test_forced_disable(engine: Engine, plugin: Plugin, volume: str, container: 
     """11.72: a container keeps its volume while the plugin is away; nothing is counted twice."""
     devices = plugin.devices(volume)
     plugin.disable("--force")
-    assert _goes_on(container)
+    assert goes_on(container)
     plugin.enable()
-    assert _goes_on(container)
+    assert goes_on(container)
     assert engine.inspect(volume)["Status"]["references"] == 0
     assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
     assert plugin.devices(volume) == devices
@@ -251,14 +251,14 @@ def test_engine_restart(engine: Engine, plugin: Plugin, volume: str, end: str) -
         command="echo once >> /data/file; exec sleep 1000000",
         restart_policy={"Name": "always"},
     )
-    until(lambda: _read(container) == "once\n", "the file")
+    until(lambda: read(container) == "once\n", "the file")
     if end == "restart":
         engine.stop()
     else:
         engine.kill()
     engine.start()
     container = engine.client.containers.get(container.id)
-    until(lambda: _read(container) == "once\nonce\n", "the restarted container")
+    until(lambda: read(container) == "once\nonce\n", "the restarted container")
     assert list(plugin.holds(volume).values()) == [1]
     assert len(plugin.devices(volume)) <= 1
     container.stop()
@@ -272,7 +272,7 @@ def test_live_restore_without_containers(lasting: Engine, plugin: Plugin, volume
     lasting.restart()
     assert plugin.pid() == pid
     container = lasting.background(f"{volume}:/data")
-    assert _read(container) == "precious\n"
+    assert read(container) == "precious\n"
     container.exec_run(["sh", "-c", "echo more >> /data/file"])
     container.kill()
     until(lambda: plugin.is_released(volume), "an unmount")
@@ -285,7 +285,7 @@ def test_live_restore(lasting: Engine, plugin: Plugin, volume: str, container: A
     lasting.restart()
     assert plugin.pid() == pid
     container = lasting.client.containers.get(container.id)
-    assert _goes_on(container)
+    assert goes_on(container)
     assert lasting.run("cat /data/file", f"{volume}:/data") == "precious\n"
     container.kill()
     until(lambda: plugin.is_released(volume), "an unmount")
@@ -300,12 +300,12 @@ def test_upgrade(engine: Engine, plugin: Plugin, base: Path, name: str) -> None:
     plugin.docker("plugin", "rm", "--force", NAME)
     granted = ("--grant-all-permissions", "--disable-content-trust")
     with registry(base / "registry") as place:
-        for tag in ("one", "two"):
-            plugin.pack(base / tag, description=f"version {tag}")
-            plugin.docker("plugin", "create", f"{place}/convoy:{tag}", str(base / tag))
-            plugin.docker("plugin", "push", f"{place}/convoy:{tag}")
-            plugin.docker("plugin", "rm", f"{place}/convoy:{tag}")
         first, second = (f"{place}/convoy:{tag}" for tag in ("one", "two"))
+        for reference, tag in ((first, "one"), (second, "two")):
+            plugin.pack(base / tag, description=f"version {tag}")
+            plugin.docker("plugin", "create", reference, str(base / tag))
+            plugin.docker("plugin", "push", reference)
+            plugin.docker("plugin", "rm", reference)
         size = "CONVOY_DEFAULT_SIZE=32MiB"
         plugin.docker("plugin", "install", *granted, "--alias", NAME, first, size)
         for volume in volumes:
@@ -316,7 +316,8 @@ def test_upgrade(engine: Engine, plugin: Plugin, base: Path, name: str) -> None:
     try:
         assert plugin.inspect()["Config"]["Description"] == "version two"
         assert (plugin.rootfs() / "etc/name").read_text() == "two"
-        assert _settings(plugin)["default_size"] == 32 * 2**20
+        shown = json.loads(plugin.convoy("info"))["Settings"]["default_size"]
+        assert shown == {"Value": 32 * 2**20, "Source": "environment"}
         for volume in volumes:
             assert engine.inspect(volume)["Labels"] == {"kept": "yes"}
             assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
@@ -336,11 +337,8 @@ def test_settings(engine: Engine, plugin: Plugin, name: str) -> None:
         assert any("DEBUG" in line for line in plugin.log())
     finally:
         plugin.disable("--force")
-        plugin.set(
-            "CONVOY_DEFAULT_SIZE=10GiB",
-            "CONVOY_DRIVERS=directory,loopback",
-            "CONVOY_LOG_LEVEL=info",
-        )
+        plugin.set("CONVOY_DEFAULT_SIZE=10GiB", "CONVOY_DRIVERS=directory,loopback")
+        plugin.set("CONVOY_LOG_LEVEL=info")
 
 
 def test_setting_the_folder(
@@ -399,28 +397,3 @@ def test_slow_storage(engine: Engine, plugin: Plugin, name: str) -> None:
         plugin.disable("--force")
         record.unlink()
         record.parent.rmdir()
-
-
-def _read(container: Any) -> str:
-    """The text of the container's /data/file; empty when it cannot be had."""
-    try:
-        said = container.exec_run(["cat", "/data/file"])
-    except APIError:  # it does not run
-        return ""
-    return str(said.output.decode()) if said.exit_code == 0 else ""
-
-
-def _goes_on(container: Any) -> bool:
-    """Whether a container still reads its volume, and writes more to it."""
-
-    def lines() -> int:
-        return int(container.exec_run(["wc", "-l", "/data/log"]).output.split()[0])
-
-    before = lines()
-    until(lambda: lines() > before, "one more line")
-    return _read(container) == "precious\n"
-
-
-def _settings(plugin: Plugin) -> dict[str, Any]:
-    shown = json.loads(plugin.convoy("info"))
-    return {key: setting["Value"] for key, setting in shown["Settings"].items()}
