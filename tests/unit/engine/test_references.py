@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from convoy_py.engine.references import (
     OPERATOR,
-    UNSEEN,
     PODMAN_ID,
+    UNSEEN,
     acquire,
     collectable,
     drop,
