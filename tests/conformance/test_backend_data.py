@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from convoy_py.backends.base import Place
-from convoy_py.errors import ConvoyError, Corrupt, Invalid, NotFound, Unsupported
+from convoy_py.errors import Conflict, ConvoyError, Corrupt, Invalid, NotFound, Unsupported
 from convoy_py.linux import btrfs, mounts
 from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import Options, Spec
@@ -198,7 +198,7 @@ def test_adopting_with_other_options_is_refused(bed: Bed) -> None:
     """It says which differ, and changes nothing; an option that is true is fine."""
     place = bed.created(mode=0o750)
     wrong = Options(mode=0o700) if place.spec.size is None else Options(size=12345678)
-    with pytest.raises(Invalid, match=r"vol.*(mode|size) is .*, asked "):
+    with pytest.raises(Conflict, match=r"vol.*(mode|size) is .*, asked "):
         bed.backend.adopt(place, wrong)
     assert bed.backend.adopt(place, Options(mode=0o750)).mode == 0o750
     bed.at_rest(place)
