@@ -76,12 +76,20 @@ class Census:
 
     @classmethod
     def take(cls) -> Self:
-        """Read the mounts of all processes that see different ones."""
+        """Read the mounts of every pair of mount namespace and root folder that a thread has.
+
+        With another root folder it sees other mounts of the same namespace.
+        """
         own = mounts.read()
-        texts = {}
-        for pid in _one_pid_per_view():
+        texts: dict[int, bytes] = {}
+        known: set[tuple[str, str]] = set()
+        for task in _tasks():
             with contextlib.suppress(OSError):  # it ended meanwhile, or has no namespace any more
-                texts[pid] = mounts.read(pid)
+                view = _link(task, "ns/mnt"), _link(task, "root")
+                if view not in known:
+                    _link(task, "exe")  # a kernel thread has none, and would explain nothing
+                    texts[task] = mounts.read(task)
+                    known.add(view)
         return cls(texts, own)
 
     def of_device(self, path: Path, mountpoint: Path) -> list[Holder]:
@@ -172,19 +180,14 @@ def container_in(cgroups: str) -> str | None:
     return found[-1] if found else None
 
 
-def _one_pid_per_view() -> Iterator[int]:
-    """The oldest process of each pair of mount namespace and root folder.
+def _tasks() -> Iterator[int]:
+    """Every thread of every process, oldest processes first: one can have a namespace of its own.
 
-    A process with another root folder sees other mounts of the same namespace.
+    Docker's `cp` works in such a thread. Each is found below /proc by its own id, too.
     """
-    known: set[tuple[str, str]] = set()
     for pid in _pids():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            view = _link(pid, "ns/mnt"), _link(pid, "root")
-            if view not in known:
-                _link(pid, "exe")  # a kernel thread has none, and would explain nothing
-                known.add(view)
-                yield pid
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield from sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208 - as below
 
 
 def _link(pid: int, name: str) -> str:

@@ -49,7 +49,9 @@ def test_anonymous_volume(engine: Engine, daemon: Daemon) -> None:
 
 def test_volumes_from(engine: Engine, daemon: Daemon) -> None:
     """11.19: a container with another's volumes mounts them itself, and rm -v removes one once."""
-    first = engine.background("/data", volume_driver=daemon.name)
+    options = {"DriverConfig": {"Name": daemon.name}}
+    mount = {"Type": "volume", "Target": "/data", "VolumeOptions": options}
+    first = engine.background(mounts=[mount])
     (created,) = daemon.names()
     engine.run("echo shared > /data/file", volumes_from=[first.id])
     assert daemon.calls(created).count("mount") == 2

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,3 +174,36 @@ def test_who_keeps_a_mount_busy_is_named(
             mounts.unmount(ours)
         assert [h.pid for h in holders.of_open_files(ours)] == [os.getpid()]
     mounts.unmount(ours)
+
+
+_THREAD = """
+import ctypes, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_FS, CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x200, 0x20000, 4096, 16384, 1 << 18
+def work():
+    assert libc.unshare(CLONE_FS | CLONE_NEWNS) == 0
+    assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
+    assert libc.mount(sys.argv[1].encode(), sys.argv[2].encode(), None, MS_BIND, None) == 0
+    print("bound", flush=True)
+    sys.stdin.read()
+threading.Thread(target=work).start()
+"""
+
+
+def test_a_thread_with_a_namespace_of_its_own_is_a_holder(tmp_path: Path) -> None:
+    """Docker copies files in such a thread; its process as a whole sees no mount of the volume."""
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    data.mkdir()
+    elsewhere.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", _THREAD, str(data), str(elsewhere)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "bound\n"
+        (holder,) = Census.take().of_folder(data, tmp_path / "mountpoint")
+        assert holder.mountpoint == str(elsewhere)
+        process.communicate()
+    assert Census.take().of_folder(data, tmp_path / "mountpoint") == []
