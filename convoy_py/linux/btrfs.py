@@ -14,6 +14,7 @@ _MAGIC = 0x9123683E
 _SUBVOLUME_INODE = 256
 
 _SUBVOL_CREATE = 0x5000940E
+_SUBVOL_SETFLAGS = 0x4008941A
 _SNAP_DESTROY = 0x5000940F
 _TREE_SEARCH = 0xD0009411
 _INO_LOOKUP = 0xD0009412
@@ -70,14 +71,37 @@ def delete_subvolume(path: Path) -> None:
 
 
 def delete_subvolume_at(folder: int, name: str) -> None:
-    """The same for `name` in an open folder. Nested subvolumes go first: the kernel insists."""
-    with _opened(name, folder) as fd:
-        # A search answers with as many children as fit a page, so the rest needs another.
-        while children := _children(fd):
-            for child in children:
-                with _opened(_path_of(fd, child.folder), fd) as nearest:
-                    delete_subvolume_at(nearest, child.name)
-    fcntl.ioctl(folder, _SNAP_DESTROY, _vol_args(name))
+    """The same for `name` in an open folder. Nested subvolumes go first: the kernel insists.
+
+    However deep users nest them, a few descriptors and no recursion: each time from the top down
+    to one that has no other in it.
+    """
+    while _delete_innermost(os.dup(folder), name):
+        pass
+
+
+def _delete_innermost(parent: int, name: str) -> bool:
+    """Delete one subvolume without children at or below `name`; whether it was a nested one.
+
+    Owns the descriptor `parent`.
+    """
+    nested = False
+    try:
+        while True:
+            with _opened(name, parent) as fd:
+                children = _children(fd)
+                if not children:
+                    break
+                # One that was made read-only would not let go of what is in it.
+                fcntl.ioctl(fd, _SUBVOL_SETFLAGS, struct.pack("=Q", 0))
+                folder = _path_of(fd, children[0].folder)
+                nearest = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+            os.close(parent)
+            parent, name, nested = nearest, children[0].name, True
+        fcntl.ioctl(parent, _SNAP_DESTROY, _vol_args(name))
+    finally:
+        os.close(parent)
+    return nested
 
 
 def enable_quota(path: Path) -> None:

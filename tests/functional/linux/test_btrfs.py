@@ -1,6 +1,8 @@
 """Btrfs subvolumes and quotas on a real btrfs."""
 
 import os
+import resource
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +114,22 @@ def write(path: Path, size: int) -> None:
             file.write(os.urandom(MIB))
         file.flush()
         os.fsync(file.fileno())
+
+
+def test_no_nesting_is_too_deep_to_delete(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users nest subvolumes deeper than descriptors or Python's stack reach, and protect one."""
+    btrfs.create_subvolume(host / "volume")
+    monkeypatch.chdir(host / "volume")
+    for number in range(300):
+        btrfs.create_subvolume(Path("n"))
+        if number == 150:
+            subprocess.run(["btrfs", "property", "set", ".", "ro", "true"], check=True)
+        os.chdir("n")
+    monkeypatch.undo()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        btrfs.delete_subvolume(host / "volume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(host.iterdir()) == []
