@@ -110,7 +110,7 @@ TITLES = {
 # Why no test here covers a scenario. A reason whose scenario is covered is an error.
 UNCOVERED = {
     29: "a swarm opens ports of the host, which a test beside other engines must not",
-    47: "needs a machine that boots",
+    47: "needs a machine that boots: tests/lab/systemd.sh does it there",
     55: "takes longer than a test may; the limit of 25 s and the repeat that joins are unit-tested",
     56: "as 55: every call is answered after 25 s at the latest",
     89: "not tried with docker-compose; that labels outlive a hiccup is tested in 22, 50 and 53",
