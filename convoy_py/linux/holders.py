@@ -134,11 +134,13 @@ class Census:
         seen = list(self._seen(needles, wanted))
         ours = [s for s in seen if s.mount.mount_id in here]
         masters = {s.under.peer_group: s.under.master for s in seen if s.under and s.under.master}
-        return [
+        held = (
             _holder(s.pid, s.mount.mountpoint)
             for s in seen
             if s.mount.mount_id not in here and not any(_goes_with(s, own, masters) for own in ours)
-        ]
+        )
+        # Below a folder that is a peer of the mount it lies on, the kernel makes every mount twice.
+        return list(dict.fromkeys(held))
 
     def _seen(self, needles: Sequence[bytes], wanted: Callable[[Mount], bool]) -> Iterator[_Seen]:
         """Every such mount, once each: the ids of mounts are unique in the system."""

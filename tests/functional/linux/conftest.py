@@ -119,5 +119,7 @@ def shared_folder(scratch: Path) -> Path:
     folder = scratch / "shared"
     folder.mkdir()
     mounts.bind(folder, folder, ())
-    subprocess.run(["mount", "--make-shared", str(folder)], check=True)
+    # Not as a peer of `/`, where that is shared: each mount would then be made beneath it, too.
+    for propagation in ("--make-private", "--make-shared"):
+        subprocess.run(["mount", propagation, str(folder)], check=True)
     return folder
