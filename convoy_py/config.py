@@ -3,7 +3,9 @@
 Importing this module stays cheap: the daemon reads its settings before it opens its sockets.
 """
 
+import grp
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ from convoy_py.models.volume import IMAGE_SIZES, Filesystem
 DEFAULT_FILE = Path("/etc/convoy/convoy.toml")
 DEFAULT_SOCKET = Path("/run/convoy/convoy.sock")
 PREFIX = "CONVOY_"
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class LogFormat(StrEnum):
@@ -58,11 +63,17 @@ def _backends(value: object) -> object:
     return tuple(dict.fromkeys(BACKEND_ALIASES[str(n).lower()] for n in names))
 
 
+def _duration(value: object) -> object:
+    match = _DURATION.fullmatch(value.lower()) if isinstance(value, str) else None
+    return float(match[1]) * _SECONDS[match[2]] if match else value
+
+
 def _level(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(_duration)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_list)]
 
 
@@ -114,6 +125,25 @@ class Settings(BaseModel):
         description="seconds before a mount that nobody uses counts as a leak; "
         "60 times that while its engine lives",
     )
+    trash_keep: Duration = Field(
+        86400.0,
+        ge=0.0,
+        description="how long a removed volume stays in the trash, such as 24h or 7d; 0: no trash",
+    )
+    freeze_limit: Duration = Field(
+        30.0,
+        gt=0.0,
+        le=300.0,
+        description="how long a snapshot may keep a volume's writers waiting",
+    )
+    trim_interval: Duration = Field(
+        0.0, ge=0.0, description="how often all volumes are trimmed, such as 7d; 0: never by itself"
+    )
+    docker_host: str | None = Field(
+        None,
+        description="the Docker Engine's socket, such as unix:///run/docker.sock; "
+        "default: DOCKER_HOST, or where Docker's own command looks",
+    )
     log: Path | None = Field(None, description="log file; default: standard output")
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = Field(
         LogLevel.INFO, description="debug, info, warning or error"
@@ -132,6 +162,18 @@ class Configuration:
 
     settings: Settings
     sources: Mapping[str, str]
+
+    def socket_gid(self) -> int | None:
+        """The gid of the setting `socket_group`; None where it is not set.
+
+        Raises InvalidSetting for a group that does not exist.
+        """
+        group = self.settings.socket_group
+        try:
+            return grp.getgrnam(group).gr_gid if group else None
+        except KeyError:
+            source = self.sources["socket_group"]
+            raise InvalidSetting("socket_group", source, f"no such group: {group}") from None
 
 
 # Convoy's driver options, by the setting that means the same; see docs/cli.md.
@@ -222,6 +264,8 @@ def _reason(error: ErrorDetails) -> str:
             return f"{given!r} is not {context['expected']}"
         case "greater_than_equal":
             return f"{given!r} is less than {context['ge']:g}"
+        case "greater_than":
+            return f"{given!r} is not more than {context['gt']:g}"
         case "less_than_equal":
             return f"{given!r} is more than {context['le']:g}"
         case kind:

@@ -4,7 +4,6 @@ A caller that connects from here on waits in the kernel's backlog instead of bei
 this module imports stays small, and the server itself is loaded when the sockets are open.
 """
 
-import grp
 import importlib
 import os
 import re
@@ -110,7 +109,7 @@ def _listening(
 ) -> Iterator[socket.socket]:
     """A listening socket: systemd's, which outlives the daemon, or one that ends with it."""
     path: Path = getattr(configuration.settings, setting)
-    group = _group(configuration) if setting == "socket" else None
+    group = configuration.socket_gid() if setting == "socket" else None
     if path in inherited:
         sockets.restrict(path, group)
         yield inherited[path]
@@ -124,12 +123,3 @@ def _listening(
     finally:
         # A socket file that nobody serves costs each of Docker's look-ups 15 s.
         path.unlink(missing_ok=True)
-
-
-def _group(configuration: Configuration) -> int | None:
-    name = configuration.settings.socket_group
-    try:
-        return grp.getgrnam(name).gr_gid if name else None
-    except KeyError:
-        source = configuration.sources["socket_group"]
-        raise InvalidSetting("socket_group", source, f"there is no group {name!r}") from None

@@ -1,15 +1,16 @@
 """Every error that a user can meet, in a few kinds; each edge maps kinds, never classes.
 
 ConvoyError
-├── NotFound        VolumeNotFound
+├── NotFound        VolumeNotFound, SnapshotNotFound
 ├── Invalid         InvalidName, InvalidOption, InvalidSetting, HelpAsked
 ├── Conflict        OptionsDiffer, DataDiffers, AlreadyExists
 ├── InUse           VolumeInUse
 ├── Unsupported
 ├── NoSpace
 ├── Unavailable     StillRunning, RootLocked, DaemonUnreachable
-├── Denied
+├── Denied          VolumeProtected
 ├── Corrupt         BrokenVolume
+├── Cancelled
 └── OperationFailed (the system refused what should have worked)
 """
 
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable"
     DENIED = "denied"
     CORRUPT = "corrupt"
+    CANCELLED = "cancelled"
     FAILED = "failed"
 
 
@@ -49,14 +51,23 @@ class VolumeNotFound(NotFound):
         super().__init__(f"no such volume: {name}")
 
 
+class SnapshotNotFound(VolumeNotFound):
+    """`existing` are the names of those that its volume has."""
+
+    def __init__(self, name: str, existing: Iterable[str] = ()) -> None:
+        ConvoyError.__init__(
+            self, f"no such snapshot: {name}; there are {', '.join(existing) or 'none'}"
+        )
+
+
 class Invalid(ConvoyError):
     kind = Kind.INVALID
 
 
 class InvalidName(Invalid):
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, what: str = "volume") -> None:
         super().__init__(
-            f"invalid volume name {name!r}: use 1 to 128 of a-z A-Z 0-9 _ . - "
+            f"invalid {what} name {name!r}: use 1 to 128 of a-z A-Z 0-9 _ . - "
             "and begin with a letter or a digit"
         )
 
@@ -144,6 +155,13 @@ class Denied(ConvoyError):
     kind = Kind.DENIED
 
 
+class VolumeProtected(Denied):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"volume {name} is protected; `convoy protect {name} --off` lets it be removed"
+        )
+
+
 class Corrupt(ConvoyError):
     kind = Kind.CORRUPT
 
@@ -151,6 +169,12 @@ class Corrupt(ConvoyError):
 class BrokenVolume(Corrupt):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"volume {name} is broken: {reason}")
+
+
+class Cancelled(ConvoyError):
+    """A job was stopped by a user, or by the daemon's end; nothing is left of it."""
+
+    kind = Kind.CANCELLED
 
 
 class OperationFailed(ConvoyError):

@@ -40,6 +40,9 @@ class Metrics:
         self._references = self._gauge("references", "Counted mounts of all volumes")
         self._lingering = self._gauge("lingering", "Unmounts that something still holds up")
         self._leaked = self._counter("leaked_references", "References dropped as leaks")
+        self._grown = self._counter(
+            "grown", "Volumes that grew by themselves, or should have", "result"
+        )
         self._problems = self._gauge("problems", "Reasons for which the daemon is not healthy")
         self._gauge("build_info", "The daemon's version", "version").labels(version).set(1)
         # Finding a labelled child takes a lock; there are few of them, so they are kept.
@@ -76,6 +79,10 @@ class Metrics:
     def leaked(self, references: int) -> None:
         """Count references that were dropped because nobody stood behind them."""
         self._leaked.inc(references)
+
+    def grown(self, result: str) -> None:
+        """Count a volume that grew because it was nearly full: `ok`, `pending` or `failed`."""
+        self._grown.labels(result).inc()
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format, of the type CONTENT_TYPE."""

@@ -11,11 +11,22 @@ from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
 from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
+from convoy_py.containers import Engine
+from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.copies import Copies
+from convoy_py.engine.copying import Copying
+from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.janitor import Janitor
+from convoy_py.engine.jobs import Jobs
 from convoy_py.engine.ledger import Ledger
+from convoy_py.engine.operations import Operations
 from convoy_py.engine.recovery import Recovery
+from convoy_py.engine.sizes import Sizes
+from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
+from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
 from convoy_py.linux import peers, sockets
 from convoy_py.metrics import Metrics
@@ -43,7 +54,7 @@ class _Service:
         self._configuration = configuration
         self._blocking = Blocking()
         self._metrics = Metrics(__version__)
-        steps = Steps(
+        self._steps = steps = Steps(
             store,
             ReferenceStore(settings.run_dir, peers.boot_id()),
             {name: BACKENDS[name](settings) for name in settings.drivers},
@@ -51,17 +62,38 @@ class _Service:
             settings.mounts.resolve(),  # as the kernel's table names it
             _wall_clock,
         )
-        self._volumes = Volumes(steps, self._blocking, time.monotonic)
-        self._recovery = Recovery(steps, time.monotonic)
+        self._operations = operations = Operations(self._blocking)
+        jobs = Jobs(operations, _wall_clock)
+        copying = Copying(steps, settings.run_dir / "frozen", settings.freeze_limit)
+        deletions = Deletions(steps, self._blocking)
+        trash = TrashBin(operations, steps, deletions, keep=settings.trash_keep)
+        volumes = Volumes(
+            operations, steps, copying, deletions, time.monotonic, jobs=jobs, trash=trash
+        )
+        containers = Engine(settings.docker_host)
+        sizes = Sizes(volumes, steps, jobs, self._metrics, time.monotonic)
+        self._verbs = Verbs(
+            volumes=volumes,
+            snapshots=Snapshots(volumes, steps, copying, deletions, containers),
+            copies=Copies(volumes, steps, copying, containers),
+            sizes=sizes,
+            accounts=Accounts(operations, steps, trash),
+            trash=trash,
+            jobs=jobs,
+        )
+        self._recovery = Recovery(steps, copying, time.monotonic)
+        chores = [(trash.expire, settings.janitor_interval), (sizes.grow_the_full, 1.0)]
+        if settings.trim_interval:
+            chores.append((sizes.trim_in_background, settings.trim_interval))
         self._janitor = Janitor(
-            self._volumes,
+            volumes,
             steps,
-            self._blocking,
             self._metrics,
             time.monotonic,
             interval=settings.janitor_interval,
             usage_interval=settings.usage_interval,
             grace=settings.reference_grace,
+            chores=chores,
         )
 
     async def run(self, plugin: socket.socket, admin: socket.socket) -> None:
@@ -70,9 +102,9 @@ class _Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         runners = [
-            await serve(docker_app(self._volumes, self._metrics, _wall_clock), plugin),
+            await serve(docker_app(self._verbs.volumes, self._metrics, _wall_clock), plugin),
             await serve(
-                admin_app(self._volumes, self._metrics, self._configuration, _wall_clock), admin
+                admin_app(self._verbs, self._metrics, self._configuration, _wall_clock), admin
             ),
         ]
         background = asyncio.create_task(self._background())
@@ -84,7 +116,10 @@ class _Service:
         sockets.notify("STOPPING=1")
         background.cancel()
         await asyncio.gather(*map(quiesce, runners, (plugin, admin)))
-        await asyncio.gather(self._volumes.drain(DRAIN), *(runner.cleanup() for runner in runners))
+        self._verbs.jobs.stop()
+        await asyncio.gather(
+            self._operations.drain(DRAIN), *(runner.cleanup() for runner in runners)
+        )
         self._blocking.close()
         failed = await asyncio.gather(background, return_exceptions=True)
         ended.cancel()
@@ -95,7 +130,8 @@ class _Service:
         """Read the records, begin to answer, and then look after what is there."""
         began = time.monotonic()
         entries = await self._blocking.run(self._recovery.load)
-        self._volumes.open(entries)
+        self._verbs.trash.open(await self._blocking.run(self._steps.trash.load))
+        self._operations.open(entries)
         sockets.notify("READY=1")
         log.info(
             "ready version=%s volumes=%d root=%s seconds=%.3f",

@@ -1,23 +1,40 @@
 """A whole engine over a backend that only pretends: no root, no kernel, and a clock on a string."""
 
+import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from convoy_py.backends.base import Backend, Place, refuse_changes
+from convoy_py.backends.base import Backend, Place, Resizable, refuse_changes
+from convoy_py.backends.base import Snapshots as SnapshotPower
+from convoy_py.containers import Container, LocalVolume
+from convoy_py.containers import Engine as ContainerEngine
+from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.copies import Copies
+from convoy_py.engine.copying import Copying
+from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.janitor import Janitor
+from convoy_py.engine.jobs import Jobs
 from convoy_py.engine.ledger import Ledger
+from convoy_py.engine.operations import Operations
 from convoy_py.engine.recovery import Recovery
+from convoy_py.engine.sizes import Sizes
+from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
+from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import files
+from convoy_py.linux.extents import Shares
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.mounts import Mount
+from convoy_py.linux.reflink import Step
 from convoy_py.metrics import Metrics
+from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
@@ -83,13 +100,15 @@ class FakeKernel:
         return self.calls.count((method, volume))
 
 
-class FakeBackend(Backend):
+class FakeBackend(Backend, SnapshotPower, Resizable):
     """Keeps the contract with a file per volume, and fails if the engine breaks its side of it."""
 
     name: ClassVar[str] = "fake"
 
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
+        self.instant = True
+        self.delays = ""  # why growing has to wait
 
     def resolve(self, options: Options) -> Spec:
         if options.path is not None:
@@ -157,6 +176,63 @@ class FakeBackend(Backend):
     def facts(self) -> dict[str, str]:
         return {"fake": "yes"}
 
+    # Snapshots: the content of the one file is the data
+
+    def plan(self, place: Place) -> Plan:
+        return Plan(way=Way.REFLINK if self.instant else Way.COPY, instant=self.instant, bytes=1)
+
+    def freezable(self, place: Place) -> Path | None:
+        return None
+
+    def copy(self, source: Place, target: Place, step: Step) -> None:
+        with self._call("copy", source):
+            step(1)
+            shutil.copyfile(source.home / "data", target.home / "data")
+
+    def finish(self, source: Place, target: Place, step: Step) -> Spec:
+        return target.spec
+
+    def clones(self, source: Place, spec: Spec) -> bool:
+        return True
+
+    def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
+        with self._call("rollback", place):
+            assert place.uuid not in self._kernel.mounted.values(), "it is still mounted"
+            shutil.copyfile(snapshot.home / "data", staged.home / "data")
+            (staged.home / "data").rename(place.home / "data")
+
+    def withdraw(self, snapshot: Place) -> None:
+        self._kernel.calls.append(("withdraw", snapshot.name))
+
+    @contextmanager
+    def reading(self, place: Place) -> Iterator[Path]:
+        yield place.home
+
+    @contextmanager
+    def writing(self, place: Place) -> Iterator[Path]:
+        yield place.home
+
+    def shares(self, place: Place) -> Shares | None:
+        return Shares(allocated=3, shared=2)
+
+    # Resizable
+
+    def resized(self, spec: Spec, size: int) -> Spec:
+        if spec.size is None or size < spec.size:
+            raise Unsupported("a volume cannot shrink")
+        return spec.model_copy(update={"size": size, "grows_from": spec.size})
+
+    def delay(self, place: Place) -> str:
+        return self.delays
+
+    def grow(self, place: Place) -> bool:
+        with self._call("grow", place):
+            return not self.delays
+
+    def trim(self, place: Place) -> int:
+        with self._call("trim", place):
+            return 4096
+
     def _call(self, method: str, place: Place) -> "_Call":
         return _Call(self._kernel, method, place.name)
 
@@ -186,14 +262,59 @@ class _Call:
             self._kernel.inside.pop(self._key[1], None)
 
 
+class FakeContainers:
+    """The Docker Engine's side: who uses what, and what was done to them."""
+
+    def __init__(self) -> None:
+        self.using: dict[str, list[Container]] = {}  # by volume
+        self.projects: dict[str, list[str]] = {}  # volumes by project
+        self.local: dict[str, LocalVolume] = {}
+        self.calls: list[str] = []
+
+    def users(self, volumes: Collection[str]) -> list[Container]:
+        return [user for volume in volumes for user in self.using.get(volume, [])]
+
+    @contextmanager
+    def paused(self, containers: Sequence[Container]) -> Iterator[None]:
+        self.calls.append("pause")
+        yield
+        self.calls.append("unpause")
+
+    def stop(self, containers: Sequence[Container], grace: int = 10) -> list[Container]:
+        self.calls.append("stop")
+        return list(containers)
+
+    def start(self, containers: Sequence[Container]) -> None:
+        self.calls.append("start")
+
+    def volumes_of_project(self, project: str) -> list[str]:
+        return self.projects.get(project, [])
+
+    def volumes_of_container(self, container: str) -> list[str]:
+        return self.projects.get(container, [])
+
+    def local_volume(self, name: str) -> LocalVolume:
+        return self.local[name]
+
+    def local_volumes_of_project(self, project: str) -> list[LocalVolume]:
+        return list(self.local.values())
+
+
 class Engine:
     """One daemon's engine below a folder; `restarted` is its successor after a kill."""
 
     def __init__(
-        self, folder: Path, kernel: FakeKernel, *, boot: str = "boot", time_limit: float = 25.0
+        self,
+        folder: Path,
+        kernel: FakeKernel,
+        *,
+        boot: str = "boot",
+        time_limit: float = 25.0,
+        trash_keep: float = 0.0,
     ) -> None:
         kernel.daemons.append(self)
         self.folder = folder
+        self._trash_keep = trash_keep
         self.kernel = kernel
         self.clock = Clock()
         self.store = Store(folder / "root")
@@ -209,13 +330,31 @@ class Engine:
             folder / "run" / "mounts",
             lambda: NOW,
         )
-        self.volumes = Volumes(self.steps, self.blocking, self.clock, time_limit=time_limit)
-        self.recovery = Recovery(self.steps, self.clock)
+        self.operations = Operations(self.blocking, time_limit=time_limit)
+        self.jobs = Jobs(self.operations, lambda: NOW)
+        copying = Copying(self.steps, folder / "run" / "frozen", freeze_limit=30.0)
+        self.deletions = Deletions(self.steps, self.blocking)
+        self.trash = TrashBin(self.operations, self.steps, self.deletions, keep=trash_keep)
+        self.volumes = Volumes(
+            self.operations,
+            self.steps,
+            copying,
+            self.deletions,
+            self.clock,
+            jobs=self.jobs,
+            trash=self.trash,
+        )
+        self.containers = FakeContainers()
+        docker = cast("ContainerEngine", self.containers)
+        self.snapshots = Snapshots(self.volumes, self.steps, copying, self.deletions, docker)
+        self.copies = Copies(self.volumes, self.steps, copying, docker)
+        self.accounts = Accounts(self.operations, self.steps, self.trash)
+        self.recovery = Recovery(self.steps, copying, self.clock)
         self.metrics = Metrics("0")
+        self.sizes = Sizes(self.volumes, self.steps, self.jobs, self.metrics, self.clock)
         self.janitor = Janitor(
             self.volumes,
             self.steps,
-            self.blocking,
             self.metrics,
             self.clock,
             interval=30.0,
@@ -224,7 +363,9 @@ class Engine:
         )
 
     def start(self) -> "Engine":
-        self.volumes.open(self.recovery.load())
+        entries = self.recovery.load()
+        self.trash.open(self.steps.trash.load())
+        self.operations.open(entries)
         return self
 
     def killed(self) -> None:
@@ -234,7 +375,7 @@ class Engine:
 
     def restarted(self, *, boot: str = "boot") -> "Engine":
         self.killed()
-        return Engine(self.folder, self.kernel, boot=boot).start()
+        return Engine(self.folder, self.kernel, boot=boot, trash_keep=self._trash_keep).start()
 
     def rebooted(self) -> "Engine":
         self.kernel.mounted.clear()

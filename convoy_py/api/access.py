@@ -1,34 +1,17 @@
 """Who may use the admin socket: root, and the members of one group if the administrator set it."""
 
-import grp
 import socket
 import struct
 
 from aiohttp import web
 
-from convoy_py.config import Configuration
-from convoy_py.errors import Denied, InvalidSetting
+from convoy_py.errors import Denied
 from convoy_py.linux.peers import Peer, peer
 
 # include/uapi/asm-generic/socket.h; Python's socket module does not have it.
 _SO_PEERGROUPS = 59
 # The most that Python's getsockopt reads. Who is in more groups is not found in any of them.
 _GROUPS_BYTES = 1024
-
-
-def group_id(configuration: Configuration) -> int | None:
-    """The gid of the setting `socket_group`; None where it is not set.
-
-    Raises InvalidSetting for a group that does not exist.
-    """
-    group = configuration.settings.socket_group
-    if group is None:
-        return None
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        source = configuration.sources.get("socket_group", "default")
-        raise InvalidSetting("socket_group", source, f"no such group: {group}") from None
 
 
 def caller_of(request: web.Request) -> Peer | None:

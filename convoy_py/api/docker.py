@@ -23,25 +23,20 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from convoy_py.api.access import caller_of
-from convoy_py.api.failures import one_line, result_of, severity, tell
+from convoy_py.api.failures import one_line, tell
+from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, Nothing, is_gone, parse, read_body
 from convoy_py.api.status import created_at, status
 from convoy_py.engine.references import UNSEEN
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import (
-    Invalid,
-    Unavailable,
-    VolumeNotFound,
-)
+from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
 from convoy_py.linux import peers
-from convoy_py.logs import AUDIT, event
 from convoy_py.metrics import Metrics
-from convoy_py.models.names import check_name
+from convoy_py.models.names import is_source
 from convoy_py.models.options import parse_options
 from convoy_py.wire.docker import CreateRequest, MountRequest, NameRequest
 
 log = logging.getLogger("convoy.docker")
-audit = logging.getLogger(AUDIT)
 
 LOST = (
     "request body lost in an engine retry after the plugin was interrupted; run the command again"
@@ -65,7 +60,7 @@ class Plugin:
 
     def __init__(self, volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._volumes = volumes
-        self._metrics = metrics
+        self._recorder = Recorder("docker", log, metrics)
         self._clock = clock
         self._token = secrets.token_hex(8)
         self._activations = 0
@@ -97,9 +92,12 @@ class Plugin:
         return _CAPABILITIES
 
     async def create(self, request: web.Request, message: CreateRequest) -> bytes:
-        name, options = check_name(message.name), parse_options(message.opts)
+        # An engine may create what it is to mount, a snapshot too: one that exists is left as it is.
+        if not is_source(message.name):
+            raise InvalidName(message.name)
+        options = parse_options(message.opts)
         await self._volumes.ready()
-        await self._volumes.create(name, options)
+        await self._volumes.create(message.name, options)
         return _DONE
 
     async def remove(self, request: web.Request, message: NameRequest) -> bytes:
@@ -200,25 +198,18 @@ class Plugin:
         started: float,
         error: Exception | None = None,
     ) -> None:
-        """Write the one log line, of a change into the audit log, and count the one metric."""
-        seconds = perf_counter() - started
-        result = result_of(error)
         level = logging.DEBUG if operation in _READS else logging.INFO
         # Docker looks for every new volume in every plugin: that it is not here is no news.
-        if error and (operation != "get" or not isinstance(error, VolumeNotFound)):
-            level = severity(error)
-        self._metrics.operation("docker", operation, result, seconds)
-        event(
-            audit if operation in _CHANGES else log,
-            level,
+        if operation != "get" or not isinstance(error, VolumeNotFound):
+            level = level_of(error, level)
+        self._recorder.record(
             operation,
-            failure=error,
-            api="docker",
-            volume=name,
-            uid=caller.uid if caller else None,
-            pid=caller.pid if caller else None,
-            result=result,
-            seconds=seconds,
+            name,
+            caller,
+            perf_counter() - started,
+            error,
+            level=level,
+            change=operation in _CHANGES,
         )
 
 

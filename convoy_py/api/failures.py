@@ -17,6 +17,7 @@ STATUSES: Mapping[Kind, int] = {
     Kind.UNAVAILABLE: 503,
     Kind.DENIED: 403,
     Kind.CORRUPT: 500,
+    Kind.CANCELLED: 409,
     Kind.FAILED: 500,
 }
 

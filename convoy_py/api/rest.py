@@ -1,6 +1,7 @@
 """How a request of the admin API is admitted, read, answered and recorded."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,17 +12,16 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from convoy_py.api.access import admit, caller_of
-from convoy_py.api.failures import STATUSES, result_of, severity, tell
+from convoy_py.api.failures import STATUSES, tell
+from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, Nothing, parse, read_body
 from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound, Unsupported
-from convoy_py.linux.peers import Peer
-from convoy_py.logs import AUDIT, event
 from convoy_py.metrics import Metrics
-from convoy_py.models.names import check_name
+from convoy_py.models.names import check_name, joined, split_source
 from convoy_py.wire.admin import Failure
+from convoy_py.wire.copies import JobInfo
 
 log = logging.getLogger("convoy.admin")
-audit = logging.getLogger(AUDIT)
 Form = TypeVar("Form", bound=BaseModel)
 
 JSON = "application/json"
@@ -33,10 +33,12 @@ class Unread(BaseModel):
 
 @dataclass(frozen=True)
 class Call(Generic[Form]):
-    """One request, read; `name` is the volume's in the path (checked) or else in the message."""
+    """One request, read: what its path names (checked), and what it is about (see Route)."""
 
-    name: str
+    name: str  # a volume, or a snapshot by its full name
     message: Form
+    subject: str = ""
+    job: str = ""  # the id of one
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,14 @@ class Reply:
     """An answer. A body in bytes is of the route's media type."""
 
     body: BaseModel | bytes | None = None
-    status: int = 200
-    name: str = ""  # the volume's, where the request had none
+    status: int = HTTPStatus.OK
+    subject: str = ""  # where it turned out only now
     allow: str = ""  # the methods that the path has, where it lacks the one that was asked
+
+
+def named(name: str, message: Any) -> str:
+    """What a request is about, as a rule: what its path names, or else its message."""
+    return name or getattr(message, "name", "")
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,9 @@ class Route:
     """One row of the table: what is asked, who answers, what with, and whether it is a change.
 
     `form` is the body of a POST, the query of any other method. `statuses` are those of an
-    `answer`; whatever fails is answered by a Failure. `allow` names the methods of a path in the
-    route that stands for all its other methods.
+    `answer`; whatever fails is answered by a Failure. `subject` makes of the name in the path and
+    the message the name of the volume that the log and the errors speak of. `allow` names the
+    methods of a path in the route that stands for all its other methods.
     """
 
     method: str
@@ -64,76 +72,102 @@ class Route:
     handle: Callable[[Any, Call[Any]], Awaitable[Reply]]
     form: type[BaseModel] = Nothing
     answer: type[BaseModel] | None = None
-    statuses: tuple[int, ...] = (200,)
+    statuses: tuple[int, ...] = (HTTPStatus.OK,)
     media: str = JSON
     changes: bool = False
+    early: bool = False  # answers before the records have been read
+    snapshots: bool = False  # the path may name a snapshot, and does if it has a {snapshot}
+    result: type[BaseModel] | None = None  # of the job that it starts
+    subject: Callable[[str, Any], str] = named
+    shortcut: bool = False  # another way to what another route does, with the same handler
     allow: str = ""
 
     @property
     def operation(self) -> str:
-        """The verb, as in the log, the metrics and the engine."""
-        return getattr(self.handle, "__name__", "unknown").lstrip("_")
+        """What is done, as in the log and the metrics."""
+        return getattr(self.handle, "__name__", "unknown").strip("_")
 
     @property
     def has_body(self) -> bool:
         return self.method == "POST"
 
+    @property
+    def variables(self) -> list[str]:
+        """What stands in braces in the path."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
+
+def job(
+    path: str,
+    summary: str,
+    handle: Callable[[Any, Call[Any]], Awaitable[Reply]],
+    form: type[BaseModel],
+    result: type[BaseModel],
+    *,
+    method: str = "POST",
+    subject: Callable[[str, Any], str] = named,
+) -> Route:
+    """The route of work that may take long: what is answered is the job; a GET changes nothing."""
+    return Route(
+        method,
+        path,
+        summary,
+        handle,
+        form,
+        JobInfo,
+        (HTTPStatus.OK, HTTPStatus.ACCEPTED),
+        changes=method != "GET",
+        result=result,
+        subject=subject,
+    )
+
 
 class Edge:
-    """Turns routes into handlers. `group` is the gid that is admitted beside root."""
+    """Turns routes into handlers. `group` is the gid that is admitted beside root.
 
-    def __init__(self, metrics: Metrics, group: int | None) -> None:
-        self._metrics = metrics
+    `ready` returns once the records have been read.
+    """
+
+    def __init__(
+        self, metrics: Metrics, group: int | None, ready: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._recorder = Recorder("admin", log, metrics)
         self._group = group
+        self._ready = ready
 
     def serve(self, route: Route, owner: object) -> Handler:
-        """The aiohttp handler of a route whose function takes `owner` as its self."""
+        """The aiohttp handler of a route whose function takes `owner` first."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
             started = perf_counter()
-            name = request.match_info.get("name", "")
+            path = request.match_info
+            subject = name = joined(path.get("name", ""), path.get("snapshot", ""))
             caller = caller_of(request)
             failure: Exception | None = None
             try:
                 admit(request, caller, self._group)
-                if name:
-                    check_name(name)
+                _check(name, route)
                 message = await _read(request, route)
-                name = name or getattr(message, "name", "")
-                reply = await route.handle(owner, Call(name, message))
-                name = name or reply.name
+                subject = route.subject(name, message)
+                if not route.early:
+                    await self._ready()
+                reply = await route.handle(owner, Call(name, message, subject, path.get("id", "")))
+                subject = reply.subject or subject
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
                 failure = error
-                reply = _failed(error, name, route)
-            self._record(route, name, caller, perf_counter() - started, failure)
+                reply = _failed(error, subject, route)
+            self._recorder.record(
+                route.operation,
+                subject,
+                caller,
+                perf_counter() - started,
+                failure,
+                level=level_of(failure, logging.INFO if route.changes else logging.DEBUG),
+                change=route.changes,
+            )
             return _response(reply, route.media)
 
         return handler
-
-    def _record(
-        self,
-        route: Route,
-        name: str,
-        caller: Peer | None,
-        seconds: float,
-        failure: Exception | None,
-    ) -> None:
-        """Write the one log line, of a change into the audit log, and count the one metric."""
-        result = result_of(failure)
-        self._metrics.operation("admin", route.operation, result, seconds)
-        level = logging.INFO if route.changes else logging.DEBUG
-        event(
-            audit if route.changes else log,
-            severity(failure) if failure else level,
-            route.operation,
-            failure=failure,
-            api="admin",
-            volume=name,
-            uid=caller.uid if caller else None,
-            pid=caller.pid if caller else None,
-            result=result,
-            seconds=seconds,
-        )
 
 
 def others(routes: Iterable[Route]) -> list[Route]:
@@ -144,10 +178,10 @@ def others(routes: Iterable[Route]) -> list[Route]:
     told = "Whatever is not a route"
     return [
         *(
-            Route("*", path, told, _wrong_method, Unread, allow=", ".join(allowed))
+            Route("*", path, told, _wrong_method, Unread, early=True, allow=", ".join(allowed))
             for path, allowed in methods.items()
         ),
-        Route("*", "/{path:(?s:.*)}", told, _unknown, Unread),
+        Route("*", "/{path:(?s:.*)}", told, _unknown, Unread, early=True),
     ]
 
 
@@ -157,6 +191,14 @@ async def _wrong_method(owner: object, call: Call[Unread]) -> Reply:
 
 async def _unknown(owner: object, call: Call[Unread]) -> Reply:
     raise NotFound("no such path; GET /v1/openapi.json lists them")
+
+
+def _check(name: str, route: Route) -> None:
+    """Raise Invalid for a name in the path that can be nothing's."""
+    if name and route.snapshots:
+        split_source(name)
+    elif name:
+        check_name(name)
 
 
 async def _read(request: web.Request, route: Route) -> BaseModel:
@@ -175,9 +217,9 @@ async def _read(request: web.Request, route: Route) -> BaseModel:
     return parse(route.form, body or b"{}")
 
 
-def _failed(error: Exception, name: str, route: Route) -> Reply:
+def _failed(error: Exception, subject: str, route: Route) -> Reply:
     kind = error.kind if isinstance(error, ConvoyError) else Kind.FAILED
-    told = Failure(error=tell(error, name), kind=kind.value)
+    told = Failure(error=tell(error, subject), kind=kind.value)
     if route.allow and kind is Kind.UNSUPPORTED:
         return Reply(told, HTTPStatus.METHOD_NOT_ALLOWED, allow=route.allow)
     return Reply(told, STATUSES[kind])

@@ -6,22 +6,34 @@ mountpoint  an empty folder of ours on which the volume is mounted
 exposed     the folder at or below the mountpoint that a container sees; it starts out empty
 mounted     the kernel's mount table shows the volume at its mountpoint: nothing else counts
 holder      a mount of the volume's data anywhere but at its mountpoint, in any mount namespace
+snapshot    the data as it was at one time, which nobody changes; it has a home, a mountpoint and a
+            place like a volume, so all that is said of volumes holds for it too, but it is read-only
+inside      said of a snapshot whose data lies in its volume's own image
+power       what not every backend, or not every volume of one, can do: an ABC of its own
 
 Methods are synchronous, run in worker threads, and the engine calls them for one volume at a time;
 calls for different volumes overlap. All raise ConvoyError with a line that names the cause, and
 leave nothing half made that the next call of the same method would trip over.
 """
 
+import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.errors import DataDiffers, OperationFailed
-from convoy_py.linux import mounts
+from convoy_py.errors import DataDiffers, OperationFailed, Unsupported
+from convoy_py.linux import btrfs, mounts
+from convoy_py.linux.extents import Shares
 from convoy_py.linux.holders import Census, Holder
+from convoy_py.linux.reflink import Step
+from convoy_py.models.snapshot import Plan
 from convoy_py.models.volume import Options, Spec, Usage
+
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,11 @@ class Place:
     home: Path
     mountpoint: Path
     spec: Spec
+    within: "Place | None" = None  # of a snapshot: its volume
+
+    def __str__(self) -> str:
+        """As errors call it: `volume db`, `snapshot db@nightly`."""
+        return f"{'volume' if self.within is None else 'snapshot'} {self.name}"
 
 
 class Backend(ABC):
@@ -124,16 +141,147 @@ class Backend(ABC):
         """What this backend can do on this host, and what not and why; for `convoy info`."""
 
 
+class Snapshots(ABC):
+    """The power to take snapshots of volumes, to clone them, and to go back to one.
+
+    Where a `place` is only read, it may be a volume's or a snapshot's, mounted or not. Those that
+    copy call `step` with the bytes done; what it raises stops the work and is let through.
+    """
+
+    @abstractmethod
+    def plan(self, place: Place, *, clone: bool = False) -> Plan:
+        """How a snapshot of the data, or a clone, would come about here; may probe the host.
+
+        Raises Unsupported where there can be none. A btrfs image is snapshotted inside itself, but
+        its clone is another image: the two may differ.
+        """
+
+    @abstractmethod
+    def freezable(self, place: Place, *, clone: bool = False) -> Path | None:
+        """Where the volume's own filesystem is mounted, to be frozen while it is copied.
+
+        None where that need not be (nobody writes, or the copy is atomic) or must not be (the
+        filesystem is the host's, or a snapshot inside it is to be made).
+        """
+
+    @abstractmethod
+    def copy(self, source: Place, target: Place, step: Step) -> None:
+        """Bring the data of `source`, as it is at this moment, into the target's empty home.
+
+        The target is a snapshot (`within` is its volume) or a volume that is being built. Does what
+        must be done while the source stands still and no more; `finish` does the rest. Raises
+        Unsupported where something would be left out, such as nested subvolumes.
+        """
+
+    @abstractmethod
+    def finish(self, source: Place, target: Place, step: Step) -> Spec:
+        """Complete what `copy` brought, durably: replay journals, give a clone its own identity.
+
+        A clone gets the size, owner and mode of its spec where they differ from the source's, for
+        which its size must not be smaller. Returns the spec to be recorded.
+        """
+
+    @abstractmethod
+    def clones(self, source: Place, spec: Spec) -> bool:
+        """Whether `copy` can make a volume of `spec` from the source; else its files are copied."""
+
+    @abstractmethod
+    def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
+        """Replace the data of a volume that nobody has mounted by a snapshot's; keeps its size.
+
+        Builds in the empty home of `staged`, whatever its spec, and leaves there what is then to be
+        destroyed. Atomic and durable: whenever it is cut off, the volume has the one content or
+        the other.
+        """
+
+    @abstractmethod
+    def withdraw(self, snapshot: Place) -> None:
+        """Delete what of a snapshot lies outside its home; does nothing if there is nothing."""
+
+    @abstractmethod
+    def reading(self, place: Place) -> AbstractContextManager[Path]:
+        """The folder with the data, to be read while the block runs; it may be mounted for that.
+
+        A mountpoint that is made for it is `place.mountpoint`'s sibling with a STAGING name.
+        """
+
+    @abstractmethod
+    def writing(self, place: Place) -> AbstractContextManager[Path]:
+        """The same, to be written: of a volume that nobody else has mounted, or that is mounted."""
+
+    @abstractmethod
+    def shares(self, place: Place) -> Shares | None:
+        """Bytes of the host, and those of them shared with other copies; may be slow.
+
+        None where nobody can tell, as for what lies inside an image.
+        """
+
+
+class Resizable(ABC):
+    """The power to grow volumes, and to give freed space back to the host.
+
+    A record whose spec has `grows_from` says that a change of size is not complete: the data may
+    have either size, or one in between. `mount` completes it first; where that fails, it says so
+    in the log and mounts what is there.
+    """
+
+    @abstractmethod
+    def resized(self, spec: Spec, size: int) -> Spec:
+        """The spec of a volume that is to grow; raises Unsupported, InvalidOption or, for a smaller
+        size, Unsupported with the way around.
+        """
+
+    @abstractmethod
+    def delay(self, place: Place) -> str:
+        """Why a volume that is mounted cannot grow before the next mount; "" if it can now."""
+
+    @abstractmethod
+    def grow(self, place: Place) -> bool:
+        """Make the data as large as the spec says; False if that must wait for the next mount.
+
+        May be repeated, and completed after it was cut off at any point. If it raises, the data is
+        whole; where it has its old size again, as for want of space, `check` with the spec of
+        before passes, and else it stays to be completed.
+        """
+
+    @abstractmethod
+    def trim(self, place: Place) -> int:
+        """Give blocks that are free inside back to the host; returns their bytes, or so."""
+
+
 def refuse_changes(name: str, found: Spec, options: Options) -> None:
     """Raise DataDiffers if options ask for other than what is there to be adopted."""
     if differences := found.differences(options):
         raise DataDiffers(name, differences)
 
 
+def refuse_nested(place: Place, folder: Path) -> None:
+    """Raise Unsupported if a subvolume has others in it: snapshots of it would have none of them."""
+    if found := btrfs.nested(folder):
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise Unsupported(
+            f"{place}: a snapshot would leave out the btrfs subvolumes in it "
+            f"({', '.join(found[:_NAMED])}{more}); make plain folders of them, or delete them with "
+            "`btrfs subvolume delete`"
+        )
+
+
+def own(folder: int, spec: Spec, before: Spec | None = None) -> None:
+    """Give an open folder the owner and mode of a spec, where they are not those of `before`."""
+    uid, gid, mode = (
+        None if before is not None and getattr(before, key) == wanted else wanted
+        for key, wanted in (("uid", spec.uid), ("gid", spec.gid), ("mode", spec.mode))
+    )
+    if uid is not None or gid is not None:
+        os.fchown(folder, -1 if uid is None else uid, -1 if gid is None else gid)
+    if mode is not None:
+        os.fchmod(folder, mode)
+    os.fsync(folder)
+
+
 def foreign_mount(place: Place) -> OperationFailed:
     """The error for something at the volume's mountpoint that is not the volume."""
     mount = mounts.holding(place.mountpoint)
     return OperationFailed(
-        f"volume {place.name}: {mount.source} ({mount.fstype}) is mounted over "
-        f"{place.mountpoint}; unmount it"
+        f"{place}: {mount.source} ({mount.fstype}) is mounted over {place.mountpoint}; unmount it"
     )

@@ -5,10 +5,15 @@ volume: mode 0 stops everyone but root, the immutable flag (where the filesystem
 """
 
 import errno
+import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from convoy_py.linux import files
+
+_PRIVATE = ".new-"
 
 
 def make(path: Path) -> None:
@@ -18,6 +23,20 @@ def make(path: Path) -> None:
     except FileExistsError:
         return
     files.set_immutable(path, on=True)
+
+
+@contextmanager
+def private(near: Path) -> Iterator[Path]:
+    """A mountpoint of which nobody knows, beside another, while the block runs.
+
+    It bears a name that no volume can have: if a crash leaves it, the next start sweeps it.
+    """
+    path = near.parent / f"{_PRIVATE}{secrets.token_hex(8)}"
+    make(path)
+    try:
+        yield path
+    finally:
+        remove(path)
 
 
 def is_one(path: Path) -> bool:

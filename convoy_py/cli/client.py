@@ -1,66 +1,48 @@
-"""Typed calls to the daemon's admin API over its Unix socket, with the standard library alone.
+"""Typed calls to the daemon's admin API: what is answered at once, and jobs from start to end."""
 
-One connection per call: the command starts, asks once or twice, and ends.
-"""
-
-import http.client
-import socket
 from collections.abc import Callable
-from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
-from time import perf_counter
-from typing import TypeVar
+from time import sleep
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from convoy_py.errors import (
-    Conflict,
-    ConvoyError,
-    Corrupt,
-    DaemonUnreachable,
-    Denied,
-    InUse,
-    Invalid,
-    NoSpace,
-    NotFound,
-    OperationFailed,
-    Unavailable,
-    Unsupported,
-)
-from convoy_py.models.names import check_name
+from convoy_py.cli.exchange import Exchange, M, error_of, mountable_path, volume_path
+from convoy_py.cli.work import Work
+from convoy_py.errors import Cancelled, NotFound
+from convoy_py.models.job import JobState
+from convoy_py.models.names import check_name, split_source
 from convoy_py.wire.admin import (
     CreateVolume,
-    Failure,
     Info,
-    Message,
     Mounted,
     MountVolume,
     VolumeInfo,
     VolumeList,
 )
+from convoy_py.wire.copies import (
+    JobInfo,
+    JobList,
+    PlanInfo,
+    ProtectVolume,
+    Purged,
+    PurgeTrash,
+    Removed,
+    RenameVolume,
+    RestoreTrash,
+    SnapshotInfo,
+    SnapshotList,
+    TrashList,
+)
 
 # The daemon answers every call within 30 s, if only to say that the work goes on.
 TIMEOUT = 60.0
 
-_ERRORS: dict[str, type[ConvoyError]] = {
-    error.kind: error
-    for error in (
-        Conflict,
-        Corrupt,
-        Denied,
-        Invalid,
-        InUse,
-        NoSpace,
-        NotFound,
-        OperationFailed,
-        Unavailable,
-        Unsupported,
-    )
-}
+# Seconds between two looks at a job, growing: a short one is told at once, a long one costs little.
+FIRST_PAUSE, LAST_PAUSE = 0.2, 1.0
 
-M = TypeVar("M", bound=Message)
+Tell = Callable[[JobInfo], None]
 
 
 class Client:
@@ -75,120 +57,126 @@ class Client:
     def __init__(
         self, path: Path, timeout: float = TIMEOUT, trace: Callable[[str], None] | None = None
     ) -> None:
-        self._path = path
-        self._timeout = timeout
-        self._trace = trace
+        self._daemon = Exchange(path, timeout, trace)
 
     def info(self) -> Info:
-        return self._ask(Info, "GET", "/v1/info")
+        return self._daemon.ask(Info, "GET", "/v1/info")
 
     def volumes(self) -> dict[str, VolumeInfo]:
         """All volumes by name, in the order of their names."""
-        return dict(sorted(self._ask(VolumeList, "GET", "/v1/volumes").volumes.items()))
+        return dict(sorted(self._daemon.ask(VolumeList, "GET", "/v1/volumes").volumes.items()))
 
     def create(self, wanted: CreateVolume) -> VolumeInfo:
         """The volume; made now, or there already with the same options."""
-        return self._ask(VolumeInfo, "POST", "/v1/volumes", wanted)
+        return self._daemon.ask(VolumeInfo, "POST", "/v1/volumes", wanted)
 
     def inspect(self, name: str) -> VolumeInfo:
-        return self._ask(VolumeInfo, "GET", _volume(name))
+        """A volume, or a snapshot such as db@nightly as if it were one."""
+        return self._daemon.ask(VolumeInfo, "GET", mountable_path(name))
 
     def delete(self, name: str, *, keep_data: bool = False) -> None:
-        self._do("DELETE", _volume(name) + ("?reference=true" if keep_data else ""))
+        self._daemon.do("DELETE", volume_path(name) + ("?reference=true" if keep_data else ""))
+
+    def rename(self, name: str, new: str) -> VolumeInfo:
+        wanted = RenameVolume(name=check_name(new))
+        return self._daemon.ask(VolumeInfo, "POST", volume_path(name) + "/rename", wanted)
+
+    def protect(self, name: str, *, on: bool) -> VolumeInfo:
+        wanted = ProtectVolume(on=on)
+        return self._daemon.ask(VolumeInfo, "POST", volume_path(name) + "/protect", wanted)
 
     def mount(self, name: str, hold: MountVolume) -> str:
-        """The mountpoint."""
-        return self._ask(Mounted, "POST", _volume(name) + "/mount", hold).mount_point
+        """The mountpoint of a volume, or of a snapshot such as db@nightly."""
+        return self._daemon.ask(Mounted, "POST", mountable_path(name) + "/mount", hold).mount_point
 
     def umount(self, name: str, hold: MountVolume) -> None:
-        self._do("POST", _volume(name) + "/umount", hold)
+        self._daemon.do("POST", mountable_path(name) + "/umount", hold)
 
-    def _ask(self, answer: type[M], method: str, target: str, message: Message | None = None) -> M:
-        status, body = self._exchange(method, target, message)
+    def snapshots(self, volume: str = "") -> list[SnapshotInfo]:
+        """Those of one volume, or of all."""
+        path = f"{volume_path(volume)}/snapshots" if volume else "/v1/snapshots"
+        return self._daemon.ask(SnapshotList, "GET", path).snapshots
+
+    def snapshot(self, name: str) -> SnapshotInfo:
+        """`db@nightly`, or `nightly` where only one volume has it."""
+        return self._daemon.ask(SnapshotInfo, "GET", _snapshot(name))
+
+    def delete_snapshot(self, name: str) -> None:
+        self._daemon.do("DELETE", _snapshot(name))
+
+    def plan(self, volume: str) -> PlanInfo:
+        return self._daemon.ask(PlanInfo, "GET", volume_path(volume) + "/plan")
+
+    def trash(self) -> list[Removed]:
+        return self._daemon.ask(TrashList, "GET", "/v1/trash").volumes
+
+    def restore(self, wanted: RestoreTrash) -> VolumeInfo:
+        return self._daemon.ask(VolumeInfo, "POST", "/v1/trash/restore", wanted)
+
+    def purge(self, wanted: PurgeTrash) -> list[str]:
+        """The keys of what is gone for good."""
+        return self._daemon.ask(Purged, "POST", "/v1/trash/purge", wanted).keys
+
+    def jobs(self) -> list[JobInfo]:
+        return self._daemon.ask(JobList, "GET", "/v1/jobs").jobs
+
+    def job(self, job_id: str) -> JobInfo:
+        return self._daemon.ask(JobInfo, "GET", _job(job_id))
+
+    def cancel(self, job_id: str) -> JobInfo:
+        """The job, which ends at its next step."""
+        return self._daemon.ask(JobInfo, "DELETE", _job(job_id))
+
+    def start(self, work: Work[M]) -> JobInfo:
+        """The job of `work`, which has ended already if that took less than a second."""
+        return self._daemon.ask(JobInfo, work.method, work.target, work.message)
+
+    def finish(self, work: Work[M], job: JobInfo, tell: Tell) -> M:
+        """What `work` comes to, once its job has ended; `tell` hears of it at each look.
+
+        Raises the job's error as the ConvoyError of its kind; Cancelled also where the job
+        ended with its daemon.
+        """
+        pause = FIRST_PAUSE
+        while job.state == JobState.RUNNING:
+            tell(job)
+            sleep(pause)
+            pause = min(pause * 1.5, LAST_PAUSE)
+            job = self._again(job)
+        if job.state != JobState.DONE:
+            raise error_of(job.kind, job.error)
         try:
-            # A newer daemon may tell more than this command knows; that is no reason to fail.
-            return answer.model_validate_json(body, extra="ignore")
+            return work.answer.model_validate(job.result, extra="ignore")
         except ValidationError as error:
-            raise self._not_ours(status) from error
+            raise self._daemon.not_ours(HTTPStatus.OK) from error
 
-    def _do(self, method: str, target: str, message: Message | None = None) -> None:
-        status, _ = self._exchange(method, target, message)
-        if status != HTTPStatus.NO_CONTENT:
-            raise self._not_ours(status)
-
-    def _exchange(self, method: str, target: str, message: Message | None) -> tuple[int, bytes]:
-        """Status and body of a success."""
-        started = perf_counter()
-        with closing(_Connection(self._path, self._timeout)) as connection:
-            self._connect(connection)
-            status, body = self._send(connection, method, target, message)
-        if self._trace:
-            took = (perf_counter() - started) * 1000
-            self._trace(f"{method} {target}: {status}, {len(body)} bytes in {took:.1f} ms")
-        if status >= HTTPStatus.BAD_REQUEST:
-            raise self._failure(status, body)
-        return status, body
-
-    def _connect(self, connection: "_Connection") -> None:
+    def _again(self, job: JobInfo) -> JobInfo:
         try:
-            connection.connect()
-        except PermissionError as error:
-            raise Denied(
-                f"no permission to use {self._path}: be root, or a member of the group "
-                "that the daemon's --socket-group names"
-            ) from error
-        except OSError as error:
-            raise DaemonUnreachable(str(self._path), error.strerror or str(error)) from error
-
-    def _send(
-        self, connection: "_Connection", method: str, target: str, message: Message | None
-    ) -> tuple[int, bytes]:
-        body = message.model_dump_json(by_alias=True).encode() if message else None
-        headers = {"Content-Type": "application/json"} if message else {}
-        try:
-            connection.request(method, target, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except TimeoutError as error:
-            raise Unavailable(
-                f"the daemon at {self._path} gave no answer in {self._timeout:.0f} s; "
-                "what it began goes on, so repeat the command to join it"
-            ) from error
-        except OSError as error:
-            raise Unavailable(
-                f"the daemon at {self._path} ended the connection without an answer; "
-                "look with `convoy list` whether the work was done"
-            ) from error
-        except http.client.HTTPException as error:
-            raise OperationFailed(f"the answer of {self._path} is not HTTP: {error!r}") from error
-
-    def _failure(self, status: int, body: bytes) -> ConvoyError:
-        try:
-            told = Failure.model_validate_json(body, extra="ignore")
-        except ValidationError:
-            return self._not_ours(status)
-        return _ERRORS.get(told.kind, OperationFailed)(told.error)
-
-    def _not_ours(self, status: int) -> ConvoyError:
-        return OperationFailed(
-            f"{self._path} answered {status} with something that is not convoy's: "
-            "is it the admin socket of a convoy daemon?"
-        )
+            now = self.job(job.id)
+        except NotFound:
+            now = None
+        # A daemon that was started anew counts its jobs from the beginning.
+        if now is None or (now.verb, now.volume, now.started) != (
+            job.verb,
+            job.volume,
+            job.started,
+        ):
+            raise Cancelled(
+                f"{told(job)} was cut off: the daemon was started anew, and no job outlives it; "
+                "repeat the command"
+            )
+        return now
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("convoy", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+def told(job: JobInfo) -> str:
+    """What to call a job in a sentence."""
+    return f"job {job.id} ({f'{job.verb} {job.volume}'.strip()})"
 
 
-def _volume(name: str) -> str:
-    """The volume's path; the name is checked here, as `..` would lead to another path."""
-    return f"/v1/volumes/{quote(check_name(name), safe='')}"
+def _snapshot(name: str) -> str:
+    split_source(name)
+    return f"/v1/snapshots/{quote(name, safe='@')}"
+
+
+def _job(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"

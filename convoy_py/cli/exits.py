@@ -14,6 +14,7 @@ EXIT_CODES = {
     Kind.UNAVAILABLE: 8,
     Kind.DENIED: 9,
     Kind.CORRUPT: 10,
+    Kind.CANCELLED: 11,
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

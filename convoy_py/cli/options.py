@@ -1,19 +1,14 @@
-"""Options and arguments that several commands share, and the refusal of Convoy's old ones."""
+"""Options that several commands share, and the refusal of Convoy's old ones."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
-from convoy_py.cli.session import Session, connect
-from convoy_py.errors import ConvoyError, Unsupported
+from convoy_py.cli.session import Session
+from convoy_py.errors import Unsupported
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# A person waits for the answer between two key strokes.
-_COMPLETION_TIMEOUT = 1.0
-
 
 def output_options(command: F) -> F:
     """`--json` and `--verbose`, which are global but may also stand after the command."""
@@ -51,22 +46,6 @@ def refused(flag: str, instead: str, *, is_flag: bool = False) -> Callable[[F], 
     )
 
 
-def volume_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
-    """The name of an existing volume, which the shell can complete."""
-    return click.argument(name, shell_complete=_complete_names, **attributes)
-
-
 def completed_from(choices: Iterable[str]) -> Callable[..., list[str]]:
     """What the shell offers for an option's value; whether a value is right, the daemon says."""
     return lambda _, __, incomplete: [c for c in choices if c.startswith(incomplete.lower())]
-
-
-def _complete_names(
-    context: click.Context, _: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Names the daemon knows; none if it cannot be asked, as errors would garble the line."""
-    try:
-        volumes = connect(context.find_root().params.get("socket"), _COMPLETION_TIMEOUT).volumes()
-    except ConvoyError:
-        return []
-    return [CompletionItem(name) for name in volumes if name.startswith(incomplete)]

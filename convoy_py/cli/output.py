@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from convoy_py.models.sizes import format_size
 from convoy_py.wire.admin import Message
 
 
@@ -28,6 +29,13 @@ class Output:
         """For commands that show a table to people and JSON to programs."""
         return self.asked_json or not sys.stdout.isatty()
 
+    def answer(self, word: str, message: Message) -> None:
+        """One word, or the message it was taken from where JSON was asked for."""
+        if self.asked_json:
+            show_json(message)
+        else:
+            say(word)
+
 
 def say(text: str) -> None:
     click.echo(printable(text))
@@ -36,6 +44,11 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds."""
     click.echo(f"convoy: {printable(' '.join(text.split()))}", err=True)
+
+
+def note(text: str) -> None:
+    """What is worth knowing beside the answer: on stderr, where no script takes it for one."""
+    complain(text)
 
 
 def show_json(value: object) -> None:
@@ -65,6 +78,17 @@ def show_table(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> No
 def printable(text: str) -> str:
     """Control characters made visible: a process or a path may carry escape sequences."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def moment(time: str) -> str:
+    """RFC 3339 in UTC without its fraction; a dash where it is not known."""
+    whole, point, _ = time.partition(".")
+    return (whole or "-") + ("Z" if point else "")
+
+
+def size_or_dash(value: object) -> str:
+    """Bytes (as text where they are too many for a JSON number), or a dash if not known."""
+    return "-" if value is None else format_size(int(str(value)))
 
 
 def _plain(value: object) -> Any:

@@ -1,61 +1,22 @@
-"""The commands on volumes: create, delete, mount, umount, list, inspect."""
-
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+"""The commands on volumes: create, delete, rename, protect, mount, umount, list, inspect."""
 
 import click
 from pydantic import ValidationError
 
-from convoy_py.cli.exits import exit_code
-from convoy_py.cli.options import completed_from, output_options, refused, volume_argument
-from convoy_py.cli.output import complain, say, show_json, show_table
+from convoy_py.cli.arguments import source_argument, volume_argument
+from convoy_py.cli.options import output_options, refused
+from convoy_py.cli.output import moment, say, show_json, show_table, size_or_dash
 from convoy_py.cli.session import Session
-from convoy_py.errors import ConvoyError, DaemonUnreachable
+from convoy_py.cli.several import delete_each
+from convoy_py.cli.trash import note_trash
+from convoy_py.cli.volume_options import chosen_options, volume_options
 from convoy_py.models.names import check_name
-from convoy_py.models.options import BACKEND_ALIASES, OPTIONS, Option, asks_help
-from convoy_py.models.sizes import format_size
-from convoy_py.models.volume import Options
-from convoy_py.wire.admin import CreateVolume, MountVolume, VolumeInfo, option_table
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-# Convoy's word for an option, beside ours; every other alias works through --opt.
-_CONVOY_FLAGS = {"backend": "--driver"}
-
-
-def _option_flags(command: F) -> F:
-    """One flag per row of the table of volume options."""
-    for option in reversed(OPTIONS):
-        command = _option_flag(option)(command)
-    return command
-
-
-def _option_flag(option: Option) -> Callable[[F], F]:
-    flag = "--" + option.key.replace("_", "-")
-    if Options.model_fields[option.key].annotation == bool | None:
-        names = [f"{flag}/--no-{flag[2:]}"]
-        return click.option(*names, option.key, default=None, help=option.meaning)
-    names = [flag, *([_CONVOY_FLAGS[option.key]] if option.key in _CONVOY_FLAGS else [])]
-    return click.option(
-        *names,
-        option.key,
-        metavar=option.values if option.choices else option.key.upper(),
-        shell_complete=completed_from(option.choices),
-        help=option.meaning if option.choices else f"{option.meaning}  [{option.values}]",
-    )
-
+from convoy_py.models.options import BACKEND_ALIASES
+from convoy_py.wire.admin import CreateVolume, MountVolume, VolumeInfo
 
 @click.command(short_help="Make a volume and print its name.")
 @click.argument("name", required=False)
-@_option_flags
-@click.option(
-    "--opt",
-    "-o",
-    "pairs",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="as `docker volume create -o`; `-o help` explains",
-)
+@volume_options()
 @click.option("--adopt", is_flag=True, help="take over the data that `delete --reference` left")
 @output_options
 @refused("--backup", "restoring a backup is not offered")
@@ -77,77 +38,52 @@ def create(
 
     A volume of that name with the same options is left as it is and counts as made.
     """
-    options = _combine(pairs, flags)
-    if asks_help(options):
-        _explain_options(session)
-        return
+    options = chosen_options(session, pairs, flags)
     # An empty NAME is an unset variable of a script, not the wish for a made-up one.
     chosen = "" if name is None else check_name(name)
     volume = session.client().create(CreateVolume(name=chosen, options=options, adopt=adopt))
-    if session.output.asked_json:
-        show_json(volume)
-    else:
-        say(volume.name)
+    session.output.answer(volume.name, volume)
 
 
-def _explain_options(session: Session) -> None:
-    """The table of volume options; no daemon is needed for it."""
-    if session.output.asked_json:
-        show_json(option_table())
-    else:
-        rows = [(o.key, ", ".join(o.aliases), o.values, o.meaning) for o in option_table()]
-        show_table(rows, ("OPTION", "ALSO", "VALUES", "MEANING"))
-
-
-def _combine(pairs: Iterable[str], flags: Mapping[str, str | bool | None]) -> dict[str, str]:
-    """Options of both spellings, as text; the daemon reads them."""
-    options: dict[str, str] = {}
-    given = [(key, _text(value)) for key, value in flags.items() if value is not None]
-    # Without "=" the value is empty, as in Docker's command: `-o help`.
-    for key, _, value in (pair.partition("=") for pair in pairs):
-        given.append((key, value))
-    for key, value in given:
-        if options.setdefault(key, value) != value:
-            raise click.UsageError(f"option {key} is given twice with different values")
-    return options
-
-
-def _text(value: str | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-@click.command(short_help="Delete volumes.")
+@click.command(short_help="Move volumes to the trash.")
 @volume_argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--reference", "-r", is_flag=True, help="forget the volume but keep its data")
 @output_options
 @click.pass_obj
 def delete(session: Session, names: tuple[str, ...], reference: bool) -> None:
-    """Delete volumes and their data, and print the names of those that are gone.
+    """Move volumes to the trash, and print the names of those that are gone.
 
-    Every name is tried; the exit code is that of the first failure.
+    `convoy trash restore NAME` brings one back with its data and its snapshots, until the time
+    that `convoy trash list` shows. Every name is tried; the exit code is that of the first failure.
     """
     client = session.client()
-    deleted: list[str] = []
-    failure: ConvoyError | None = None
-    for name in dict.fromkeys(names):
-        try:
-            client.delete(name, keep_data=reference)
-        except DaemonUnreachable as error:
-            # It holds for every other name too, and once is enough to say it.
-            failure = failure or error
-            complain(str(error))
-            break
-        except ConvoyError as error:
-            failure = failure or error
-            complain(f"delete {name}: {error}")
-        else:
-            deleted.append(name)
-            if not session.output.asked_json:
-                say(name)
+    gone, code = delete_each(session, names, lambda name: client.delete(name, keep_data=reference))
+    if gone and not reference:
+        note_trash(client, gone)
+    click.get_current_context().exit(code)
+
+
+@click.command(short_help="Give a volume another name.")
+@volume_argument("old", metavar="OLD")
+@click.argument("new")
+@output_options
+@click.pass_obj
+def rename(session: Session, old: str, new: str) -> None:
+    """Give a volume another name, and print that; its snapshots go with it."""
+    volume = session.client().rename(old, new)
+    session.output.answer(volume.name, volume)
+
+
+@click.command(short_help="Let a volume not be removed.")
+@volume_argument(metavar="VOLUME")
+@click.option("--off", is_flag=True, help="let it be removed again")
+@output_options
+@click.pass_obj
+def protect(session: Session, name: str, off: bool) -> None:
+    """Have every removal of a volume refused, Docker's too, until `protect --off`."""
+    volume = session.client().protect(name, on=not off)
     if session.output.asked_json:
-        show_json(deleted)
-    if failure:
-        click.get_current_context().exit(exit_code(failure))
+        show_json(volume)
 
 
 def _hold(_: click.Context, __: click.Parameter, value: str) -> MountVolume:
@@ -168,13 +104,13 @@ _hold_option = click.option(
 
 
 @click.command(short_help="Mount a volume on the host and print where.")
-@volume_argument()
+@source_argument()
 @_hold_option
 @output_options
 @refused("--mountpoint", "the daemon chooses; `convoy daemon --mounts-dir` names the folder")
 @click.pass_obj
 def mount(session: Session, name: str, hold: MountVolume) -> None:
-    """Mount a volume on the host and print its mountpoint.
+    """Mount a volume, or a snapshot such as db@nightly, on the host and print its mountpoint.
 
     It stays mounted until `convoy umount` ends the same hold, and as long as a container uses it.
     """
@@ -187,7 +123,7 @@ def mount(session: Session, name: str, hold: MountVolume) -> None:
 
 
 @click.command(short_help="End a hold of `convoy mount`.")
-@volume_argument()
+@source_argument()
 @_hold_option
 @output_options
 @click.pass_obj
@@ -200,11 +136,11 @@ def umount(session: Session, name: str, hold: MountVolume) -> None:
 
 
 @click.command(short_help="Show one volume as JSON.")
-@volume_argument()
+@source_argument()
 @output_options
 @click.pass_obj
 def inspect(session: Session, name: str) -> None:
-    """Show one volume: JSON, with or without --json."""
+    """Show one volume, or a snapshot as if it were one: JSON, with or without --json."""
     show_json(session.client().inspect(name))
 
 
@@ -233,7 +169,7 @@ def list_volumes(session: Session, backend: str | None) -> None:
                 say(f"{volume.name} is {volume.state}: {reason}")
 
 
-_COLUMNS = ("NAME", "BACKEND", "STATE", "SIZE", "USED", "REFS", "CREATED", "MOUNTPOINT")
+_COLUMNS = ("NAME", "BACKEND", "STATE", "SIZE", "USED", "REFS", "SNAPSHOTS", "CREATED", "MOUNTPOINT")
 
 
 def _row(volume: VolumeInfo) -> tuple[str, ...]:
@@ -241,20 +177,10 @@ def _row(volume: VolumeInfo) -> tuple[str, ...]:
         volume.name,
         volume.driver,
         volume.state,
-        _size(volume.status.get("size")),
-        _size(volume.status.get("used")),
+        size_or_dash(volume.status.get("size")),
+        size_or_dash(volume.status.get("used")),
         str(volume.references),
-        _seconds(volume.created_time),
+        str(len(volume.snapshots)),
+        moment(volume.created_time),
         volume.mount_point,
     )
-
-
-def _seconds(created: str) -> str:
-    """RFC 3339 in UTC without its fraction; empty where it is not known."""
-    whole, point, _ = created.partition(".")
-    return whole + ("Z" if point else "")
-
-
-def _size(value: object) -> str:
-    """Bytes (as text where they are too many for a JSON number), or a dash if not known."""
-    return "-" if value is None else format_size(int(str(value)))

@@ -1,23 +1,29 @@
-"""One volume in the daemon's memory: its record, who holds it, and what was last seen of it."""
+"""One volume or snapshot in the daemon's memory: its record, who holds it, what was last seen."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from convoy_py.backends.base import Backend, Place
-from convoy_py.errors import BrokenVolume
-from convoy_py.models.volume import State, Usage, View
-from convoy_py.state.records import Record, References
+from convoy_py.errors import BrokenVolume, VolumeInUse
+from convoy_py.models.names import joined
+from convoy_py.models.snapshot import SnapshotView
+from convoy_py.models.volume import Spec, State, Usage, View
+from convoy_py.state.records import Record, References, SnapshotRecord
 
 
 @dataclass(slots=True)
 class Entry:
     """Get and List are answered from this alone. Changed only under the volume's lock.
 
-    `record`, `backend` and `place` are None together: where the record cannot be read.
+    `record`, `backend` and `place` are None together: where the record cannot be read. What is
+    mounted from a volume besides itself, snapshots and private clones, are entries of their own
+    within it, by full name; they have its lock.
     """
 
     name: str
     references: References
-    record: Record | None = None
+    record: Record | SnapshotRecord | None = None
     backend: Backend | None = None
     place: Place | None = None
     reason: str = ""  # why it is broken
@@ -27,12 +33,39 @@ class Entry:
     mounted_at: float = 0.0  # clock of the last Mount, seconds
     held_at: float = 0.0  # clock of the last Mount, or look, that showed someone who holds it
     suspects: frozenset[str] = frozenset()  # mount IDs that nobody held at the janitor's last look
+    doing: str = ""  # long work that reads it without the lock: it stays, and stays mounted
+    snapshots: dict[str, "Entry"] = field(default_factory=dict)
+    clones: dict[str, "Entry"] = field(default_factory=dict)
 
     def usable(self) -> tuple[Backend, Place]:
         """The volume's backend and place; raises BrokenVolume if its record cannot be read."""
         if self.backend is None or self.place is None:
             raise BrokenVolume(self.name, self.reason)
         return self.backend, self.place
+
+    def volume_record(self) -> Record:
+        """The record of a volume; raises BrokenVolume if it cannot be read."""
+        if not isinstance(self.record, Record):
+            raise BrokenVolume(self.name, self.reason)
+        return self.record
+
+    def idle(self) -> None:
+        """Raise VolumeInUse while long work reads the volume."""
+        if self.doing:
+            raise VolumeInUse(self.name, [self.doing])
+
+    def within(self) -> Iterator["Entry"]:
+        """Its snapshots and private clones."""
+        yield from self.snapshots.values()
+        yield from self.clones.values()
+
+    @property
+    def spec(self) -> Spec | None:
+        return self.record.spec if self.record else None
+
+    @property
+    def created(self) -> datetime | None:
+        return self.record.created if self.record else None
 
     @property
     def state(self) -> State:
@@ -50,12 +83,38 @@ class Entry:
         return View(
             name=self.name,
             state=self.state,
-            backend=self.record.spec.backend if self.record else "",
-            created=self.record.created if self.record else None,
+            backend=self.spec.backend if self.spec else "",
+            created=self.created,
             mountpoint=self.mountpoint(),
             home=str(self.place.home) if self.place else "",
             references=self.references.total,
-            spec=self.record.spec if self.record else None,
+            spec=self.spec,
             usage=self.usage,
+            reason=self.reason,
+            protected=isinstance(self.record, Record) and self.record.protected,
+            snapshots=self.snapshot_views(),
+            doing=self.doing,
+        )
+
+    def snapshot_views(self) -> tuple[SnapshotView, ...]:
+        """Its snapshots, oldest first."""
+        views = [entry.as_snapshot(self.name) for entry in self.snapshots.values()]
+        return tuple(sorted(views, key=lambda v: (v.created is None, v.created or 0, v.name)))
+
+    def as_snapshot(self, volume: str) -> SnapshotView:
+        """What is told of a snapshot of `volume`."""
+        name = self.name.removeprefix(joined(volume, "") + "@")
+        record = self.record if isinstance(self.record, SnapshotRecord) else None
+        return SnapshotView(
+            volume=volume,
+            name=name,
+            created=self.created,
+            way=record.way if record else None,
+            consistency=record.consistency if record else None,
+            size=record.spec.size if record else None,
+            group=record.group if record else "",
+            automatic=bool(record and record.automatic),
+            references=self.references.total,
+            mountpoint=self.mountpoint(),
             reason=self.reason,
         )

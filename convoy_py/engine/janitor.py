@@ -8,11 +8,10 @@ in a row is a leak, for a container's mount follows its Mount at once.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from convoy_py.engine import references
-from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.references import engine_lives
 from convoy_py.engine.steps import Steps
@@ -21,6 +20,7 @@ from convoy_py.errors import ConvoyError, Corrupt
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
+from convoy_py.models.names import volume_of
 from convoy_py.models.volume import Usage
 from convoy_py.state.records import References
 
@@ -42,23 +42,28 @@ class Janitor:
         self,
         volumes: Volumes,
         steps: Steps,
-        blocking: Blocking,
         metrics: Metrics,
         clock: Callable[[], float],
         *,
         interval: float,
         usage_interval: float,
         grace: float,
+        chores: Sequence[tuple[Callable[[], Awaitable[None]], float]] = (),
     ) -> None:
-        """All in seconds; a mount younger than `grace` has no leaked references."""
+        """All in seconds; a mount younger than `grace` has no leaked references.
+
+        `chores` are what else is to be done, and how often.
+        """
         self._volumes = volumes
+        self._operations = volumes.operations
         self._steps = steps
-        self._blocking = blocking
+        self._blocking = volumes.operations.blocking
         self._metrics = metrics
         self._clock = clock
         self._interval = interval
         self._usage_interval = usage_interval
         self._grace = grace
+        self._chores = chores
         self._missing: dict[str, str] = {}  # why a volume's data was not there at its last sample
         self._next_sample: dict[str, tuple[float, bool]] = {}  # when due, mounted at the last one
 
@@ -67,27 +72,30 @@ class Janitor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self.look, self._interval))
             group.create_task(self._repeat(self.sample, min(1.0, self._usage_interval)))
+            for chore, interval in self._chores:
+                group.create_task(self._repeat(chore, interval))
 
     async def look(self) -> None:
         """Finish unmounts, notice foreign ones, collect references nobody stands behind."""
-        attended = [entry for entry in self._volumes.entries.values() if _needs_attention(entry)]
+        attended = [entry for entry in self._operations.everything() if _needs_attention(entry)]
         if not attended:
             return
         census = await self._blocking.run(Census.take)
         for entry in attended:
             # If an operation is on it, the next look will do.
-            if not self._volumes.locks.busy(entry.name):
+            if not self._operations.locks.busy(volume_of(entry.name)):
                 await self._within_limit(self._attend(entry, census))
 
     async def sample(self) -> None:
         """Measure the volumes whose turn it is, one after the other, at once after a mount."""
-        for entry in list(self._volumes.entries.values()):
+        for entry in list(self._operations.entries.values()):
             if self._is_due(entry):
                 # Until it is measured it is not due again, however long that takes.
                 self._next_sample[entry.name] = (math.inf, entry.mounted)
                 await self._within_limit(self._measure(entry))
-        for name in self._next_sample.keys() - self._volumes.entries.keys():
-            del self._next_sample[name]
+        for name in list(self._next_sample):
+            if self._operations.find(name) is None:
+                del self._next_sample[name]
 
     def _is_due(self, entry: Entry) -> bool:
         """Whether a volume is to be measured: what is not mounted does not change after that."""
@@ -101,14 +109,14 @@ class Janitor:
     async def _within_limit(self, work: Coroutine[Any, Any, None]) -> None:
         """Wait for the work on one volume, but let it go on alone if its storage hangs."""
         task = asyncio.create_task(work)
-        self._volumes.track(task)
+        self._operations.track(task)
         await asyncio.wait({task}, timeout=PATIENCE)
         if task.done() and (error := task.exception()) is not None:
             log.error("the janitor failed at one volume and goes on", exc_info=error)
 
     async def _attend(self, entry: Entry, census: Census) -> None:
-        async with self._volumes.locks.hold(entry.name):
-            if self._volumes.entries.get(entry.name) is entry:
+        async with self._operations.hold(entry.name):
+            if self._operations.find(entry.name) is entry:
                 await self._attend_locked(entry, census)
 
     async def _attend_locked(self, entry: Entry, census: Census) -> None:
@@ -177,7 +185,7 @@ class Janitor:
         if usage is not None and entry.mounted is mounted:
             entry.usage = _joined(usage, entry.usage)
             promised = entry.backend.promised(entry.place.spec)
-            if self._volumes.entries.get(entry.name) is entry:
+            if self._operations.find(entry.name) is entry:
                 self._steps.ledger.record(entry.name, promised, usage.allocated or 0)
 
     async def _repeat(self, look: Callable[[], Awaitable[None]], interval: float) -> None:

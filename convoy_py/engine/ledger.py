@@ -63,6 +63,25 @@ class Ledger:
             self.forget(name)
             raise
 
+    @contextmanager
+    def extend(self, name: str, more: int, *, preallocated: bool) -> Iterator[None]:
+        """Promise `more` bytes to a volume that has some; taken back if the block fails."""
+        free = self._free()
+        with self._lock:
+            before = self._outstanding.get(name, 0)
+            self._check(name, more, free, preallocated=preallocated)
+            self._set(name, before + more)
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._set(name, before)
+            raise
+
+    def is_short(self) -> bool:
+        """Whether the host has less than the reserve free. A look at the disk."""
+        return self._free() < self._reserve
+
     def space(self) -> HostSpace:
         with self._lock:
             total = self._total

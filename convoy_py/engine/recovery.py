@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
+from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.plan import Repair, plan
 from convoy_py.engine.steps import Steps
@@ -25,14 +26,18 @@ log = logging.getLogger("convoy.recovery")
 class Recovery:
     """Start-up of one daemon. Both methods block and run in a worker thread."""
 
-    def __init__(self, steps: Steps, clock: Callable[[], float]) -> None:
+    def __init__(self, steps: Steps, copying: Copying, clock: Callable[[], float]) -> None:
         self._steps = steps
+        self._copying = copying
         self._clock = clock
         self._leftovers: list[Path] = []
+        self._half_taken: list[tuple[Entry, Path]] = []
 
     def load(self) -> dict[str, Entry]:
         """Every volume with its mount and references; one bad record is one bad volume."""
         steps = self._steps
+        for mountpoint in self._copying.recover():
+            log.warning("thawed %s: frozen by a daemon that was interrupted", mountpoint)
         steps.mounts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         steps.reference_store.open()
         steps.isolation = steps.isolation_from(1)
@@ -42,18 +47,42 @@ class Recovery:
         for name, record in records.items():
             if isinstance(record, Unreadable):
                 event(log, logging.WARNING, "broken", volume=name, failure=record)
-        repairs = plan(set(entries), self._mounted(), set(held))
+        known = {each.name: each for entry in entries.values() for each in (entry, *entry.within())}
+        repairs = plan(set(known), self._mounted(), set(held))
         for name, repair in repairs.items():
-            self._apply(name, repair, entries, held)
+            self._apply(name, repair, known, held)
+        for entry in entries.values():
+            self._drop_clones(entry)
+        self._half_taken = [
+            (entries[volume], home)
+            for volume, home in steps.snapshot_store.half_made()
+            if volume in entries
+        ]
         self._leftovers = self._find_leftovers()
-        self._remove_mountpoints(set(entries))
+        self._remove_mountpoints(set(known))
         return entries
 
     def sweep(self) -> None:
         """Delete what crashes left half made or half deleted, with its mounts and devices."""
+        for volume, home in self._half_taken:
+            log.warning("sweep %s: left by a daemon that was interrupted", home)
+            self._sweep_snapshot(volume, home)
         for home in self._leftovers:
             log.warning("sweep %s: left by a daemon that was interrupted", home)
         self._steps.sweep(self._leftovers)
+
+    def _sweep_snapshot(self, volume: Entry, home: Path) -> None:
+        try:
+            self._copying.sweep(volume, home)
+        except (OSError, ConvoyError) as error:
+            log.warning("sweep %s: %s; it is tried again at the next start", home, error)
+
+    def _drop_clones(self, volume: Entry) -> None:
+        """Take away the private clones that nobody has mounted: their mounts are over."""
+        for clone in list(volume.clones.values()):
+            if not clone.mounted and not clone.references.holds:
+                self._steps.retire(clone.usable()[1])
+                del volume.clones[clone.name]
 
     def _find_leftovers(self) -> list[Path]:
         """The homes of all that is half made or half deleted; of some only a mountpoint is left."""

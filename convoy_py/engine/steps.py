@@ -25,10 +25,13 @@ from convoy_py.errors import (
 from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
+from convoy_py.models.names import AT, HASH, is_full_name, joined
 from convoy_py.models.volume import Options, Spec, Usage
-from convoy_py.state.records import Record, References, Unreadable, timestamp
+from convoy_py.state.records import Record, References, SnapshotRecord, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
+from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import KEPT, STAGING, Store
+from convoy_py.state.trash import Removed, Trash
 
 log = logging.getLogger("convoy.engine")
 
@@ -60,6 +63,8 @@ class Steps:
     ) -> None:
         """`backends` in the order of preference; `wall_clock` gives POSIX seconds."""
         self.store = store
+        self.snapshot_store = SnapshotStore(store)
+        self.trash = Trash(store)
         self.reference_store = reference_store
         self.backends = backends
         self.ledger = ledger
@@ -105,7 +110,59 @@ class Steps:
         # Until the first sample: what was reserved is allocated, of anything else nothing is known.
         allocated = promised if record.spec.sparse is False else 0
         self.ledger.record(name, promised, allocated)
+        for snapshot, found in self.snapshot_store.load(name).items():
+            within = self.snapshot_entry(entry, snapshot, found)
+            entry.snapshots[within.name] = within
+        if record.spec.per_mount:
+            for key in self.store.clones(name):
+                clone = self.clone_entry(entry, f"{name}{HASH}{key}")
+                entry.clones[clone.name] = clone
         return entry
+
+    def snapshot_entry(
+        self, volume: Entry, name: str, record: SnapshotRecord | Unreadable
+    ) -> Entry:
+        """A snapshot as it was read from disk; unmounted and without references."""
+        entry = Entry(joined(volume.name, name), self.reference_store.none())
+        if isinstance(record, Unreadable):
+            entry.reason = str(record)
+            return entry
+        entry.record, entry.backend = record, self.backends.get(record.spec.backend)
+        if entry.backend is None:
+            entry.reason = f"its backend {record.spec.backend} is not on (setting drivers)"
+        else:
+            entry.place = self._snapshot_place(volume, name, record)
+        return entry
+
+    def clone_entry(self, volume: Entry, name: str) -> Entry:
+        """The private clone of a volume that a mount ID has; its uuid follows from its name."""
+        record = volume.volume_record()
+        home = self.store.clone_home(volume.name, name.partition(HASH)[2])
+        uuid = str(uuids.uuid5(uuids.UUID(record.uuid), home.name))
+        spec = record.spec.model_copy(update={"per_mount": None, "autogrow": None})
+        entry = Entry(name, self.reference_store.none(), record, volume.backend)
+        entry.place = Place(name, uuid, home, self.mounts_dir / name, spec)
+        return entry
+
+    def rerecord(self, entry: Entry, record: Record) -> None:
+        """Take a volume's new record into memory, with what follows from it for its snapshots."""
+        entry.name, entry.record, entry.place = record.name, record, self.place(record)
+        for snapshot in list(entry.snapshots.values()):
+            del entry.snapshots[snapshot.name]
+            name = snapshot.name.partition(AT)[2]
+            snapshot.name = joined(record.name, name)
+            if isinstance(snapshot.record, SnapshotRecord):
+                snapshot.place = self._snapshot_place(entry, name, snapshot.record)
+            entry.snapshots[snapshot.name] = snapshot
+
+    def snapshot_place(self, volume: Entry, home: Path, record: SnapshotRecord) -> Place:
+        """Where a snapshot is, in its own home or in the one where it is being taken."""
+        full = joined(volume.name, record.name)
+        mountpoint = self.mounts_dir / (full if is_full_name(home.name) else home.name)
+        return Place(full, record.uuid, home, mountpoint, record.spec, within=volume.place)
+
+    def _snapshot_place(self, volume: Entry, name: str, record: SnapshotRecord) -> Place:
+        return self.snapshot_place(volume, self.snapshot_store.home(volume.name, name), record)
 
     def choose(self, options: Options) -> tuple[Backend, Spec]:
         """The backend that the options name, or the first that can do what they ask."""
@@ -126,7 +183,7 @@ class Steps:
     def create(self, name: str, options: Options) -> Entry:
         """Build a volume beside the others and rename it into place."""
         backend, spec = self.choose(options)
-        record = self._record(name, spec)
+        record = self.record(name, spec)
         preallocated = spec.sparse is False
         with self.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
             staging = self.store.stage()
@@ -138,7 +195,7 @@ class Steps:
                 record = record.model_copy(update={"spec": backend.create(place)})
                 self.store.commit(staging, record)
             except BaseException:
-                self._abandon(backend, place)
+                self.abandon(backend, place)
                 raise
         return self.entry(name, record)
 
@@ -149,7 +206,7 @@ class Steps:
         old = self._kept_record(name)
         backend = self._adopting_backend(name, options, old)
         spec = old.spec if old else Spec(backend=backend.name)
-        record = (old or self._record(name, spec)).model_copy(update={"spec": spec})
+        record = (old or self.record(name, spec)).model_copy(update={"spec": spec})
         # To look inside, it is mounted where the next start would sweep.
         beside = self.mounts_dir / f"{STAGING}{secrets.token_hex(8)}"
         settled = backend.adopt(replace(self.place(record), mountpoint=beside), options)
@@ -185,8 +242,8 @@ class Steps:
             mountpoints.remove(place.mountpoint)
         return Unmounted(detached, mounted, usage)
 
-    def remove(self, backend: Backend, place: Place, *, keep_data: bool) -> Place | None:
-        """Take the volume away; returns the place of what is still to be destroyed.
+    def vacate(self, backend: Backend, place: Place) -> None:
+        """Unmount for good what nobody uses, or raise VolumeInUse, naming who does.
 
         References do not count here, for they leak; mounts in any namespace do. They are looked up
         beside our own mount, if there is one, and again without it, when every mount is a holder.
@@ -196,13 +253,35 @@ class Steps:
         self._let_go(backend, place)
         mountpoints.remove(place.mountpoint)
         self.reference_store.save(place.name, self.reference_store.none())
-        if keep_data:
-            self.store.keep(place.name)
-            gone = None
-        else:
-            gone = replace(place, home=self.store.retire(place.name))
+
+    def keep(self, place: Place) -> None:
+        """Forget a volume that is vacated, and keep its data where it is."""
+        self.store.keep(place.name)
+        self.ledger.forget(place.name)
+
+    def discard(self, record: Record) -> Removed:
+        """Move a volume that is vacated to the trash."""
+        removed = self.trash.put(record, timestamp(self.wall_clock()))
+        self.ledger.forget(record.name)
+        return removed
+
+    def retire(self, place: Place) -> Place:
+        """Take a volume or clone that is vacated away; returns where it is to be destroyed."""
+        gone = replace(place, home=self.store.retire(place.home))
         self.ledger.forget(place.name)
         return gone
+
+    def nameless(self, home: Path, spec: Spec | None = None) -> Place:
+        """A folder that is to be destroyed, whatever it held."""
+        return Place(home.name, "", home, self.mounts_dir / home.name, spec or Spec(backend=""))
+
+    def destroy(self, place: Place) -> None:
+        """Delete the data of a volume, snapshot or clone that was retired."""
+        backend = self.backends.get(place.spec.backend)
+        if backend is None:
+            files.remove_tree(place.home)
+        else:
+            backend.destroy(place)
 
     def refuse_holders(self, backend: Backend, place: Place) -> None:
         """Raise VolumeInUse, naming who sees or holds the volume's mount and would lose data."""
@@ -214,11 +293,11 @@ class Steps:
     def sweep(self, homes: Sequence[Path]) -> None:
         """Delete what crashes left under `.new-` and `rm-` names, with its mounts and devices."""
         for home in homes:
-            place = Place(home.name, "", home, self.mounts_dir / home.name, Spec(backend=""))
+            place = self.nameless(home)
             for backend in self.backends.values():
-                self._abandon(backend, place)
+                self.abandon(backend, place)
 
-    def _abandon(self, backend: Backend, place: Place) -> None:
+    def abandon(self, backend: Backend, place: Place) -> None:
         try:
             backend.abandon(place)
             files.remove_tree(place.home)
@@ -240,7 +319,8 @@ class Steps:
         busy = [str(holder) for holder in holders.of_open_files(place.mountpoint)]
         raise VolumeInUse(place.name, busy or ["something that this daemon cannot see"])
 
-    def _record(self, name: str, spec: Spec) -> Record:
+    def record(self, name: str, spec: Spec) -> Record:
+        """The record of a volume that is being made."""
         # Random bits only: a name-based or clock-based id could repeat on another host.
         uuid = uuids.UUID(bytes=secrets.token_bytes(16), version=4)
         return Record(name=name, uuid=str(uuid), created=timestamp(self.wall_clock()), spec=spec)

@@ -7,20 +7,26 @@ import secrets
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from convoy_py.linux import btrfs, libc, mounts
+from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.walk import FOLDER, Walk, every, regular
 
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_IMMUTABLE = 0x10
 _FS_GUARDS = _FS_IMMUTABLE | 0x20  # and append-only
 _FS_NOCOW = 0x00800000
+# The filesystem has no flags, or not these.
+_NO_FLAGS = (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL)
 
 _SECTOR = 512
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def durable_replace(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
@@ -28,7 +34,7 @@ def durable_replace(path: Path, data: bytes, mode: int = 0o600, *, durable: bool
 
     Survives a power cut on return, unless `durable` is off, as is right on a tmpfs.
     """
-    with _opened(path.parent) as folder:
+    with opened(path.parent, os.O_DIRECTORY) as folder:
         temporary = f".{path.name}.{secrets.token_hex(6)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, mode, dir_fd=folder)
@@ -51,14 +57,24 @@ def durable_replace(path: Path, data: bytes, mode: int = 0o600, *, durable: bool
 
 def fsync_dir(path: Path) -> None:
     """Make the names in a folder survive a power cut."""
-    with _opened(path) as folder:
+    with opened(path, os.O_DIRECTORY) as folder:
         os.fsync(folder)
 
 
 def sync_filesystem(path: Path) -> None:
     """Write out all that is still unwritten on the filesystem on which the folder lies."""
-    with _opened(path) as folder:
+    with opened(path, os.O_DIRECTORY) as folder:
         libc.call("syncfs", folder, about=str(path))
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two files or folders of one filesystem trade names, so that neither is ever missing.
+
+    It is for the caller to make that durable. Raises OSError: ENOENT, EXDEV, and EINVAL where the
+    filesystem cannot (NFS).
+    """
+    names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    libc.call("renameat2", *names, _RENAME_EXCHANGE, about=f"{one} and {other}")
 
 
 def remove_tree(path: Path) -> None:
@@ -70,20 +86,26 @@ def remove_tree(path: Path) -> None:
     """
     _refuse_mounts(path)
     try:
-        folder = os.open(path.parent, _FOLDER)
+        folder = os.open(path.parent, FOLDER)
     except FileNotFoundError:
         return
-    with _Walk(folder) as walk:
+    with held(folder):
+        remove_tree_at(folder, path.name)
+
+
+def remove_tree_at(folder: int, name: str) -> None:
+    """The same for `name` in a folder open for reading, without the first look for mounts."""
+    with Walk(os.dup(folder)) as walk:
         try:
             on_btrfs = btrfs.is_btrfs(walk.fd)
-            if _removed_at_once(walk.fd, path.name, on_btrfs=on_btrfs):
+            if _removed_at_once(walk.fd, name, on_btrfs=on_btrfs):
                 return
-            walk.down(path.name)
+            walk.down(name)
         except FileNotFoundError:
             return
         _empty(walk, on_btrfs=on_btrfs)
         walk.up()
-        _forced(os.rmdir, walk.fd, path.name)
+        _forced(os.rmdir, walk.fd, name)
 
 
 def disk_usage(path: Path) -> tuple[int, int]:
@@ -92,16 +114,24 @@ def disk_usage(path: Path) -> tuple[int, int]:
     Stays on the filesystem of `path`; what vanishes while it looks does not count.
     """
     used = allocated = 0
-    seen: set[tuple[int, int]] = set()
-    with _Walk(os.open(path, _FOLDER)) as walk:
-        for found in _every(walk):
-            if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
-                if (found.st_dev, found.st_ino) in seen:
-                    continue
-                seen.add((found.st_dev, found.st_ino))
+    with Walk.at(path) as walk:
+        for _, found in every(walk):
             used += found.st_size
             allocated += found.st_blocks * _SECTOR
     return used, allocated
+
+
+def regular_files(path: Path) -> Iterator[int]:
+    """Each regular file of a tree, open for reading until the next one is asked for.
+
+    Each once, however many links it has; stays on the filesystem of `path`; what vanishes while
+    it looks is left out.
+    """
+    with Walk.at(path) as walk:
+        for name, found in every(walk):
+            if stat.S_ISREG(found.st_mode):
+                with suppress(FileNotFoundError), regular(walk.fd, name) as fd:
+                    yield fd
 
 
 def allocate(fd: int, size: int) -> None:
@@ -144,6 +174,32 @@ def set_nocow(fd: int) -> None:
         fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", _flags(fd) | _FS_NOCOW))
 
 
+def is_nocow(fd: int) -> bool:
+    """Whether btrfs overwrites this file in place."""
+    return btrfs.is_btrfs(fd) and bool(_flags(fd) & _FS_NOCOW)
+
+
+def guards(fd: int) -> int:
+    """Which of chattr's +i and +a an open file or folder bears, as the kernel's bits."""
+    try:
+        return _flags(fd) & _FS_GUARDS
+    except OSError as error:
+        if error.errno in _NO_FLAGS:
+            return 0
+        raise
+
+
+def set_guards(fd: int, wanted: int) -> None:
+    """Give an open file or folder what `guards` told of another, if its filesystem has such."""
+    if not wanted:
+        return
+    try:
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", _flags(fd) | wanted))
+    except OSError as error:
+        if error.errno not in _NO_FLAGS:
+            raise
+
+
 def set_immutable(path: Path, on: bool) -> bool:
     """Set or clear chattr's +i on a file or folder; False if its filesystem has no such thing."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -153,7 +209,7 @@ def set_immutable(path: Path, on: bool) -> bool:
         if wanted != flags:
             fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", wanted))
     except OSError as error:
-        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL):
+        if error.errno in (*_NO_FLAGS, errno.EPERM):
             return False
         raise
     finally:
@@ -172,66 +228,12 @@ def _write(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-class _Walk:
-    """A position in a tree, never outside the mount where it began.
-
-    Holds one descriptor however deep it goes: users nest folders deeper than descriptors,
-    path names and Python's stack reach. It owns the descriptor it is given.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._mount = mounts.mount_id(fd)
-        self._above: list[tuple[int, int]] = []
-
-    def __enter__(self) -> "_Walk":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
-
-    def down(self, name: str) -> None:
-        """Go into a folder; EXDEV if something is mounted there."""
-        below = os.open(name, _FOLDER, dir_fd=self.fd)
-        if mounts.mount_id(below) != self._mount:
-            os.close(below)
-            raise OSError(errno.EXDEV, "something is mounted here", name)
-        self._above.append(_identity(self.fd))
-        self._move(below)
-
-    def up(self) -> None:
-        """Go back; ESTALE if the folder was moved meanwhile, so that `..` is another."""
-        above = os.open("..", _FOLDER, dir_fd=self.fd)
-        if _identity(above) != self._above.pop():
-            os.close(above)
-            raise OSError(errno.ESTALE, "a folder was moved while it was being read")
-        self._move(above)
-
-    def _move(self, fd: int) -> None:
-        os.close(self.fd)
-        self.fd = fd
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
-
-
 def _refuse_mounts(path: Path) -> None:
     for mount in mounts.below(path):
         raise OSError(errno.EBUSY, "something is mounted here", mount.mountpoint)
 
 
-def _empty(walk: _Walk, *, on_btrfs: bool) -> None:
+def _empty(walk: Walk, *, on_btrfs: bool) -> None:
     """Delete all that is in the folder where `walk` stands, depth first; it ends where it began."""
     trail: list[str] = []
     pending = [_remove_files(walk.fd, on_btrfs=on_btrfs)]
@@ -298,46 +300,3 @@ def _unguard(fd: int) -> None:
     flags = _flags(fd)
     if flags & _FS_GUARDS:
         fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", flags & ~_FS_GUARDS))
-
-
-def _every(walk: _Walk) -> Iterator[os.stat_result]:
-    """The stat of the folder where `walk` stands and of all that is in it."""
-    pending: list[list[str]] = []
-    entered = True
-    while True:
-        if entered:
-            yield os.fstat(walk.fd)
-            found, folders = _listing(walk.fd)
-            yield from found
-            pending.append(folders)
-        if pending[-1]:
-            entered = _entered(walk, pending[-1].pop())
-        elif len(pending) > 1:
-            entered = False
-            pending.pop()
-            walk.up()
-        else:
-            return
-
-
-def _listing(folder: int) -> tuple[list[os.stat_result], list[str]]:
-    """(the stat of what is no folder, the names of the folders)."""
-    others, folders = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            else:
-                with suppress(FileNotFoundError):
-                    others.append(entry.stat(follow_symlinks=False))
-    return others, folders
-
-
-def _entered(walk: _Walk, name: str) -> bool:
-    try:
-        walk.down(name)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EXDEV):
-            return False
-        raise
-    return True

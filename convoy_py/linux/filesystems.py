@@ -42,6 +42,11 @@ _MAGIC = (
     ("ext4", 0x438, b"\x53\xef"),
     ("btrfs", 0x10040, b"_BHRfS_M"),
 )
+# XFS refuses a second one with the same UUID, such as a volume's snapshot, whose UUID cannot be
+# changed before its log was replayed, which takes a mount. What that guards against in other hands,
+# one image on two devices, `loop.attach` does here, for every filesystem.
+_ALWAYS = {"ext4": ("errors=remount-ro",), "xfs": ("nouuid",)}
+
 # Where a superblock tells it: sb_sectsize, s_log_block_size, sectorsize.
 _SECTOR_SIZE = {
     "xfs": (102, struct.Struct(">H")),
@@ -49,6 +54,9 @@ _SECTOR_SIZE = {
     "btrfs": (0x10090, struct.Struct("<I")),
 }
 _SECTOR_SIZES = frozenset(512 << n for n in range(8))
+
+# Where a btrfs tells the root of what was synced since the last commit, 0 if there is none.
+_BTRFS_LOG_ROOT = 0x10060
 
 # What the checkers print whether there is damage or not.
 _CHATTER = re.compile(
@@ -58,6 +66,8 @@ _CHATTER = re.compile(
     r"|\[\d/\d\]|Opening filesystem|Checking filesystem|UUID:"
 )
 _FINDINGS = 3
+# So that no host's mke2fs.conf changes what is made, no e2fsck.conf what is mended.
+_NO_CONFIGURATION = {"MKE2FS_CONFIG": "/dev/null", "E2FSCK_CONFIG": "/dev/null"}
 
 
 class DamagedFilesystem(OSError):
@@ -85,7 +95,7 @@ def make(fs: str, image: Path, size: int, *, uuid: str) -> None:
     if not MINIMUM[fs] <= size <= MAXIMUM[fs]:
         told = f"{fs} needs {MINIMUM[fs]} to {MAXIMUM[fs]} bytes, not {size}"
         raise OSError(errno.EINVAL, told, str(image))
-    _run(fs, _MAKERS[fs](str(image), size, uuid), _MAKE_SECONDS)
+    run(fs, _MAKERS[fs](str(image), size, uuid), _MAKE_SECONDS)
 
 
 def check(fs: str, image: Path) -> None:
@@ -95,7 +105,7 @@ def check(fs: str, image: Path) -> None:
     replay looks like damage.
     """
     try:
-        _run(fs, [*_CHECKERS[fs], str(image)], _CHECK_SECONDS)
+        run(fs, [*_CHECKERS[fs], str(image)], _CHECK_SECONDS)
     except process.ProcessFailed as error:
         if error.status < 0:  # a signal ended it: that says nothing of the image
             raise
@@ -139,10 +149,31 @@ def mount_data(fs: str, *, discard: bool) -> tuple[str, ...]:
 
     With `discard` deleted data gives its space back to the host.
     """
-    on_error = ("errors=remount-ro",) if fs == "ext4" else ()
+    always = _ALWAYS.get(fs, ())
     if not discard:
-        return (*on_error, "nodiscard")
-    return (*on_error, "discard=async" if fs == "btrfs" else "discard")
+        return (*always, "nodiscard")
+    return (*always, "discard=async" if fs == "btrfs" else "discard")
+
+
+def new_identity(fs: str, image: Path, uuid: str) -> None:
+    """Give the clone of an image an identity, so that it can be mounted beside its original.
+
+    In no time, however much is in it. The image must not be mounted, and was cloned unmounted or
+    frozen: OSError (EBUSY) if a log in it awaits replay, which would not survive this. Nothing is
+    to be done for ext4, which does not look, nor for xfs, which is told not to by `mount_data`.
+    """
+    if fs != "btrfs":
+        return
+    fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        awaits_replay = os.pread(fd, 8, _BTRFS_LOG_ROOT) != bytes(8)
+    finally:
+        os.close(fd)
+    if awaits_replay:
+        told = "its btrfs was not unmounted: mount the original once, unmount it, clone it again"
+        raise OSError(errno.EBUSY, told, str(image))
+    # Not -U, which rewrites every block of the metadata.
+    run(fs, ["btrfstune", "-M", uuid, str(image)], _MAKE_SECONDS)
 
 
 def space(path: Path) -> Space:
@@ -153,6 +184,18 @@ def space(path: Path) -> Space:
         used=(found.f_blocks - found.f_bfree) * found.f_frsize,
         available=found.f_bavail * found.f_frsize,
     )
+
+
+def run(fs: str, argv: list[str], timeout: float) -> None:
+    """Run a program of the filesystem's own tools, whatever the host's configuration of them says.
+
+    Raises as `process.run` does; if the tools are missing it names Debian's package.
+    """
+    try:
+        process.run(argv, timeout=timeout, environment=_NO_CONFIGURATION)
+    except FileNotFoundError as error:
+        told = f"{argv[0]} is not installed; it is in the package {_PACKAGE[fs]}"
+        raise FileNotFoundError(errno.ENOENT, told) from error
 
 
 def _make_ext4(image: str, size: int, uuid: str) -> list[str]:
@@ -198,15 +241,6 @@ _CHECKERS = {
     "xfs": ("xfs_repair", "-n", "-f"),
     "btrfs": ("btrfs", "check", "--readonly"),
 }
-
-
-def _run(fs: str, argv: list[str], timeout: float) -> None:
-    try:
-        # An empty configuration, so that no host's mke2fs.conf changes what is made.
-        process.run(argv, timeout=timeout, environment={"MKE2FS_CONFIG": "/dev/null"})
-    except FileNotFoundError as error:
-        told = f"{argv[0]} is not installed; it is in the package {_PACKAGE[fs]}"
-        raise FileNotFoundError(errno.ENOENT, told) from error
 
 
 def _findings(error: process.ProcessFailed) -> str:

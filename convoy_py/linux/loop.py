@@ -16,11 +16,12 @@ from convoy_py.linux import libc
 
 _LOOP_CLR_FD = 0x4C01
 _LOOP_GET_STATUS64 = 0x4C05
+_LOOP_SET_CAPACITY = 0x4C07
 _LOOP_CONFIGURE = 0x4C0A
 _LOOP_CTL_REMOVE = 0x4C81
 _LOOP_CTL_GET_FREE = 0x4C82
 
-_AUTOCLEAR, _DIRECT_IO = 4, 16
+_READ_ONLY, _AUTOCLEAR, _DIRECT_IO = 1, 4, 16
 
 # loop_info64: device, inode, rdevice, offset, sizelimit, number, encrypt_type, encrypt_key_size,
 # flags, file_name, then crypt_name, encrypt_key and init, which are of no use to us.
@@ -63,6 +64,7 @@ class Attached:
     inode: int
     autoclear: bool
     direct_io: bool
+    read_only: bool
 
 
 def attach(
@@ -70,6 +72,7 @@ def attach(
     *,
     tag: str,
     block_size: int = 4096,
+    read_only: bool = False,
 ) -> tuple[LoopDevice, int]:
     """Attach an image to a free device; return it and an open descriptor on it.
 
@@ -77,7 +80,8 @@ def attach(
     last user does, so one that crashes in between leaks nothing. `tag`, at most 63 bytes, is
     stored in the device. `block_size` is the smallest piece, in bytes, that can be read or written,
     and no filesystem with smaller ones can be mounted. Where the host's filesystem refuses direct
-    I/O the page cache is used instead.
+    I/O the page cache is used instead. With `read_only` the device refuses every write, a journal's
+    replay too, and `image_fd` need not be open for writing.
 
     The image is flocked through `image_fd`, and the kernel's device keeps that lock until it is
     detached: of two that attach at once one gets BlockingIOError.
@@ -88,15 +92,16 @@ def attach(
         fcntl.flock(image_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BlockingIOError(errno.EBUSY, "the image is attached or in other use", tag) from error
-    return _configured(image_fd, block_size, tag)
+    return _configured(image_fd, block_size, tag, _READ_ONLY if read_only else 0)
 
 
-def reopen(device: LoopDevice, image_fd: int) -> int:
+def reopen(device: LoopDevice, image_fd: int, *, read_only: bool = False) -> int:
     """An open descriptor on a device that holds this image, so that it stays attached meanwhile.
 
-    Raises FileNotFoundError if the device has let go of the image: look again, then attach.
+    Raises FileNotFoundError if the device has let go of the image: look again, then attach. A
+    device that was attached `read_only` must be reopened so, else it is PermissionError.
     """
-    fd = _opened(device.path, os.O_RDWR)
+    fd = _opened(device.path, os.O_RDONLY if read_only else os.O_RDWR)
     try:
         _demand(_info(fd), os.fstat(image_fd), device)
     except BaseException:
@@ -123,6 +128,15 @@ def attached(tag_prefix: str) -> list[Attached]:
 def is_attached(device: LoopDevice) -> bool:
     """Whether the device has a backing file; does not open the device, so disturbs no detach."""
     return Path(f"/sys/block/loop{device.number}/loop").exists()
+
+
+def set_capacity(device: LoopDevice) -> None:
+    """Make the device as large as its file has become."""
+    fd = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _LOOP_SET_CAPACITY)
+    finally:
+        os.close(fd)
 
 
 def detach(device: LoopDevice) -> None:
@@ -209,13 +223,13 @@ def _write_to_own_sysfs(name: str, data: bytes) -> None:
         os.close(fd)
 
 
-def _configured(image_fd: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
+def _configured(image_fd: int, block_size: int, tag: str, flags: int) -> tuple[LoopDevice, int]:
     try:
-        return _configured_so(image_fd, _AUTOCLEAR | _DIRECT_IO, block_size, tag)
+        return _configured_so(image_fd, flags | _AUTOCLEAR | _DIRECT_IO, block_size, tag)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    return _configured_so(image_fd, _AUTOCLEAR, block_size, tag)
+    return _configured_so(image_fd, flags | _AUTOCLEAR, block_size, tag)
 
 
 def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tuple[LoopDevice, int]:
@@ -227,7 +241,7 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
             device = LoopDevice(Path(f"/dev/loop{number}"), number)
             try:
-                fd = _taken(device, config)
+                fd = _taken(device, config, os.O_RDONLY if flags & _READ_ONLY else os.O_RDWR)
             except OSError as error:
                 if error.errno not in _LOST_RACE:
                     raise
@@ -243,8 +257,8 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
     raise OSError(errno.EBUSY, f"no free loop device after {_TRIES} tries", tag)
 
 
-def _taken(device: LoopDevice, config: bytes) -> int:
-    fd = os.open(device.path, os.O_RDWR | os.O_CLOEXEC)
+def _taken(device: LoopDevice, config: bytes, mode: int) -> int:
+    fd = os.open(device.path, mode | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
     except BaseException:
@@ -300,6 +314,7 @@ def _parsed(number: int, info: bytes) -> Attached:
         inode=inode,
         autoclear=bool(flags & _AUTOCLEAR),
         direct_io=bool(flags & _DIRECT_IO),
+        read_only=bool(flags & _READ_ONLY),
     )
 
 

@@ -1,13 +1,15 @@
-"""The only place that starts a process: no shell, a fixed environment, and no orphan ever."""
+"""The only place that starts a process: no shell, a fixed environment, no orphan by accident."""
 
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C"}
 _TOLD_LINES = 3
+_FAREWELL_SECONDS = 5
 
 # A child must die with the daemon, or a restarted daemon could run a second mkfs on one image.
 # setpriv arms PR_SET_PDEATHSIG with one more exec (below 1 ms). preexec_fn would save that, but
@@ -68,6 +70,36 @@ def run(
     if child.returncode:
         raise ProcessFailed(argv[0], child.returncode, stdout, stderr)
     return stdout
+
+
+@contextmanager
+def companion(argv: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Run a program, by its whole path, beside the block; unlike all others it may outlive us.
+
+    It has a session of its own and none of our descriptors. Yields those of two pipes: to its
+    stdin, which ends with the block or with us, and from its stdout. After the block it has 5 s
+    to end before it is killed.
+    """
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+        bufsize=0,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            yield child.stdin.fileno(), child.stdout.fileno()
+        finally:
+            child.stdin.close()
+            try:
+                child.wait(_FAREWELL_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
 
 def _located(program: str) -> str:

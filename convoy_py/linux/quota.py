@@ -4,12 +4,14 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 from convoy_py.linux import libc, mounts
+from convoy_py.linux.descriptors import opened
+from convoy_py.linux.walk import Walk, every, regular
 
 _QUOTACTL_FD = 443
 _PROJECT = 2
@@ -41,7 +43,7 @@ def support(path: Path) -> str | None:
     answer = ctypes.create_string_buffer(_STATV_SIZE)
     answer[0] = bytes([_STATV_VERSION])
     try:
-        with _opened(path) as fd:
+        with opened(path) as fd:
             _quotactl(fd, _XGETQSTATV, 0, answer)
     except OSError as error:
         if error.errno not in _NO_QUOTA:
@@ -57,11 +59,24 @@ def support(path: Path) -> str | None:
 
 def assign(path: Path, project_id: int, *, inherit: bool = True) -> None:
     """Make the folder `path` part of a project; what is created in it follows if `inherit`."""
-    with _opened(path) as fd:
-        before = fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size))
-        flags, extent, extents, _, cow, pad = _FSXATTR.unpack(before)
-        flags = flags | _INHERIT if inherit else flags & ~_INHERIT
-        fcntl.ioctl(fd, _FSSETXATTR, _FSXATTR.pack(flags, extent, extents, project_id, cow, pad))
+    with opened(path) as fd:
+        _assign(fd, project_id, inherit=inherit)
+
+
+def assign_tree(path: Path, project_id: int) -> None:
+    """Make all that is in the folder `path` part of a project, and what is created in it later.
+
+    Follows no link, stays on the mount of `path` and leaves out what vanishes meanwhile. Links and
+    special files have no such mark and stay as they are: of these only what is created in a
+    folder of the project belongs to it.
+    """
+    with Walk.at(path) as walk:
+        for name, found in every(walk):
+            if stat.S_ISDIR(found.st_mode):
+                _assign(walk.fd, project_id, inherit=True)
+            elif stat.S_ISREG(found.st_mode):
+                with suppress(FileNotFoundError), regular(walk.fd, name) as fd:
+                    _assign(fd, project_id, inherit=False)
 
 
 def set_limit(path: Path, project_id: int, limit: int | None) -> None:
@@ -74,7 +89,7 @@ def set_limit(path: Path, project_id: int, limit: int | None) -> None:
     quota = ctypes.create_string_buffer(
         _DQBLK.pack(hard, 0, 0, 0, 0, 0, 0, 0, _BLOCK_LIMITS), _DQBLK.size
     )
-    with _opened(path) as fd:
+    with opened(path) as fd:
         _quotactl(fd, _SETQUOTA, project_id, quota)
 
 
@@ -82,7 +97,7 @@ def usage(path: Path, project_id: int) -> int:
     """Bytes that a project occupies; 0 for one that is not known."""
     quota = ctypes.create_string_buffer(_DQBLK.size)
     try:
-        with _opened(path) as fd:
+        with opened(path) as fd:
             _quotactl(fd, _GETQUOTA, project_id, quota)
     except OSError as error:
         # XFS keeps nothing about a project that owns nothing.
@@ -93,14 +108,12 @@ def usage(path: Path, project_id: int) -> int:
     return occupied
 
 
+def _assign(fd: int, project_id: int, *, inherit: bool) -> None:
+    before = fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size))
+    flags, extent, extents, _, cow, pad = _FSXATTR.unpack(before)
+    flags = flags | _INHERIT if inherit else flags & ~_INHERIT
+    fcntl.ioctl(fd, _FSSETXATTR, _FSXATTR.pack(flags, extent, extents, project_id, cow, pad))
+
+
 def _quotactl(fd: int, command: int, project_id: int, answer: ctypes.Array[ctypes.c_char]) -> None:
     libc.syscall(_QUOTACTL_FD, fd, (command << 8) | _PROJECT, project_id, answer)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -1,8 +1,9 @@
-"""The one rule for volume names, applied at every entry and when a record is read back."""
+"""The rules for names of volumes and snapshots, applied at every entry and to what is read back."""
 
 import re
+from hashlib import sha256
 
-from convoy_py.errors import InvalidName
+from convoy_py.errors import Invalid, InvalidName
 
 NAME_PATTERN = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
 _NAME = re.compile(NAME_PATTERN)
@@ -13,8 +14,50 @@ def is_valid_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def check_name(name: str) -> str:
-    """Return `name`, or raise InvalidName."""
+def check_name(name: str, what: str = "volume") -> str:
+    """Return `name`, or raise InvalidName; `what` it names."""
     if not is_valid_name(name):
-        raise InvalidName(name)
+        raise InvalidName(name, what)
     return name
+
+
+# Between a volume's name and its snapshot's, and between it and the key of a private clone: no
+# name can have either.
+AT, HASH = "@", "#"
+
+
+def is_source(text: str) -> bool:
+    """Whether this is the name of a volume, or of a snapshot with its volume's."""
+    volume, at, snapshot = text.partition(AT)
+    return is_valid_name(volume) and (not at or is_valid_name(snapshot))
+
+
+def split_source(text: str) -> tuple[str, str]:
+    """(volume, snapshot or "") of `db` or `db@nightly`; raises Invalid."""
+    if not is_source(text):
+        raise Invalid(
+            f"{text!r} is neither a volume's name, such as db, nor a snapshot's, such as db@nightly"
+        )
+    volume, _, snapshot = text.partition(AT)
+    return volume, snapshot
+
+
+def joined(volume: str, snapshot: str) -> str:
+    """The full name of a snapshot: `db@nightly`; without one the volume's."""
+    return f"{volume}{AT}{snapshot}" if snapshot else volume
+
+
+def clone_name(volume: str, mount_id: str) -> str:
+    """The full name of the private clone that a mount ID has of a volume."""
+    return f"{volume}{HASH}{sha256(mount_id.encode()).hexdigest()[:16]}"
+
+
+def is_full_name(name: str) -> bool:
+    """Whether it can be the name of a volume, a snapshot or a private clone."""
+    volume, _, _ = name.partition(HASH)
+    return is_source(volume)
+
+
+def volume_of(name: str) -> str:
+    """The volume's own name in a full name."""
+    return name.partition(AT)[0].partition(HASH)[0]

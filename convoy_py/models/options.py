@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from convoy_py.errors import HelpAsked, InvalidOption
+from convoy_py.models.names import is_source
 from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import Filesystem, Options
 
@@ -82,6 +83,12 @@ def _mount_options(text: str) -> tuple[str, ...] | None:
     return tuple(sorted(chosen)) or None
 
 
+def _source(text: str) -> str:
+    if not is_source(text):
+        raise ValueError(f"{text!r} is not a volume such as db, or a snapshot such as db@nightly")
+    return text
+
+
 def _backend(text: str) -> str:
     if text.lower() not in BACKEND_ALIASES:
         raise ValueError(f"{text!r} is not a backend; use {BACKENDS_KNOWN}")
@@ -98,6 +105,11 @@ class Option:
     values: str
     meaning: str
     choices: tuple[str, ...] = ()  # all values there are, where they are few
+
+    @property
+    def field(self) -> str:
+        """The field of Options that holds it: `from` cannot be a name in Python."""
+        return "source" if self.key == "from" else self.key
 
 
 OPTIONS = (
@@ -143,6 +155,28 @@ OPTIONS = (
         ",".join(MOUNT_OPTIONS),
         "any of these, added to nosuid,nodev",
     ),
+    Option(
+        "from",
+        ("source",),
+        _source,
+        "VOLUME|VOLUME@SNAPSHOT",
+        "begin as a clone of this; what else is not given is as there",
+    ),
+    Option(
+        "per_mount",
+        (),
+        _boolean,
+        "true|false",
+        "with `from`: every mount gets a private clone, dropped at its unmount",
+        ("true", "false"),
+    ),
+    Option(
+        "autogrow",
+        (),
+        parse_size,
+        "10G|1.5GiB|10GB|BYTES",
+        "grow a loopback volume before it is full, up to this size",
+    ),
 )
 _BY_NAME = {name: option for option in OPTIONS for name in (option.key, *option.aliases)}
 # The `o` of Docker's local driver and of Podman packs several options into one value.
@@ -182,7 +216,7 @@ def parse_options(raw: Mapping[str, str]) -> Options:
             value = option.read(text)
         except ValueError as error:
             raise InvalidOption(f"option {key}: {error}") from None
-        if given.setdefault(option.key, value) != value:
+        if given.setdefault(option.field, value) != value:
             raise InvalidOption(f"option {option.key} is given twice with different values")
     return Options.model_validate(given)
 

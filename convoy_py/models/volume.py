@@ -5,9 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from pydantic import BaseModel, ConfigDict
-
 from convoy_py.models.sizes import exact_size
+from convoy_py.models.snapshot import SnapshotView
+from convoy_py.models.values import Frozen
 
 
 class Filesystem(StrEnum):
@@ -41,12 +41,6 @@ class State(StrEnum):
 _UNSET = (None, ())
 
 
-class Frozen(BaseModel):
-    """A value of ours: immutable, and an unknown field in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class Options(Frozen):
     """What a user asked for at Create; None (or empty) where nothing was said."""
 
@@ -59,6 +53,11 @@ class Options(Frozen):
     mode: int | None = None
     path: str | None = None
     mount_options: tuple[str, ...] | None = None
+    source: str | None = (
+        None  # option `from`: a volume, or `volume@snapshot`, to begin as a copy of
+    )
+    per_mount: bool | None = None
+    autogrow: int | None = None  # bytes
 
 
 class Spec(Frozen):
@@ -77,18 +76,25 @@ class Spec(Frozen):
     mode: int | None = None
     path: str | None = None
     mount_options: tuple[str, ...] | None = None
+    source: str | None = None  # what it began as a copy of
+    per_mount: bool | None = None  # every mount ID gets a private clone
+    autogrow: int | None = None  # bytes up to which it grows before it is full
     exposed: str = "data"  # the folder inside a loopback's filesystem that containers see
     project: int | None = None  # the project id by which a directory's size is enforced
+    # The size in bytes from which an image is still to grow to `size`: in full at the next mount.
+    grows_from: int | None = None
 
     def shown(self) -> dict[str, str]:
         """The options that apply to this volume, as text."""
         values = {key: getattr(self, key) for key in Options.model_fields}
-        return {key: show(key, value) for key, value in values.items() if value not in _UNSET}
+        return {
+            option_of(key): show(key, value) for key, value in values.items() if value not in _UNSET
+        }
 
     def differences(self, options: Options) -> dict[str, tuple[str, str]]:
         """Option -> (recorded, asked) for each given option that does not match."""
         return {
-            key: (show(key, getattr(self, key)), show(key, asked))
+            option_of(key): (show(key, getattr(self, key)), show(key, asked))
             for key, asked in options
             if asked not in _UNSET and asked != getattr(self, key)
         }
@@ -117,6 +123,14 @@ class View(Frozen):
     spec: Spec | None  # None where the record cannot be read
     usage: Usage | None  # None until the first sample
     reason: str = ""  # why it is broken
+    protected: bool = False
+    snapshots: tuple[SnapshotView, ...] = ()  # oldest first
+    doing: str = ""  # the long work that is going on with it
+
+
+def option_of(field: str) -> str:
+    """The option that a field of Options holds; see `Option.field`."""
+    return "from" if field == "source" else field
 
 
 def show(key: str, value: object) -> str:
@@ -125,7 +139,7 @@ def show(key: str, value: object) -> str:
         return "unset"
     if key == "mode" and isinstance(value, int):
         return f"{value:04o}"
-    if key == "size" and isinstance(value, int):
+    if key in ("size", "autogrow") and isinstance(value, int):
         return exact_size(value)
     if isinstance(value, bool):
         return "true" if value else "false"

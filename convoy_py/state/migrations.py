@@ -3,10 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-VOLUME_FORMAT = 1
+VOLUME_FORMAT = 2
+SNAPSHOT_FORMAT = 1
+
+
+def _from_1(volume: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 added fields, all of which may be missing."""
+    return volume
+
 
 # _STEPS[n] turns the content of format n into that of n + 1.
-_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
 def migrate_volume(volume: dict[str, Any], version: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from convoy_py.linux import files
-from convoy_py.models.names import is_valid_name
+from convoy_py.models.names import is_full_name
 from convoy_py.state.records import References
 
 
@@ -37,7 +37,7 @@ class ReferenceStore:
         """
         found = {}
         for path in self.folder.glob("*.json"):
-            if not is_valid_name(path.stem):
+            if not is_full_name(path.stem):
                 continue
             try:
                 references = References.model_validate_json(path.read_bytes())

@@ -2,8 +2,9 @@
 
 <root>/lock                     flock: one daemon per root on one host
 <root>/volumes/<name>/          volume.json beside the backend's data
+<root>/volumes/<name>/clones/   private clones, by a key of the mount ID
 <root>/volumes/.new-<id>/       being built; no volume can be called so
-<root>/trash/rm-<id>/           being deleted
+<root>/trash/rm-<id>/           being deleted; what is kept there is state/trash.py's
 
 Create = build under `.new-*`, fsync, rename, fsync the parent. Remove = rename away, then delete.
 There is no moment at which a crash leaves half a volume under a volume's name.
@@ -24,6 +25,8 @@ from convoy_py.state.records import Record, Unreadable, decode, encode
 RECORD = "volume.json"
 # What `delete --reference` makes of the record, so that adopting finds the old options again.
 KEPT = "kept.json"
+SNAPSHOTS = "snapshots"
+CLONES = "clones"
 STAGING = ".new-"
 DELETED = "rm-"
 
@@ -58,6 +61,17 @@ class Store:
 
     def home(self, name: str) -> Path:
         return self.volumes / name
+
+    def clone_home(self, name: str, key: str) -> Path:
+        """Where the private clone that one mount has of a volume lies."""
+        return self.home(name) / CLONES / key
+
+    def clones(self, name: str) -> list[str]:
+        """The keys of a volume's private clones."""
+        try:
+            return sorted(path.name for path in (self.home(name) / CLONES).iterdir())
+        except FileNotFoundError:
+            return []
 
     def load(self) -> dict[str, Record | Unreadable]:
         """Every volume with its record, or why that cannot be read. Changes nothing."""
@@ -96,7 +110,7 @@ class Store:
 
     def stage(self) -> Path:
         """Make an empty folder to build a volume in, on the filesystem of the volumes."""
-        with self._changing():
+        with self.changing():
             path = self.volumes / f"{STAGING}{secrets.token_hex(8)}"
             path.mkdir(mode=0o700)
             return path
@@ -107,7 +121,7 @@ class Store:
         Raises AlreadyExists if a folder of that name is there, which only kept data can be.
         """
         home = self.home(record.name)
-        with self._changing():
+        with self.changing():
             files.durable_replace(staging / RECORD, encode(record))
             try:
                 staging.rename(home)
@@ -127,7 +141,7 @@ class Store:
         """
         home, staging = self.home(record.name), self.stage()
         try:
-            with self._changing():
+            with self.changing():
                 files.durable_replace(staging / RECORD, encode(record))
                 (staging / RECORD).rename(home / RECORD)
                 (home / KEPT).unlink(missing_ok=True)
@@ -138,7 +152,7 @@ class Store:
     def keep(self, name: str) -> None:
         """Forget a volume but leave its data where it is, with its record under another name."""
         home = self.home(name)
-        with self._changing():
+        with self.changing():
             (home / RECORD).rename(home / KEPT)
             files.fsync_dir(home)
 
@@ -150,20 +164,58 @@ class Store:
             if is_valid_name(home.name) and not (home / RECORD).exists() and (home / KEPT).exists()
         )
 
-    def retire(self, name: str) -> Path:
-        """Take a volume's folder out of the volumes, durably; the data is then to be deleted."""
-        with self._changing():
-            gone = self.trash / f"{DELETED}{secrets.token_hex(8)}"
-            self.home(name).rename(gone)
+    def update(self, record: Record) -> None:
+        """Replace the record of a volume, durably."""
+        with self.changing():
+            files.durable_replace(self.home(record.name) / RECORD, encode(record))
+
+    def rename(self, record: Record, name: str) -> Record:
+        """Give a volume another name, durably; returns its record under that name.
+
+        The record bears both names before the folder is renamed, so either is right at any moment.
+        Raises AlreadyExists.
+        """
+        renamed = record.model_copy(update={"name": name, "formerly": record.name})
+        with self.changing():
+            files.durable_replace(self.home(record.name) / RECORD, encode(renamed))
+            self.move(self.home(record.name), self.home(name))
+        return renamed.model_copy(update={"formerly": None})
+
+    def swap(self, staging: Path, record: Record) -> None:
+        """Give a built volume its record and the place of the volume of that name, at once.
+
+        What was there before is then in `staging`.
+        """
+        with self.changing():
+            files.durable_replace(staging / RECORD, encode(record))
+            files.exchange(staging, self.home(record.name))
             self._sync_or_fail(self.volumes)
-            self._sync_or_fail(self.trash)
+
+    def retire(self, home: Path) -> Path:
+        """Take a folder of ours out of the volumes, durably; the data is then to be deleted."""
+        with self.changing():
+            gone = self.trash / f"{DELETED}{secrets.token_hex(8)}"
+            self.move(home, gone)
             return gone
+
+    def move(self, home: Path, target: Path) -> None:
+        """Rename a folder below the root, durably; raises AlreadyExists. Within `changing`."""
+        try:
+            home.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise AlreadyExists(f"there is a folder {target} already") from None
+        self._sync_or_fail(target.parent)
+        if home.parent != target.parent:
+            self._sync_or_fail(home.parent)
 
     def half_made(self) -> list[Path]:
         return sorted(self.volumes.glob(f"{STAGING}*"))
 
     def half_deleted(self) -> list[Path]:
-        return sorted(self.trash.glob(f"{DELETED}*"))
+        # With a dot it is a volume in the trash, whose name may begin so.
+        return sorted(path for path in self.trash.glob(f"{DELETED}*") if "." not in path.name)
 
     def _sync_or_fail(self, folder: Path) -> None:
         """Sync the folder in which a name was changed: if that fails, nobody knows which it has."""
@@ -176,7 +228,7 @@ class Store:
             raise
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def changing(self) -> Iterator[None]:
         """Stop all changes for good once the disk has failed a write of ours.
 
         After a failed fsync the kernel may have dropped the dirty pages: a second one would report

@@ -73,6 +73,20 @@ def attach_and_mount(scratch: Path, tag: str) -> Callable[..., loop.LoopDevice]:
 
 
 @pytest.fixture
+def make_host(
+    scratch: Path, make_image: Callable[..., Path], attach_and_mount: Callable[..., loop.LoopDevice]
+) -> Callable[[str], Path]:
+    """Makes and mounts a filesystem with some room and returns its folder."""
+
+    def make(fs: str) -> Path:
+        folder = scratch / f"{fs}-{uuid4().hex[:6]}"
+        attach_and_mount(fs, make_image(fs, 320 * MIB), folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
 def detaches() -> Callable[[loop.LoopDevice], bool]:
     """Tells whether a device lets go of its file: at once, but for another's look at it.
 

@@ -62,6 +62,27 @@ def test_replace_syncs_the_file_before_and_the_folder_after_the_rename(
     assert steps == (["file", "rename", "folder"] if durable else ["rename"])
 
 
+def test_names_are_traded(tmp_path: Path) -> None:
+    """Two files, or a file and a folder, have each other's name; a link is traded, not followed."""
+    (tmp_path / "one").write_bytes(b"one")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("other")
+    files.exchange(tmp_path / "one", tmp_path / "other")
+    assert (tmp_path / "other").read_bytes() == b"one"
+    assert (tmp_path / "one").is_dir()
+    files.exchange(tmp_path / "one", tmp_path / "link")
+    assert (tmp_path / "one").is_symlink()
+    assert (tmp_path / "link").is_dir()
+
+
+def test_missing_name_is_not_traded(tmp_path: Path) -> None:
+    """Both stay as they were, and the error names them."""
+    (tmp_path / "one").write_bytes(b"one")
+    with pytest.raises(FileNotFoundError, match=r"one and .*other"):
+        files.exchange(tmp_path / "one", tmp_path / "other")
+    assert [p.name for p in tmp_path.iterdir()] == ["one"]
+
+
 def test_tree_is_removed_and_links_out_of_it_are_not_followed(tmp_path: Path) -> None:
     """Files, folders, links of all kinds go; what a link leads to stays."""
     outside, tree = tmp_path / "outside", tmp_path / "tree"

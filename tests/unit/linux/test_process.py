@@ -82,6 +82,35 @@ def test_descriptors_are_not_passed_on(tmp_path: Path) -> None:
     assert str(tmp_path / "lock") not in listed
 
 
+def test_companion_is_talked_to_and_has_ended_after_the_block() -> None:
+    """It reads what it is told, in a session of its own, and ends with its stdin."""
+    script = "import os; print(os.getpid(), os.getsid(0), os.read(0, 9), flush=True); os.read(0, 9)"
+    with process.companion([sys.executable, "-c", script]) as (orders, answers):
+        os.write(orders, b"told")
+        pid, session, told = os.read(answers, 99).decode().split()
+    assert (session, told) == (pid, "b'told'")
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_companion_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a while to do so, and no longer."""
+    monkeypatch.setattr(process, "_FAREWELL_SECONDS", 0.1)
+    script = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    with process.companion([sys.executable, "-c", script]) as (_, answers):
+        pid = int(os.read(answers, 99))
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_companion_gets_none_of_our_descriptors(tmp_path: Path) -> None:
+    """Not even one made to be inherited: a lock would outlive us, and a mount stay busy."""
+    with (tmp_path / "lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        script = "import os; print([os.readlink(f'/proc/self/fd/{n}') for n in range(9)"
+        script += " if os.path.exists(f'/proc/self/fd/{n}')], flush=True)"
+        with process.companion([sys.executable, "-c", script]) as (_, answers):
+            assert str(tmp_path / "lock") not in os.read(answers, 9999).decode()
+
+
 def ended(pid: int, patience: float = 10) -> bool:
     """Whether a process is gone, or dead and not yet reaped, within `patience` seconds."""
     until = time.monotonic() + patience

@@ -1,0 +1,94 @@
+"""The file of an image: copied, made longer, and given blocks of its own."""
+
+import errno
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from convoy_py.linux import extents, files, reflink
+from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.reflink import Step
+
+_PIECE = 1 << 20
+
+
+def occupied(image: Path) -> int:
+    """Bytes that the host has given for it."""
+    return image.stat().st_blocks * 512
+
+
+def copy(source: Path, target: Path, step: Step, counted: int) -> None:
+    """Make a new file of an image, by reflink where the host has them, else with its holes.
+
+    What `step` is told adds up to `counted`.
+    """
+    with opened(source) as old, _made(target) as new:
+        reflink.copy(old, new, _scaled(step, os.fstat(old).st_size, counted))
+
+
+def extend(image: Path, size: int, *, reserved: bool) -> None:
+    """Make it `size` bytes long, if it is shorter; all or nothing. Durable.
+
+    If `reserved`, the host gives all the blocks for it now.
+    """
+    with opened(image, os.O_RDWR | os.O_NOFOLLOW) as fd:
+        if reserved:
+            files.allocate(fd, size)
+        elif os.fstat(fd).st_size < size:
+            os.ftruncate(fd, size)
+        os.fsync(fd)
+
+
+def reserve(image: Path, step: Step, counted: int) -> None:
+    """Give an image that nobody uses all of its blocks, and let it share none with another.
+
+    Sharing would take the promise back: each first write to what is shared needs a new block.
+    What `step` is told adds up to `counted`, if it shares any.
+    """
+    with opened(image, os.O_RDWR | os.O_NOFOLLOW) as old:
+        size = os.fstat(old).st_size
+        if not extents.shares(old).shared:
+            files.allocate(old, size)
+            return
+        whole = image.with_name(f"{image.name}.whole")
+        with _made(whole) as new:
+            files.set_nocow(new)
+            files.allocate(new, size)
+            _fill(new, old, _scaled(step, size, counted))
+            os.fsync(new)
+    whole.rename(image)
+
+
+def _made(path: Path) -> AbstractContextManager[int]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return held(os.open(path, flags, 0o600))
+
+
+def _fill(target: int, source: int, step: Step) -> None:
+    """Copy data, and nothing but the data itself: the kernel's own ways to copy would share it."""
+    at, size = 0, os.fstat(source).st_size
+    while at < size:
+        before = at
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            at = size  # only a hole is left
+        data = memoryview(os.pread(source, _PIECE, at))
+        while data:
+            done = os.pwrite(target, data, at)
+            at, data = at + done, data[done:]
+        step(at - before)
+
+
+def _scaled(step: Step, size: int, counted: int) -> Step:
+    """A step for `size` bytes that tells the given one of `counted` in all."""
+    done = 0
+
+    def scaled(count: int) -> None:
+        nonlocal done
+        before, done = done, done + count
+        step(done * counted // max(size, 1) - before * counted // max(size, 1))
+
+    return scaled

@@ -1,0 +1,75 @@
+"""What lies in a btrfs image: the volume's data, a subvolume, and beside it its snapshots.
+
+/data                   what containers see
+/snapshots/<uuid>       read-only, one for each snapshot; its home holds nothing but the record
+/.new-<id>              left by a rollback that was cut off: the data of before, or a copy
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from convoy_py.backends.base import Place, refuse_nested
+from convoy_py.backends.loopback import image
+from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
+from convoy_py.errors import Unsupported
+from convoy_py.linux import btrfs, files
+
+_STAGED = ".new-"
+
+
+@contextmanager
+def top(volume: Place) -> Iterator[Path]:
+    """The top of the image's filesystem, to be changed while the block runs."""
+    if image.is_mounted(volume) and "ro" not in (volume.spec.mount_options or ()):
+        yield volume.mountpoint
+    else:
+        with image.privately(volume) as mountpoint:
+            yield mountpoint
+
+
+def refuse_foreign(volume: Place) -> None:
+    """Raise Unsupported for an image of someone else, which has its data at the top."""
+    if volume.spec.exposed != DATA:
+        raise Unsupported(
+            f"{volume}: its btrfs was made by someone else, with no subvolume {DATA} to take "
+            "snapshots of; `convoy clone` it into a volume of its own first"
+        )
+
+
+def take(volume: Place, snapshot: Place) -> None:
+    refuse_foreign(volume)
+    with top(volume) as folder:
+        refuse_nested(volume, folder / DATA)
+        (folder / SNAPSHOTS).mkdir(mode=0o700, exist_ok=True)
+        btrfs.snapshot(folder / DATA, folder / SNAPSHOTS / snapshot.uuid, read_only=True)
+
+
+def withdraw(volume: Place, snapshot: Place) -> None:
+    """Delete a snapshot, if there is one, durably: without its record nobody would find it."""
+    if not image.path(volume).exists():
+        return
+    with top(volume) as folder, suppress(FileNotFoundError):
+        btrfs.delete_subvolume(folder / SNAPSHOTS / snapshot.uuid)
+        files.sync_filesystem(folder)
+
+
+def put_back(folder: Path, snapshot: Place) -> None:
+    """Make the data a writable copy of a snapshot, at once and durably; `folder` is the top."""
+    staged = folder / f"{_STAGED}{secrets.token_hex(8)}"
+    btrfs.snapshot(folder / SNAPSHOTS / snapshot.uuid, staged, read_only=False)
+    files.exchange(staged, folder / DATA)
+    files.sync_filesystem(folder)
+    btrfs.delete_subvolume(staged)
+
+
+def part_from(folder: Path) -> None:
+    """Delete the snapshots in a clone, which has none."""
+    files.remove_tree(folder / SNAPSHOTS)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a rollback left that was cut off."""
+    for path in folder.glob(f"{_STAGED}*"):
+        btrfs.delete_subvolume(path)

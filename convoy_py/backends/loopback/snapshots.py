@@ -1,0 +1,185 @@
+"""The power to take snapshots of images: beside them by reflink or copy, or inside a btrfs image."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from convoy_py.backends.base import Place, Snapshots, own
+from convoy_py.backends.loopback import file, growth, image, inside
+from convoy_py.errors import OperationFailed
+from convoy_py.linux import extents, files, filesystems, reflink
+from convoy_py.linux.descriptors import opened
+from convoy_py.linux.extents import Shares
+from convoy_py.linux.reflink import Step
+from convoy_py.models.snapshot import Plan, Way
+from convoy_py.models.volume import Filesystem, Spec
+
+
+class ImageSnapshots(Snapshots):
+    """Snapshots of volumes in images."""
+
+    def plan(self, place: Place, *, clone: bool = False) -> Plan:
+        if _goes_inside(place) and not clone:
+            inside.refuse_foreign(place)
+            return Plan(way=Way.INSIDE, instant=True)
+        freezes = self.freezable(place, clone=clone) is not None
+        folder = image.owner(place).home
+        reason, hint = reflink.support(folder), "keep the root on xfs or btrfs"
+        reserves = clone and place.spec.sparse is False
+        if reason is None and not reserves:
+            return Plan(way=Way.REFLINK, instant=True, freezes=freezes)
+        if reason is None:
+            reason, hint = "a reserved volume shares no blocks", "make the clone with sparse=true"
+        elif not clone:
+            hint += ", or make the volume with fs=btrfs"
+        count = file.occupied(image.path(place))
+        return Plan(
+            way=Way.COPY,
+            instant=False,
+            bytes=count,
+            seconds=count / reflink.speed(folder),
+            freezes=freezes,
+            hint=f"{reason}: {hint}",
+        )
+
+    def freezable(self, place: Place, *, clone: bool = False) -> Path | None:
+        if image.is_read_only(place) or (_goes_inside(place) and not clone):
+            return None
+        return image.live_at(place)
+
+    def copy(self, source: Place, target: Place, step: Step) -> None:
+        step(0)
+        if image.is_inside(target):
+            inside.take(source, target)
+            return
+        _refuse_leaked(source)
+        _copy(source, target.home, step)
+
+    def finish(self, source: Place, target: Place, step: Step) -> Spec:
+        if image.is_inside(target):
+            return target.spec.model_copy(update={"exposed": ".", "grows_from": None})
+        settled = _as_copied(source, target)
+        if target.within is not None:
+            with image.privately(settled):
+                pass  # which replays the journal: read-only it could not be
+            spec = settled.spec.model_copy(update={"size": image.path(target).stat().st_size})
+        else:
+            _make_independent(source, settled, step)
+            spec = settled.spec
+        _sync(image.path(target))
+        return spec.model_copy(update={"grows_from": None})
+
+    def clones(self, source: Place, spec: Spec) -> bool:
+        whole = image.owner(source).spec
+        fs, size = image.form(whole)
+        foreign = fs is Filesystem.BTRFS and whole.exposed != image.DATA
+        return (spec.backend, spec.fs) == (whole.backend, fs) and not foreign and (
+            spec.size is not None and spec.size >= size
+        )
+
+    def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
+        step(0)
+        if image.is_inside(snapshot):
+            with inside.top(place) as folder:
+                inside.sweep(folder)
+                inside.put_back(folder, snapshot)
+            return
+        _copy(snapshot, staged.home, step)
+        built = _as_copied(place, replace(place, home=staged.home))
+        if place.spec.sparse is False:
+            file.reserve(image.path(built), step, file.occupied(image.path(snapshot)))
+        if built.spec.grows_from is not None:
+            growth.grown_at_rest(built)
+        _sync(image.path(built))
+        files.exchange(image.path(built), image.path(place))
+        files.fsync_dir(place.home)
+        files.fsync_dir(staged.home)
+
+    def withdraw(self, snapshot: Place) -> None:
+        if snapshot.within is not None and image.is_inside(snapshot):
+            inside.withdraw(snapshot.within, snapshot)
+
+    @contextmanager
+    def reading(self, place: Place) -> Iterator[Path]:
+        with _open(place, "ro") as folder:
+            yield folder
+
+    @contextmanager
+    def writing(self, place: Place) -> Iterator[Path]:
+        with _open(place) as folder:
+            yield folder
+
+    def shares(self, place: Place) -> Shares | None:
+        if image.is_inside(place):
+            with self.reading(place) as folder:
+                return extents.tree_shares(folder)
+        with opened(image.path(place)) as fd:
+            return extents.shares(fd)
+
+
+def _goes_inside(place: Place) -> bool:
+    """Whether its snapshots lie in its own image."""
+    return place.within is None and place.spec.fs is Filesystem.BTRFS
+
+
+def _refuse_leaked(source: Place) -> None:
+    """Whoever has the filesystem live out of our sight writes on while it is copied."""
+    if image.is_read_only(source) or image.live_at(source) or image.is_let_go(source):
+        return
+    live = ", ".join(str(attached.device.path) for attached in image.devices(source))
+    raise OperationFailed(
+        f"{source}: its image is live on {live}, but mounted nowhere that this daemon sees; "
+        "end what holds it, or mount the volume"
+    )
+
+
+def _copy(source: Place, home: Path, step: Step) -> None:
+    found = image.path(source)
+    counted = 0 if reflink.support(home) is None else file.occupied(found)
+    file.copy(found, home / found.name, step, counted)
+
+
+def _as_copied(source: Place, target: Place) -> Place:
+    """The target as it is before it grows, and as one that may be written to."""
+    _, size = image.form(target.spec)
+    found = image.path(replace(target, within=None)).stat().st_size
+    update = {
+        "exposed": image.DATA if image.is_inside(source) else source.spec.exposed,
+        "grows_from": found if found < size else None,
+    }
+    return replace(target, within=None, spec=target.spec.model_copy(update=update))
+
+
+def _make_independent(source: Place, clone: Place, step: Step) -> None:
+    """Give a copy of an image an identity, an owner, blocks and a size of its own."""
+    fs, _ = image.form(clone.spec)
+    filesystems.new_identity(fs, image.path(clone), clone.uuid)
+    with image.privately(clone) as mountpoint:
+        if fs is Filesystem.BTRFS:
+            inside.sweep(mountpoint)
+            if image.is_inside(source):
+                inside.put_back(mountpoint, source)
+            inside.part_from(mountpoint)
+        with opened(mountpoint / clone.spec.exposed) as folder:
+            own(folder, clone.spec, source.spec)
+        files.sync_filesystem(mountpoint)
+    if clone.spec.sparse is False:
+        file.reserve(image.path(clone), step, file.occupied(image.path(source)))
+    if clone.spec.grows_from is not None:
+        growth.grown_at_rest(clone)
+
+
+@contextmanager
+def _open(place: Place, *options: str) -> Iterator[Path]:
+    if image.is_mounted(place):
+        yield place.mountpoint / place.spec.exposed
+    else:
+        with image.privately(place, *options) as mountpoint:
+            yield mountpoint / place.spec.exposed
+
+
+def _sync(path: Path) -> None:
+    with opened(path) as fd:
+        os.fsync(fd)

@@ -1,0 +1,73 @@
+"""The space ledger: where the host's bytes are, per volume, snapshot and trash."""
+
+from convoy_py.backends.base import Snapshots
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.operations import Operations
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.trash import TrashBin
+from convoy_py.errors import ConvoyError
+from convoy_py.linux import files
+from convoy_py.linux.extents import Shares
+from convoy_py.models.names import AT
+from convoy_py.models.space import Account
+
+
+class Accounts:
+    """The space of one daemon's volumes, measured when it is asked for."""
+
+    def __init__(self, operations: Operations, steps: Steps, trash: TrashBin) -> None:
+        self._operations = operations
+        self._steps = steps
+        self._trash = trash
+
+    async def df(self) -> list[Account]:
+        """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
+        entries = sorted(self._operations.entries.items())
+        run = self._operations.blocking.run
+        return [await run(self._account, entry) for _, entry in entries]
+
+    async def trashed(self) -> int:
+        """Bytes of the host that the trash holds."""
+        return await self._operations.blocking.run(
+            lambda: files.disk_usage(self._steps.store.trash)[1]
+        )
+
+    def _account(self, entry: Entry) -> Account:
+        own, usage = _shares(entry), entry.usage
+        used = usage.used if usage else None
+        allocated = usage.allocated if usage else None
+        if own is not None:
+            allocated = own.allocated
+        return Account(
+            name=entry.name,
+            promised=entry.backend.promised(entry.spec) if entry.backend and entry.spec else None,
+            used=used,
+            allocated=allocated,
+            shared=own.shared if own else None,
+            reclaimable=_reclaimable(entry, allocated, used),
+            frees={
+                name.partition(AT)[2]: _freed(snapshot)
+                for name, snapshot in list(entry.snapshots.items())
+            },
+        )
+
+
+def _shares(entry: Entry) -> Shares | None:
+    if not isinstance(entry.backend, Snapshots) or entry.place is None:
+        return None
+    try:
+        return entry.backend.shares(entry.place)
+    except (OSError, ConvoyError):
+        return None  # it went away, or cannot be read
+
+
+def _freed(snapshot: Entry) -> int | None:
+    shares = _shares(snapshot)
+    return shares.allocated - shares.shared if shares else None
+
+
+def _reclaimable(entry: Entry, allocated: int | None, used: int | None) -> int | None:
+    """What a trim might give back: what a sparse image has beyond what its filesystem uses."""
+    if entry.spec is None or not entry.spec.sparse or allocated is None or used is None:
+        return None
+    return max(0, allocated - used)

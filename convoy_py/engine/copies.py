@@ -1,0 +1,239 @@
+"""The verbs on data itself: clone, diff, restore-file, convert, adopt."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+
+from convoy_py.containers import Engine, LocalVolume
+from convoy_py.engine.copying import Copying, power
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.jobs import Progress
+from convoy_py.engine.operations import Operations
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.volumes import Volumes
+from convoy_py.errors import AlreadyExists, Conflict, Invalid, VolumeInUse
+from convoy_py.linux import trees
+from convoy_py.linux.trees import Change
+from convoy_py.models.names import check_name, joined
+from convoy_py.models.volume import Options, View
+
+# So many changes are told one by one; all are counted.
+TOLD = 10_000
+
+
+@dataclass
+class Differences:
+    """What came between two trees; `bytes` are those of added and changed files."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    bytes: int = 0
+    changes: list[Change] = field(default_factory=list)
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class AdoptedVolume:
+    """One of Docker's volumes that was, or would be, taken over."""
+
+    docker_volume: str
+    name: str
+    bytes: int
+    files: int = 0
+    note: str = ""  # what stands in the way, or what to do next
+
+
+class Copies:
+    """What becomes of volumes' data, but for snapshots."""
+
+    def __init__(
+        self, volumes: Volumes, steps: Steps, copying: Copying, containers: Engine
+    ) -> None:
+        self._volumes = volumes
+        self._operations: Operations = volumes.operations
+        self._steps = steps
+        self._copying = copying
+        self._containers = containers
+
+    async def clone(self, source: str, name: str, options: Options, progress: Progress) -> View:
+        """Make a volume that begins as a copy of a volume or a snapshot; as `create` with `from`.
+
+        What the options leave out is as at the source.
+        """
+        self._operations.entry(source)
+        if name in self._operations.entries:
+            raise AlreadyExists(f"volume {name} exists already")
+        if options.source not in (None, source):
+            raise Invalid(f"option from: the clone is made of {source}")
+        asked = options.model_copy(update={"source": source})
+        return await self._volumes.clone(name, asked, progress)
+
+    async def diff(self, volume: str, one: str, other: str, progress: Progress) -> Differences:
+        """What came between two snapshots of a volume; an empty name is the volume as it is now."""
+        names = [joined(volume, one), joined(volume, other)]
+        if names[0] == names[1]:
+            raise Invalid(f"{names[0]} does not differ from itself: name two snapshots")
+        async with self._steady(volume, names, "a comparison") as entries:
+            return await self._operations.do(volume, "diff", _compare, *entries, progress)
+
+    async def restore_file(self, volume: str, snapshot: str, path: str, progress: Progress) -> int:
+        """Bring one file, or one folder with all in it, back from a snapshot; returns the bytes.
+
+        It replaces what is there, atomically. `path` is as a container sees it below the volume.
+        """
+        relative = PurePath(path.lstrip("/"))
+        if not relative.parts or ".." in relative.parts:
+            raise Invalid(f"path {path!r}: name a file or folder below the volume's root")
+        names = [joined(volume, snapshot), volume]
+        async with self._steady(volume, names, f"the restoring of {path}") as (source, entry):
+            await self._operations.do(
+                volume, "restore-file", _restore, source, entry, relative, progress
+            )
+        return progress.done
+
+    async def convert(self, volume: str, options: Options, progress: Progress) -> View:
+        """Change a volume that nobody uses into one of another backend, filesystem or size.
+
+        The old data goes to the trash. Raises Conflict if there are snapshots, which cannot follow.
+        """
+        async with self._operations.hold(volume):
+            entry = self._operations.entry(volume)
+            if entry.snapshots:
+                names = ", ".join(entry.snapshots)
+                raise Conflict(
+                    f"volume {volume} has snapshots, which a conversion cannot take along "
+                    f"({names}): delete them, or `convoy clone {volume} NEW` with the options"
+                )
+            await self._volumes.vacate(entry, "convert", *entry.within())
+            backend, place = entry.usable()
+            usage = await self._operations.do(
+                volume, "convert", backend.usage, place, self._steps.wall_clock()
+            )
+            progress.total = 2 * (usage.used or usage.allocated or 0)
+            progress.note = "copying and comparing"
+            new, removed = await self._operations.do(
+                volume, "convert", self._copying.convert, entry, options, progress
+            )
+            self._volumes.discarded(removed)
+            self._operations.put(new)
+            return new.view()
+
+    async def adopt(
+        self,
+        docker_volume: str,
+        compose_project: str,
+        name: str,
+        options: Options,
+        progress: Progress,
+        *,
+        dry_run: bool = False,
+        stop_containers: bool = False,
+    ) -> list[AdoptedVolume]:
+        """Copy volumes of Docker's `local` driver, which stay as they are, into volumes of ours.
+
+        With `dry_run` only say what would be done and what stands in the way.
+        """
+        run = self._operations.blocking.run
+        if docker_volume:
+            found = [await run(self._containers.local_volume, docker_volume)]
+        else:
+            found = await run(self._containers.local_volumes_of_project, compose_project)
+        if name and len(found) != 1:
+            raise Invalid("one name fits one volume: leave it out")
+        plans = [await self._adoption(local, name or local.name) for local in found]
+        if dry_run:
+            return plans
+        if users := {user.id: user for local in found for user in local.users}:
+            if not stop_containers:
+                names = ", ".join(local.name for local in found)
+                raise VolumeInUse(names, map(str, users.values()))
+            await run(self._containers.stop, list(users.values()))
+        progress.total = 2 * sum(plan.bytes for plan in plans)
+        return [
+            await self._adopt(local, plan, options, progress)
+            for local, plan in zip(found, plans, strict=True)
+        ]
+
+    async def _adoption(self, local: LocalVolume, name: str) -> AdoptedVolume:
+        """What taking over a volume would come to; raises what stands in the way."""
+        check_name(name)
+        if name in self._operations.entries:
+            raise AlreadyExists(f"volume {name} exists already: give another name")
+        size = await self._operations.do(name, "adopt", trees.measure, _on_host(local.mountpoint))
+        users = ", ".join(map(str, local.users))
+        note = f"in use by {users}, to be stopped first" if users else ""
+        return AdoptedVolume(local.name, name, size, note=note)
+
+    async def _adopt(
+        self, local: LocalVolume, plan: AdoptedVolume, options: Options, progress: Progress
+    ) -> AdoptedVolume:
+        name = plan.name
+        progress.note = f"copying and comparing {local.name}"
+        async with self._operations.hold(name):
+            if name in self._operations.entries:
+                raise AlreadyExists(f"volume {name} exists already: give another name")
+            entry = await self._operations.do(
+                name,
+                "adopt",
+                self._copying.adopt,
+                name,
+                _on_host(local.mountpoint),
+                options,
+                progress,
+            )
+            self._operations.put(entry)
+        note = (
+            f"Docker's own {local.name} is as it was: remove its containers and `docker volume rm "
+            f"{local.name}`, then start them with driver convoy"
+        )
+        return replace(plan, note=note)
+
+    @asynccontextmanager
+    async def _steady(
+        self, volume: str, names: Sequence[str], doing: str
+    ) -> AsyncIterator[list[Entry]]:
+        """The entries of these names, all of one volume, which stay as they are meanwhile."""
+        async with self._operations.hold(volume) as held:
+            entries = [self._operations.entry(name) for name in names]
+            for entry in entries:
+                entry.usable()
+            async with self._volumes.steady(doing, held, *entries):
+                yield entries
+
+
+def _compare(one: Entry, other: Entry, progress: Progress) -> Differences:
+    found = Differences()
+    with _reading(one) as before, _reading(other) as after:
+        for change in trees.compare(before, after, progress, content=False):
+            _count(found, change)
+    return found
+
+
+def _count(found: Differences, change: Change) -> None:
+    setattr(found, change.kind, getattr(found, change.kind) + 1)
+    if change.kind != "removed":
+        found.bytes += change.size
+    if len(found.changes) < TOLD:
+        found.changes.append(change)
+    else:
+        found.truncated = True
+
+
+def _restore(source: Entry, target: Entry, relative: PurePath, progress: Progress) -> None:
+    backend, place = target.usable()
+    writing = power(backend, target.name).writing
+    with _reading(source) as before, writing(place) as after:
+        trees.copy_one(before, relative, after, progress)
+
+
+def _reading(entry: Entry) -> AbstractContextManager[Path]:
+    backend, place = entry.usable()
+    return power(backend, entry.name).reading(place)
+
+
+def _on_host(path: Path) -> Path:
+    """A path of the host as this daemon sees it, which may be in a managed plugin."""
+    root = Path("/proc/1/root") / path.relative_to("/")
+    return path if path.is_dir() else root

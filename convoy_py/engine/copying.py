@@ -1,0 +1,332 @@
+"""The blocking steps of snapshots, clones and rollbacks: freeze, copy, thaw, finish, commit.
+
+Runs in worker threads; the caller holds the locks, or has seen to it that what is read stays. What
+is being made lies under a `.new-` name until it is complete.
+"""
+
+import os
+import secrets
+import uuid as uuids
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convoy_py.backends.base import Backend, Place, Snapshots
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.steps import Steps
+from convoy_py.errors import OperationFailed, Unsupported
+from convoy_py.linux import files, freeze, trees
+from convoy_py.linux.reflink import Step
+from convoy_py.models.snapshot import Consistency, Way
+from convoy_py.models.volume import Options, Spec
+from convoy_py.state.records import SnapshotRecord, timestamp
+from convoy_py.state.snapshots import uuid_of
+from convoy_py.state.store import STAGING
+from convoy_py.state.trash import Removed
+
+
+@dataclass(frozen=True)
+class Part:
+    """One snapshot that is to be taken: of which volume, and as what."""
+
+    volume: Entry
+    record: SnapshotRecord
+
+
+def power(backend: Backend, name: str) -> Snapshots:
+    """The backend's power to take snapshots; raises Unsupported."""
+    if isinstance(backend, Snapshots):
+        return backend
+    raise Unsupported(f"volume {name}: backend {backend.name} takes no snapshots")
+
+
+class Copying:
+    """What snapshots and clones do on this host."""
+
+    def __init__(self, steps: Steps, notes: Path, freeze_limit: float) -> None:
+        """`notes` is a folder below the run folder; `freeze_limit` is in seconds."""
+        self._steps = steps
+        self._notes = notes
+        self._freeze_limit = freeze_limit
+
+    def recover(self) -> list[str]:
+        """Thaw what an earlier daemon froze; returns the mountpoints."""
+        self._notes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return freeze.thaw_noted(self._notes)
+
+    # Snapshots
+
+    def part(
+        self,
+        volume: Entry,
+        name: str,
+        way: Way,
+        group: str = "",
+        *,
+        automatic: bool = False,
+        paused: bool = False,
+    ) -> Part:
+        """The snapshot that is to be taken of a volume; `paused` if its containers stand still."""
+        spec = volume.volume_record().spec
+        read_only = tuple(sorted({*(spec.mount_options or ()), "ro"}))
+        record = SnapshotRecord(
+            name=name,
+            uuid=str(uuids.UUID(bytes=secrets.token_bytes(16), version=4)),
+            created=timestamp(self._steps.wall_clock()),
+            spec=spec.model_copy(
+                update={"mount_options": read_only, "autogrow": None, "per_mount": None}
+            ),
+            way=way,
+            consistency=self._consistency(volume, way, paused=paused),
+            group=group,
+            automatic=automatic,
+        )
+        return Part(volume, record)
+
+    def _consistency(self, volume: Entry, way: Way, *, paused: bool) -> Consistency:
+        backend, place = volume.usable()
+        if way in (Way.SUBVOLUME, Way.INSIDE):
+            return Consistency.ATOMIC
+        if not volume.mounted:
+            return Consistency.OFFLINE
+        if power(backend, volume.name).freezable(place):
+            return Consistency.FROZEN
+        return Consistency.PAUSED if paused else Consistency.PER_FILE
+
+    def take(
+        self, parts: Sequence[Part], step: Step, pausing: AbstractContextManager[object]
+    ) -> list[Entry]:
+        """Take snapshots, all at one moment, and commit them: all or none."""
+        staged: list[tuple[Part, Place]] = []
+        committed: list[Entry] = []
+        store = self._steps.snapshot_store
+        try:
+            for part in parts:
+                home = store.stage(part.volume.name, part.record.uuid)
+                place = self._steps.snapshot_place(part.volume, home, part.record)
+                staged.append((part, place))
+            with pausing, self._standing_still([part.volume for part in parts]):
+                for part, place in staged:
+                    backend, source = part.volume.usable()
+                    power(backend, part.volume.name).copy(source, place, step)
+            for part, place in staged:
+                backend, source = part.volume.usable()
+                spec = power(backend, part.volume.name).finish(source, place, step)
+                record = part.record.model_copy(update={"spec": spec})
+                store.commit(place.home, part.volume.name, record)
+                committed.append(self._steps.snapshot_entry(part.volume, record.name, record))
+        except BaseException:
+            for entry in committed:
+                self._steps.destroy(self.retire(entry.usable()[1]))
+            for part, place in staged[len(committed) :]:
+                self.undo(part.volume, place)
+            raise
+        return committed
+
+    def undo(self, volume: Entry, place: Place) -> None:
+        """Take away what there is of a snapshot that was not completed."""
+        backend, _ = volume.usable()
+        power(backend, volume.name).withdraw(place)
+        self._steps.abandon(backend, place)
+
+    def sweep(self, volume: Entry, home: Path) -> None:
+        """Take away a snapshot that was being taken when a daemon ended."""
+        if volume.place is None:
+            files.remove_tree(home)  # what lies inside the volume goes with it
+            return
+        spec = volume.place.spec
+        mountpoint = self._steps.mounts_dir / home.name
+        self.undo(
+            volume, Place(home.name, uuid_of(home), home, mountpoint, spec, within=volume.place)
+        )
+
+    def retire(self, place: Place) -> Place:
+        """Take a snapshot that is vacated away; returns where it is to be destroyed."""
+        if (backend := self._steps.backends.get(place.spec.backend)) is not None:
+            power(backend, place.name).withdraw(place)
+        return replace(place, home=self._steps.store.retire(place.home))
+
+    @contextmanager
+    def _standing_still(self, volumes: Sequence[Entry]) -> Iterator[None]:
+        """Freeze those filesystems of mounted volumes that have to be, while the block runs."""
+        folders = []
+        for volume in volumes:
+            backend, place = volume.usable()
+            if (folder := power(backend, volume.name).freezable(place)) is not None:
+                folders.append(folder)
+        if not folders:
+            yield
+            return
+        note = self._notes / f"{secrets.token_hex(8)}.json"
+        try:
+            with freeze.frozen(folders, note=note, limit=self._freeze_limit):
+                yield
+        except TimeoutError as error:
+            raise OperationFailed(
+                f"volume {volumes[0].name}: the copy took longer than the {self._freeze_limit:g} s "
+                "for which writers may be kept waiting (setting freeze_limit); take it while no "
+                "container uses the volume, keep the root on xfs or btrfs, or use fs=btrfs"
+            ) from error
+
+    # Clones
+
+    def clone(self, name: str, source: Entry, options: Options, step: Step) -> Entry:
+        """Build a volume as a copy of a volume or snapshot, and rename it into place."""
+        backend, spec = self.clone_spec(source, options)
+        steps = self._steps
+        preallocated = spec.sparse is False
+        with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
+            staging = steps.store.stage()
+            record = steps.record(name, spec)
+            place = self._staged(steps.place(record), staging)
+            try:
+                settled = self._filled(source, backend, place, step, options)
+                record = record.model_copy(update={"spec": settled})
+                steps.store.commit(staging, record)
+            except BaseException:
+                steps.abandon(backend, place)
+                raise
+        return steps.entry(name, record)
+
+    def private_clone(self, volume: Entry, name: str) -> Entry:
+        """Build the clone of a volume that one mount ID gets."""
+        clone = self._steps.clone_entry(volume, name)
+        backend, place = clone.usable()
+        preallocated = place.spec.sparse is False
+        promised = backend.promised(place.spec)
+        with self._steps.ledger.promise(name, promised, preallocated=preallocated):
+            staging = self._steps.store.stage()
+            staged = self._staged(place, staging)
+            try:
+                with self._standing_still([volume]):
+                    power(backend, name).copy(volume.usable()[1], staged, _uncounted)
+                power(backend, name).finish(volume.usable()[1], staged, _uncounted)
+                place.home.parent.mkdir(mode=0o700, exist_ok=True)
+                staging.rename(place.home)
+            except BaseException:
+                self._steps.abandon(backend, staged)
+                raise
+        return clone
+
+    def clone_spec(self, source: Entry, options: Options) -> tuple[Backend, Spec]:
+        """(backend, spec) of a clone: what is not given is as at the source."""
+        source.usable()
+        spec = source.spec
+        assert spec is not None
+        inherited = {key: getattr(spec, key) for key in Options.model_fields}
+        kept = spec.mount_options or ()
+        if isinstance(source.record, SnapshotRecord):
+            kept = tuple(option for option in kept if option != "ro")
+        inherited |= {"path": None, "per_mount": None, "mount_options": kept or None}
+        if options.backend not in (None, spec.backend):
+            # What is asked of one backend may mean nothing to another.
+            inherited |= dict.fromkeys(("size", "fs", "sparse", "autogrow"))
+        if options.fs not in (None, spec.fs):
+            inherited["autogrow"] = None
+        given = {key: value for key, value in options if value is not None}
+        return self._steps.choose(Options.model_validate({**inherited, **given}))
+
+    def _filled(
+        self, source: Entry, backend: Backend, place: Place, step: Step, options: Options
+    ) -> Spec:
+        """Fill the home of a new volume with a copy of the source; its spec as settled."""
+        theirs, data = source.usable()
+        if theirs is backend and power(backend, source.name).clones(data, place.spec):
+            with self._standing_still([source]):
+                power(backend, source.name).copy(data, place, step)
+            return power(backend, source.name).finish(data, place, step)
+        settled = backend.create(place)
+        place = replace(place, spec=settled)
+        with (
+            power(theirs, source.name).reading(data) as folder,
+            power(backend, place.name).writing(place) as target,
+        ):
+            trees.copy(folder, target, step)
+            _own(target, options)
+            files.sync_filesystem(target)
+        return settled
+
+    def _staged(self, place: Place, staging: Path) -> Place:
+        """The place of a volume while it is built."""
+        return replace(place, home=staging, mountpoint=self._steps.mounts_dir / staging.name)
+
+    # Replacing
+
+    def rollback(self, volume: Entry, snapshot: Entry, step: Step) -> None:
+        """Replace the data of a vacated volume by a snapshot's, atomically."""
+        backend, place = volume.usable()
+        staging = self._steps.store.stage()
+        staged = self._staged(place, staging)
+        try:
+            power(backend, volume.name).rollback(place, snapshot.usable()[1], staged, step)
+        finally:
+            self._steps.abandon(backend, replace(staged, uuid=""))
+
+    def convert(self, volume: Entry, options: Options, step: Step) -> tuple[Entry, Removed]:
+        """Copy a vacated volume into another kind of volume, verify it, and swap the two.
+
+        Returns the new volume, and the old one, which goes to the trash.
+        """
+        old, steps = volume.volume_record(), self._steps
+        backend, spec = self.clone_spec(volume, options)
+        spec = spec.model_copy(update={"source": old.spec.source})
+        record = steps.record(volume.name, spec).model_copy(
+            update={"created": old.created, "protected": old.protected}
+        )
+        key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
+        with steps.ledger.promise(key, backend.promised(spec), preallocated=spec.sparse is False):
+            staging = steps.store.stage()
+            place = self._staged(steps.place(record), staging)
+            try:
+                theirs, data = volume.usable()
+                with power(theirs, volume.name).reading(data) as folder:
+                    settled = self._copied(folder, backend, place, step)
+                record = record.model_copy(update={"spec": settled})
+                steps.store.swap(staging, record)
+            except BaseException:
+                steps.abandon(backend, place)
+                raise
+        steps.ledger.forget(key)
+        removed = steps.trash.put(old, timestamp(steps.wall_clock()), staging)
+        return steps.entry(volume.name, record), removed
+
+    def adopt(self, name: str, folder: Path, options: Options, step: Step) -> Entry:
+        """Build a volume with a copy of a folder of the host in it, compared byte for byte."""
+        steps = self._steps
+        backend, spec = steps.choose(options)
+        preallocated = spec.sparse is False
+        with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
+            staging = steps.store.stage()
+            record = steps.record(name, spec)
+            place = self._staged(steps.place(record), staging)
+            try:
+                settled = self._copied(folder, backend, place, step)
+                record = record.model_copy(update={"spec": settled})
+                steps.store.commit(staging, record)
+            except BaseException:
+                steps.abandon(backend, place)
+                raise
+        return steps.entry(name, record)
+
+    def _copied(self, folder: Path, backend: Backend, place: Place, step: Step) -> Spec:
+        """Fill a new volume with the files of a folder, and compare them byte for byte."""
+        settled = backend.create(place)
+        place = replace(place, spec=settled)
+        with power(backend, place.name).writing(place) as target:
+            trees.copy(folder, target, step)
+            trees.verify(folder, target, step)
+        return settled
+
+
+def _own(folder: Path, options: Options) -> None:
+    """Give a copy the owner and mode that were asked for."""
+    if options.uid is not None or options.gid is not None:
+        uid = -1 if options.uid is None else options.uid
+        os.chown(folder, uid, -1 if options.gid is None else options.gid)
+    if options.mode is not None:
+        folder.chmod(options.mode)
+
+
+def _uncounted(count: int) -> None:
+    """A step of work that nobody follows."""

@@ -1,0 +1,255 @@
+"""How volumes are used: mounted, unmounted, held, and kept as they are while they are read.
+
+Snapshots, and the private clones of one mount ID, are mounted and unmounted like volumes.
+"""
+
+import asyncio
+import logging
+import shlex
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from convoy_py.engine import references
+from convoy_py.engine.copying import Copying
+from convoy_py.engine.deletions import Deletions
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.operations import Held, Operations
+from convoy_py.engine.steps import Steps
+from convoy_py.errors import ConvoyError, Corrupt, Unavailable, VolumeInUse
+from convoy_py.logs import event
+from convoy_py.models.names import HASH, clone_name
+from convoy_py.state.records import Record, References
+
+log = logging.getLogger("convoy.engine")
+
+# A container's start follows its Mount at once, but not in the same instant: for this long a
+# reference counts as used although no mount namespace shows it yet.
+FRESH = 10.0
+
+
+class Mounting:
+    """The part of the verbs that has to do with who uses what."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        steps: Steps,
+        copying: Copying,
+        deletions: Deletions,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` gives seconds that never go back."""
+        self.operations = operations
+        self._steps = steps
+        self._copying = copying
+        self._deletions = deletions
+        self._clock = clock
+
+    async def mount(self, name: str, reference: str, epoch: str) -> str:
+        """Mount if it is not mounted, count the reference, return the exposed folder."""
+        self.operations.entry(name)
+
+        async def undo() -> None:
+            await self._unmount(name, reference, epoch)
+
+        work = self._mount(name, reference, epoch)
+        return await self.operations.bounded(name, "mount", work, undo)
+
+    async def unmount(self, name: str, reference: str) -> None:
+        """Drop one count of the reference; with the last one unmount, now or later.
+
+        An unknown volume or reference is no error: engines repeat and lose calls. In whichever
+        life of the engine it was counted, the engine that says it is over is believed.
+        """
+        if self.operations.find(name):
+            work = self._unmount(name, reference)
+            await self.operations.bounded(name, "unmount", work)
+
+    async def release(self, name: str, reference: str, epoch: str) -> None:
+        """Take back one Mount of this epoch whose answer could not be given."""
+        if self.operations.find(name):
+            work = self._unmount(name, reference, epoch)
+            await self.operations.bounded(name, "unmount", work)
+
+    async def vacate(self, entry: Entry, operation: str, *within: Entry) -> None:
+        """See to it that nobody uses a volume, nor what is `within` it, and unmount it for good.
+
+        Caller holds the volume's lock. Raises VolumeInUse, naming who does.
+        """
+        for one in (entry, *within):
+            if one.place is None and one is not entry:
+                continue  # a snapshot that cannot be read was never mounted
+            await self._vacate(one, operation)
+
+    async def _vacate(self, entry: Entry, operation: str) -> None:
+        backend, place = entry.usable()
+        name, do = entry.name, self.operations.do
+        entry.idle()
+        if names := references.operators(entry.references):
+            raise VolumeInUse(name, (_operator(name, held) for held in names))
+        if references.unseen(entry.references):
+            raise VolumeInUse(name, ["an engine whose containers this daemon cannot see"])
+        age = self._clock() - entry.mounted_at
+        if entry.references.holds and age < FRESH:
+            await do(name, operation, self._steps.refuse_holders, backend, place)
+            raise VolumeInUse(name, [f"a mount made {age:.0f} s ago"])
+        try:
+            await do(name, operation, self._steps.vacate, backend, place)
+        except ConvoyError:
+            entry.mounted = await do(name, operation, backend.is_mounted, place)
+            raise
+        entry.references = self._steps.reference_store.none()
+        entry.mounted = entry.lingering = False
+
+    @asynccontextmanager
+    async def steady(self, doing: str, held: Held, *entries: Entry) -> AsyncIterator[None]:
+        """Have volumes and snapshots stay as they are, mounted or not, while they are read.
+
+        Their locks, which the caller holds, are given back so that mounts and unmounts go on
+        meanwhile; all other verbs refuse. But a volume in an image that nobody has mounted keeps
+        its lock: nobody may mount it, for that would change it.
+        """
+        for entry in entries:
+            entry.idle()
+        if any(_image_at_rest(entry) for entry in entries):
+            yield
+            return
+        for entry in entries:
+            entry.doing = doing
+        for entry in entries:
+            await held.release(entry.name)
+        try:
+            yield
+        finally:
+            for entry in entries:
+                entry.doing = ""
+                if entry.lingering:
+                    self.operations.track(asyncio.create_task(self._revisit(entry)))
+
+    async def _revisit(self, entry: Entry) -> None:
+        """Complete an unmount that had to wait."""
+        async with self.operations.hold(entry.name):
+            if self.operations.find(entry.name) is entry and not entry.references.holds:
+                await self.settle(entry, entry.references)
+
+    # Under the volume's lock
+
+    async def _mount(self, name: str, reference: str, epoch: str) -> str:
+        async with self.operations.hold(name):
+            entry = self.operations.entry(name)
+            entry.usable()
+            if self._steps.isolation:
+                raise Unavailable(f"volume {name}: {self._steps.isolation}")
+            if entry.spec is not None and entry.spec.per_mount and epoch != references.OPERATOR:
+                entry = await self._private(entry, clone_name(name, reference))
+            try:
+                return await self._mount_locked(entry, reference, epoch)
+            except ConvoyError:
+                await self._drop_private(entry)
+                raise
+
+    async def _mount_locked(self, entry: Entry, reference: str, epoch: str) -> str:
+        backend, place = entry.usable()
+        if references.is_anothers(entry.references, reference, epoch):
+            raise VolumeInUse(
+                entry.name, [f"an engine under the ID {reference}; take another name"]
+            )
+        held = references.acquire(entry.references, reference, epoch)
+        try:
+            await self.operations.do(entry.name, "mount", self._steps.mount, backend, place, held)
+        except ConvoyError as error:
+            if isinstance(error, Corrupt):
+                entry.reason = str(error)
+            # Something may be mounted all the same: the janitor has a look.
+            entry.lingering = not entry.references.holds
+            raise
+        entry.references = held
+        entry.mounted, entry.lingering, entry.reason = True, False, ""
+        entry.mounted_at = entry.held_at = self._clock()
+        await self._note_growth(entry)
+        return str(backend.exposed(place))
+
+    async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
+        async with self.operations.hold(name):
+            entry = self.operations.find(name)
+            if entry is None:
+                return
+            entry = entry.clones.get(clone_name(name, reference), entry)
+            held = references.release(entry.references, reference, epoch)
+            if held is entry.references:
+                return
+            await self.settle(entry, held)
+
+    async def settle(self, entry: Entry, held: References) -> None:
+        """Record who still holds the volume and unmount it if nobody does.
+
+        Caller holds the volume's lock. What something else still holds stays mounted, and the
+        janitor comes back for it: an Unmount that failed would make the engine keep its count.
+        """
+        entry.references, entry.lingering = held, not held.holds
+        run = self.operations.blocking.run
+        try:
+            await run(self._steps.save_references, entry.name, held)
+            if held.holds or entry.doing:
+                return
+            backend, place = entry.usable()
+            left = await run(self._steps.unmount, backend, place)
+        except (OSError, ConvoyError) as error:
+            event(log, logging.WARNING, "unmount later", volume=entry.name, failure=error)
+            return
+        entry.mounted, entry.lingering = left.mounted, not left.detached
+        entry.usage = left.usage or entry.usage
+        if left.detached:
+            await self._drop_private(entry)
+
+    async def rerecord(self, entry: Entry, record: Record) -> None:
+        """Replace a volume's record on disk and in memory. Caller holds the volume's lock."""
+        await self.operations.do(entry.name, "update", self._steps.store.update, record)
+        self._steps.rerecord(entry, record)
+
+    # Private clones
+
+    async def _private(self, volume: Entry, name: str) -> Entry:
+        """The clone of a volume that one mount ID has; made now, if it has none."""
+        if (clone := volume.clones.get(name)) is None:
+            clone = await self.operations.do(
+                volume.name, "mount", self._copying.private_clone, volume, name
+            )
+            self.operations.put(clone)
+        return clone
+
+    async def _drop_private(self, entry: Entry) -> None:
+        """Delete a private clone that nobody has mounted any more; of others nothing is done."""
+        if HASH not in entry.name or entry.references.holds or entry.mounted:
+            return
+        _, place = entry.usable()
+        try:
+            gone = await self.operations.do(entry.name, "unmount", self._steps.retire, place)
+        except ConvoyError as error:
+            event(log, logging.WARNING, "deleted later", volume=entry.name, failure=error)
+            return
+        self.operations.forget(entry.name)
+        await self._deletions.delete(gone)
+
+    # Growth
+
+    async def _note_growth(self, entry: Entry) -> None:
+        """Record that a growth which had to wait for a mount is complete, for now it is."""
+        if not isinstance(entry.record, Record) or entry.record.spec.grows_from is None:
+            return
+        if HASH in entry.name:
+            return
+        spec = entry.record.spec.model_copy(update={"grows_from": None})
+        try:
+            await self.rerecord(entry, entry.record.model_copy(update={"spec": spec}))
+        except ConvoyError as error:
+            event(log, logging.WARNING, "growth is noted later", volume=entry.name, failure=error)
+
+
+def _image_at_rest(entry: Entry) -> bool:
+    record = entry.record
+    return isinstance(record, Record) and record.spec.fs is not None and not entry.mounted
+
+
+def _operator(name: str, hold: str) -> str:
+    return f"`convoy mount` (end it with `convoy umount {name} --hold {shlex.quote(hold)}`)"

@@ -1,0 +1,209 @@
+"""The volumes in memory, and how what changes them runs: one at a time, to its end, within limits.
+
+Changes of one volume are serialised by its lock; a repeat waits for what is running and then finds
+it done, which is how it joins. Work goes on when the client has gone or the time is up. Reads are
+from memory, without a lock.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.locks import Locks
+from convoy_py.errors import (
+    ConvoyError,
+    Invalid,
+    NotFound,
+    SnapshotNotFound,
+    StillRunning,
+    Unavailable,
+    VolumeNotFound,
+    failed,
+)
+from convoy_py.logs import event
+from convoy_py.models.names import AT, HASH, split_source, volume_of
+
+log = logging.getLogger("convoy.engine")
+T = TypeVar("T")
+
+# Docker gives a managed plugin 30 s; an answer must be on its way before that.
+TIME_LIMIT = 25.0
+
+
+class Held:
+    """The locks that `hold` has taken."""
+
+    def __init__(self) -> None:
+        self.stacks: dict[str, AsyncExitStack] = {}
+
+    async def release(self, name: str) -> None:
+        """Give one lock back before the others; it is not to be taken again meanwhile."""
+        await self.stacks[volume_of(name)].aclose()
+
+
+class Operations:
+    """What the verbs of all kinds have in common."""
+
+    def __init__(self, blocking: Blocking, *, time_limit: float = TIME_LIMIT) -> None:
+        self.blocking = blocking
+        self.locks = Locks()
+        self.entries: dict[str, Entry] = {}  # by volume; what is within one is in its entry
+        self.time_limit = time_limit
+        self._ready = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+
+    # Life
+
+    def open(self, entries: dict[str, Entry]) -> None:
+        """Take the volumes that recovery found, and begin to answer."""
+        self.entries = entries
+        self._ready.set()
+
+    async def ready(self) -> None:
+        """Return once the records have been read."""
+        if not self._ready.is_set():
+            await self._ready.wait()
+
+    def track(self, task: asyncio.Task[Any]) -> None:
+        """Have `drain` wait for a piece of work."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new changes and wait for those in flight."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def refuse_when_stopping(self, name: str) -> None:
+        if self._stopping:
+            raise Unavailable(f"volume {name}: the daemon is stopping; repeat the command")
+
+    # Finding
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a volume, a snapshot or a private clone; raises NotFound."""
+        found = self.find(name)
+        if found is not None:
+            return found
+        if AT in name and (volume := self.entries.get(volume_of(name))):
+            raise SnapshotNotFound(name, [view.name for view in volume.snapshot_views()])
+        raise VolumeNotFound(name)
+
+    def find(self, name: str) -> Entry | None:
+        """The same; None if there is none."""
+        volume = self.entries.get(volume_of(name))
+        if volume is None or volume.name == name:
+            return volume
+        return volume.snapshots.get(name) if AT in name else volume.clones.get(name)
+
+    def snapshot(self, name: str) -> tuple[Entry, Entry]:
+        """(volume, snapshot) of `db@nightly`, or of `nightly` where only one volume has it.
+
+        The short form is Convoy's, whose snapshots had one name space. Raises NotFound.
+        """
+        volume, snapshot = split_source(name)
+        if snapshot:
+            return self.entry(volume), self.entry(name)
+        found = [
+            (entry, each)
+            for entry in self.entries.values()
+            for full, each in entry.snapshots.items()
+            if full.partition(AT)[2] == name
+        ]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NotFound(f"no such snapshot: {name}; a full name is such as db@nightly")
+        names = ", ".join(each.name for _, each in found)
+        raise Invalid(f"snapshot {name} is ambiguous: say which of {names}")
+
+    def everything(self) -> Iterator[Entry]:
+        """Every volume and what is within it."""
+        for entry in list(self.entries.values()):
+            yield entry
+            if entry.snapshots or entry.clones:
+                yield from list(entry.within())
+
+    def put(self, entry: Entry) -> None:
+        """Make a volume, snapshot or clone known."""
+        if entry.name == volume_of(entry.name):
+            self.entries[entry.name] = entry
+        else:
+            self._family(entry.name)[entry.name] = entry
+
+    def forget(self, name: str) -> None:
+        if name == volume_of(name):
+            del self.entries[name]
+        else:
+            del self._family(name)[name]
+
+    def _family(self, name: str) -> dict[str, Entry]:
+        volume = self.entries[volume_of(name)]
+        return volume.clones if HASH in name else volume.snapshots
+
+    # Running
+
+    @asynccontextmanager
+    async def hold(self, *names: str) -> AsyncIterator["Held"]:
+        """The locks of the volumes of these names, always taken in the same order."""
+        async with AsyncExitStack() as stack:
+            held = Held()
+            for name in sorted({volume_of(name) for name in names}):
+                one = await stack.enter_async_context(AsyncExitStack())
+                await one.enter_async_context(self.locks.hold(name))
+                held.stacks[name] = one
+            yield held
+
+    async def bounded(
+        self,
+        name: str,
+        operation: str,
+        work: Coroutine[Any, Any, T],
+        undo: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """Run `work` to its end, but wait for it only as long as Docker may wait.
+
+        Work that ends after its caller was told StillRunning is undone by `undo`, if there is one.
+        """
+        try:
+            self.refuse_when_stopping(name)
+        except Unavailable:
+            work.close()
+            raise
+        task = asyncio.create_task(work)
+        self.track(task)
+        await asyncio.wait({task}, timeout=self.time_limit)
+        if task.done():
+            return task.result()
+        self.track(asyncio.create_task(self._finish_late(name, operation, task, undo)))
+        raise StillRunning(name, operation, self.time_limit)
+
+    async def _finish_late(
+        self,
+        name: str,
+        operation: str,
+        task: asyncio.Task[Any],
+        undo: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        try:
+            await task
+            event(log, logging.INFO, f"{operation} done late", volume=name)
+            if undo is not None:
+                await undo()
+        except ConvoyError as error:
+            event(log, logging.WARNING, f"{operation} failed late", volume=name, failure=error)
+
+    async def do(
+        self, name: str, operation: str, call: Callable[..., T], *args: Any, **kw: Any
+    ) -> T:
+        """Run a blocking step of an operation; the system's own errors are told as ours."""
+        try:
+            return await self.blocking.run(call, *args, **kw)
+        except OSError as error:
+            raise failed(f"volume {name}: {operation} failed", error) from error

@@ -1,0 +1,155 @@
+"""The verbs on space: resize, autogrow, trim."""
+
+import logging
+from collections.abc import Callable
+
+from convoy_py.backends.base import Backend, Resizable
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.jobs import Jobs, Progress
+from convoy_py.engine.operations import Operations
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.volumes import Volumes
+from convoy_py.errors import ConvoyError, NoSpace, Unsupported
+from convoy_py.linux import filesystems
+from convoy_py.logs import event
+from convoy_py.metrics import Metrics
+from convoy_py.models.sizes import format_size
+from convoy_py.models.volume import Spec
+
+log = logging.getLogger("convoy.sizes")
+
+# A volume grows when less than this part of it is free, by this part of its size.
+NEARLY_FULL = 0.1
+GROWTH = 0.25
+# Seconds before growing is tried again where it did not succeed.
+RETRY = 30.0
+
+
+class Sizes:
+    """The sizes of one daemon's volumes. `clock` gives seconds that never go back."""
+
+    def __init__(
+        self,
+        volumes: Volumes,
+        steps: Steps,
+        jobs: Jobs,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._volumes = volumes
+        self._operations: Operations = volumes.operations
+        self._steps = steps
+        self._jobs = jobs
+        self._metrics = metrics
+        self._clock = clock
+        self._not_before: dict[str, float] = {}
+
+    async def resize(self, name: str, size: int) -> tuple[int, str]:
+        """Make a volume larger: at once, or where that cannot be at its next mount.
+
+        Returns (size in bytes, why it is to wait or ""). Raises Unsupported for a smaller size,
+        InvalidOption, NoSpace.
+        """
+        async with self._operations.hold(name):
+            entry = self._operations.entry(name)
+            backend, place = entry.usable()
+            power = _resizable(backend, name)
+            old = entry.volume_record().spec
+            new = await self._operations.do(name, "resize", power.resized, old, size)
+            if new != old or old.grows_from is not None:
+                await self._grow(entry, power, old, new)
+            assert new.size is not None
+            pending = entry.volume_record().spec.grows_from is not None
+            why = await self._operations.do(name, "resize", power.delay, place) if pending else ""
+            return new.size, why
+
+    async def trim(self, name: str) -> int:
+        """Give a volume's free blocks back to the host; returns bytes, as its filesystem says."""
+        async with self._operations.hold(name) as held:
+            entry = self._operations.entry(name)
+            backend, place = entry.usable()
+            power = _resizable(backend, name)
+            async with self._volumes.steady("a trim", held, entry):
+                return await self._operations.do(name, "trim", power.trim, place)
+
+    async def trim_all(self, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
+        """Trim every volume that can be; returns the bytes by volume, and why others were not."""
+        trimmed: dict[str, int] = {}
+        skipped: dict[str, str] = {}
+        for name in sorted(self._operations.entries):
+            progress.note = name
+            progress(0)
+            try:
+                trimmed[name] = await self.trim(name)
+            except ConvoyError as error:
+                skipped[name] = str(error)
+        return trimmed, skipped
+
+    async def trim_in_background(self) -> None:
+        """The chore of the setting trim_interval."""
+        trimmed, _ = await self._jobs.run("trim", "--all", self.trim_all)
+        told = format_size(sum(trimmed.values()))
+        event(log, logging.INFO, "trimmed", volumes=len(trimmed), trimmed=told)
+
+    async def grow_the_full(self) -> None:
+        """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""
+        for entry in list(self._operations.entries.values()):
+            if entry.mounted and entry.spec and entry.spec.autogrow and self._may_try(entry.name):
+                await self._grow_if_full(entry, entry.spec)
+
+    async def _grow_if_full(self, entry: Entry, spec: Spec) -> None:
+        assert spec.autogrow is not None
+        assert spec.size is not None
+        if spec.size >= spec.autogrow or entry.doing:
+            return
+        backend, place = entry.usable()
+        try:
+            space = await self._operations.blocking.run(filesystems.space, backend.exposed(place))
+            if space.available >= space.size * NEARLY_FULL:
+                return
+            target = min(spec.autogrow, int(spec.size * (1 + GROWTH)))
+            size, pending = await self.resize(entry.name, target)
+        except (ConvoyError, OSError) as error:
+            self._not_before[entry.name] = self._clock() + RETRY
+            event(log, logging.WARNING, "cannot grow by itself", volume=entry.name, failure=error)
+            self._metrics.grown("failed")
+            return
+        if pending:
+            self._not_before[entry.name] = self._clock() + RETRY
+        self._metrics.grown("pending" if pending else "ok")
+        event(
+            log,
+            logging.INFO,
+            "grew by itself",
+            volume=entry.name,
+            size=format_size(size),
+            most=format_size(spec.autogrow),
+            pending=pending,
+        )
+
+    def _may_try(self, name: str) -> bool:
+        return self._clock() >= self._not_before.get(name, 0.0)
+
+    async def _grow(self, entry: Entry, power: Resizable, old: Spec, new: Spec) -> None:
+        """Record what is wanted, promise the space, grow, and record that it is done."""
+        name, record = entry.name, entry.volume_record()
+        backend, _ = entry.usable()
+        more = backend.promised(new) - backend.promised(old)
+        try:
+            with self._steps.ledger.extend(name, more, preallocated=new.sparse is False):
+                wanted = record.model_copy(update={"spec": new})
+                await self._volumes.rerecord(entry, wanted)
+                _, place = entry.usable()
+                done = await self._operations.do(name, "resize", power.grow, place)
+        except NoSpace:
+            await self._volumes.rerecord(entry, record)  # then nothing was changed
+            raise
+        if done:
+            settled = new.model_copy(update={"grows_from": None})
+            await self._volumes.rerecord(entry, wanted.model_copy(update={"spec": settled}))
+
+
+def _resizable(backend: Backend, name: str) -> Resizable:
+    if isinstance(backend, Resizable):
+        return backend
+    raise Unsupported(f"volume {name}: backend {backend.name} cannot be resized or trimmed")

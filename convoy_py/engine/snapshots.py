@@ -1,0 +1,235 @@
+"""The verbs on snapshots: plan, create (of one volume or a group), delete, rollback."""
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+
+from convoy_py.containers import Container, Engine
+from convoy_py.engine.copying import Copying, Part, power
+from convoy_py.engine.deletions import Deletions
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.jobs import Progress
+from convoy_py.engine.operations import Operations
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.volumes import Volumes
+from convoy_py.errors import AlreadyExists, Invalid
+from convoy_py.models.names import AT, check_name, joined
+from convoy_py.models.snapshot import Plan, SnapshotView
+from convoy_py.state.records import timestamp
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """What a rollback came to; `saved_as` is the snapshot of what was there before."""
+
+    snapshot: str
+    saved_as: str
+    stopped: list[str]  # containers, which were started again
+
+
+class Snapshots:
+    """The snapshots of one daemon's volumes."""
+
+    def __init__(
+        self,
+        volumes: Volumes,
+        steps: Steps,
+        copying: Copying,
+        deletions: Deletions,
+        containers: Engine,
+    ) -> None:
+        self._volumes = volumes
+        self._operations: Operations = volumes.operations
+        self._steps = steps
+        self._copying = copying
+        self._deletions = deletions
+        self._containers = containers
+
+    # Reads
+
+    def views(self, volume: str = "") -> list[SnapshotView]:
+        """The snapshots of one volume, or of all; those of each volume oldest first."""
+        if volume:
+            return list(self._operations.entry(volume).snapshot_views())
+        entries = sorted(self._operations.entries.items())
+        return [view for _, entry in entries for view in entry.snapshot_views()]
+
+    def inspect(self, name: str) -> SnapshotView:
+        """One, by its full name or by a short one that is clear."""
+        volume, snapshot = self._operations.snapshot(name)
+        return snapshot.as_snapshot(volume.name)
+
+    async def plan(self, volume: str) -> Plan:
+        """How a snapshot of a volume would be made now."""
+        backend, place = self._operations.entry(volume).usable()
+        return await self._operations.do(volume, "plan", power(backend, volume).plan, place)
+
+    # Changes
+
+    async def create(
+        self,
+        volumes: Sequence[str],
+        name: str,
+        progress: Progress,
+        *,
+        pause: bool = False,
+        compose_project: str = "",
+        container: str = "",
+    ) -> list[SnapshotView]:
+        """Snapshots of volumes, all at one moment: all are made, or none.
+
+        Without a name it is made up from the time. Raises AlreadyExists, Unsupported, VolumeInUse
+        while other long work reads a volume, Cancelled.
+        """
+        names = await self._chosen(volumes, compose_project, container)
+        chosen = check_name(name) if name else self._fresh_name(names)
+        users: list[Container] = []
+        if pause:
+            users = await self._operations.blocking.run(self._containers.users, names)
+        group = secrets.token_hex(8) if len(names) > 1 else ""
+        async with self._reading(names, chosen, group, progress, paused=pause) as parts:
+            pausing: AbstractContextManager[object] = nullcontext()
+            if users:
+                pausing = self._containers.paused(users)
+            entries = await self._take(parts, progress, pausing)
+        return [
+            entry.as_snapshot(part.volume.name) for part, entry in zip(parts, entries, strict=True)
+        ]
+
+    async def delete(self, name: str) -> None:
+        """Delete one, by its full name or by a short one that is clear.
+
+        Raises NotFound; VolumeInUse, naming who has it mounted.
+        """
+        volume, snapshot = self._operations.snapshot(name)
+        await self._operations.bounded(
+            snapshot.name, "delete", self._delete(volume.name, snapshot.name)
+        )
+
+    async def rollback(
+        self, volume: str, snapshot: str, progress: Progress, *, stop_containers: bool = False
+    ) -> RolledBack:
+        """Replace a volume's data by a snapshot's, after a snapshot of what is there.
+
+        Refused while the volume is in use, unless its containers are to be stopped for that time.
+        """
+        full = joined(volume, snapshot)
+        self._operations.entry(full)
+        run = self._operations.blocking.run
+        stopped: list[Container] = []
+        if stop_containers:
+            progress.note = "stopping containers"
+            users = await run(self._containers.users, [volume])
+            stopped = await run(self._containers.stop, users)
+        try:
+            saved = await self._rollback(volume, full, progress)
+        finally:
+            if stopped:
+                await run(self._containers.start, stopped)
+        return RolledBack(full, saved.name, [str(container) for container in stopped])
+
+    # Steps
+
+    async def _chosen(self, volumes: Sequence[str], project: str, container: str) -> list[str]:
+        """The names of the volumes that are meant; each is one of ours."""
+        run = self._operations.blocking.run
+        found: list[str] = []
+        if project:
+            found += await run(self._containers.volumes_of_project, project)
+        if container:
+            found += await run(self._containers.volumes_of_container, container)
+        ours = [name for name in found if name in self._operations.entries]
+        names = list(dict.fromkeys([*volumes, *ours]))
+        if not names:
+            raise Invalid(
+                f"none of the volumes of {project or container} is one of ours"
+                if project or container
+                else "no volume is named"
+            )
+        for name in names:
+            if AT in name:
+                raise Invalid(f"{name} is a snapshot; name a volume")
+            self._operations.entry(name)
+        return names
+
+    def _fresh_name(self, volumes: Sequence[str]) -> str:
+        """A name from the time that none of the volumes has."""
+        now = timestamp(self._steps.wall_clock())
+        name = stem = f"{now:%Y%m%d-%H%M%S}"
+        number = 1
+        while any(self._operations.find(joined(volume, name)) for volume in volumes):
+            number += 1
+            name = f"{stem}-{number}"
+        return name
+
+    @asynccontextmanager
+    async def _reading(
+        self, names: Sequence[str], name: str, group: str, progress: Progress, *, paused: bool
+    ) -> AsyncIterator[list[Part]]:
+        """Have volumes stay as they are while snapshots of them are taken.
+
+        Those that are done at once keep their lock; of others `steady` says what it gives back.
+        """
+        async with self._operations.hold(*names) as held:
+            parts = []
+            notes = []
+            async with AsyncExitStack() as stack:
+                for volume in names:
+                    entry = self._operations.entry(volume)
+                    entry.idle()
+                    if self._operations.find(joined(volume, name)):
+                        raise AlreadyExists(f"snapshot {joined(volume, name)} already exists")
+                    plan = await self.plan(volume)
+                    part = self._copying.part(entry, name, plan.way, group, paused=paused)
+                    progress.total += plan.bytes
+                    notes.append(f"{volume}: {plan.way.value}")
+                    parts.append(part)
+                    if not plan.instant:
+                        doing = f"snapshot {joined(volume, name)}, which is being taken"
+                        await stack.enter_async_context(self._volumes.steady(doing, held, entry))
+                progress.note = ", ".join(notes)
+                yield parts
+
+    async def _take(
+        self, parts: Sequence[Part], progress: Progress, pausing: AbstractContextManager[object]
+    ) -> list[Entry]:
+        entries = await self._operations.do(
+            parts[0].volume.name, "snapshot", self._copying.take, parts, progress, pausing
+        )
+        for entry in entries:
+            self._operations.put(entry)
+        return entries
+
+    async def _delete(self, volume: str, name: str) -> None:
+        async with self._operations.hold(volume):
+            self._operations.entry(volume).idle()
+            entry = self._operations.entry(name)
+            if entry.place is None:
+                home = self._steps.snapshot_store.home(volume, name.partition(AT)[2])
+                place = self._steps.nameless(home)
+            else:
+                await self._volumes.vacate(entry, "delete")
+                place = entry.place
+            gone = await self._operations.do(name, "delete", self._copying.retire, place)
+            self._operations.forget(name)
+        await self._deletions.delete(gone)
+
+    async def _rollback(self, volume: str, full: str, progress: Progress) -> Entry:
+        async with self._operations.hold(volume):
+            entry, snapshot = self._operations.entry(volume), self._operations.entry(full)
+            snapshot.usable()
+            snapshot.idle()
+            await self._volumes.vacate(entry, "rollback")
+            plan = await self.plan(volume)
+            progress.total += 2 * plan.bytes
+            progress.note = f"saving what is there ({plan.way.value})"
+            name = self._fresh_name([volume])
+            part = self._copying.part(entry, f"before-rollback-{name}", plan.way, automatic=True)
+            (saved,) = await self._take([part], progress, nullcontext())
+            progress.note = f"going back to {full} ({plan.way.value})"
+            await self._operations.do(
+                volume, "rollback", self._copying.rollback, entry, snapshot, progress
+            )
+            entry.reason = ""
+            return saved

@@ -1,0 +1,138 @@
+"""The trash: what was removed stays for a while, and goes first when space runs short."""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from convoy_py.engine.deletions import Deletions
+from convoy_py.engine.operations import Operations
+from convoy_py.engine.steps import Steps
+from convoy_py.errors import AlreadyExists, Corrupt, NotFound
+from convoy_py.logs import event
+from convoy_py.models.names import check_name
+from convoy_py.models.trash import RemovedView
+from convoy_py.models.volume import View
+from convoy_py.state.trash import Removed
+
+log = logging.getLogger("convoy.trash")
+
+
+class TrashBin:
+    """The removed volumes of one daemon, in memory, oldest first."""
+
+    def __init__(
+        self, operations: Operations, steps: Steps, deletions: Deletions, *, keep: float
+    ) -> None:
+        """`keep` is in seconds; 0 means that nothing is kept."""
+        self._operations = operations
+        self._steps = steps
+        self._deletions = deletions
+        self._keep = keep
+        self._removed: list[Removed] = []
+
+    @property
+    def keeps(self) -> bool:
+        return self._keep > 0
+
+    def open(self, removed: Sequence[Removed]) -> None:
+        """Take what lay in the trash at start."""
+        self._removed = list(removed)
+
+    def add(self, removed: Removed) -> None:
+        self._removed.append(removed)
+
+    def views(self) -> list[RemovedView]:
+        """Everything in the trash, oldest first."""
+        return [self._view(removed) for removed in self._removed]
+
+    async def restore(self, name: str, as_name: str = "") -> View:
+        """Give a volume back, under another name if one is given; the last of several of its name.
+
+        Raises NotFound, AlreadyExists, Corrupt if its record cannot be read.
+        """
+        removed = self._named(name)[-1]
+        target = check_name(as_name or removed.name)
+        if removed.record is None:
+            raise Corrupt(f"{removed.home} has no record that can be read; look at it by hand")
+        operations = self._operations
+        async with operations.hold(target):
+            if target in operations.entries:
+                raise AlreadyExists(
+                    f"volume {target} exists; restore it under another name: "
+                    f"`convoy trash restore {name} --as OTHER`"
+                )
+            if removed not in self._removed:
+                raise NotFound(f"{name} is in the trash no longer")
+            self._removed.remove(removed)
+            try:
+                record = await operations.do(
+                    target, "restore", self._steps.trash.restore, removed, target
+                )
+                entry = await operations.do(target, "restore", self._steps.entry, target, record)
+            except BaseException:
+                self._removed.append(removed)
+                raise
+            operations.put(entry)
+            return entry.view()
+
+    async def purge(self, name: str = "") -> list[str]:
+        """Delete one volume, or all of its name, or with no name everything; returns their keys."""
+        chosen = self._named(name) if name else list(self._removed)
+        for removed in chosen:
+            await self._delete(removed)
+        return [removed.key for removed in chosen]
+
+    async def purge_oldest(self) -> bool:
+        """Make room: delete what was removed first; False if there is nothing."""
+        if not self._removed:
+            return False
+        oldest = self._removed[0]
+        event(log, logging.WARNING, "purged early: the host is short of space", volume=oldest.name)
+        await self._delete(oldest)
+        await self._deletions.settled()
+        return True
+
+    async def expire(self) -> None:
+        """Delete what was kept for its time, and what is in the way when the host has no room."""
+        now = self._steps.wall_clock()
+        for removed in list(self._removed):
+            if removed.removed and removed.removed.timestamp() + self._keep <= now:
+                event(log, logging.INFO, "purged: its time is up", volume=removed.name)
+                await self._delete(removed)
+        while await self._operations.blocking.run(self._steps.ledger.is_short):
+            if not await self.purge_oldest():
+                return
+
+    async def _delete(self, removed: Removed) -> None:
+        if removed not in self._removed:
+            return  # another purge, or a restore, was quicker
+        self._removed.remove(removed)
+        try:
+            home = await self._operations.do(
+                removed.name, "purge", self._steps.trash.retire, removed
+            )
+        except BaseException:
+            self._removed.append(removed)
+            raise
+        spec = removed.record.spec if removed.record else None
+        await self._deletions.delete(self._steps.nameless(home, spec))
+
+    def _named(self, name: str) -> list[Removed]:
+        """Those of a key, or of a name; oldest first. Raises NotFound."""
+        found = [r for r in self._removed if r.key == name] or [
+            r for r in self._removed if r.name == name
+        ]
+        if not found:
+            raise NotFound(f"no {name} in the trash; `convoy trash list` shows what is there")
+        return found
+
+    def _view(self, removed: Removed) -> RemovedView:
+        until = removed.removed and removed.removed + timedelta(seconds=self._keep)
+        return RemovedView(
+            name=removed.name,
+            key=removed.key,
+            backend=removed.record.spec.backend if removed.record else "",
+            removed=removed.removed,
+            until=until,
+            snapshots=removed.snapshots,
+        )

@@ -1,0 +1,24 @@
+"""All verbs of one daemon, as the edges call them."""
+
+from dataclasses import dataclass
+
+from convoy_py.engine.accounts import Accounts
+from convoy_py.engine.copies import Copies
+from convoy_py.engine.jobs import Jobs
+from convoy_py.engine.sizes import Sizes
+from convoy_py.engine.snapshots import Snapshots
+from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.volumes import Volumes
+
+
+@dataclass(frozen=True)
+class Verbs:
+    """One object per noun."""
+
+    volumes: Volumes
+    snapshots: Snapshots
+    copies: Copies
+    sizes: Sizes
+    accounts: Accounts
+    trash: TrashBin
+    jobs: Jobs

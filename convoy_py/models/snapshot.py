@@ -1,0 +1,56 @@
+"""The values that describe one snapshot: how it is made, how consistent it is, what it is."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from convoy_py.models.values import Frozen
+
+
+class Way(StrEnum):
+    """How the data of a snapshot or a clone comes about on this host."""
+
+    SUBVOLUME = "subvolume"  # a directory on btrfs; at once
+    INSIDE = "inside"  # a subvolume in a btrfs image, where snapshots of it lie; at once
+    REFLINK = "reflink"  # an image on a host with reflinks; at once
+    FILES = "files"  # a directory on a host with reflinks: file by file, but no data is copied
+    COPY = "copy"  # every byte
+
+
+INSTANT = frozenset({Way.SUBVOLUME, Way.INSIDE, Way.REFLINK})
+
+
+class Consistency(StrEnum):
+    """What a snapshot is a picture of."""
+
+    OFFLINE = "offline"  # nobody had the volume mounted
+    FROZEN = "frozen"  # one moment: its filesystem stood still
+    ATOMIC = "atomic"  # one moment: its filesystem makes it so
+    PAUSED = "paused"  # one moment: the containers that use it stood still
+    PER_FILE = "per-file"  # each file was read at a moment of its own
+
+
+class Plan(Frozen):
+    """How a snapshot would be made, told beforehand."""
+
+    way: Way
+    instant: bool
+    bytes: int = 0  # to be copied; 0 where it is instant
+    seconds: float = 0.0  # roughly
+    freezes: bool = False  # writers wait meanwhile
+    hint: str = ""  # how to get the fast way; "" where this is it
+
+
+class SnapshotView(Frozen):
+    """One snapshot as the engine tells it to the edges."""
+
+    volume: str
+    name: str
+    created: datetime | None  # aware, UTC; None where the record cannot be read
+    way: Way | None = None
+    consistency: Consistency | None = None
+    size: int | None = None  # bytes: the limit of the volume at that time
+    group: str = ""  # what was taken at the same moment bears the same id
+    automatic: bool = False  # made by a rollback
+    references: int = 0
+    mountpoint: str = ""
+    reason: str = ""  # why it is broken

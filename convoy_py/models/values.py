@@ -1,0 +1,9 @@
+"""What all values of ours have in common."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """A value of ours: immutable, and an unknown field in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,92 @@
+"""Keeps removed volumes until their time is up: moved there whole, by one rename.
+
+<root>/trash/<name>.<uuid>/     a volume's home, with its snapshots, and removed.json
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from convoy_py.linux import files
+from convoy_py.models.names import is_valid_name
+from convoy_py.state.records import Record, Removal, Unreadable, decode, encode
+from convoy_py.state.store import RECORD, SNAPSHOTS, Store
+
+REMOVED = "removed.json"
+
+
+@dataclass(frozen=True)
+class Removed:
+    """One volume in the trash; `record` is None where it cannot be read."""
+
+    name: str
+    home: Path
+    removed: datetime | None  # aware, UTC
+    record: Record | None
+    snapshots: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """By which one of several of the same name is told: `<name>.<uuid>`."""
+        return self.home.name
+
+
+class Trash:
+    """The removed volumes below one root. Methods do disk I/O and run in worker threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, record: Record, removed: datetime, home: Path | None = None) -> Removed:
+        """Move a volume here with all that is in its home, durably; `home` if it is not its own."""
+        home = home or self._store.home(record.name)
+        with self._store.changing():
+            files.durable_replace(
+                home / REMOVED, Removal(removed=removed).model_dump_json().encode() + b"\n"
+            )
+            target = self._store.trash / f"{record.name}.{record.uuid}"
+            self._store.move(home, target)
+        return _read(record.name, target)
+
+    def load(self) -> list[Removed]:
+        """Everything in the trash, oldest first; what cannot be dated counts as newest."""
+        found = []
+        with os.scandir(self._store.trash) as entries:
+            for entry in entries:
+                name, _, _ = entry.name.rpartition(".")  # none in what is being deleted
+                if is_valid_name(name) and entry.is_dir(follow_symlinks=False):
+                    found.append(_read(name, self._store.trash / entry.name))
+        return sorted(found, key=_age)
+
+    def restore(self, removed: Removed, name: str) -> Record:
+        """Give a volume back under a name, durably; raises AlreadyExists."""
+        assert removed.record is not None
+        record = removed.record.model_copy(update={"name": name, "formerly": removed.name})
+        with self._store.changing():
+            files.durable_replace(removed.home / RECORD, encode(record))
+            self._store.move(removed.home, self._store.home(name))
+            (self._store.home(name) / REMOVED).unlink(missing_ok=True)
+        return record.model_copy(update={"formerly": None})
+
+    def retire(self, removed: Removed) -> Path:
+        """Take a volume out of the trash, durably; the data is then to be deleted."""
+        return self._store.retire(removed.home)
+
+
+def _read(name: str, home: Path) -> Removed:
+    removed = record = None
+    try:
+        removed = Removal.model_validate_json((home / REMOVED).read_bytes()).removed
+        record = decode((home / RECORD).read_bytes(), name)
+    except (OSError, ValidationError, Unreadable):
+        pass  # it stays, is listed, and can be purged by hand
+    folder = home / SNAPSHOTS
+    names = filter(is_valid_name, os.listdir(folder) if folder.is_dir() else ())  # noqa: PTH208 - names are wanted
+    return Removed(name, home, removed, record, tuple(sorted(names)))
+
+
+def _age(removed: Removed) -> tuple[bool, float]:
+    return removed.removed is None, removed.removed.timestamp() if removed.removed else 0.0
