@@ -65,7 +65,7 @@ class _Service:
         self._operations = operations = Operations(self._blocking)
         jobs = Jobs(operations, _wall_clock)
         copying = Copying(steps, settings.run_dir / "frozen", settings.freeze_limit)
-        deletions = Deletions(steps, self._blocking)
+        deletions = Deletions(operations, steps)
         trash = TrashBin(operations, steps, deletions, keep=settings.trash_keep)
         volumes = Volumes(
             operations, steps, copying, deletions, time.monotonic, jobs=jobs, trash=trash

@@ -333,7 +333,7 @@ class Engine:
         self.operations = Operations(self.blocking, time_limit=time_limit)
         self.jobs = Jobs(self.operations, lambda: NOW)
         copying = Copying(self.steps, folder / "run" / "frozen", freeze_limit=30.0)
-        self.deletions = Deletions(self.steps, self.blocking)
+        self.deletions = Deletions(self.operations, self.steps)
         self.trash = TrashBin(self.operations, self.steps, self.deletions, keep=trash_keep)
         self.volumes = Volumes(
             self.operations,

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from convoy_py.api.access import group_id
-from convoy_py.api.admin import ROUTES, Admin
+from convoy_py.api.admin import Admin
 from convoy_py.api.docker import Plugin
 from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
 from convoy_py.api.rest import Edge, others
+from convoy_py.api.routes import ROUTES
 from convoy_py.config import Configuration
+from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
 from convoy_py.linux.sockets import BACKLOG
 from convoy_py.metrics import Metrics
@@ -34,15 +35,15 @@ def docker_app(volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -
 
 
 def admin_app(
-    volumes: Volumes,
+    verbs: Verbs,
     metrics: Metrics,
     configuration: Configuration,
     clock: Callable[[], float],
 ) -> web.Application:
     """The admin socket's application. Raises InvalidSetting for an unknown `socket_group`."""
     app = web.Application(client_max_size=LARGEST_BODY)
-    admin = Admin(volumes, metrics, configuration, clock)
-    edge = Edge(metrics, group_id(configuration))
+    admin = Admin(verbs, metrics, configuration, clock)
+    edge = Edge(metrics, configuration.socket_gid(), verbs.volumes.ready)
     for route in (*ROUTES, *others(ROUTES)):
         app.router.add_route(route.method, route.path, edge.serve(route, admin))
     return app

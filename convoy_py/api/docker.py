@@ -26,7 +26,7 @@ from convoy_py.api.access import caller_of
 from convoy_py.api.failures import one_line, tell
 from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, Nothing, is_gone, parse, read_body
-from convoy_py.api.status import created_at, status
+from convoy_py.api.status import rfc3339, status
 from convoy_py.engine.references import UNSEEN
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
@@ -92,7 +92,7 @@ class Plugin:
         return _CAPABILITIES
 
     async def create(self, request: web.Request, message: CreateRequest) -> bytes:
-        # An engine may create what it is to mount, a snapshot too: one that exists is left as it is.
+        # A snapshot is mounted like a volume, and an engine may create it first: it exists already.
         if not is_source(message.name):
             raise InvalidName(message.name)
         options = parse_options(message.opts)
@@ -134,7 +134,7 @@ class Plugin:
         volume = {
             "Name": message.name,
             "Mountpoint": view.mountpoint,
-            "CreatedAt": created_at(view),
+            "CreatedAt": rfc3339(view.created),
             "Status": status(view, self._clock()),
         }
         return to_json({"Volume": volume, "Err": ""})

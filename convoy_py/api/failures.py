@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from convoy_py.errors import ConvoyError, HelpAsked, Kind
+from convoy_py.models.names import AT
 
 # For the admin API. Docker's protocol knows 500 only: it takes every other status for the same.
 STATUSES: Mapping[Kind, int] = {
@@ -26,6 +27,8 @@ INTERNAL = "internal error; the daemon's log has the details"
 
 # Longer than the table of options; a client's own text cannot fill a terminal or a log with it.
 LONGEST = 4096
+# After these words a name is taken for the one that the error is about.
+_LEADS = ("volume ", "volume: ", "volume name '", "snapshot ", "snapshot: ", "project: ", AT)
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
@@ -54,11 +57,16 @@ def severity(error: Exception) -> int:
 
 
 def tell(error: Exception, name: str) -> str:
-    """An error as one line that names the volume, if there is a name; of our faults no details."""
+    """An error as one line that names what it is about; of our faults no details.
+
+    `name` is a volume's, a snapshot's, or several with commas between; "" where there is none.
+    """
     text = one_line(str(error)) if isinstance(error, ConvoyError) else INTERNAL
     shown = one_line(name)
     if not name or isinstance(error, HelpAsked):
         return text
-    if any(f"volume{way}{shown}" in text for way in (" ", ": ", " name '")):
+    if AT in name and shown in text:
+        return text  # a snapshot's full name is no word that happens to be there
+    if any(f"{lead}{each}" in text for lead in _LEADS for each in shown.split(",")):
         return text
     return one_line(f"volume {shown}: {text}")

@@ -1,7 +1,7 @@
 """Describes the admin API as an OpenAPI 3.1 document, made from its routes and their messages."""
 
-import re
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from convoy_py import __version__
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import JSON, Route
-from convoy_py.models.names import NAME_PATTERN
+from convoy_py.models.names import AT, NAME_PATTERN
 from convoy_py.wire.admin import Failure
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -38,11 +38,11 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "operationId": route.operation,
+        "operationId": f"{route.operation}_shortcut" if route.shortcut else route.operation,
         "summary": route.summary,
         "parameters": _path_parameters(route) + _query_parameters(route),
         "responses": {
-            str(code): {"description": route.summary, **_content(route.answer, route.media)}
+            str(int(code)): {"description": route.summary, **_answer(route, code)}
             for code in route.statuses
         },
     }
@@ -55,6 +55,17 @@ def _operation(route: Route) -> dict[str, Any]:
     return told
 
 
+def _answer(route: Route, code: int) -> dict[str, Any]:
+    """The content of a success; in a job that is done, its Result is described too."""
+    told = _content(route.answer, route.media)
+    if route.result is None or code != HTTPStatus.OK:
+        return told
+    result = {"$ref": _REFERENCE.format(model=route.result.__name__)}
+    schema = told["content"][route.media]["schema"]
+    both = {"allOf": [schema, {"type": "object", "properties": {"Result": result}}]}
+    return {"content": {route.media: {"schema": both}}}
+
+
 def _content(model: type[BaseModel] | None, media: str) -> dict[str, Any]:
     if model is None and media == JSON:
         return {}
@@ -63,25 +74,36 @@ def _content(model: type[BaseModel] | None, media: str) -> dict[str, Any]:
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
-    pattern = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+    full = route.snapshots and "snapshot" not in route.variables
+    patterns = {
+        "name": f"^{NAME_PATTERN}({AT}{NAME_PATTERN})?$" if full else f"^{NAME_PATTERN}$",
+        "snapshot": f"^{NAME_PATTERN}$",
+        "id": "^[0-9]+$",
+    }
     return [
-        {"name": name, "in": "path", "required": True, "schema": pattern}
-        for name in re.findall(r"\{(\w+)\}", route.path)
+        {
+            "name": variable,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": patterns[variable]},
+        }
+        for variable in route.variables
     ]
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:
     if route.has_body:
         return []
-    properties = route.form.model_json_schema().get("properties", {})
+    form = route.form.model_json_schema()
     return [
         {
             "name": name,
             "in": "query",
             "description": schema.pop("description", ""),
+            "required": name in form.get("required", ()),
             "schema": schema,
         }
-        for name, schema in properties.items()
+        for name, schema in form.get("properties", {}).items()
     ]
 
 
@@ -90,6 +112,8 @@ def _schemas(routes: Iterable[Route]) -> dict[str, Any]:
     for route in routes:
         if route.answer is not None:
             used[(route.answer, "serialization")] = None
+        if route.result is not None:
+            used[(route.result, "serialization")] = None
         if route.has_body and route.form is not Nothing:
             used[(route.form, "validation")] = None
     _, schemas = models_json_schema(list(used), ref_template=_REFERENCE)

@@ -1,17 +1,24 @@
-"""What Get and the admin API tell of a volume, made from the engine's view of it."""
+"""What the edges tell of volumes, snapshots and jobs, made from the engine's views of them."""
 
+from datetime import datetime
 from typing import Any
 
-from convoy_py.models.volume import Usage, View
-from convoy_py.wire.admin import VolumeInfo
+from convoy_py.api.failures import one_line
+from convoy_py.engine.ledger import HostSpace
+from convoy_py.models.job import JobView
+from convoy_py.models.names import joined
+from convoy_py.models.snapshot import SnapshotView
+from convoy_py.models.volume import State, Usage, View
+from convoy_py.wire.admin import Message, SnapshotInfo, Space, VolumeInfo
+from convoy_py.wire.copies import JobInfo
 
 # Docker reads numbers as float64, in which larger whole numbers are not exact.
 LARGEST_EXACT = 2**53
 
 
-def created_at(view: View) -> str | None:
-    """RFC 3339 in UTC, the only form that Docker takes; None where it is not known."""
-    return view.created.isoformat().replace("+00:00", "Z") if view.created else None
+def rfc3339(moment: datetime | None) -> str | None:
+    """A moment in UTC in the only form that Docker takes; None where it is not known."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
 def status(view: View, now: float) -> dict[str, Any]:
@@ -30,6 +37,9 @@ def status(view: View, now: float) -> dict[str, Any]:
         "state": view.state.value,
         "reason": view.reason or None,
         "options": spec.shown() if spec else None,
+        "snapshots": len(view.snapshots),
+        "protected": view.protected,
+        "doing": view.doing or None,
     }
     if usage:
         found |= _usage(usage, now)
@@ -55,8 +65,9 @@ def volume_info(view: View, now: float) -> VolumeInfo:
         name=view.name,
         driver=view.backend,
         mount_point=view.mountpoint,
-        created_time=created_at(view) or "",
+        created_time=rfc3339(view.created) or "",
         driver_info=_driver_info(view),
+        snapshots={each.name: snapshot_info(each) for each in view.snapshots},
         status=status(view, now),
         state=view.state.value,
         references=view.references,
@@ -70,7 +81,7 @@ def _driver_info(view: View) -> dict[str, str]:
         "Driver": view.backend,
         "MountPoint": view.mountpoint,
         "Size": str(spec.size or 0) if spec else "",
-        "VolumeCreatedAt": created_at(view) or "",
+        "VolumeCreatedAt": rfc3339(view.created) or "",
         "VolumeName": view.name,
     }
     if spec and spec.fs:
@@ -78,3 +89,57 @@ def _driver_info(view: View) -> dict[str, str]:
     if path := (spec.path if spec and spec.path else view.home):
         found["Path"] = path
     return found
+
+
+def snapshot_info(view: SnapshotView) -> SnapshotInfo:
+    """One snapshot in Convoy's keys."""
+    created, size = rfc3339(view.created) or "", view.size or 0
+    state = State.MOUNTED if view.mountpoint else State.READY
+    return SnapshotInfo(
+        name=view.name,
+        volume_name=view.volume,
+        full_name=joined(view.volume, view.name),
+        created_time=created,
+        way=view.way.value if view.way else "",
+        consistency=view.consistency.value if view.consistency else "",
+        size=size,
+        group=view.group,
+        automatic=view.automatic,
+        references=view.references,
+        mount_point=view.mountpoint,
+        state=(State.BROKEN if view.reason else state).value,
+        reason=view.reason,
+        driver_info={
+            "SnapshotCreatedAt": created,
+            "SnapshotName": view.name,
+            "Size": str(size),
+            "VolumeName": view.volume,
+        },
+    )
+
+
+def job_info(view: JobView, result: Message | None = None) -> JobInfo:
+    """One job; `result` is its verb's answer, once it is done."""
+    return JobInfo(
+        id=view.id,
+        verb=view.verb,
+        volume=view.volume,
+        state=view.state.value,
+        started=rfc3339(view.started) or "",
+        ended=rfc3339(view.ended) or "",
+        done=view.done,
+        total=view.total,
+        note=one_line(view.note),
+        error=one_line(view.error),
+        kind=view.kind,
+        result=result,
+    )
+
+
+def host_space(space: HostSpace) -> Space:
+    return Space(
+        size=space.size,
+        free=space.free,
+        promised=space.outstanding,
+        may_promise=space.may_promise,
+    )

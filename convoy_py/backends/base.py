@@ -221,8 +221,8 @@ class Resizable(ABC):
     """The power to grow volumes, and to give freed space back to the host.
 
     A record whose spec has `grows_from` says that a change of size is not complete: the data may
-    have either size, or one in between. `mount` completes it first; where that fails, it says so
-    in the log and mounts what is there.
+    have either size, or one in between. `mount` completes it first, or raises; but what is mounted
+    already stays as it is.
     """
 
     @abstractmethod
@@ -239,9 +239,9 @@ class Resizable(ABC):
     def grow(self, place: Place) -> bool:
         """Make the data as large as the spec says; False if that must wait for the next mount.
 
-        May be repeated, and completed after it was cut off at any point. If it raises, the data is
-        whole; where it has its old size again, as for want of space, `check` with the spec of
-        before passes, and else it stays to be completed.
+        May be repeated, and completed after it was cut off at any point. If it raises NoSpace,
+        nothing was changed, and the spec of before holds; after any other error growing stays to
+        be completed, with the data whole.
         """
 
     @abstractmethod

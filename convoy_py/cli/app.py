@@ -7,13 +7,29 @@ from typing import Any
 import click
 
 from convoy_py import __version__
+from convoy_py.cli.completion import completion
+from convoy_py.cli.copies import adopt, clone, convert
 from convoy_py.cli.daemon import daemon
 from convoy_py.cli.exits import INTERRUPTED, exit_code
-from convoy_py.cli.options import without_json
+from convoy_py.cli.history import diff, restore_file, rollback
+from convoy_py.cli.jobs import jobs
+from convoy_py.cli.options import help_without_command
 from convoy_py.cli.output import Output, complain
 from convoy_py.cli.session import Session
-from convoy_py.cli.system import completion, info
-from convoy_py.cli.volume import create, delete, inspect, list_volumes, mount, umount
+from convoy_py.cli.snapshot import snapshot
+from convoy_py.cli.space import df, resize, trim
+from convoy_py.cli.system import info
+from convoy_py.cli.trash import trash
+from convoy_py.cli.volume import (
+    create,
+    delete,
+    inspect,
+    list_volumes,
+    mount,
+    protect,
+    rename,
+    umount,
+)
 from convoy_py.config import DEFAULT_SOCKET
 from convoy_py.errors import ConvoyError
 
@@ -42,7 +58,7 @@ def _run(command: Callable[[], int | None]) -> int:
         complain(error.format_message())
         return error.exit_code
     except click.Abort:
-        complain("interrupted; what the daemon has begun goes on")
+        complain("interrupted; what the daemon has begun goes on, see `convoy jobs`")
         return INTERRUPTED
 
 
@@ -72,20 +88,32 @@ def convoy(
     context.obj = Session(
         serve=context.obj, socket=socket, debug=debug, output=Output(as_json, verbose)
     )
-    if context.invoked_subcommand is None:
-        without_json(context.obj, "convoy without a command", "name one, such as list")
-        click.echo(context.get_help())
+    help_without_command(context)
 
 
 for command in (
+    adopt,
+    clone,
     completion,
+    convert,
     create,
     daemon,
     delete,
+    df,
+    diff,
     info,
     inspect,
+    jobs,
     list_volumes,
     mount,
+    protect,
+    rename,
+    resize,
+    restore_file,
+    rollback,
+    snapshot,
+    trash,
+    trim,
     umount,
 ):
     convoy.add_command(command)

@@ -41,7 +41,7 @@ def snapshot_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]
 
 def trash_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
     """The name or the key of something in the trash; never empty, as that would mean all."""
-    return click.argument(name, shell_complete=_offer(_trash), callback=_not_empty, **attributes)
+    return click.argument(name, shell_complete=_offer(_trash), callback=not_empty, **attributes)
 
 
 def job_argument() -> Callable[[F], F]:
@@ -54,21 +54,18 @@ def job_argument() -> Callable[[F], F]:
 def full_name(command: str, text: str) -> Snapshot:
     """`db@nightly` in its parts; else a usage error that says what would be right."""
     volume, _, name = text.partition(AT)
-    if is_valid_name(volume) and is_valid_name(name):
+    known = is_valid_name(volume)
+    if known and is_valid_name(name):
         return Snapshot(volume, name)
-    listing = f"convoy snapshot list {volume}" if is_valid_name(volume) else "convoy snapshot list"
+    example = volume if known else "db"
+    listing = f"convoy snapshot list {volume if known else ''}".rstrip()
     raise click.UsageError(
-        f"{command} takes VOLUME@SNAPSHOT, such as {_example(volume)}; `{listing}` shows them",
-        click.get_current_context(),
+        f"{command} takes VOLUME@SNAPSHOT, such as {example}@nightly; `{listing}` shows them"
     )
 
 
-def _example(volume: str) -> str:
-    return f"{volume if is_valid_name(volume) else 'db'}@nightly"
-
-
-def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    # An empty NAME is an unset variable of a script.
+def not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A callback that refuses what is most likely an unset variable of a script."""
     if value == "":
         raise click.BadParameter("it is empty", context, parameter)
     return value
@@ -77,7 +74,7 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
 def _offer(
     names: Callable[[Client, str], Iterable[str]],
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """What the shell offers; nothing if the daemon cannot be asked: errors would garble the line."""
+    """What the shell offers; nothing if the daemon cannot be asked, as errors garble the line."""
 
     def complete(
         context: click.Context, _: click.Parameter, incomplete: str

@@ -18,6 +18,7 @@ from convoy_py.wire.admin import (
     Info,
     Mounted,
     MountVolume,
+    SnapshotInfo,
     VolumeInfo,
     VolumeList,
 )
@@ -31,7 +32,6 @@ from convoy_py.wire.copies import (
     Removed,
     RenameVolume,
     RestoreTrash,
-    SnapshotInfo,
     SnapshotList,
     TrashList,
 )

@@ -10,6 +10,7 @@ from convoy_py.errors import Unsupported
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
 def output_options(command: F) -> F:
     """`--json` and `--verbose`, which are global but may also stand after the command."""
     for flag, meaning in (
@@ -32,6 +33,14 @@ def without_json(session: Session, command: str, instead: str) -> None:
     """Refuse the global --json and --verbose before a command that has no use for them."""
     if session.output.asked_json:
         raise click.UsageError(f"--json and --verbose mean nothing to {command}: {instead}")
+
+
+def help_without_command(context: click.Context) -> None:
+    """Show a group's help where none of its commands is named."""
+    if context.invoked_subcommand is None:
+        path = context.command_path
+        without_json(context.obj, f"{path} without a command", "name one, such as list")
+        click.echo(context.get_help())
 
 
 def refused(flag: str, instead: str, *, is_flag: bool = False) -> Callable[[F], F]:

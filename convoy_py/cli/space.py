@@ -6,7 +6,7 @@ from functools import partial
 import click
 
 from convoy_py.cli import work
-from convoy_py.cli.arguments import volume_argument
+from convoy_py.cli.arguments import not_empty, volume_argument
 from convoy_py.cli.follow import follow, no_wait_option, run, show_started
 from convoy_py.cli.options import output_options
 from convoy_py.cli.output import note, say, show_json, show_table, size_or_dash
@@ -20,7 +20,7 @@ from convoy_py.wire.copies import JobInfo, ResizeVolume, SpaceReport, Trimmed, V
 
 @click.command(short_help="Make a volume larger and print its new size.")
 @volume_argument(metavar="VOLUME")
-@click.argument("size")
+@click.argument("size", callback=not_empty)
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -30,8 +30,6 @@ def resize(session: Session, name: str, size: str, no_wait: bool) -> None:
     SIZE is the whole size, such as 20G. What cannot grow while it is mounted does so at its next
     mount; a line on stderr says it then. Smaller is not possible: clone into a smaller volume.
     """
-    if not size:  # an unset variable of a script
-        raise click.UsageError("SIZE is empty; give one such as 20G")
     told = run(session, work.resize(name, ResizeVolume(size=size)), no_wait=no_wait)
     session.output.answer(exact_size(told.size), told)
     if told.pending:

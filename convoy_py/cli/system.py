@@ -1,11 +1,10 @@
-"""The commands on the whole: what the daemon is, and the shell's completion."""
+"""The command on the whole: what the daemon is."""
 
 from collections.abc import Iterable
 
 import click
-from click.shell_completion import get_completion_class
 
-from convoy_py.cli.options import output_options, without_json
+from convoy_py.cli.options import output_options
 from convoy_py.cli.output import say, show_heading, show_json, show_table
 from convoy_py.cli.session import Session
 from convoy_py.models.sizes import format_size
@@ -71,24 +70,3 @@ def _text(value: object) -> str:
             return f"{value:g}"
         case _:
             return str(value)
-
-
-_COMPLETION = """Print the script that lets a shell complete commands, options and volume names.
-
-\b
-bash: eval "$(convoy completion bash)" in ~/.bashrc
-zsh:  eval "$(convoy completion zsh)" in ~/.zshrc
-fish: convoy completion fish > ~/.config/fish/completions/convoy.fish
-"""
-
-
-@click.command(help=_COMPLETION, short_help="Print the script for a shell's completion.")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    without_json(context.ensure_object(Session), "completion", "its output is a script")
-    chosen = get_completion_class(shell)
-    assert chosen is not None, "click knows the three shells"
-    script = chosen(context.find_root().command, {}, "convoy", "_CONVOY_COMPLETE")
-    # Not script.source(): for bash that starts a bash, to look at its version.
-    click.echo(script.source_template % script.source_vars())

@@ -8,7 +8,7 @@ import click
 
 from convoy_py.cli.arguments import trash_argument
 from convoy_py.cli.client import Client
-from convoy_py.cli.options import output_options
+from convoy_py.cli.options import help_without_command, output_options
 from convoy_py.cli.output import moment, note, say, show_json, show_table
 from convoy_py.cli.session import Session
 from convoy_py.errors import ConvoyError
@@ -16,9 +16,13 @@ from convoy_py.models.names import check_name
 from convoy_py.wire.copies import PurgeTrash, Removed, RestoreTrash
 
 
-@click.group(short_help="Removed volumes: show, bring back, delete for good.")
-def trash() -> None:
+@click.group(
+    invoke_without_command=True, short_help="Removed volumes: show, bring back, delete for good."
+)
+@click.pass_context
+def trash(context: click.Context) -> None:
     """Removed volumes, which are kept for a while: show them, bring one back, delete for good."""
+    help_without_command(context)
 
 
 @trash.command("list", short_help="Show what is in the trash.")
@@ -68,8 +72,8 @@ def purge(session: Session, name: str | None, everything: bool) -> None:
             say(key)
 
 
-def note_trash(client: Client, names: Iterable[str], how: str = "{key}") -> None:
-    """Tell a person how to get back what was just removed; `how` is what to give to restore."""
+def note_trash(client: Client, names: Iterable[str], *, replaced: bool = False) -> None:
+    """Tell a person how to get back what was just removed, or replaced by something of its name."""
     if not sys.stderr.isatty():
         return
     newest: dict[str, Removed] = {}
@@ -78,9 +82,11 @@ def note_trash(client: Client, names: Iterable[str], how: str = "{key}") -> None
     for name in names:
         # What is deleted at once, as with --path or with no trash at all, is not there.
         if removed := newest.get(name):
+            what = f"what {name} was" if replaced else name
+            how = f"{name} --as OTHER" if replaced else name
             note(
-                f"{name} is in the trash until {moment(removed.until)}; "
-                f"`convoy trash restore {how.format(key=name)}` brings it back"
+                f"{what} is in the trash until {moment(removed.until)}; "
+                f"`convoy trash restore {how}` brings it back"
             )
 
 

@@ -14,6 +14,7 @@ from convoy_py.models.names import check_name
 from convoy_py.models.options import BACKEND_ALIASES
 from convoy_py.wire.admin import CreateVolume, MountVolume, VolumeInfo
 
+
 @click.command(short_help="Make a volume and print its name.")
 @click.argument("name", required=False)
 @volume_options()
@@ -169,7 +170,17 @@ def list_volumes(session: Session, backend: str | None) -> None:
                 say(f"{volume.name} is {volume.state}: {reason}")
 
 
-_COLUMNS = ("NAME", "BACKEND", "STATE", "SIZE", "USED", "REFS", "SNAPSHOTS", "CREATED", "MOUNTPOINT")
+_COLUMNS = (
+    "NAME",
+    "BACKEND",
+    "STATE",
+    "SIZE",
+    "USED",
+    "REFS",
+    "SNAPSHOTS",
+    "CREATED",
+    "MOUNTPOINT",
+)
 
 
 def _row(volume: VolumeInfo) -> tuple[str, ...]:

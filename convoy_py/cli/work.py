@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from convoy_py.cli.exchange import M, volume_path
 from convoy_py.models.names import check_name
-from convoy_py.wire.admin import Message, VolumeInfo
+from convoy_py.wire.admin import Message, SnapshotInfo, VolumeInfo
 from convoy_py.wire.copies import (
     Adopt,
     Adopted,
@@ -15,13 +15,12 @@ from convoy_py.wire.copies import (
     CreateGroup,
     CreateSnapshot,
     Difference,
-    ResizeVolume,
     Resized,
+    ResizeVolume,
     RestoredFile,
     RestoreFile,
     Rollback,
     RolledBack,
-    SnapshotInfo,
     SnapshotList,
     SpaceReport,
     Trimmed,

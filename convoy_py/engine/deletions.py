@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from convoy_py.backends.base import Place
-from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.logs import event
 
@@ -19,9 +19,9 @@ AT_A_TIME = 4
 class Deletions:
     """The deletions of one daemon; what it does not get to, the next start does."""
 
-    def __init__(self, steps: Steps, blocking: Blocking) -> None:
+    def __init__(self, operations: Operations, steps: Steps) -> None:
+        self._operations = operations
         self._steps = steps
-        self._blocking = blocking
         self._running: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
@@ -37,6 +37,7 @@ class Deletions:
     async def delete(self, place: Place) -> None:
         """Begin to delete what was retired, and wait a moment for it."""
         task = asyncio.create_task(self._delete(place))
+        self._operations.track(task)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         await asyncio.wait({task}, timeout=PATIENCE)
@@ -44,6 +45,6 @@ class Deletions:
     async def _delete(self, place: Place) -> None:
         try:
             async with self._turns:
-                await self._blocking.run(self._steps.destroy, place)
+                await self._operations.blocking.run(self._steps.destroy, place)
         except Exception as error:  # noqa: BLE001 - whatever lay in the volume, the daemon goes on
             event(log, logging.WARNING, "delete at next start", volume=place.name, failure=error)

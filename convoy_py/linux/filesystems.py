@@ -109,7 +109,7 @@ def check(fs: str, image: Path) -> None:
     except process.ProcessFailed as error:
         if error.status < 0:  # a signal ended it: that says nothing of the image
             raise
-        raise DamagedFilesystem(image, _findings(error)) from error
+        raise DamagedFilesystem(image, findings(error)) from error
 
 
 def sector_size(fs: str, image: int) -> int:
@@ -243,7 +243,7 @@ _CHECKERS = {
 }
 
 
-def _findings(error: process.ProcessFailed) -> str:
+def findings(error: process.ProcessFailed) -> str:
     """The first things that a checker found, in one line."""
     lines = [line.strip() for line in f"{error.stderr}\n{error.stdout}".splitlines()]
     told = [line for line in lines if line and not _CHATTER.match(line)]

@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import fcntl
-import os
 import stat
 import struct
 from contextlib import suppress

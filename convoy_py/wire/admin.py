@@ -45,11 +45,33 @@ STATUS: dict[str, Any] = {
     "state": _known("string", "ready, mounted or broken"),
     "reason": _known("string", "why the volume is broken"),
     "options": _known("object", "the options that hold for the volume, as text"),
+    "snapshots": _known("integer", "how many snapshots the volume has"),
+    "protected": _known("boolean", "whether the volume cannot be removed"),
+    "doing": _known("string", "the long work that is going on with it"),
     "used": _known("integer", "bytes of the volume's files"),
     "available": _known("integer", "bytes that an unprivileged user may still write"),
     "allocated": _known("integer", "bytes that the host has given"),
     "usageAge": _known("integer", "seconds since used, available and allocated were measured"),
 }
+
+
+class SnapshotInfo(Message):
+    """One snapshot, in Convoy's keys and with what Convoy's lacked."""
+
+    name: str
+    volume_name: str
+    full_name: str  # as Docker mounts it: db@nightly
+    created_time: str  # RFC 3339, UTC
+    way: str  # subvolume, inside, reflink, files or copy; "" where it is not known
+    consistency: str  # offline, frozen, atomic, paused, per-file or ""
+    size: int = 0  # bytes: the volume's limit at that time; 0: none
+    group: str = ""  # the same id for what was taken at the same moment
+    automatic: bool = False  # made by a rollback
+    references: int = 0
+    mount_point: str = ""
+    state: str  # ready, mounted or broken
+    reason: str = ""
+    driver_info: dict[str, str] = Field(default_factory=dict)
 
 
 class VolumeInfo(Message):
@@ -60,7 +82,7 @@ class VolumeInfo(Message):
     mount_point: str
     created_time: str  # RFC 3339, UTC
     driver_info: dict[str, str] = Field(default_factory=dict)
-    snapshots: dict[str, Any] = Field(default_factory=dict)
+    snapshots: dict[str, SnapshotInfo] = Field(default_factory=dict)  # by name within the volume
     # As in Docker's Get.
     status: dict[str, Any] = Field(default_factory=dict, json_schema_extra={"properties": STATUS})
     state: str

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from convoy_py.wire.admin import Message, Space
+from convoy_py.wire.admin import Message, SnapshotInfo, Space
 
 
 class JobInfo(Message):
@@ -43,25 +43,6 @@ class CreateGroup(Message):
     container: str = ""
     name: str = ""
     pause: bool = False
-
-
-class SnapshotInfo(Message):
-    """One snapshot, in Convoy's keys and with what Convoy's lacked."""
-
-    name: str
-    volume_name: str
-    full_name: str  # as Docker mounts it: db@nightly
-    created_time: str  # RFC 3339, UTC
-    way: str  # subvolume, inside, reflink, files or copy
-    consistency: str  # offline, frozen, atomic, paused or per-file
-    size: int = 0  # bytes: the volume's limit at that time; 0: none
-    group: str = ""
-    automatic: bool = False  # made by a rollback
-    references: int = 0
-    mount_point: str = ""
-    state: str  # ready, mounted or broken
-    reason: str = ""
-    driver_info: dict[str, str] = Field(default_factory=dict)
 
 
 class SnapshotList(Message):

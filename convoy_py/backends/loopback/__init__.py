@@ -4,12 +4,17 @@ The image's size is the volume's hard limit. Containers see a folder inside the 
 lost+found never shows and Docker finds an empty volume to copy an image's content into.
 
 image.py      one image: its device, its mounts, and which of them are whose
+file.py       the file it is kept in: copied, made longer, reserved
 inside.py     what lies in a btrfs image: the data, and the snapshots beside it
+backend.py    the volumes
 snapshots.py  the power to take snapshots, of either kind
 growth.py     the power to grow, and to give space back
-backend.py    the volumes themselves
 """
 
-from convoy_py.backends.loopback.backend import Loopback
+from convoy_py.backends.loopback.backend import Images
+from convoy_py.backends.loopback.growth import ImageGrowth
+from convoy_py.backends.loopback.snapshots import ImageSnapshots
 
-__all__ = ["Loopback"]
+
+class Loopback(ImageSnapshots, ImageGrowth, Images):
+    """Volumes in filesystem images below the root, with all that can be done with them."""

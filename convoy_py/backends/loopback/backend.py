@@ -1,23 +1,214 @@
 """Volumes in images: made, adopted, mounted, measured."""
 
-import logging
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from convoy_py.backends.base import Backend, Place, refuse_changes
-from convoy_py.backends.loopback import growth, image, inside
-from convoy_py.backends.loopback.growth import ImageGrowth
+from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
-from convoy_py.backends.loopback.snapshots import ImageSnapshots
-from convoy_py.errors import Corrupt, ConvoyError, InvalidOption, NotFound, Unsupported
+from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts
+from convoy_py.linux.descriptors import held
 from convoy_py.linux.holders import Census, Holder
-from convoy_py.logs import event
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Options, Spec, Usage, show
 
-log = logging.getLogger("convoy.loopback")
+
+class Images(Backend):
+    """Volumes in filesystem images below the root."""
+
+    name: ClassVar[str] = "loopback"
+
+    def __init__(self, default_size: int, default_fs: Filesystem) -> None:
+        self._default_size = default_size
+        self._default_fs = default_fs
+
+    def resolve(self, options: Options) -> Spec:
+        if options.path is not None:
+            raise Unsupported("option path is for backend=directory")
+        fs = options.fs or self._default_fs
+        size = self._default_size if options.size is None else options.size
+        size = growth.bounded(fs, size)
+        _check_autogrow(options.autogrow, fs, size)
+        # A clone keeps the owner and the mode that it finds, where no others are asked for.
+        default = (0, 0, 0o755) if options.source is None else (None, None, None)
+        uid, gid, mode = default
+        return Spec(
+            backend=self.name,
+            size=size,
+            fs=fs,
+            sparse=options.sparse is not False,
+            uid=uid if options.uid is None else options.uid,
+            gid=gid if options.gid is None else options.gid,
+            mode=mode if options.mode is None else options.mode,
+            mount_options=options.mount_options,
+            source=options.source,
+            per_mount=options.per_mount,
+            autogrow=options.autogrow,
+        )
+
+    def promised(self, spec: Spec) -> int:
+        return spec.size or 0
+
+    def create(self, place: Place) -> Spec:
+        spec, path = place.spec, image.path(place)
+        fs, size = image.form(spec)
+        with held(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as fd:
+            if spec.sparse:
+                os.ftruncate(fd, size)
+            else:
+                # On btrfs a reserved block stays reserved only if it is overwritten in place.
+                files.set_nocow(fd)
+                files.allocate(fd, size)
+            filesystems.make(fs, path, size, uuid=place.uuid)
+            _furnish(place, spec)
+            os.fsync(fd)
+        return spec
+
+    def adopt(self, place: Place, options: Options) -> Spec:
+        path = image.path(place)
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            raise NotFound(f"{place}: no image at {path}") from None
+        fs = filesystems.identify(path) if stat.S_ISREG(found.st_mode) else None
+        if fs is None:
+            raise Corrupt(f"{place}: {path} is not an image of {', '.join(Filesystem)}")
+        _check_whole(place, fs)
+        kept = place.spec.sparse
+        spec = place.spec.model_copy(
+            update={
+                "size": found.st_size,
+                "grows_from": None,
+                "fs": Filesystem(fs),
+                "sparse": file.occupied(path) < found.st_size if kept is None else kept,
+                "mount_options": options.mount_options or place.spec.mount_options,
+            }
+        )
+        refuse_changes(place.name, spec, options)
+        exposed = _look_inside(replace(place, spec=spec))
+        return spec.model_copy(update={"exposed": exposed})
+
+    def exposed(self, place: Place) -> Path:
+        return place.mountpoint / place.spec.exposed
+
+    def is_mounted(self, place: Place) -> bool:
+        return image.is_mounted(place)
+
+    def mount(self, place: Place) -> None:
+        if image.is_mounted(place):
+            return
+        if place.spec.grows_from is not None:
+            growth.complete(place)
+        image.mount(place, place.mountpoint, place.spec.mount_options or ())
+        if not self.exposed(place).is_dir():
+            self.unmount(place)
+            raise Corrupt(f"{place}: the folder {place.spec.exposed} is missing in its filesystem")
+        if inside.is_ours(place) and "ro" not in (place.spec.mount_options or ()):
+            inside.sweep(place.mountpoint)
+
+    def unmount(self, place: Place) -> bool:
+        devices = image.devices(place) if place.spec.sparse is False else []
+        if image.is_mounted(place) and not mounts.unmount_unless_busy(place.mountpoint):
+            return False
+        if not image.is_let_go(place):
+            return False
+        for attached in devices:
+            loop.retire(attached.device)
+        return True
+
+    def holders(self, place: Place, census: Census) -> Sequence[Holder]:
+        return image.holders(place, census)
+
+    def abandon(self, place: Place) -> None:
+        if mounts.is_mountpoint(place.mountpoint):
+            mounts.unmount(place.mountpoint)
+        if image.is_inside(place):
+            return  # the device is the volume's, and goes with its last mount
+        for attached in image.devices(place):
+            loop.detach(attached.device)
+
+    def destroy(self, place: Place) -> None:
+        files.remove_tree(place.home)
+
+    def parting_usage(self, place: Place, now: float) -> Usage | None:
+        return self.usage(place, now)
+
+    def usage(self, place: Place, now: float) -> Usage:
+        # What lies inside a volume's image has no blocks of the host for itself.
+        allocated = None if image.is_inside(place) else file.occupied(image.path(place))
+        if not mounts.is_mountpoint(place.mountpoint):
+            return Usage(size=place.spec.size, allocated=allocated, sampled=now)
+        space = filesystems.space(place.mountpoint)
+        return Usage(
+            size=space.size,
+            used=space.used,
+            available=space.available,
+            allocated=allocated,
+            sampled=now,
+        )
+
+    def check(self, place: Place) -> None:
+        image.check(place)
+
+    def facts(self) -> dict[str, str]:
+        return {
+            "default_size": format_size(self._default_size),
+            "default_fs": self._default_fs,
+            **{
+                f"{fs}": " to ".join(format_size(bound) for bound in IMAGE_SIZES[fs])
+                for fs in Filesystem
+            },
+        }
+
+
+def _check_autogrow(most: int | None, fs: Filesystem, size: int) -> None:
+    if most is None:
+        return
+    if reason := growing.can_grow_online(fs):
+        raise Unsupported(f"autogrow is not possible with fs={fs} here ({reason}); use fs=xfs or fs=btrfs")
+    growth.bounded(fs, most)
+    if most < size:
+        raise InvalidOption(
+            f"autogrow {show('autogrow', most)} is less than the size, {show('size', size)}"
+        )
+
+
+def _furnish(place: Place, spec: Spec) -> None:
+    """Make the exposed folder in a new filesystem, with the owner and mode asked for."""
+    with image.privately(place) as mountpoint:
+        data = mountpoint / DATA
+        # A subvolume can be snapshotted, and its siblings stay out of containers' sight.
+        if spec.fs is Filesystem.BTRFS:
+            btrfs.create_subvolume(data)
+        else:
+            data.mkdir()
+        os.chown(data, spec.uid or 0, spec.gid or 0)
+        data.chmod(0o755 if spec.mode is None else spec.mode)
+        files.sync_filesystem(data)
+
+
+def _look_inside(place: Place) -> str:
+    """Which folder of an image's filesystem containers should see."""
+    beside = {"lost+found", SNAPSHOTS} if place.spec.fs is Filesystem.BTRFS else {"lost+found"}
+    with image.privately(place, "ro") as mountpoint:
+        data = mountpoint / DATA
+        if {entry.name for entry in mountpoint.iterdir()} - beside != {DATA}:
+            return "."
+        ours = data.is_dir() if place.spec.fs is not Filesystem.BTRFS else btrfs.is_subvolume(data)
+        return DATA if ours else "."
+
+
+def _check_whole(place: Place, fs: str) -> None:
+    path = image.path(place)
+    try:
+        filesystems.check(fs, path)
+    except filesystems.DamagedFilesystem as error:
+        raise Corrupt(
+            f"{place}: its image {path} is damaged ({error.strerror}); repair it, "
+            f"then look again: {filesystems.check_command(fs, path)}"
+        ) from error

@@ -1,10 +1,12 @@
 """The power of images to grow, and to give space back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from convoy_py.backends.base import Place, Resizable
 from convoy_py.backends.loopback import file, image
-from convoy_py.errors import InvalidOption, Unsupported
+from convoy_py.errors import InvalidOption, OperationFailed, Unsupported, failed
 from convoy_py.linux import filesystems, growing, loop
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Spec, show
 
@@ -43,9 +45,10 @@ class ImageGrowth(Resizable):
         return growing.can_grow_online(image.form(place.spec)[0]) or ""
 
     def grow(self, place: Place) -> bool:
-        if not image.is_mounted(place):
-            return grown_at_rest(place)
+        _check_bounds(place)
         _extend(place)
+        if not image.is_mounted(place):
+            return _grown_at_rest(place)
         if self.delay(place):
             return False
         _grow_mounted(place, place.mountpoint)
@@ -56,30 +59,83 @@ class ImageGrowth(Resizable):
             raise Unsupported(f"{place} keeps the blocks that it reserved (option sparse=false)")
         if image.is_mounted(place):
             return growing.trim(place.mountpoint)
-        with image.privately(place) as mountpoint:
+        with whole(place) as mountpoint:
             return growing.trim(mountpoint)
 
 
-def grown_at_rest(place: Place) -> bool:
-    """Make an image that is not mounted as large as its spec says; False if others have it live."""
-    fs, _ = image.form(place.spec)
+def can_become(place: Place, size: int) -> bool:
+    """Whether a filesystem that is there can become so large; another size than it has."""
+    smallest, largest = growing.bounds(image.form(image.owner(place).spec)[0], image.path(place))
+    return smallest <= size <= largest
+
+
+def complete(place: Place) -> None:
+    """Do what is left of growing a volume that is not mounted; raises if that cannot be."""
     _extend(place)
+    if not _grown_at_rest(place):
+        raise OperationFailed(
+            f"{place}: it cannot grow to {show('size', place.spec.size)} as it was to: its image is "
+            "live on a device that something out of sight holds"
+        )
+
+
+@contextmanager
+def whole(place: Place, *options: str) -> Iterator[Path]:
+    """Where it is mounted, at its full size and for nobody else to see, while the block runs."""
+    if place.spec.grows_from is not None:
+        complete(place)
+    with image.privately(place, *options) as mountpoint:
+        yield mountpoint
+
+
+def _check_bounds(place: Place) -> None:
+    fs, size = image.form(place.spec)
+    if not can_become(place, size):
+        smallest, largest = growing.bounds(fs, image.path(place))
+        raise Unsupported(
+            f"{place}: its {fs} can grow to {show('size', smallest)} to {show('size', largest)}, "
+            f"not to {show('size', size)}; clone its files into a larger one: "
+            f"`convoy convert {place.name} --backend loopback --size {show('size', size)}`"
+        )
+
+
+def _extend(place: Place) -> None:
+    """Make the image as long as the spec says; the filesystem in it comes after."""
+    _, size = image.form(place.spec)
+    try:
+        file.extend(image.path(place), size, reserved=place.spec.sparse is False)
+    except OSError as error:
+        raise failed(f"{place} cannot grow to {show('size', size)}", error) from error
+
+
+def _grown_at_rest(place: Place) -> bool:
+    """Let a filesystem that is not mounted fill its image; False if others have it live."""
+    fs, _ = image.form(place.spec)
     if growing.can_grow_online(fs) is None:
         with image.privately(place) as mountpoint:
             _grow_mounted(place, mountpoint)
         return True
     if not image.is_let_go(place):
         return False
-    growing.grow_offline(fs, image.path(place))
+    with _told(place):
+        growing.grow_offline(fs, image.path(place))
     return True
 
 
-def _extend(place: Place) -> None:
-    _, size = image.form(place.spec)
-    file.extend(image.path(place), size, reserved=place.spec.sparse is False)
-
-
 def _grow_mounted(place: Place, mountpoint: Path) -> None:
-    for attached in image.devices(place):
-        loop.set_capacity(attached.device)
-    growing.grow_online(image.form(place.spec)[0], mountpoint)
+    with _told(place):
+        for attached in image.devices(place):
+            loop.set_capacity(attached.device)
+        growing.grow_online(image.form(place.spec)[0], mountpoint)
+
+
+@contextmanager
+def _told(place: Place) -> Iterator[None]:
+    """Say of what failed that it is not over; never NoSpace, for the image is longer by now."""
+    try:
+        yield
+    except OSError as error:
+        raise OperationFailed(
+            f"{place}: its {place.spec.fs} could not grow ({error.strerror or error}); it is tried "
+            "again at the next mount"
+        ) from error

@@ -15,6 +15,7 @@ from convoy_py.backends.loopback import image
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Unsupported
 from convoy_py.linux import btrfs, files
+from convoy_py.models.volume import Filesystem
 
 _STAGED = ".new-"
 
@@ -29,9 +30,14 @@ def top(volume: Place) -> Iterator[Path]:
             yield mountpoint
 
 
+def is_ours(volume: Place) -> bool:
+    """Whether it is a btrfs image that is laid out like this, and none of someone else."""
+    return volume.spec.fs is Filesystem.BTRFS and volume.spec.exposed == DATA
+
+
 def refuse_foreign(volume: Place) -> None:
-    """Raise Unsupported for an image of someone else, which has its data at the top."""
-    if volume.spec.exposed != DATA:
+    """Raise Unsupported for a btrfs image of someone else, which has its data at the top."""
+    if not is_ours(volume):
         raise Unsupported(
             f"{volume}: its btrfs was made by someone else, with no subvolume {DATA} to take "
             "snapshots of; `convoy clone` it into a volume of its own first"
@@ -70,6 +76,6 @@ def part_from(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a rollback left that was cut off."""
+    """Delete what a rollback left that was cut off; `folder` is the top."""
     for path in folder.glob(f"{_STAGED}*"):
         btrfs.delete_subvolume(path)

@@ -60,24 +60,24 @@ class ImageSnapshots(Snapshots):
     def finish(self, source: Place, target: Place, step: Step) -> Spec:
         if image.is_inside(target):
             return target.spec.model_copy(update={"exposed": ".", "grows_from": None})
-        settled = _as_copied(source, target)
-        if target.within is not None:
-            with image.privately(settled):
-                pass  # which replays the journal: read-only it could not be
-            spec = settled.spec.model_copy(update={"size": image.path(target).stat().st_size})
+        copied = _as_copied(source, target)
+        if target.within is None:
+            _make_independent(source, copied, step)
         else:
-            _make_independent(source, settled, step)
-            spec = settled.spec
-        _sync(image.path(target))
-        return spec.model_copy(update={"grows_from": None})
+            # A journal is replayed now: the snapshot is never mounted to be written again.
+            with growth.whole(copied):
+                pass
+        _sync(image.path(copied))
+        return copied.spec.model_copy(update={"grows_from": None})
 
     def clones(self, source: Place, spec: Spec) -> bool:
         whole = image.owner(source).spec
         fs, size = image.form(whole)
-        foreign = fs is Filesystem.BTRFS and whole.exposed != image.DATA
-        return (spec.backend, spec.fs) == (whole.backend, fs) and not foreign and (
-            spec.size is not None and spec.size >= size
-        )
+        if fs is Filesystem.BTRFS and not inside.is_ours(image.owner(source)):
+            return False  # its files get a subvolume that snapshots can be taken of
+        if (spec.backend, spec.fs) != (whole.backend, fs) or spec.size is None:
+            return False
+        return spec.size == size or (spec.size > size and growth.can_become(source, spec.size))
 
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
         step(0)
@@ -91,7 +91,7 @@ class ImageSnapshots(Snapshots):
         if place.spec.sparse is False:
             file.reserve(image.path(built), step, file.occupied(image.path(snapshot)))
         if built.spec.grows_from is not None:
-            growth.grown_at_rest(built)
+            growth.complete(built)
         _sync(image.path(built))
         files.exchange(image.path(built), image.path(place))
         files.fsync_dir(place.home)
@@ -142,21 +142,30 @@ def _copy(source: Place, home: Path, step: Step) -> None:
 
 
 def _as_copied(source: Place, target: Place) -> Place:
-    """The target as it is before it grows, and as one that may be written to."""
-    _, size = image.form(target.spec)
-    found = image.path(replace(target, within=None)).stat().st_size
+    """A copy of the source's image as it stands there, to be completed: it is nobody's yet.
+
+    A snapshot keeps the length that the image has, a volume gets that of its spec.
+    """
+    spec, copied = target.spec, replace(target, within=None)
+    found = image.path(copied).stat().st_size
+    size = found if target.within is not None else spec.size
+    # An image that was to grow may have begun to.
+    whole = found == size and image.owner(source).spec.grows_from is None
     update = {
+        "size": size,
+        "grows_from": None if whole else found,
         "exposed": image.DATA if image.is_inside(source) else source.spec.exposed,
-        "grows_from": found if found < size else None,
     }
-    return replace(target, within=None, spec=target.spec.model_copy(update=update))
+    return replace(copied, spec=spec.model_copy(update=update))
 
 
 def _make_independent(source: Place, clone: Place, step: Step) -> None:
-    """Give a copy of an image an identity, an owner, blocks and a size of its own."""
+    """Give a copy of an image an identity, blocks, a size and an owner of its own."""
     fs, _ = image.form(clone.spec)
     filesystems.new_identity(fs, image.path(clone), clone.uuid)
-    with image.privately(clone) as mountpoint:
+    if clone.spec.sparse is False:
+        file.reserve(image.path(clone), step, file.occupied(image.path(source)))
+    with growth.whole(clone) as mountpoint:
         if fs is Filesystem.BTRFS:
             inside.sweep(mountpoint)
             if image.is_inside(source):
@@ -165,10 +174,6 @@ def _make_independent(source: Place, clone: Place, step: Step) -> None:
         with opened(mountpoint / clone.spec.exposed) as folder:
             own(folder, clone.spec, source.spec)
         files.sync_filesystem(mountpoint)
-    if clone.spec.sparse is False:
-        file.reserve(image.path(clone), step, file.occupied(image.path(source)))
-    if clone.spec.grows_from is not None:
-        growth.grown_at_rest(clone)
 
 
 @contextmanager
@@ -176,7 +181,7 @@ def _open(place: Place, *options: str) -> Iterator[Path]:
     if image.is_mounted(place):
         yield place.mountpoint / place.spec.exposed
     else:
-        with image.privately(place, *options) as mountpoint:
+        with growth.whole(place, *options) as mountpoint:
             yield mountpoint / place.spec.exposed
 
 

@@ -83,7 +83,7 @@ async def test_only_what_was_suspected_is_collected(mounted: Engine) -> None:
     await mounted.volumes.mount("v", "second", DOCKER)
     mounted.clock.now += GRACE
     await mounted.janitor.look()
-    assert mounted.volumes.entries["v"].references.holds.keys() == {"second"}
+    assert mounted.operations.entries["v"].references.holds.keys() == {"second"}
     assert mounted.is_mounted("v")
 
 
@@ -96,7 +96,7 @@ async def test_what_shows_no_mount_of_its_own_is_left(
     mounted.clock.now += GRACE
     for _ in range(3):
         await mounted.janitor.look()
-    assert mounted.volumes.entries["v"].references.holds.keys() == {reference}
+    assert mounted.operations.entries["v"].references.holds.keys() == {reference}
     assert mounted.is_mounted("v")
 
 
@@ -109,7 +109,7 @@ async def test_a_busy_unmount_is_finished_later(mounted: Engine) -> None:
     mounted.kernel.busy.clear()
     await mounted.janitor.look()
     assert not mounted.is_mounted("v")
-    assert not mounted.volumes.entries["v"].lingering
+    assert not mounted.operations.entries["v"].lingering
 
 
 async def test_a_device_that_is_held_is_let_go_later(mounted: Engine) -> None:
@@ -117,10 +117,10 @@ async def test_a_device_that_is_held_is_let_go_later(mounted: Engine) -> None:
     mounted.kernel.attached.add("v")
     await mounted.volumes.unmount("v", "container")
     assert mounted.volumes.get("v").state is State.READY
-    assert mounted.volumes.entries["v"].lingering
+    assert mounted.operations.entries["v"].lingering
     mounted.kernel.attached.clear()
     await mounted.janitor.look()
-    assert not mounted.volumes.entries["v"].lingering
+    assert not mounted.operations.entries["v"].lingering
 
 
 async def test_an_unmount_by_others_is_noticed(mounted: Engine) -> None:

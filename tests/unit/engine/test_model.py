@@ -101,7 +101,7 @@ async def _run(calls: list[Call], folder: Path, kernel: FakeKernel) -> None:
         model = Model()
         results = await asyncio.gather(*(_called(engine, call) for call in calls))
         assert results == [model.apply(*call) for call in calls]
-        await engine.volumes.drain(5)
+        await engine.operations.drain(5)
         _check(engine, model)
         if model.there:
             _check(engine := engine.restarted(), model)

@@ -3,7 +3,7 @@
 import pytest
 
 from convoy_py.engine.references import OPERATOR
-from convoy_py.engine.volumes import FRESH
+from convoy_py.engine.mounting import FRESH
 from convoy_py.errors import (
     ConvoyError,
     NotFound,
@@ -131,5 +131,5 @@ async def test_a_removal_does_not_wait_for_slow_deletion(engine: Engine) -> None
     await engine.volumes.remove("v")
     await engine.volumes.create("v", Options(size=4096))
     gate.open()
-    await engine.volumes.drain(5)
+    await engine.operations.drain(5)
     assert engine.store.half_deleted() == []

@@ -166,8 +166,8 @@ def test_the_mountpoint_comes_and_goes_with_the_mount(engine: Engine, place: Pla
 def test_removing_takes_everything_but_the_data_away(engine: Engine, place: Place) -> None:
     """That is left to a deletion which may take its time."""
     engine.steps.mount(engine.backend, place, _held(engine))
-    gone = engine.steps.remove(engine.backend, place, keep_data=False)
-    assert gone is not None
+    engine.steps.vacate(engine.backend, place)
+    gone = engine.steps.retire(place)
     assert gone.home.parent == engine.store.trash
     assert (gone.home / "data").exists()
     assert not place.home.exists()
@@ -184,7 +184,7 @@ def test_a_removal_looks_again_without_our_own_mount(
     looks = iter([[], [holder(7)]])
     monkeypatch.setattr(engine.backend, "holders", lambda *_: next(looks))
     with pytest.raises(VolumeInUse, match="pid 7"):
-        engine.steps.remove(engine.backend, place, keep_data=False)
+        engine.steps.vacate(engine.backend, place)
     assert (place.home / "data").exists()
 
 

@@ -237,7 +237,7 @@ async def test_a_busy_unmount_succeeds_and_lingers(engine: Engine) -> None:
     await engine.volumes.unmount("v", "container")
     assert engine.volumes.get("v").state is State.MOUNTED
     assert engine.volumes.get("v").references == 0
-    assert engine.volumes.entries["v"].lingering
+    assert engine.operations.entries["v"].lingering
 
 
 async def test_a_lingering_volume_is_mounted_again_as_it_is(engine: Engine) -> None:
@@ -248,4 +248,4 @@ async def test_a_lingering_volume_is_mounted_again_as_it_is(engine: Engine) -> N
     await engine.volumes.unmount("v", "first")
     await engine.volumes.mount("v", "second", DOCKER)
     assert engine.kernel.count("mount", "v") == 1
-    assert not engine.volumes.entries["v"].lingering
+    assert not engine.operations.entries["v"].lingering

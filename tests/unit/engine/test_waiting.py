@@ -65,7 +65,7 @@ async def test_a_create_that_takes_too_long_goes_on(hurried: Engine) -> None:
         with pytest.raises(StillRunning, match="volume v: create is still running"):
             await hurried.volumes.create("v", Options())
     gate.open()
-    await hurried.volumes.drain(5)
+    await hurried.operations.drain(5)
     assert hurried.volumes.get("v").state is State.READY
     assert hurried.kernel.count("create", "v") == 1
 
@@ -77,8 +77,8 @@ async def test_a_mount_that_came_too_late_is_not_counted(hurried: Engine) -> Non
     with pytest.raises(StillRunning):
         await hurried.volumes.mount("v", "container", DOCKER)
     gate.open()
-    await hurried.volumes.drain(5)
-    await hurried.volumes.drain(5)
+    await hurried.operations.drain(5)
+    await hurried.operations.drain(5)
     assert not hurried.is_mounted("v")
     assert (hurried.counted("v"), hurried.volumes.get("v").references) == (0, 0)
 
@@ -92,7 +92,7 @@ async def test_a_client_that_leaves_stops_nothing(engine: Engine) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.open()
-    await engine.volumes.drain(5)
+    await engine.operations.drain(5)
     assert engine.volumes.get("v").state is State.READY
 
 
@@ -103,7 +103,7 @@ async def test_stopping_refuses_the_new_and_waits_for_the_rest(engine: Engine) -
     gate = engine.kernel.gate("create", "v")
     running = asyncio.create_task(engine.volumes.create("v", Options()))
     await asyncio.to_thread(gate.wait_for_call)
-    stopping = asyncio.create_task(engine.volumes.drain(5))
+    stopping = asyncio.create_task(engine.operations.drain(5))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="volume w: the daemon is stopping"):
         await engine.volumes.create("w", Options())
@@ -121,7 +121,7 @@ async def test_stopping_does_not_wait_for_ever(engine: Engine) -> None:
     engine.kernel.gate("create", "v")
     running = asyncio.create_task(engine.volumes.create("v", Options()))
     async with asyncio.timeout(5):
-        await engine.volumes.drain(0.01)
+        await engine.operations.drain(0.01)
     assert not running.done()
 
 
@@ -159,5 +159,5 @@ async def _created(engine: Engine) -> None:
     try:
         await engine.volumes.create("v", Options())
     except StillRunning:
-        while "v" not in engine.volumes.entries:
+        while "v" not in engine.operations.entries:
             await asyncio.sleep(0)

@@ -71,7 +71,7 @@ def test_one_bad_record_is_one_bad_volume(store: Store) -> None:
 def test_a_retired_volume_is_gone_at_once_and_its_data_is_left_to_delete(store: Store) -> None:
     """The rename is the moment of removal."""
     _make(store, "db")
-    gone = store.retire("db")
+    gone = store.retire(store.home("db"))
     assert store.load() == {}
     assert store.half_deleted() == [gone]
     assert (gone / "data").is_dir()

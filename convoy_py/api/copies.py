@@ -1,0 +1,153 @@
+"""The admin API's routes about the data in volumes: clone, compare, restore, convert, adopt."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from convoy_py.api.admin import Admin
+from convoy_py.api.rest import Call, Reply, job
+from convoy_py.engine.jobs import Progress
+from convoy_py.models.names import check_name, joined
+from convoy_py.models.options import parse_options
+from convoy_py.wire.admin import VolumeInfo
+from convoy_py.wire.copies import (
+    Adopt,
+    Adopted,
+    AdoptedVolume,
+    ChangeInfo,
+    CloneVolume,
+    ConvertVolume,
+    Difference,
+    RestoredFile,
+    RestoreFile,
+)
+
+
+class DiffQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    from_: str = Field(alias="from", min_length=1, description="a snapshot of the volume")
+    to: str = Field("", description="another; the volume as it is now, where none is given")
+
+
+async def clone(admin: Admin, call: Call[CloneVolume]) -> Reply:
+    asked = call.message
+    source, options = joined(call.name, asked.snapshot), parse_options(asked.options)
+    name = check_name(asked.name)
+
+    async def work(progress: Progress) -> VolumeInfo:
+        return admin.told(await admin.verbs.copies.clone(source, name, options, progress))
+
+    return await admin.job("clone", call, work)
+
+
+async def diff(admin: Admin, call: Call[DiffQuery]) -> Reply:
+    asked = call.message
+
+    async def work(progress: Progress) -> Difference:
+        found = await admin.verbs.copies.diff(call.name, asked.from_, asked.to, progress)
+        return Difference(
+            added=found.added,
+            changed=found.changed,
+            removed=found.removed,
+            bytes=found.bytes,
+            changes=[
+                ChangeInfo(kind=each.kind, path=each.path, size=each.size, what=list(each.what))
+                for each in found.changes
+            ],
+            truncated=found.truncated,
+        )
+
+    return await admin.job("diff", call, work)
+
+
+async def restore_file(admin: Admin, call: Call[RestoreFile]) -> Reply:
+    asked = call.message
+
+    async def work(progress: Progress) -> RestoredFile:
+        size = await admin.verbs.copies.restore_file(
+            call.name, asked.snapshot, asked.path, progress
+        )
+        return RestoredFile(path=asked.path, bytes=size)
+
+    return await admin.job("restore-file", call, work)
+
+
+async def convert(admin: Admin, call: Call[ConvertVolume]) -> Reply:
+    options = parse_options(call.message.options)
+
+    async def work(progress: Progress) -> VolumeInfo:
+        return admin.told(await admin.verbs.copies.convert(call.name, options, progress))
+
+    return await admin.job("convert", call, work)
+
+
+async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
+    asked = call.message
+    name, options = check_name(asked.name) if asked.name else "", parse_options(asked.options)
+
+    async def work(progress: Progress) -> Adopted:
+        volumes = await admin.verbs.copies.adopt(
+            asked.docker_volume,
+            asked.compose_project,
+            name,
+            options,
+            progress,
+            dry_run=asked.dry_run,
+            stop_containers=asked.stop_containers,
+        )
+        return Adopted(
+            volumes=[
+                AdoptedVolume(
+                    docker_volume=each.docker_volume,
+                    name=each.name,
+                    bytes=each.bytes,
+                    files=each.files,
+                    note=each.note,
+                )
+                for each in volumes
+            ],
+            dry_run=asked.dry_run,
+        )
+
+    return await admin.job("adopt", call, work)
+
+
+ROUTES = (
+    job(
+        "/v1/volumes/{name}/clone",
+        "Make a volume that begins as a copy of another, or of a snapshot of it",
+        clone,
+        CloneVolume,
+        VolumeInfo,
+        subject=lambda name, asked: asked.name,
+    ),
+    job(
+        "/v1/volumes/{name}/diff",
+        "What changed in a volume between two snapshots, or since one",
+        diff,
+        DiffQuery,
+        Difference,
+        method="GET",
+    ),
+    job(
+        "/v1/volumes/{name}/restore-file",
+        "Bring one file, or one folder with all in it, back from a snapshot",
+        restore_file,
+        RestoreFile,
+        RestoredFile,
+    ),
+    job(
+        "/v1/volumes/{name}/convert",
+        "Change a volume that nobody uses into one of another backend, filesystem or size",
+        convert,
+        ConvertVolume,
+        VolumeInfo,
+    ),
+    job(
+        "/v1/adopt",
+        "Copy volumes of Docker's local driver into volumes of ours",
+        adopt,
+        Adopt,
+        Adopted,
+        subject=lambda name, asked: asked.docker_volume or asked.compose_project,
+    ),
+)

@@ -1,0 +1,105 @@
+"""The admin API's routes about space: grow a volume, trim, and where the host's bytes are."""
+
+from convoy_py.api.admin import Admin
+from convoy_py.api.requests import Nothing
+from convoy_py.api.rest import Call, Reply, job
+from convoy_py.api.status import host_space
+from convoy_py.engine.jobs import Progress
+from convoy_py.errors import InvalidOption
+from convoy_py.models.sizes import parse_size
+from convoy_py.models.space import Account
+from convoy_py.wire.copies import (
+    Resized,
+    ResizeVolume,
+    SnapshotSpace,
+    SpaceReport,
+    Trimmed,
+    VolumeSpace,
+)
+
+
+async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply:
+    try:
+        wanted = parse_size(call.message.size)
+    except ValueError as error:
+        raise InvalidOption(str(error)) from None
+
+    async def work(progress: Progress) -> Resized:
+        size, pending = await admin.verbs.sizes.resize(call.name, wanted)
+        return Resized(size=size, pending=pending)
+
+    return await admin.job("resize", call, work)
+
+
+async def trim(admin: Admin, call: Call[Nothing]) -> Reply:
+    async def work(progress: Progress) -> Trimmed:
+        trimmed = await admin.verbs.sizes.trim(call.name)
+        return Trimmed(bytes=trimmed, volumes={call.name: trimmed})
+
+    return await admin.job("trim", call, work)
+
+
+async def trim_all(admin: Admin, call: Call[Nothing]) -> Reply:
+    async def work(progress: Progress) -> Trimmed:
+        volumes, skipped = await admin.verbs.sizes.trim_all(progress)
+        return Trimmed(bytes=sum(volumes.values()), volumes=volumes, skipped=skipped)
+
+    return await admin.job("trim --all", call, work)
+
+
+async def df(admin: Admin, call: Call[Nothing]) -> Reply:
+    accounts = admin.verbs.accounts
+
+    async def work(progress: Progress) -> SpaceReport:
+        return SpaceReport(
+            volumes=[_volume_space(account) for account in await accounts.df()],
+            trash=await accounts.trashed(),
+            host=host_space(await admin.verbs.volumes.space()),
+        )
+
+    return await admin.job("df", call, work)
+
+
+def _volume_space(account: Account) -> VolumeSpace:
+    return VolumeSpace(
+        name=account.name,
+        promised=account.promised,
+        used=account.used,
+        allocated=account.allocated,
+        shared=account.shared,
+        reclaimable=account.reclaimable,
+        snapshots=[SnapshotSpace(name=name, frees=size) for name, size in account.frees.items()],
+    )
+
+
+ROUTES = (
+    job(
+        "/v1/volumes/{name}/resize",
+        "Make a volume larger, at once or where that cannot be at its next mount",
+        resize,
+        ResizeVolume,
+        Resized,
+    ),
+    job(
+        "/v1/volumes/{name}/trim",
+        "Give a volume's free blocks back to the host",
+        trim,
+        Nothing,
+        Trimmed,
+    ),
+    job(
+        "/v1/trim",
+        "Give the free blocks of all volumes back to the host",
+        trim_all,
+        Nothing,
+        Trimmed,
+    ),
+    job(
+        "/v1/df",
+        "Where the host's bytes are, by volume and snapshot",
+        df,
+        Nothing,
+        SpaceReport,
+        method="GET",
+    ),
+)

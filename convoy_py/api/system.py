@@ -1,0 +1,89 @@
+"""The admin API's routes about the daemon: its settings and host, its metrics, its health."""
+
+import os
+from collections import Counter
+from http import HTTPStatus
+from time import monotonic
+
+from convoy_py import __version__
+from convoy_py.api.admin import Admin
+from convoy_py.api.requests import Nothing
+from convoy_py.api.rest import Call, Reply, Route
+from convoy_py.api.status import host_space
+from convoy_py.metrics import CONTENT_TYPE
+from convoy_py.models.volume import State
+from convoy_py.wire.admin import General, Health, Info, Setting, option_table
+
+
+async def info(admin: Admin, call: Call[Nothing]) -> Reply:
+    volumes = admin.verbs.volumes
+    settings, sources = admin.configuration.settings, admin.configuration.sources
+    shown = settings.model_dump(mode="json")
+    return Reply(
+        Info(
+            general=await _general(admin),
+            settings={k: Setting(value=v, source=sources[k]) for k, v in shown.items()},
+            space=host_space(await volumes.space()),
+            options=option_table(),
+            drivers=await volumes.drivers(),
+        )
+    )
+
+
+async def _general(admin: Admin) -> General:
+    volumes, settings = admin.verbs.volumes, admin.configuration.settings
+    states = Counter(view.state for view in volumes.views())
+    return General(
+        root=str(settings.root),
+        driver_list=list(settings.drivers),
+        default_driver=settings.drivers[0],
+        version=__version__,
+        pid=os.getpid(),
+        volumes=states.total(),
+        broken=states[State.BROKEN],
+        mounted=states[State.MOUNTED],
+        kept=await volumes.kept(),
+        health="; ".join(volumes.health()) or "ok",
+        uptime=round(monotonic() - admin.started, 3),
+    )
+
+
+async def metrics(admin: Admin, call: Call[Nothing]) -> Reply:
+    volumes = admin.verbs.volumes
+    views = volumes.views()
+    by_state = Counter((view.backend, view.state.value) for view in views)
+    admin.metrics.volumes(
+        by_state,
+        references=sum(view.references for view in views),
+        lingering=volumes.lingering(),
+        problems=len(volumes.health()),
+    )
+    return Reply(admin.metrics.render())
+
+
+async def health(admin: Admin, call: Call[Nothing]) -> Reply:
+    problems = admin.verbs.volumes.health()
+    told = Health(healthy=not problems, problems=problems)
+    return Reply(told, HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK)
+
+
+ROUTES = (
+    Route("GET", "/v1/info", "The daemon, its settings and its host", info, answer=Info),
+    Route(
+        "GET",
+        "/metrics",
+        "Metrics for Prometheus",
+        metrics,
+        media=CONTENT_TYPE,
+        early=True,
+    ),
+    Route(
+        "GET",
+        "/healthz",
+        "Whether the daemon serves, and why not",
+        health,
+        answer=Health,
+        statuses=(HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE),
+        early=True,
+    ),
+)

@@ -1,0 +1,186 @@
+"""The commands on snapshots: create, list, inspect, delete."""
+
+from collections.abc import Iterable
+
+import click
+
+from convoy_py.cli import work
+from convoy_py.cli.arguments import not_empty, snapshot_argument, volume_argument
+from convoy_py.cli.client import Client
+from convoy_py.cli.follow import no_wait_option, run
+from convoy_py.cli.options import help_without_command, output_options
+from convoy_py.cli.output import moment, note, say, show_json, show_table
+from convoy_py.cli.session import Session
+from convoy_py.cli.several import delete_each
+from convoy_py.models.names import check_name
+from convoy_py.models.sizes import format_size
+from convoy_py.models.snapshot import Way
+from convoy_py.wire.admin import SnapshotInfo
+from convoy_py.wire.copies import CreateGroup, CreateSnapshot, PlanInfo
+
+
+@click.group(invoke_without_command=True, short_help="Snapshots: make, show, delete.")
+@click.pass_context
+def snapshot(context: click.Context) -> None:
+    """Snapshots of volumes: make, show, delete them.
+
+    db@nightly is the snapshot nightly of the volume db; it can be mounted as a volume of that name.
+    """
+    help_without_command(context)
+
+
+@snapshot.command(short_help="Make a snapshot and print its name.")
+@volume_argument("volume", required=False)
+@click.option("--name", metavar="NAME", help="what to call it; default: one is made up")
+@click.option(
+    "--group",
+    multiple=True,
+    metavar="VOLUME,...",
+    help="snapshots of all of these at one moment, instead of VOLUME  [repeatable]",
+)
+@click.option(
+    "--compose-project",
+    metavar="PROJECT",
+    callback=not_empty,
+    help="the volumes of a compose project too",
+)
+@click.option(
+    "--container",
+    metavar="CONTAINER",
+    callback=not_empty,
+    help="the volumes of a container too",
+)
+@click.option("--pause", is_flag=True, help="pause the containers that use it meanwhile")
+@no_wait_option
+@output_options
+@click.pass_obj
+def create(
+    session: Session,
+    /,
+    *,
+    volume: str | None,
+    name: str | None,
+    group: tuple[str, ...],
+    compose_project: str | None,
+    container: str | None,
+    pause: bool,
+    no_wait: bool,
+) -> None:
+    """Make a snapshot of VOLUME and print its name, such as db@nightly.
+
+    Or of several volumes at one moment, which bear the same name: those of --group, of
+    --compose-project and of --container together. If it takes longer than a moment, a line on
+    stderr says beforehand why, how long roughly, and what would make it fast.
+    """
+    # An empty NAME is an unset variable of a script, not the wish for a made-up one.
+    chosen = "" if name is None else check_name(name, "snapshot")
+    members = [check_name(member) for each in group for member in each.split(",")]
+    one_moment = bool(members or compose_project or container)
+    if (volume is not None) == one_moment:
+        raise click.UsageError(
+            "name either one VOLUME, or several by --group, --compose-project and --container"
+        )
+    _foretell(session.client(), [volume] if volume is not None else members)
+    if volume is not None:
+        asked = work.snapshot(volume, CreateSnapshot(name=chosen, pause=pause))
+        made = run(session, asked, no_wait=no_wait)
+        session.output.answer(made.full_name, made)
+        return
+    wanted = CreateGroup(
+        volumes=members,
+        compose_project=compose_project or "",
+        container=container or "",
+        name=chosen,
+        pause=pause,
+    )
+    _show_group(session, run(session, work.snapshot_group(wanted), no_wait=no_wait).snapshots)
+
+
+def _show_group(session: Session, made: list[SnapshotInfo]) -> None:
+    if session.output.asked_json:
+        show_json(made)
+    else:
+        for each in made:
+            say(each.full_name)
+
+
+def _foretell(client: Client, volumes: Iterable[str]) -> None:
+    """Say of each volume whose snapshot is not made at once what it will cost."""
+    for volume in dict.fromkeys(volumes):
+        plan = client.plan(volume)
+        if not plan.instant:
+            note(f"{volume}: {_told(plan)}")
+
+
+def _told(plan: PlanInfo) -> str:
+    what = (
+        f"a copy of {format_size(plan.bytes)}" if plan.way == Way.COPY else "a clone, file by file"
+    )
+    parts = [f"{what}, roughly {_duration(plan.seconds)}"]
+    parts += ["writers wait meanwhile"] if plan.freezes else []
+    parts += [plan.hint] if plan.hint else []
+    return "; ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(1, round(seconds))}s"
+    return f"{round(seconds / 60)}min" if seconds < 7200 else f"{round(seconds / 3600)}h"
+
+
+@snapshot.command("list", short_help="Show the snapshots of a volume, or of all.")
+@volume_argument("volume", required=False)
+@output_options
+@click.pass_obj
+def list_snapshots(session: Session, volume: str | None) -> None:
+    """Show the snapshots of VOLUME, or of all: a table on a terminal, else JSON."""
+    chosen = "" if volume is None else check_name(volume)
+    found = session.client().snapshots(chosen)
+    if session.output.wants_json:
+        show_json(found)
+        return
+    show_table(map(_row, found), _COLUMNS)
+    for each in found:
+        if each.reason:
+            say(f"{each.full_name} is {each.state}: {each.reason}")
+
+
+_COLUMNS = ("NAME", "CREATED", "WAY", "CONSISTENCY", "STATE", "REFS", "GROUP")
+
+
+def _row(each: SnapshotInfo) -> tuple[str, ...]:
+    return (
+        each.full_name,
+        moment(each.created_time),
+        each.way or "-",
+        each.consistency or "-",
+        each.state,
+        str(each.references),
+        each.group or "-",
+    )
+
+
+@snapshot.command(short_help="Show one snapshot as JSON.")
+@snapshot_argument()
+@output_options
+@click.pass_obj
+def inspect(session: Session, name: str) -> None:
+    """Show one snapshot: JSON, with or without --json.
+
+    NAME is db@nightly, or nightly where only one volume has a snapshot of that name.
+    """
+    show_json(session.client().snapshot(name))
+
+
+@snapshot.command(short_help="Delete snapshots.")
+@snapshot_argument("names", nargs=-1, required=True, metavar="NAME...")
+@output_options
+@click.pass_obj
+def delete(session: Session, names: tuple[str, ...]) -> None:
+    """Delete snapshots for good, and print the names of those that are gone.
+
+    NAME is db@nightly, or nightly where only one volume has a snapshot of that name. Every name is
+    tried; the exit code is that of the first failure.
+    """
+    _, code = delete_each(session, names, session.client().delete_snapshot)
+    click.get_current_context().exit(code)
