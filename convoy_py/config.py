@@ -142,7 +142,7 @@ class Settings(BaseModel):
     docker_host: str | None = Field(
         None,
         description="the Docker Engine's socket, such as unix:///run/docker.sock; "
-        "default: DOCKER_HOST, or where Docker's own command looks",
+        "default: docker.sock beside run_dir, or where Docker's own command looks",
     )
     log: Path | None = Field(None, description="log file; default: standard output")
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = Field(
@@ -154,6 +154,15 @@ class Settings(BaseModel):
     def mounts(self) -> Path:
         """The folder of the mountpoints."""
         return self.mounts_dir or self.run_dir / "mounts"
+
+    @property
+    def engine_host(self) -> str | None:
+        """The Docker Engine's address; None: where Docker's own command looks.
+
+        In a managed plugin the host's run folder has another name, and run_dir lies in it.
+        """
+        beside = self.run_dir.parent / "docker.sock"
+        return self.docker_host or (f"unix://{beside}" if beside.exists() else None)
 
 
 @dataclass(frozen=True)

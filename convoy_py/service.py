@@ -70,7 +70,7 @@ class _Service:
         volumes = Volumes(
             operations, steps, copying, deletions, time.monotonic, jobs=jobs, trash=trash
         )
-        containers = Engine(settings.docker_host)
+        containers = Engine(settings.engine_host)
         sizes = Sizes(volumes, steps, jobs, self._metrics, time.monotonic)
         self._verbs = Verbs(
             volumes=volumes,

@@ -1,11 +1,32 @@
-"""Stand-ins for the layer below the one under test."""
+"""Stand-ins for the layer below the one under test: the engine over a dict."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from convoy_py.engine.accounts import Accounts
+from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.copies import AdoptedVolume, Copies, Differences
+from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.ledger import HostSpace
+from convoy_py.engine.operations import Operations
+from convoy_py.engine.sizes import Sizes
+from convoy_py.engine.snapshots import RolledBack, Snapshots
+from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import OptionsDiffer, VolumeInUse, VolumeNotFound
+from convoy_py.errors import (
+    NotFound,
+    OptionsDiffer,
+    SnapshotNotFound,
+    Unsupported,
+    VolumeInUse,
+    VolumeNotFound,
+)
+from convoy_py.models.names import AT, joined, volume_of
+from convoy_py.models.snapshot import Consistency, Plan, SnapshotView, Way
+from convoy_py.models.space import Account
+from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage, View
 
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
@@ -15,8 +36,9 @@ CREATED = datetime.fromtimestamp(NOW, UTC)
 class FakeVolumes(Volumes):
     """The engine's public face over a dict.
 
-    `failures` maps a method's name to what it raises; while `gate` is cleared, mount does not
-    return; `opened` cleared is an engine that still reads its records.
+    `failures` maps a verb's name to what it raises; while `gate` is cleared, neither mount nor what
+    runs as a job returns; `opened` cleared is an engine that still reads its records. A snapshot is
+    a volume of its full name, and in its volume's view.
     """
 
     def __init__(self) -> None:
@@ -32,7 +54,7 @@ class FakeVolumes(Volumes):
         self.opened.set()
         self.gate = asyncio.Event()
         self.gate.set()
-        self.entered = asyncio.Event()  # a mount waits at the gate
+        self.entered = asyncio.Event()  # something waits at the gate
 
     def add(self, name: str, *, spec: Spec | None = None, usage: Usage | None = None) -> None:
         self.known[name] = View(
@@ -51,15 +73,43 @@ class FakeVolumes(Volumes):
         lost = {"state": State.BROKEN, "reason": reason, "spec": None, "created": None}
         self.known[name] = self.known[name].model_copy(update=lost)
 
-    def _fail(self, operation: str) -> None:
-        if operation in self.failures:
-            raise self.failures[operation]
+    def add_snapshot(self, volume: str, name: str, *, way: Way = Way.REFLINK) -> SnapshotView:
+        taken = SnapshotView(
+            volume=volume,
+            name=name,
+            created=CREATED,
+            way=way,
+            consistency=Consistency.FROZEN,
+            size=2**30,
+        )
+        self.add(joined(volume, name))
+        self._change(volume, snapshots=(*self.known[volume].snapshots, taken))
+        return taken
+
+    def drop_snapshot(self, volume: str, name: str) -> None:
+        left = tuple(view for view in self.known[volume].snapshots if view.name != name)
+        self._change(volume, snapshots=left)
+        del self.known[joined(volume, name)]
+
+    def _change(self, name: str, **changes: object) -> View:
+        self.known[name] = self.known[name].model_copy(update=changes)
+        return self.known[name]
+
+    def fail(self, verb: str) -> None:
+        if verb in self.failures:
+            raise self.failures[verb]
+
+    async def pass_gate(self) -> None:
+        self.entered.set()
+        await self.gate.wait()
 
     async def ready(self) -> None:
         await self.opened.wait()
 
     async def create(self, name: str, options: Options, *, adopt: bool = False) -> None:
-        self._fail("create")
+        self.fail("create")
+        if name in self.known and AT in name:
+            return
         if name in self.known:
             if self.asked.get(name) != options:
                 raise OptionsDiffer(name, {"size": ("1GiB", "2GiB")})
@@ -70,8 +120,10 @@ class FakeVolumes(Volumes):
             self.adopted.append(name)
 
     async def remove(self, name: str, *, keep_data: bool = False) -> None:
-        self._fail("remove")
+        self.fail("remove")
         self.get(name)
+        if AT in name:
+            raise Unsupported(f"{name} is a snapshot; `convoy snapshot delete {name}` deletes it")
         if held := [reference for volume, reference, _ in self.holds if volume == name]:
             raise VolumeInUse(name, held)
         del self.known[name]
@@ -79,22 +131,17 @@ class FakeVolumes(Volumes):
             self.data_kept.append(name)
 
     async def mount(self, name: str, reference: str, epoch: str) -> str:
-        self.entered.set()
-        await self.gate.wait()
-        self._fail("mount")
+        await self.pass_gate()
+        self.fail("mount")
         view = self.get(name)
         self.holds.append((name, reference, epoch))
         path = f"/run/convoy/mounts/{name}/data"
-        changed = {
-            "state": State.MOUNTED,
-            "mountpoint": path,
-            "references": view.references + 1,
-        }
-        self.known[name] = view.model_copy(update=changed)
+        count = view.references + 1
+        self._change(name, state=State.MOUNTED, mountpoint=path, references=count)
         return path
 
     async def unmount(self, name: str, reference: str) -> None:
-        self._fail("unmount")
+        self.fail("unmount")
         held = [hold for hold in self.holds if hold[:2] == (name, reference)]
         if held:
             self.holds.remove(held[0])
@@ -105,20 +152,30 @@ class FakeVolumes(Volumes):
             self.holds.remove((name, reference, epoch))
 
     def get(self, name: str) -> View:
-        self._fail("get")
+        self.fail("get")
         if name not in self.known:
-            raise VolumeNotFound(name)
+            raise SnapshotNotFound(name) if AT in name else VolumeNotFound(name)
         return self.known[name]
 
+    async def rename(self, name: str, new: str) -> View:
+        self.fail("rename")
+        self.get(name)
+        self.known[new] = self.known.pop(name).model_copy(update={"name": new})
+        return self.known[new]
+
+    async def protect(self, name: str, *, on: bool) -> View:
+        self.get(name)
+        return self._change(name, protected=on)
+
     def check_reach(self, name: str, pid: int) -> None:
-        self._fail("reach")
+        self.fail("reach")
 
     def views(self) -> list[View]:
-        return [view for _, view in sorted(self.known.items())]
+        return [view for name, view in sorted(self.known.items()) if AT not in name]
 
     def listing(self) -> list[tuple[str, str]]:
-        self._fail("list")
-        return [(view.name, view.mountpoint) for view in self.known.values()]
+        self.fail("list")
+        return [(view.name, view.mountpoint) for view in self.known.values() if AT not in view.name]
 
     def lingering(self) -> int:
         return 0
@@ -134,3 +191,184 @@ class FakeVolumes(Volumes):
 
     async def drivers(self) -> dict[str, dict[str, str]]:
         return {"directory": {"size": "no"}, "loopback": {"size": "yes"}}
+
+
+class FakeSnapshots(Snapshots):
+    """Snapshots of FakeVolumes; `asked` is what create and rollback were called with."""
+
+    def __init__(self, volumes: FakeVolumes) -> None:
+        self.volumes = volumes
+        self.asked: list[object] = []
+        self.planned = Plan(way=Way.REFLINK, instant=True, freezes=True)
+
+    def views(self, volume: str = "") -> list[SnapshotView]:
+        chosen = [self.volumes.get(volume)] if volume else self.volumes.views()
+        return [snapshot for view in chosen for snapshot in view.snapshots]
+
+    def inspect(self, name: str) -> SnapshotView:
+        found = [v for v in self.views() if name in (v.name, joined(v.volume, v.name))]
+        if len(found) != 1:
+            raise NotFound(f"no such snapshot: {name}")
+        return found[0]
+
+    async def plan(self, volume: str) -> Plan:
+        self.volumes.get(volume)
+        return self.planned
+
+    async def create(
+        self,
+        volumes: Sequence[str],
+        name: str,
+        progress: Progress,
+        *,
+        pause: bool = False,
+        compose_project: str = "",
+        container: str = "",
+    ) -> list[SnapshotView]:
+        self.asked.append((list(volumes), name, pause, compose_project, container))
+        progress.total, progress.note = 100, "copying"
+        await self.volumes.pass_gate()
+        progress(100)
+        self.volumes.fail("snapshot")
+        for volume in volumes:
+            self.volumes.get(volume)
+        return [self.volumes.add_snapshot(volume, name or "made-up") for volume in volumes]
+
+    async def delete(self, name: str) -> None:
+        self.volumes.fail("snapshot delete")
+        self.volumes.drop_snapshot(volume_of(name), name.partition(AT)[2])
+
+    async def rollback(
+        self, volume: str, snapshot: str, progress: Progress, *, stop_containers: bool = False
+    ) -> RolledBack:
+        self.asked.append((volume, snapshot, stop_containers))
+        self.volumes.fail("rollback")
+        self.volumes.get(joined(volume, snapshot))
+        saved = self.volumes.add_snapshot(volume, "before")
+        stopped = ["container 0123 (web)"] if stop_containers else []
+        return RolledBack(joined(volume, snapshot), joined(volume, saved.name), stopped)
+
+
+class FakeCopies(Copies):
+    """Notes in `asked` what is to be copied; `differences` and `adoptable` are what it finds."""
+
+    def __init__(self, volumes: FakeVolumes) -> None:
+        self.volumes = volumes
+        self.asked: list[object] = []
+        self.differences = Differences()
+        self.adoptable: list[AdoptedVolume] = []
+
+    async def clone(self, source: str, name: str, options: Options, progress: Progress) -> View:
+        self.asked.append((source, name, options))
+        await self.volumes.pass_gate()
+        self.volumes.get(source)
+        self.volumes.add(name)
+        return self.volumes.get(name)
+
+    async def diff(self, volume: str, one: str, other: str, progress: Progress) -> Differences:
+        self.asked.append((volume, one, other))
+        self.volumes.get(joined(volume, one))
+        return self.differences
+
+    async def restore_file(self, volume: str, snapshot: str, path: str, progress: Progress) -> int:
+        self.asked.append((volume, snapshot, path))
+        self.volumes.get(joined(volume, snapshot))
+        return 42
+
+    async def convert(self, volume: str, options: Options, progress: Progress) -> View:
+        self.asked.append((volume, options))
+        return self.volumes.get(volume)
+
+    async def adopt(
+        self,
+        docker_volume: str,
+        compose_project: str,
+        name: str,
+        options: Options,
+        progress: Progress,
+        *,
+        dry_run: bool = False,
+        stop_containers: bool = False,
+    ) -> list[AdoptedVolume]:
+        self.asked.append((docker_volume, compose_project, name, options, dry_run, stop_containers))
+        return self.adoptable
+
+
+class FakeSizes(Sizes):
+    """Grows FakeVolumes; `pending` is why that has to wait, `skipped` what is not trimmed."""
+
+    def __init__(self, volumes: FakeVolumes) -> None:
+        self.volumes = volumes
+        self.asked: list[tuple[str, int]] = []
+        self.pending = ""
+        self.skipped: dict[str, str] = {}
+
+    async def resize(self, name: str, size: int) -> tuple[int, str]:
+        self.volumes.fail("resize")
+        self.volumes.get(name)
+        self.asked.append((name, size))
+        return size, self.pending
+
+    async def trim(self, name: str) -> int:
+        self.volumes.get(name)
+        return 4096
+
+    async def trim_all(self, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
+        return {view.name: 4096 for view in self.volumes.views()}, self.skipped
+
+
+class FakeAccounts(Accounts):
+    def __init__(self) -> None:
+        self.found: list[Account] = []
+
+    async def df(self) -> list[Account]:
+        return self.found
+
+    async def trashed(self) -> int:
+        return 77
+
+
+class FakeTrash(TrashBin):
+    """A trash over a list."""
+
+    def __init__(self, volumes: FakeVolumes) -> None:
+        self.volumes = volumes
+        self.removed: list[RemovedView] = []
+
+    def views(self) -> list[RemovedView]:
+        return self.removed
+
+    async def restore(self, name: str, as_name: str = "") -> View:
+        found = [view for view in self.removed if name in (view.name, view.key)]
+        if not found:
+            raise NotFound(f"no {name} in the trash")
+        self.removed.remove(found[-1])
+        self.volumes.add(as_name or found[-1].name)
+        return self.volumes.get(as_name or found[-1].name)
+
+    async def purge(self, name: str = "") -> list[str]:
+        gone = [view for view in self.removed if not name or name in (view.name, view.key)]
+        self.removed = [view for view in self.removed if view not in gone]
+        return [view.key for view in gone]
+
+
+class FakeVerbs(Verbs):
+    """All verbs over one FakeVolumes; the jobs are real ones."""
+
+    snapshots: FakeSnapshots
+    copies: FakeCopies
+    sizes: FakeSizes
+    accounts: FakeAccounts
+    trash: FakeTrash
+
+    def __init__(self, volumes: FakeVolumes) -> None:
+        operations = Operations(Blocking())
+        super().__init__(
+            volumes=volumes,
+            snapshots=FakeSnapshots(volumes),
+            copies=FakeCopies(volumes),
+            sizes=FakeSizes(volumes),
+            accounts=FakeAccounts(),
+            trash=FakeTrash(volumes),
+            jobs=Jobs(operations, lambda: NOW),
+        )

@@ -69,4 +69,4 @@ def tell(error: Exception, name: str) -> str:
         return text  # a snapshot's full name is no word that happens to be there
     if any(f"{lead}{each}" in text for lead in _LEADS for each in shown.split(",")):
         return text
-    return one_line(f"volume {shown}: {text}")
+    return one_line(f"{'snapshot' if AT in name else 'volume'} {shown}: {text}")

@@ -17,7 +17,7 @@ from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, Nothing, parse, read_body
 from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound, Unsupported
 from convoy_py.metrics import Metrics
-from convoy_py.models.names import check_name, joined, split_source
+from convoy_py.models.names import AT, check_name, joined
 from convoy_py.wire.admin import Failure
 from convoy_py.wire.copies import JobInfo
 
@@ -195,10 +195,12 @@ async def _unknown(owner: object, call: Call[Unread]) -> Reply:
 
 def _check(name: str, route: Route) -> None:
     """Raise Invalid for a name in the path that can be nothing's."""
-    if name and route.snapshots:
-        split_source(name)
-    elif name:
-        check_name(name)
+    if not name:
+        return
+    volume, at, snapshot = name.partition(AT) if route.snapshots else (name, "", "")
+    check_name(volume)
+    if at:
+        check_name(snapshot, "snapshot")
 
 
 async def _read(request: web.Request, route: Route) -> BaseModel:

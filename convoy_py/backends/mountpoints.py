@@ -7,13 +7,16 @@ volume: mode 0 stops everyone but root, the immutable flag (where the filesystem
 import errno
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convoy_py.linux import files
+from convoy_py.linux import files, mounts
 
 _PRIVATE = ".new-"
+# Together 5 s: on a busy host a process may wait long for its turn.
+_TRIES, _MOMENT = 1000, 0.005
 
 
 def make(path: Path) -> None:
@@ -29,14 +32,29 @@ def make(path: Path) -> None:
 def private(near: Path) -> Iterator[Path]:
     """A mountpoint of which nobody knows, beside another, while the block runs.
 
-    It bears a name that no volume can have: if a crash leaves it, the next start sweeps it.
+    What is mounted there is unmounted at its end. It bears a name that no volume can have: what
+    a crash leaves of it is swept by the next start.
     """
     path = near.parent / f"{_PRIVATE}{secrets.token_hex(8)}"
     make(path)
     try:
         yield path
     finally:
+        if mounts.is_mountpoint(path):
+            _unmount_patiently(path)
         remove(path)
+
+
+def _unmount_patiently(path: Path) -> None:
+    """Unmount what nobody else knows of, and what is busy for a moment all the same.
+
+    A program that another thread starts has copies of our open files until it is executed.
+    """
+    for _ in range(_TRIES):
+        if mounts.unmount_unless_busy(path):
+            return
+        time.sleep(_MOMENT)
+    mounts.unmount(path)
 
 
 def is_one(path: Path) -> bool:

@@ -6,8 +6,8 @@ from click.shell_completion import get_completion_class
 from convoy_py.cli.options import without_json
 from convoy_py.cli.session import Session
 
-# Click's, but that bash ends a word at "@", of which db@nightly has one: the words are joined
-# again for the question, and of each answer bash is given what follows the "@".
+# Click's, but that bash begins a word at "@", of which db@nightly has one: the words are joined
+# again for the question, and of each answer bash is given what begins at the "@".
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' completion type value word before=""
@@ -21,7 +21,7 @@ _BASH = """\
         fi
     done
     if [[ $COMP_WORDBREAKS == *@* && ${words[-1]} == *@* ]]; then
-        before=${words[-1]%%@*}@
+        before=${words[-1]%%@*}
     fi
 
     for completion in $(env COMP_WORDS="${words[*]}" COMP_CWORD=$((${#words[@]} - 1)) \

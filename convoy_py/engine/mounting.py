@@ -219,14 +219,20 @@ class Mounting:
         return clone
 
     async def _drop_private(self, entry: Entry) -> None:
-        """Delete a private clone that nobody has mounted any more; of others nothing is done."""
+        """Delete a private clone that nobody has mounted any more; of others nothing is done.
+
+        After a live-restore an engine may count to zero under a container that runs: so who really
+        has it is looked up, and the janitor comes back for it.
+        """
         if HASH not in entry.name or entry.references.holds or entry.mounted:
             return
-        _, place = entry.usable()
+        backend, place = entry.usable()
         try:
+            await self.operations.do(entry.name, "unmount", self._steps.vacate, backend, place)
             gone = await self.operations.do(entry.name, "unmount", self._steps.retire, place)
         except ConvoyError as error:
-            event(log, logging.WARNING, "deleted later", volume=entry.name, failure=error)
+            entry.lingering = True
+            event(log, logging.INFO, "deleted later", volume=entry.name, failure=error)
             return
         self.operations.forget(entry.name)
         await self._deletions.delete(gone)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from convoy_py.linux import filesystems, mounts, process
+from convoy_py.linux import files, filesystems, mounts, process
 from convoy_py.linux.descriptors import opened
 
 _SECTOR = 512
@@ -114,10 +114,12 @@ def grow_offline(fs: str, image: Path) -> bool:
 def trim(mountpoint: Path) -> int:
     """Give the blocks that a mounted filesystem does not use back to the host.
 
-    Returns the bytes that the filesystem says it gave, not all of which need have been held.
+    What was deleted before counts too, but for xfs, which may need a moment to free it. Returns
+    the bytes that the filesystem says it gave, not all of which need have been held.
     OSError: EOPNOTSUPP where discards are forbidden, EROFS on a read-only filesystem.
     """
     everything = bytearray(_FSTRIM_RANGE.pack(0, 2**64 - 1, 0))
+    files.sync_filesystem(mountpoint)  # a block is free once the deletion is on the disk
     with opened(mountpoint) as fd:
         fcntl.ioctl(fd, _FITRIM, everything)
     trimmed: int = _FSTRIM_RANGE.unpack(everything)[1]

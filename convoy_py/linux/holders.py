@@ -92,10 +92,17 @@ class Census:
                     known.add(view)
         return cls(texts, own)
 
-    def of_device(self, path: Path, mountpoint: Path) -> list[Holder]:
+    def of_device(
+        self,
+        path: Path,
+        mountpoint: Path,
+        shows: Callable[[PurePosixPath], bool] = lambda root: True,
+    ) -> list[Holder]:
         """Mounts of the block device at `path`, and of folders in it; none if there is no device.
 
-        btrfs mounts under a device number of its own; it is known by the name of its source.
+        `shows` tells by the folder that is mounted, as a path from the top of the device's
+        filesystem, which mounts count. btrfs mounts under a device number of its own; it is known
+        by the name of its source.
         """
         try:
             number = path.stat().st_rdev
@@ -104,7 +111,10 @@ class Census:
         device, source = f"{os.major(number)}:{os.minor(number)}", str(path)
         return self._of(
             (f" {device} ".encode(), f" {source} ".encode()),
-            lambda m: m.device == device or (m.source == source and m.device.startswith("0:")),
+            lambda m: (
+                (m.device == device or (m.source == source and m.device.startswith("0:")))
+                and shows(PurePosixPath(m.root))
+            ),
             mountpoint,
         )
 

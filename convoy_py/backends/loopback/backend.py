@@ -170,7 +170,9 @@ def _check_autogrow(most: int | None, fs: Filesystem, size: int) -> None:
     if most is None:
         return
     if reason := growing.can_grow_online(fs):
-        raise Unsupported(f"autogrow is not possible with fs={fs} here ({reason}); use fs=xfs or fs=btrfs")
+        raise Unsupported(
+            f"autogrow is not possible with fs={fs} here ({reason}); use fs=xfs or fs=btrfs"
+        )
     growth.bounded(fs, most)
     if most < size:
         raise InvalidOption(

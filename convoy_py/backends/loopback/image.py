@@ -29,8 +29,6 @@ SNAPSHOTS = "snapshots"  # beside DATA, in a btrfs image
 
 _LOOKS = 20
 _BETWEEN_LOOKS = 0.002  # seconds
-# Together 5 s: on a busy host a process may wait long for its turn.
-_TRIES, _MOMENT = 1000, 0.005
 
 
 def is_inside(place: Place) -> bool:
@@ -115,22 +113,7 @@ def privately(place: Place, *options: str) -> Iterator[Path]:
     """Where it is mounted, for nobody else to see, while the block runs."""
     with mountpoints.private(place.mountpoint) as mountpoint:
         mount(place, mountpoint, options)
-        try:
-            yield mountpoint
-        finally:
-            _unmount_private(mountpoint)
-
-
-def _unmount_private(mountpoint: Path) -> None:
-    """Unmount what nobody else knows of, and what is busy for a moment all the same.
-
-    A program that another thread starts has copies of our open files until it is executed.
-    """
-    for _ in range(_TRIES):
-        if mounts.unmount_unless_busy(mountpoint):
-            return
-        time.sleep(_MOMENT)
-    mounts.unmount(mountpoint)
+        yield mountpoint
 
 
 def holders(place: Place, census: Census) -> list[Holder]:
@@ -233,7 +216,7 @@ def _find_or_attach(place: Place, image: int) -> tuple[loop.LoopDevice, int]:
                     f"someone else; detach it with `losetup -d {attached.device.path}`"
                 )
             with suppress(FileNotFoundError):
-                return attached.device, loop.reopen(attached.device, image)
+                return attached.device, loop.reopen(attached.device, image, read_only=read_only)
         with suppress(BlockingIOError):
             return loop.attach(
                 image, tag=TAG + kept.uuid, block_size=block_size, read_only=read_only

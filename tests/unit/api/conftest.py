@@ -14,7 +14,7 @@ from convoy_py.api.app import admin_app, docker_app, serve
 from convoy_py.config import Configuration, Settings
 from convoy_py.linux.peers import Peer
 from convoy_py.metrics import Metrics
-from tests.fakes import NOW, FakeVolumes
+from tests.fakes import NOW, FakeVerbs, FakeVolumes
 from tests.unit.api.wire import Socket
 
 Serve = Callable[[web.Application], Awaitable[tuple[Socket, web.AppRunner]]]
@@ -23,6 +23,11 @@ Serve = Callable[[web.Application], Awaitable[tuple[Socket, web.AppRunner]]]
 @pytest.fixture
 async def engine() -> FakeVolumes:
     return FakeVolumes()
+
+
+@pytest.fixture
+async def verbs(engine: FakeVolumes) -> FakeVerbs:
+    return FakeVerbs(engine)
 
 
 @pytest.fixture
@@ -70,12 +75,12 @@ def configuration() -> Configuration:
 @pytest.fixture
 async def admin(
     serving: Serve,
-    engine: FakeVolumes,
+    verbs: FakeVerbs,
     metrics: Metrics,
     configuration: Configuration,
     caller: Peer,
 ) -> Socket:
-    served, _ = await serving(admin_app(engine, metrics, configuration, lambda: NOW + 7))
+    served, _ = await serving(admin_app(verbs, metrics, configuration, lambda: NOW + 7))
     return served
 
 

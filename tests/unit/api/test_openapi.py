@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from convoy_py.api.admin import ROUTES
 from convoy_py.api.openapi import document
 from convoy_py.api.requests import Nothing
+from convoy_py.api.routes import ROUTES
 from convoy_py.api.status import status
 from convoy_py.models.volume import Filesystem, Spec, Usage
 from tests.fakes import FakeVolumes
-from tests.unit.api.test_admin import ask
+from tests.unit.api.rest import ask
 from tests.unit.api.wire import Socket
 
 DOCUMENT = document(ROUTES)

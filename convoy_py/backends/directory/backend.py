@@ -1,0 +1,221 @@
+"""Volumes in folders: made, adopted, bind-mounted, measured."""
+
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from convoy_py.backends.base import Backend, Place, foreign_mount, own, refuse_changes
+from convoy_py.backends.directory import limits
+from convoy_py.backends.directory.folder import DATA, Allowed, source
+from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
+from convoy_py.linux import btrfs, files, mounts, quota
+from convoy_py.linux.descriptors import opened
+from convoy_py.linux.holders import Census, Holder
+from convoy_py.models.options import ALWAYS_ON
+from convoy_py.models.volume import Options, Spec, Usage
+
+# These belong to a whole filesystem, and a directory's is the host's.
+_OF_FILESYSTEM = {"sync", "lazytime"}
+
+
+class Folders(Backend):
+    """Volumes in folders below the root, or below folders that the administrator allowed."""
+
+    name: ClassVar[str] = "directory"
+
+    def __init__(
+        self, root: Path, allowed_paths: Sequence[Path] = (), refused: Sequence[Path] = ()
+    ) -> None:
+        """`refused` are folders of the daemon besides the root, of which no path may be a part."""
+        self._volumes = root / "volumes"
+        self.allowed = Allowed(allowed_paths, (root, *refused))
+
+    def resolve(self, options: Options) -> Spec:
+        _refuse_loopback_options(options)
+        wrong = _OF_FILESYSTEM.intersection(options.mount_options or ())
+        if wrong:
+            raise InvalidOption(
+                f"mount option {', '.join(sorted(wrong))} needs a filesystem of the volume's own: "
+                "use backend=loopback"
+            )
+        spec = Spec(
+            backend=self.name,
+            size=self._checked_size(options.size),
+            uid=options.uid,
+            gid=options.gid,
+            mode=options.mode,
+            path=options.path,
+            mount_options=options.mount_options,
+            source=options.source,
+            per_mount=options.per_mount,
+        )
+        if options.path is not None:
+            if options.size is not None:
+                raise Unsupported("size cannot be enforced on a host folder (option path)")
+            if options.source is not None:
+                raise Unsupported("option from makes a volume of its own: it goes without path")
+            self.allowed.check(options.path, Path(options.path).resolve())
+            return spec
+        if options.source is not None:
+            return spec  # a clone keeps the owner and the mode that it finds
+        defaults = {"uid": 0, "gid": 0, "mode": 0o755}
+        unset = {k: v for k, v in defaults.items() if getattr(options, k) is None}
+        return spec.model_copy(update=unset)
+
+    def promised(self, spec: Spec) -> int:
+        return 0  # a quota is a limit, not a promise of space
+
+    def create(self, place: Place) -> Spec:
+        spec = place.spec
+        if spec.path is not None:
+            return self._create_at_path(spec.path, spec)
+        data = place.home / DATA
+        made(data)
+        with opened(data) as folder:
+            own(folder, spec)
+        if spec.size is not None:
+            project = limits.begin(data, place.uuid, spec.size)
+            spec = spec.model_copy(update={"project": project})
+            files.fsync_dir(data)
+        return spec
+
+    def adopt(self, place: Place, options: Options) -> Spec:
+        path = options.path or place.spec.path
+        if path is not None:
+            asked = options.model_copy(update={"path": path, "backend": self.name})
+            return self._create_at_path(path, self.resolve(asked))
+        data = place.home / DATA
+        if data.is_symlink() or not data.is_dir():
+            raise NotFound(f"{place}: {data} is not a folder")
+        found = data.stat()
+        spec = place.spec.model_copy(
+            update={
+                "uid": found.st_uid,
+                "gid": found.st_gid,
+                "mode": stat.S_IMODE(found.st_mode),
+                "mount_options": options.mount_options or place.spec.mount_options,
+            }
+        )
+        refuse_changes(place.name, spec, options)
+        return spec
+
+    def exposed(self, place: Place) -> Path:
+        return place.mountpoint
+
+    def is_mounted(self, place: Place) -> bool:
+        if not mounts.is_mountpoint(place.mountpoint):
+            return False
+        try:
+            here, data = place.mountpoint.stat(), source(place).stat()
+        except FileNotFoundError:
+            return True  # ours, but its folder was deleted meanwhile: `check` tells
+        if (here.st_dev, here.st_ino) != (data.st_dev, data.st_ino) and not _replaced(place):
+            raise foreign_mount(place)
+        return True
+
+    def mount(self, place: Place) -> None:
+        if self.is_mounted(place):
+            return
+        self.check(place)
+        _limit_again(place)
+        options = [*ALWAYS_ON, *(place.spec.mount_options or ())]
+        if place.within is not None:
+            options.append("ro")
+        with self.allowed.open(place) as folder:
+            mounts.bind(Path(f"/proc/self/fd/{folder}"), place.mountpoint, options)
+
+    def unmount(self, place: Place) -> bool:
+        return not self.is_mounted(place) or mounts.unmount_unless_busy(place.mountpoint)
+
+    def holders(self, place: Place, census: Census) -> Sequence[Holder]:
+        return census.of_folder(source(place), place.mountpoint)
+
+    def keeps_data(self, place: Place) -> bool:
+        return place.spec.path is not None
+
+    def abandon(self, place: Place) -> None:
+        if mounts.is_mountpoint(place.mountpoint):
+            mounts.unmount(place.mountpoint)
+
+    def destroy(self, place: Place) -> None:
+        data = place.home / DATA
+        if place.spec.size is not None and place.spec.project is not None and data.exists():
+            quota.set_limit(data, place.spec.project, None)
+        files.remove_tree(place.home)
+
+    def usage(self, place: Place, now: float) -> Usage:
+        folder, size = source(place), place.spec.size
+        host = os.statvfs(folder)
+        free = host.f_bavail * host.f_frsize
+        if size is None or place.within is not None:
+            used, allocated = files.disk_usage(folder)
+            return Usage(used=used, allocated=allocated, available=free, sampled=now)
+        used = limits.used(folder, place.spec)
+        available = max(0, min(free, size - used))
+        return Usage(size=size, used=used, allocated=used, available=available, sampled=now)
+
+    def check(self, place: Place) -> None:
+        folder = source(place)
+        if not folder.is_dir():
+            raise Corrupt(f"{place}: its folder {folder} is missing")
+
+    def facts(self) -> dict[str, str]:
+        reason = limits.unsupported(self._volumes)
+        return {
+            "data": str(self._volumes),
+            "size": f"not enforced: {reason}" if reason else "enforced by a quota",
+            "paths": str(self.allowed) or "none allowed (setting allowed_paths)",
+        }
+
+    def _checked_size(self, size: int | None) -> int | None:
+        if size is None:
+            return None
+        if reason := limits.unsupported(self._volumes):
+            raise Unsupported(
+                f"a directory volume cannot enforce a size here ({reason}); use backend=loopback"
+            )
+        return limits.bounded(size)
+
+    def _create_at_path(self, path: str, spec: Spec) -> Spec:
+        """Make the user's folder if it is missing; owner and mode change only where asked."""
+        with self.allowed.at(path, make=True) as folder:
+            own(folder, spec)
+        return spec
+
+
+def made(data: Path) -> None:
+    """Make an empty folder for a volume's data, as one that can be snapshotted where that is."""
+    if btrfs.is_btrfs(data.parent):
+        btrfs.create_subvolume(data)
+    else:
+        data.mkdir(mode=0o700)
+
+
+def _limit_again(place: Place) -> None:
+    """Set the limit anew, which a crash may have left as it was before, or lifted."""
+    if place.within is not None or (place.spec.project is None and place.spec.grows_from is None):
+        return
+    # Where the host has switched its quotas off meanwhile, the volume is served all the same.
+    with suppress(OSError):
+        limits.enforce(source(place), place.spec)
+
+
+def _refuse_loopback_options(options: Options) -> None:
+    given = [key for key in ("fs", "sparse", "autogrow") if getattr(options, key) is not None]
+    if given:
+        raise Unsupported(f"option {', '.join(given)} is for backend=loopback")
+
+
+def _replaced(place: Place) -> bool:
+    """Whether another folder now has the name of the user's folder that is mounted.
+
+    What is mounted then lies on the same filesystem still; more cannot be told.
+    """
+    if place.spec.path is None:
+        return False
+    folder = Path(place.spec.path)
+    hosts = {mounts.holding(at).device for at in (folder, folder.parent)}
+    return mounts.holding(place.mountpoint).device in hosts

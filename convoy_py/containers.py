@@ -1,0 +1,402 @@
+"""What the Docker Engine knows of containers and of its own volumes, and pausing and stopping them.
+
+Blocking: for worker threads. While the engine stops or starts a container it calls Unmount and
+Mount, and looking up a volume may call Get or List: so nobody may hold a volume's lock, or keep a
+filesystem frozen, across `stop` and `start`. Pausing, and looking at containers, calls nothing.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from convoy_py.errors import (
+    ConvoyError,
+    InvalidSetting,
+    NotFound,
+    OperationFailed,
+    Unavailable,
+    Unsupported,
+)
+from convoy_py.logs import event
+
+log = logging.getLogger("convoy.containers")
+
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
+# Seconds. The second is for stop (beside its grace) and start, in which the engine calls plugins.
+_QUICK, _SLOW = 10.0, 30.0
+_PROJECT = "com.docker.compose.project"
+_SERVICE = "com.docker.swarm.service.name"
+# One that restarts may run at the next moment; the others are "created", "exited", "dead" and
+# "removing".
+_ALIVE = ["running", "paused", "restarting"]
+# What Docker lets a container, or a volume of its own driver, be called.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# Options by which the `local` driver mounts something instead of using its own folder.
+_ELSEWHERE = ("type", "o", "device")
+_SHORT = 12
+# These come without a number when it is a library that noticed.
+_SAID_IN_WORDS = (TimeoutError, ConnectionError)
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as it was when it was looked at; `state` is the engine's word, as "running"."""
+
+    id: str
+    name: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"container {self.name} ({self.id[:_SHORT]})"
+
+
+@dataclass(frozen=True)
+class LocalVolume:
+    """A volume of Docker's `local` driver; `mountpoint` is as the host sees it."""
+
+    name: str
+    driver: str
+    mountpoint: Path
+    options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    users: list[Container] = field(default_factory=list)
+
+
+class Engine:
+    """The Docker Engine at one socket; a connection is made for each call, and closed by it.
+
+    Every call raises Unavailable if no engine answers, and OperationFailed with the engine's own
+    words if it refuses.
+    """
+
+    def __init__(self, host: str | None) -> None:
+        """`host` is such as unix:///run/docker.sock; None: DOCKER_HOST, or Docker's default."""
+        self._host = host or os.environ.get("DOCKER_HOST") or _DEFAULT_HOST
+
+    # Who uses what
+
+    def users(self, volumes: Collection[str]) -> list[Container]:
+        """The containers that mount any of these volumes by name, and run, are paused or restart.
+
+        A bind mount of a folder below a volume's mountpoint is not found here.
+        """
+        wanted = set(volumes)
+        with self._client() as client:
+            return [
+                _container(entry)
+                for entry in _alive(client)
+                if wanted.intersection(_volumes(entry))
+            ]
+
+    def volumes_of_container(self, container: str) -> list[str]:
+        """The names of the volumes of a container, given its name or id; raises NotFound."""
+        _check_name("container", container)
+        with self._client() as client:
+            return list(dict.fromkeys(_volumes(client.inspect_container(container))))
+
+    def volumes_of_project(self, project: str) -> list[str]:
+        """The names of the volumes that a compose project made, or that its containers mount.
+
+        Those of all drivers, sorted; empty if there is no such project.
+        """
+        label = {"label": f"{_PROJECT}={project}"}
+        with self._client() as client:
+            entries = client.containers(all=True, filters=label)
+            names = {name for entry in entries for name in _volumes(entry)}
+            names.update(info["Name"] for info in _listed(client, label))
+        return sorted(names)
+
+    # Docker's own volumes
+
+    def local_volume(self, name: str) -> LocalVolume:
+        """A volume of the `local` driver; raises NotFound.
+
+        Raises Unsupported for one of another driver, or whose data is not in Docker's folder.
+        """
+        _check_name("Docker volume", name)
+        with self._client() as client:
+            return _local(client.inspect_volume(name), _alive(client))
+
+    def local_volumes_of_project(self, project: str) -> list[LocalVolume]:
+        """Those that a compose project made, by name; its external and anonymous ones are not.
+
+        Empty if there are none; raises Unsupported if one of them cannot be taken over.
+        """
+        made = {"label": f"{_PROJECT}={project}", "driver": "local"}
+        with self._client() as client:
+            names = sorted(info["Name"] for info in _listed(client, made))
+            alive = _alive(client)
+            return [_local(client.inspect_volume(name), alive) for name in names]
+
+    # Pause, stop, start
+
+    @contextmanager
+    def paused(self, containers: Iterable[Container]) -> Iterator[None]:
+        """Pause those that run, and unpause exactly these at the end, whatever happens.
+
+        One that was paused already stays paused, one that ended meanwhile is no error. Raises
+        OperationFailed if one cannot be paused, with none left paused, or cannot be unpaused.
+        """
+        ours: list[Container] = []
+        try:
+            for container in containers:
+                ours.append(container)  # first, for it may be paused even if no answer comes
+                if not self._pause(container):
+                    ours.pop()
+            yield
+        except BaseException:
+            self._restore(self.unpause, ours)
+            raise
+        self.unpause(ours)
+
+    def unpause(self, containers: Iterable[Container]) -> None:
+        """Unpause those that are paused; raises OperationFailed naming each that stays so."""
+        self._each("unpause", containers, self._unpause)
+
+    def stop(self, containers: Iterable[Container], grace: int = 10) -> list[Container]:
+        """Stop those that run, the youngest first; returns them as `start` takes them.
+
+        After `grace` seconds they are killed. Raises Unsupported, with none stopped, if one would
+        not be there to be started again; OperationFailed if one cannot be stopped, with those
+        started again that were.
+        """
+        alive = self._oldest_first(containers)
+        stopped: list[Container] = []
+        try:
+            for container in reversed(alive):
+                stopped.insert(0, container)  # first, for it may stop even if no answer comes
+                self._stop(container, grace)
+        except BaseException:
+            self._restore(self.start, stopped)
+            raise
+        return stopped
+
+    def start(self, containers: Iterable[Container]) -> None:
+        """Start them in this order, also past one that fails; OperationFailed names all such."""
+        self._each("start", containers, self._start)
+
+    def _pause(self, container: Container) -> bool:
+        """Whether it was paused by this call; if not, then there was nothing to pause."""
+        try:
+            with self._client() as client:
+                client.pause(container.id)
+        except (NotFound, OperationFailed) as error:
+            if self._state(container) in ("running", "restarting"):
+                raise OperationFailed(f"{container} cannot be paused: {error}") from error
+            return False
+        return True
+
+    def _unpause(self, container: Container) -> None:
+        try:
+            with self._client() as client:
+                client.unpause(container.id)
+        except (NotFound, OperationFailed):
+            if self._state(container) == "paused":
+                raise
+
+    def _stop(self, container: Container, grace: int) -> None:
+        # The SDK adds the grace to the time within which an answer has to come.
+        try:
+            with self._client(_SLOW) as client:
+                client.stop(container.id, timeout=grace)
+        except OperationFailed as error:
+            raise OperationFailed(f"{container} cannot be stopped: {error}") from error
+
+    def _start(self, container: Container) -> None:
+        with self._client(_SLOW) as client:
+            client.start(container.id)
+
+    def _state(self, container: Container) -> str:
+        """Its state by now; "" if it is gone."""
+        try:
+            with self._client() as client:
+                return str(client.inspect_container(container.id)["State"]["Status"])
+        except NotFound:
+            return ""
+
+    def _oldest_first(self, containers: Iterable[Container]) -> list[Container]:
+        """Those that can be stopped, by the time at which they were started."""
+        started: list[tuple[datetime, Container]] = []
+        for container in containers:
+            try:
+                with self._client() as client:
+                    info = client.inspect_container(container.id)
+            except NotFound:
+                continue
+            if info["State"]["Status"] in _ALIVE:
+                _check_comes_back(container, info)
+                # As text the times do not compare: the engine leaves out zeros at the end.
+                started.append((datetime.fromisoformat(info["State"]["StartedAt"]), container))
+        return [container for _, container in sorted(started, key=lambda pair: pair[0])]
+
+    def _each(
+        self, verb: str, containers: Iterable[Container], do: Callable[[Container], None]
+    ) -> None:
+        """Do it to every one of them, and only then raise what went wrong."""
+        failures = []
+        for container in containers:
+            try:
+                do(container)
+            except ConvoyError as error:
+                failures.append(f"{container}: {error}")
+        if failures:
+            raise OperationFailed(f"could not {verb} {'; '.join(failures)}; do it by hand")
+
+    def _restore(self, undo: Callable[[list[Container]], None], done: list[Container]) -> None:
+        """Undo after a failure, which is what the caller is told of; this one only the log."""
+        try:
+            undo(done)
+        except ConvoyError as error:
+            event(log, logging.ERROR, "containers are not as they were", failure=error)
+
+    # The SDK
+
+    @contextmanager
+    def _client(self, timeout: float = _QUICK) -> Iterator[Any]:
+        """A client of the SDK, closed at the end; what it raises becomes an error of ours."""
+        # Not at the top: it takes 6 MB and 60 ms, and many a daemon never looks at a container.
+        from docker import errors  # noqa: PLC0415
+
+        try:
+            with closing(_connect(self._host, timeout)) as client:
+                yield client
+        except errors.NotFound as error:
+            raise NotFound(_explanation(error)) from error
+        except errors.APIError as error:
+            raise OperationFailed(_explanation(error)) from error
+        except (errors.DockerException, OSError) as error:  # what requests raises are OSErrors
+            raise self._unavailable(error, timeout) from error
+        except (ValueError, LookupError, TypeError) as error:
+            raise OperationFailed(
+                f"{self._host} does not answer as a Docker Engine does: {_line(error)}"
+            ) from error
+
+    def _unavailable(self, error: Exception, timeout: float) -> Unavailable:
+        cause = _system_error(error)
+        if isinstance(cause, TimeoutError):
+            return Unavailable(
+                f"the Docker Engine at {self._host} has not answered within {timeout:.0f} s"
+            )
+        return Unavailable(
+            f"the Docker Engine at {self._host} does not answer: {cause.strerror or _line(cause)}; "
+            "start it, or name its socket with the setting docker_host"
+        )
+
+
+def _connect(host: str, timeout: float) -> Any:
+    """A client of the SDK that speaks the newest version of the API which the engine knows."""
+    import docker  # noqa: PLC0415 - see above
+    from docker.constants import MINIMUM_DOCKER_API_VERSION  # noqa: PLC0415
+    from docker.utils import config  # noqa: PLC0415
+
+    if not host.startswith("unix:///"):
+        raise InvalidSetting("docker_host", host, "use unix:///PATH, for containers of this host")
+    # A user's ~/.docker/config.json is of no concern, and a broken one would stop the SDK.
+    config.find_config_file = lambda *_: None
+    # The SDK would ask for the version in its constructor, and leave a connection open if that
+    # fails.
+    options = {"base_url": host, "timeout": timeout}
+    with closing(docker.APIClient(version=MINIMUM_DOCKER_API_VERSION, **options)) as client:
+        client.trust_env = False  # proxies, ~/.netrc
+        version = client.version(api_version=False)["ApiVersion"]
+    client = docker.APIClient(version=version, **options)
+    client.trust_env = False
+    return client
+
+
+def _system_error(error: BaseException) -> OSError:
+    """What the system said, below the layers of libraries that wrapped it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (cause.errno or isinstance(cause, _SAID_IN_WORDS)):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return OSError(_line(error))
+
+
+def _explanation(error: Any) -> str:
+    """What the engine said of an error, in one line."""
+    return " ".join(str(error.explanation or error).split())
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# What the engine answers
+
+
+def _alive(client: Any) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = client.containers(filters={"status": _ALIVE})
+    return entries
+
+
+def _listed(client: Any, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Volumes; without the name of a driver, each driver is asked for its own."""
+    found: list[dict[str, Any]] = client.volumes(filters=filters)["Volumes"] or []
+    return found
+
+
+def _volumes(entry: Mapping[str, Any]) -> list[str]:
+    """The names of the volumes among the mounts of a container."""
+    return [mount["Name"] for mount in entry["Mounts"] or () if mount["Type"] == "volume"]
+
+
+def _container(entry: Mapping[str, Any]) -> Container:
+    # Beside its own name, as /db, there are those that others gave it by a link, as /web/db.
+    names = [name[1:] for name in entry["Names"] or () if "/" not in name[1:]]
+    return Container(entry["Id"], names[0] if names else entry["Id"][:_SHORT], entry["State"])
+
+
+def _local(info: Mapping[str, Any], alive: Iterable[Mapping[str, Any]]) -> LocalVolume:
+    """A volume by its description and the containers that are alive; raises Unsupported."""
+    name, driver = info["Name"], info["Driver"]
+    if driver != "local":
+        raise Unsupported(
+            f"Docker volume {name} is one of {driver}: only those of `local` can be taken over"
+        )
+    options = dict(info["Options"] or {})
+    _check_is_here(name, options)
+    users = [_container(entry) for entry in alive if name in _volumes(entry)]
+    mountpoint = Path(info["Mountpoint"])
+    return LocalVolume(name, driver, mountpoint, options, dict(info["Labels"] or {}), users)
+
+
+def _check_is_here(name: str, options: Mapping[str, str]) -> None:
+    """Raise Unsupported if the volume's data is not in the folder that Docker made for it."""
+    if not any(options.get(key) for key in _ELSEWHERE):
+        return
+    device = options.get("device", "")
+    if {"bind", "rbind"} & set(options.get("o", "").split(",")):
+        raise Unsupported(
+            f"Docker volume {name} is the folder {device}, not Docker's own: make a volume with "
+            f"`-o path={device}`, or copy what is in it"
+        )
+    # The values of `o` stay unsaid: there may be a password among them.
+    raise Unsupported(
+        f"Docker volume {name} is type={options.get('type', '')}, device={device}, mounted only "
+        "while in use: its data is not Docker's own; copy what is in it"
+    )
+
+
+def _check_comes_back(container: Container, info: Mapping[str, Any]) -> None:
+    """Raise Unsupported for a container of which a stop would be the end."""
+    if info["HostConfig"]["AutoRemove"]:
+        raise Unsupported(f"{container} runs with --rm: a stop would remove it; end it yourself")
+    if service := (info["Config"]["Labels"] or {}).get(_SERVICE):
+        raise Unsupported(
+            f"{container} belongs to the service {service}, which would put another in its place; "
+            "scale it to 0"
+        )
+
+
+def _check_name(what: str, name: str) -> None:
+    """The name becomes part of a URL."""
+    if not _NAME.fullmatch(name):
+        raise NotFound(f"no such {what}: {name}")

@@ -1,0 +1,45 @@
+"""The admin API's routes about the daemon."""
+
+import os
+
+from convoy_py.config import Settings
+from convoy_py.wire.admin import Info
+from tests.fakes import FakeVolumes
+from tests.unit.api.rest import ask
+from tests.unit.api.wire import Socket
+
+
+async def test_info_shows_every_setting_and_its_source(admin: Socket, engine: FakeVolumes) -> None:
+    """Convoy's General object, the host's space, the options, and what the backends can do."""
+    engine.add("db")
+    engine.data_kept = ["old"]
+    answer = await ask(admin, "GET", "/v1/info")
+    info = Info.model_validate_json(answer.body)
+    assert set(info.settings) == set(Settings.model_fields)
+    assert info.settings["root"].model_dump() == {"value": "/srv/volumes", "source": "flag"}
+    assert info.settings["log_level"].source == "default"
+    assert info.general.root == "/srv/volumes"
+    assert (info.general.driver_list, info.general.default_driver) == (
+        ["directory", "loopback"],
+        "directory",
+    )
+    assert (info.general.volumes, info.general.broken, info.general.kept) == (1, 0, ["old"])
+    assert (info.general.pid, info.general.health) == (os.getpid(), "ok")
+    assert (info.space.size, info.space.promised, info.space.may_promise) == (100, 30, 90)
+    assert {row.key for row in info.options} >= {"size", "backend"}
+    assert set(info.drivers) == {"directory", "loopback"}
+
+
+async def test_health_and_metrics_answer_before_the_records_are_read(
+    admin: Socket, engine: FakeVolumes
+) -> None:
+    """Whoever watches the daemon is not to wait for it."""
+    engine.opened.clear()
+    assert (await ask(admin, "GET", "/healthz")).json == {"Healthy": True, "Problems": []}
+    engine.problems = ["the root is read-only"]
+    answer = await ask(admin, "GET", "/healthz")
+    assert answer.status == 503
+    assert answer.json == {"Healthy": False, "Problems": ["the root is read-only"]}
+    answer = await ask(admin, "GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert b"convoy_problems 1.0" in answer.body
