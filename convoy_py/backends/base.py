@@ -6,8 +6,8 @@ mountpoint  an empty folder of ours on which the volume is mounted
 exposed     the folder at or below the mountpoint that a container sees; it starts out empty
 mounted     the kernel's mount table shows the volume at its mountpoint: nothing else counts
 holder      a mount of the volume's data anywhere but at its mountpoint, in any mount namespace
-snapshot    the data as it was at one time, which nobody changes; it has a home, a mountpoint and a
-            place like a volume, so all that is said of volumes holds for it too, but it is read-only
+snapshot    the data as it was at one time, which nobody changes; it has a home, a mountpoint and
+            a place like a volume: all that is said of volumes holds for it, but it is read-only
 inside      said of a snapshot whose data lies in its volume's own image
 power       what not every backend, or not every volume of one, can do: an ABC of its own
 
@@ -17,7 +17,6 @@ leave nothing half made that the next call of the same method would trip over.
 """
 
 import os
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -227,8 +226,9 @@ class Resizable(ABC):
 
     @abstractmethod
     def resized(self, spec: Spec, size: int) -> Spec:
-        """The spec of a volume that is to grow; raises Unsupported, InvalidOption or, for a smaller
-        size, Unsupported with the way around.
+        """The spec of a volume that is to have another size; the same if it has that size.
+
+        Raises InvalidOption, and Unsupported with the way around, as where it cannot shrink.
         """
 
     @abstractmethod
@@ -256,7 +256,7 @@ def refuse_changes(name: str, found: Spec, options: Options) -> None:
 
 
 def refuse_nested(place: Place, folder: Path) -> None:
-    """Raise Unsupported if a subvolume has others in it: snapshots of it would have none of them."""
+    """Raise Unsupported if a subvolume has others in it, which snapshots of it would leave out."""
     if found := btrfs.nested(folder):
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise Unsupported(

@@ -31,7 +31,7 @@ def volume_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
 
 def source_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
     """The name of an existing volume, or of a snapshot such as db@nightly."""
-    return click.argument(name, shell_complete=_offer(_sources), **attributes)
+    return click.argument(name, shell_complete=complete_sources, **attributes)
 
 
 def snapshot_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
@@ -107,3 +107,6 @@ def _trash(client: Client, _: str) -> Iterable[str]:
 
 def _jobs(client: Client, _: str) -> Iterable[str]:
     return [job.id for job in client.jobs()]
+
+
+complete_sources = _offer(_sources)

@@ -12,7 +12,15 @@ from pydantic.fields import FieldInfo
 
 from convoy_py.cli.options import refused, without_json
 from convoy_py.cli.session import Session
-from convoy_py.config import DEFAULT_FILE, PREFIX, LogLevel, Settings, driver_settings, load
+from convoy_py.config import (
+    DEFAULT_FILE,
+    PREFIX,
+    Duration,
+    LogLevel,
+    Settings,
+    driver_settings,
+    load,
+)
 from convoy_py.errors import Unsupported
 from convoy_py.models.sizes import format_size
 
@@ -37,6 +45,8 @@ def _is_list(field: FieldInfo) -> bool:
 
 
 def _metavar(field: FieldInfo) -> str:
+    if any(mark in field.metadata for mark in get_args(Duration)):
+        return "DURATION"
     kinds = {field.annotation, *get_args(field.annotation)}
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):

@@ -37,7 +37,7 @@ def resize(session: Session, name: str, size: str, no_wait: bool) -> None:
 
 
 @click.command(short_help="Give freed blocks back to the host.")
-@volume_argument("names", nargs=-1, metavar="VOLUME...")
+@volume_argument("names", nargs=-1, metavar="[VOLUME...]")
 @click.option("--all", "everything", is_flag=True, help="trim every volume that can be")
 @no_wait_option
 @output_options

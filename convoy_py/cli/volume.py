@@ -75,7 +75,7 @@ def rename(session: Session, old: str, new: str) -> None:
     session.output.answer(volume.name, volume)
 
 
-@click.command(short_help="Let a volume not be removed.")
+@click.command(short_help="Keep a volume from being removed.")
 @volume_argument(metavar="VOLUME")
 @click.option("--off", is_flag=True, help="let it be removed again")
 @output_options

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from convoy_py.cli.arguments import complete_sources
 from convoy_py.cli.options import completed_from
 from convoy_py.cli.output import show_json, show_table
 from convoy_py.cli.session import Session
@@ -52,7 +53,8 @@ def _flag(option: Option) -> Callable[[F], F]:
         *names,
         option.key,
         metavar=option.values if option.choices else option.key.upper(),
-        shell_complete=completed_from(option.choices),
+        # `from` has the one kind of value that exists already.
+        shell_complete=complete_sources if option.key == "from" else completed_from(option.choices),
         help=option.meaning if option.choices else f"{option.meaning}  [{option.values}]",
     )
 

@@ -78,6 +78,13 @@ def assign_tree(path: Path, project_id: int) -> None:
                     _assign(fd, project_id, inherit=False)
 
 
+def project(path: Path) -> int:
+    """The project that the folder `path` is part of; 0 if of none."""
+    with opened(path) as fd:
+        found: int = _FSXATTR.unpack(fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size)))[3]
+    return found
+
+
 def set_limit(path: Path, project_id: int, limit: int | None) -> None:
     """Bound a project's bytes, to the kibibyte above; None lifts the bound. `path` is any in it.
 

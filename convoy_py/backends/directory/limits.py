@@ -1,4 +1,4 @@
-"""The quotas that enforce a directory's size: a subvolume's on btrfs, a project's on ext4 and xfs."""
+"""Quotas that enforce a directory's size: of a subvolume on btrfs, of a project elsewhere."""
 
 import zlib
 from pathlib import Path

@@ -15,8 +15,8 @@ class FolderResizing(Resizable):
             raise Unsupported("a host folder (option path) has no size to change")
         if spec.size is None:
             raise Unsupported(
-                "it was made without a size and is as large as the host's filesystem; clone it into "
-                f"one with a limit: `convoy clone VOLUME NEW --size {show('size', size)}`"
+                "it was made without a size, as large as the host's filesystem; clone it into one "
+                f"with a limit: `convoy clone VOLUME NEW --size {show('size', size)}`"
             )
         wanted = limits.bounded(size)
         if wanted == spec.size:

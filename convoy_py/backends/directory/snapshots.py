@@ -168,7 +168,7 @@ def _exchange(new: Path, old: Path) -> None:
 
 @contextmanager
 def _without_limit(data: Path, spec: Spec) -> Iterator[None]:
-    """Lift a project's limit while two trees are in it; if we are cut off, `mount` sets it again."""
+    """Lift a project's limit while two trees are in it; `mount` sets it again if we are cut off."""
     assert spec.project is not None
     quota.set_limit(data, spec.project, None)
     try:

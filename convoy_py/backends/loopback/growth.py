@@ -74,8 +74,8 @@ def complete(place: Place) -> None:
     _extend(place)
     if not _grown_at_rest(place):
         raise OperationFailed(
-            f"{place}: it cannot grow to {show('size', place.spec.size)} as it was to: its image is "
-            "live on a device that something out of sight holds"
+            f"{place}: it cannot grow to {show('size', place.spec.size)} as it was to: its image "
+            "is live on a device that something out of sight holds"
         )
 
 

@@ -4,8 +4,8 @@ One image, one device: whoever attaches an image that is live on another device 
 image is always looked up among the attached ones first, by inode. A device of ours is known by its
 tag. It detaches itself with the last unmount, wherever that happens.
 
-A snapshot of an ext4 or xfs volume is an image of its own. One of a btrfs volume lies inside the
-volume's image: then both are mounts of one device, and are told apart by the folder that each shows.
+A snapshot of an ext4 or xfs volume is an image of its own. One of a btrfs volume lies inside that
+volume's image: both are mounts of one device then, told apart by the folder that each shows.
 """
 
 import os

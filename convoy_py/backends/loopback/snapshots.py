@@ -1,4 +1,4 @@
-"""The power to take snapshots of images: beside them by reflink or copy, or inside a btrfs image."""
+"""The power to take snapshots of images: by reflink or copy, or inside of btrfs images."""
 
 import os
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ class ImageSnapshots(Snapshots):
         if image.is_inside(target):
             inside.take(source, target)
             return
-        _refuse_leaked(source)
+        _settle(source)
         _copy(source, target.home, step)
 
     def finish(self, source: Place, target: Place, step: Step) -> Spec:
@@ -124,9 +124,15 @@ def _goes_inside(place: Place) -> bool:
     return place.within is None and place.spec.fs is Filesystem.BTRFS
 
 
-def _refuse_leaked(source: Place) -> None:
-    """Whoever has the filesystem live out of our sight writes on while it is copied."""
-    if image.is_read_only(source) or image.live_at(source) or image.is_let_go(source):
+def _settle(source: Place) -> None:
+    """See to it that an image that is not mounted holds still and can be copied as it is."""
+    if image.is_read_only(source) or image.live_at(source):
+        return
+    if image.is_let_go(source):
+        if source.spec.fs is Filesystem.BTRFS:
+            # Its log must be replayed before a copy gets an identity of its own.
+            with image.privately(source):
+                pass
         return
     live = ", ".join(str(attached.device.path) for attached in image.devices(source))
     raise OperationFailed(

@@ -1,0 +1,529 @@
+"""Containers and Docker's own volumes, as seen through a stand-in for the SDK, and its failures."""
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+from docker.errors import NotFound as SdkNotFound
+
+from convoy_py import containers
+from convoy_py.containers import Container, Engine
+from convoy_py.errors import InvalidSetting, NotFound, OperationFailed, Unavailable, Unsupported
+
+PROJECT = "com.docker.compose.project"
+
+
+class Sdk:
+    """Does to its containers what is asked of it; the tests set them up, and what is refused."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.known: dict[str, dict[str, Any]] = {}
+        self.calls: list[str] = []
+        self.broken: dict[str, Exception] = {}
+        self.open = 0
+
+    def put(self, name: str, *volumes: str, state: str = "running", **extra: Any) -> Container:
+        """A container; `extra` are labels, started (a time), auto_remove."""
+        mounts = [{"Type": "volume", "Name": volume} for volume in volumes]
+        self.entries[name] = {
+            "Id": name.ljust(64, "0"),
+            "Names": [f"/web/{name}", f"/{name}"],
+            "State": state,
+            "Mounts": [*mounts, {"Type": "bind", "Source": "/db"}],
+            "Labels": extra.get("labels", {}),
+            "started": extra.get("started", "2026-01-01T00:00:00Z"),
+            "auto_remove": extra.get("auto_remove", False),
+        }
+        return Container(name.ljust(64, "0"), name, state)
+
+    def put_volume(self, name: str, driver: str = "local", **options: str) -> None:
+        self.known[name] = {
+            "Name": name,
+            "Driver": driver,
+            "Mountpoint": f"/var/lib/docker/volumes/{name}/_data",
+            "Options": options or None,
+            "Labels": None,
+        }
+
+    def state(self, name: str) -> str:
+        return str(self.entries[name]["State"])
+
+    # What the SDK has
+
+    def containers(self, filters: dict[str, Any], **_: Any) -> list[dict[str, Any]]:
+        label, states = filters.get("label"), filters.get("status")
+        return [
+            entry
+            for entry in self.entries.values()
+            if (not label or label in [f"{k}={v}" for k, v in entry["Labels"].items()])
+            and (not states or entry["State"] in states)
+        ]
+
+    def inspect_container(self, key: str) -> dict[str, Any]:
+        entry = self._found(key)
+        return {
+            **entry,
+            "State": {"Status": entry["State"], "StartedAt": entry["started"]},
+            "HostConfig": {"AutoRemove": entry["auto_remove"]},
+            "Config": {"Labels": entry["Labels"]},
+        }
+
+    def pause(self, key: str) -> None:
+        self._change("pause", key, "running", "paused")
+
+    def unpause(self, key: str) -> None:
+        self._change("unpause", key, "paused", "running")
+
+    def stop(self, key: str, timeout: int) -> None:
+        self._change(f"stop {timeout}", key, None, "exited")
+
+    def start(self, key: str) -> None:
+        self._change("start", key, None, "running")
+
+    def volumes(self, filters: dict[str, str]) -> dict[str, Any]:
+        driver = filters.get("driver")
+        found = [v for v in self.known.values() if driver in (None, v["Driver"])]
+        labelled = [v for v in found if filters["label"] in (v["Labels"] or ())]
+        return {"Volumes": labelled or None}
+
+    def inspect_volume(self, name: str) -> dict[str, Any]:
+        if name not in self.known:
+            raise SdkNotFound("404", explanation=f"get {name}: no such volume")
+        return self.known[name]
+
+    def close(self) -> None:
+        self.open -= 1
+
+    def _found(self, key: str) -> dict[str, Any]:
+        if (name := key.rstrip("0")) not in self.entries:
+            raise SdkNotFound("404", explanation=f"No such container: {name}")
+        return self.entries[name]
+
+    def _change(self, verb: str, key: str, before: str | None, after: str) -> None:
+        name = key.rstrip("0")
+        self.calls.append(f"{verb} {name}")
+        entry = self._found(key)
+        if before and entry["State"] != before:
+            raise APIError("409", explanation=f"Container {name} is not {before}")
+        if failure := self.broken.get(f"{verb.split()[0]} {name}"):
+            raise failure
+        entry["State"] = after
+
+
+@pytest.fixture
+def sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
+    """The SDK's client of any engine; at the end every client must have been closed."""
+    found = Sdk()
+
+    def connect(host: str, timeout: float) -> Sdk:
+        found.open += 1
+        return found
+
+    monkeypatch.setattr(containers, "_connect", connect)
+    yield found
+    assert found.open == 0
+
+
+@pytest.fixture
+def engine(sdk: Sdk) -> Engine:
+    return Engine("unix:///run/docker.sock")
+
+
+REFUSED = APIError("500", explanation="OCI runtime\nerror")
+
+
+# Who uses what
+
+
+def test_users_are_those_that_are_alive(sdk: Sdk, engine: Engine) -> None:
+    """By the name of a volume; a bind mount of that text, another volume and the dead are not."""
+    one = sdk.put("one", "db")
+    two = sdk.put("two", "x", "uploads", state="paused")
+    three = sdk.put("three", "db", state="restarting")
+    sdk.put("four", "db", state="exited")
+    sdk.put("five", "other")
+    sdk.put("six")
+    assert engine.users(["db", "uploads", "/db"]) == [one, two, three]
+    assert engine.users([]) == []
+
+
+def test_container_reads_as_a_phrase() -> None:
+    """Its name and the short id, as users know them."""
+    assert str(Container("0123456789abcdef" * 4, "db", "running")) == "container db (0123456789ab)"
+
+
+def test_volumes_of_a_container(sdk: Sdk, engine: Engine) -> None:
+    """Each once, in order; one that is not there, or cannot be, is not found."""
+    sdk.put("web", "b", "a", "b", state="exited")
+    assert engine.volumes_of_container("web") == ["b", "a"]
+    with pytest.raises(NotFound, match="^No such container: nope$"):
+        engine.volumes_of_container("nope")
+    for name in ("", "../volumes/db", "a/b", "a?b"):
+        with pytest.raises(NotFound, match="no such container"):
+            engine.volumes_of_container(name)
+
+
+def test_volumes_of_a_project(sdk: Sdk, engine: Engine) -> None:
+    """Those of its containers, running or not, and those it made and nobody uses."""
+    sdk.put("web", "shared", labels={PROJECT: "shop"}, state="exited")
+    sdk.put("other", "foreign", labels={PROJECT: "shop2"})
+    sdk.put_volume("shop_db", "convoy")
+    sdk.known["shop_db"]["Labels"] = {f"{PROJECT}=shop": ""}
+    assert engine.volumes_of_project("shop") == ["shared", "shop_db"]
+    assert engine.volumes_of_project("nope") == []
+
+
+# Docker's own volumes
+
+
+def test_local_volume(sdk: Sdk, engine: Engine) -> None:
+    """Where its data is and who uses it now; a quota does not put the data elsewhere."""
+    sdk.put_volume("data", size="1G")
+    user = sdk.put("db", "data")
+    sdk.put("old", "data", state="exited")
+    found = engine.local_volume("data")
+    assert found.mountpoint == Path("/var/lib/docker/volumes/data/_data")
+    assert (found.driver, found.options, found.labels) == ("local", {"size": "1G"}, {})
+    assert found.users == [user]
+
+
+def test_local_volume_that_is_not_there(engine: Engine) -> None:
+    """The engine's words, in one line; a name that Docker would refuse is not asked for."""
+    with pytest.raises(NotFound, match="^get data: no such volume$"):
+        engine.local_volume("data")
+    with pytest.raises(NotFound, match="^no such Docker volume: a/../b$"):
+        engine.local_volume("a/../b")
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "said"),
+    [
+        ("convoy:latest", {}, "data is one of convoy:latest: only those of `local`"),
+        (
+            "local",
+            {"type": "nfs", "o": "addr=nas,rw", "device": ":/export"},
+            "is type=nfs, device=:/export, mounted only while in use",
+        ),
+        ("local", {"type": "tmpfs", "device": "tmpfs"}, "is type=tmpfs, device=tmpfs"),
+        (
+            "local",
+            {"type": "none", "o": "rw,bind", "device": "/srv/x"},
+            "is the folder /srv/x, not Docker's own: make a volume with `-o path=/srv/x`",
+        ),
+    ],
+)
+def test_data_that_is_elsewhere(
+    sdk: Sdk, engine: Engine, driver: str, options: dict[str, str], said: str
+) -> None:
+    """It is said whose or where the data is, and what to do."""
+    sdk.put_volume("data", driver, **options)
+    with pytest.raises(Unsupported) as caught:
+        engine.local_volume("data")
+    assert said in str(caught.value)
+
+
+def test_passwords_of_a_volume_stay_unsaid(sdk: Sdk, engine: Engine) -> None:
+    """The option `o` of a CIFS volume holds one."""
+    sdk.put_volume("data", type="cifs", device="//nas/x", o="username=joe,password=secret")
+    with pytest.raises(Unsupported) as caught:
+        engine.local_volume("data")
+    assert "secret" not in str(caught.value)
+
+
+def test_local_volumes_of_a_project(sdk: Sdk, engine: Engine) -> None:
+    """Those it made, by name; not those of other drivers or projects, nor what it only uses."""
+    user = sdk.put("db", "shop_b", "external", labels={PROJECT: "shop"})
+    for name, driver in (("shop_b", "local"), ("shop_a", "local"), ("shop_c", "convoy")):
+        sdk.put_volume(name, driver)
+        sdk.known[name]["Labels"] = {f"{PROJECT}=shop": ""}
+    sdk.put_volume("external")
+    found = engine.local_volumes_of_project("shop")
+    assert [(v.name, v.users) for v in found] == [("shop_a", []), ("shop_b", [user])]
+    assert engine.local_volumes_of_project("nope") == []
+
+
+# Pause
+
+
+def test_paused_for_a_time(sdk: Sdk, engine: Engine) -> None:
+    """What runs is paused within and runs after; what was paused stays so; the ended are no error."""
+    chosen = [
+        sdk.put("one"),
+        sdk.put("two", state="paused"),
+        sdk.put("three", state="exited"),
+        Container("gone", "gone", "running"),
+        sdk.put("four"),
+    ]
+    with engine.paused(chosen):
+        assert [sdk.state(name) for name in sdk.entries] == ["paused", "paused", "exited", "paused"]
+    assert [sdk.state(name) for name in sdk.entries] == ["running", "paused", "exited", "running"]
+
+
+def test_unpaused_after_a_failure_within(sdk: Sdk, engine: Engine) -> None:
+    """Also after an interrupt; the failure goes on to the caller."""
+    with pytest.raises(KeyboardInterrupt), engine.paused([sdk.put("one")]):
+        raise KeyboardInterrupt
+    assert sdk.state("one") == "running"
+
+
+def test_one_that_cannot_be_paused(sdk: Sdk, engine: Engine) -> None:
+    """It is named, nothing happens within, and those paused before it run again."""
+    chosen = [sdk.put("one"), sdk.put("two"), sdk.put("three")]
+    sdk.broken["pause two"] = REFUSED
+    with (
+        pytest.raises(OperationFailed, match=r"^container two \(two0{9}\) cannot be paused: OCI"),
+        engine.paused(chosen),
+    ):
+        pytest.fail("two runs")
+    assert [sdk.state(name) for name in sdk.entries] == ["running"] * 3
+
+
+def test_one_that_restarts_cannot_be_paused(sdk: Sdk, engine: Engine) -> None:
+    """It might run again at the next moment, so it is not passed over."""
+    with pytest.raises(OperationFailed), engine.paused([sdk.put("one", state="restarting")]):
+        pytest.fail("one restarts")
+
+
+def test_pause_without_an_answer(sdk: Sdk, engine: Engine) -> None:
+    """It may have been done all the same, so it is undone."""
+    chosen = [sdk.put("one"), sdk.put("two")]
+    sdk.broken["pause two"] = TimeoutError("timed out")
+    with pytest.raises(Unavailable, match="has not answered within 10 s"), engine.paused(chosen):
+        pytest.fail("two runs")
+    assert sdk.calls[-2:] == ["unpause one", "unpause two"]
+
+
+def test_one_that_cannot_be_unpaused(sdk: Sdk, engine: Engine) -> None:
+    """The others are unpaused, and it is named."""
+    sdk.broken["unpause one"] = REFUSED
+    with (
+        pytest.raises(OperationFailed, match=r"could not unpause container one .*; do it by hand"),
+        engine.paused([sdk.put("one"), sdk.put("two")]),
+    ):
+        pass
+    assert sdk.state("two") == "running"
+
+
+def test_ended_while_it_was_paused(sdk: Sdk, engine: Engine) -> None:
+    """Killed, removed or unpaused by somebody: there is nothing left to undo."""
+    with engine.paused([sdk.put("one"), sdk.put("two"), sdk.put("three")]):
+        sdk.entries["one"]["State"] = "exited"
+        sdk.entries["two"]["State"] = "running"
+        del sdk.entries["three"]
+    assert sdk.state("one") == "exited"
+
+
+def test_two_failures(sdk: Sdk, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """The first is told; that a container stays paused is in the log."""
+    sdk.broken["unpause one"] = REFUSED
+    with (
+        caplog.at_level(logging.ERROR),
+        pytest.raises(RuntimeError, match="disk"),
+        engine.paused([sdk.put("one")]),
+    ):
+        raise RuntimeError("disk")
+    assert "could not unpause container one" in caplog.text
+
+
+# Stop and start
+
+
+def test_stop_and_start(sdk: Sdk, engine: Engine) -> None:
+    """The youngest is stopped first and started last; those that do not run are left alone."""
+    chosen = [
+        sdk.put("young", started="2026-01-01T00:00:02Z"),
+        sdk.put("dead", state="exited"),
+        sdk.put("middle", started="2026-01-01T00:00:01.25Z", state="paused"),
+        sdk.put("old", started="2026-01-01T00:00:01.2Z"),
+        sdk.put("oldest", started="2026-01-01T00:00:01Z"),
+        Container("gone", "gone", "running"),
+    ]
+    stopped = engine.stop(chosen, grace=3)
+    assert sdk.calls == ["stop 3 young", "stop 3 middle", "stop 3 old", "stop 3 oldest"]
+    sdk.calls.clear()
+    engine.start(stopped)
+    assert sdk.calls == ["start oldest", "start old", "start middle", "start young"]
+
+
+@pytest.mark.parametrize("failure", [REFUSED, TimeoutError("timed out")])
+def test_one_that_cannot_be_stopped(sdk: Sdk, engine: Engine, failure: Exception) -> None:
+    """Those that were stopped before it are started again, and itself if that is not known."""
+    chosen = [sdk.put(f"c{n}", started=f"2026-01-01T00:00:0{n}Z") for n in range(3)]
+    sdk.broken["stop c1"] = failure
+    with pytest.raises((OperationFailed, Unavailable)):
+        engine.stop(chosen)
+    assert sdk.calls == ["stop 10 c2", "stop 10 c1", "start c1", "start c2"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"auto_remove": True}, "runs with --rm"),
+        ({"labels": {"com.docker.swarm.service.name": "shop"}}, "belongs to the service shop"),
+    ],
+)
+def test_no_stop_that_would_be_the_end(
+    sdk: Sdk, engine: Engine, extra: dict[str, Any], said: str
+) -> None:
+    """A container that could not be started again is not stopped, nor is any other."""
+    with pytest.raises(Unsupported, match=said):
+        engine.stop([sdk.put("one"), sdk.put("two", **extra)])
+    assert sdk.calls == []
+
+
+def test_start_goes_on(sdk: Sdk, engine: Engine) -> None:
+    """One that cannot be started, or is gone, does not keep the next from being started."""
+    chosen = [
+        Container("gone", "gone", "exited"),
+        *(sdk.put(f"c{n}", state="exited") for n in "12"),
+    ]
+    sdk.broken["start c1"] = REFUSED
+    with pytest.raises(OperationFailed) as caught:
+        engine.start(chosen)
+    assert "container gone (gone): No such container: gone; container c1" in str(caught.value)
+    assert "OCI runtime error" in str(caught.value)
+    assert sdk.state("c2") == "running"
+
+
+# The SDK itself
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Callable[[str], bytes | None]], str]]:
+    """Serves HTTP on a socket: a request's path -> what to send, or None for no answer ever."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    ended = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def handle(connection: socket.socket, answer: Callable[[str], bytes | None]) -> None:
+        with connection:
+            while request := connection.recv(65536).decode():
+                if (sent := answer(request.split(" ")[1])) is None:
+                    ended.wait()
+                    return
+                connection.sendall(sent)
+                if b"HTTP" not in sent:
+                    return
+
+    def accept(answer: Callable[[str], bytes | None]) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                connection, _ = listening.accept()
+                threads.append(threading.Thread(target=handle, args=(connection, answer)))
+                threads[-1].start()
+
+    def start(answer: Callable[[str], bytes | None]) -> str:
+        listening.bind(str(tmp_path / "docker.sock"))
+        listening.listen()
+        threads.append(threading.Thread(target=accept, args=(answer,)))
+        threads[-1].start()
+        return f"unix://{tmp_path}/docker.sock"
+
+    yield start
+    ended.set()
+    with suppress(OSError):
+        listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    for thread in threads:
+        thread.join()
+
+
+def said(status: str, body: object) -> bytes:
+    text = json.dumps(body)
+    length = f"Content-Length: {len(text)}\r\nContent-Type: application/json\r\n"
+    return f"HTTP/1.1 {status}\r\n{length}\r\n{text}".encode()
+
+
+VERSION = said("200 OK", {"ApiVersion": "1.41"})
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_no_engine(tmp_path: Path, exists: bool) -> None:
+    """Neither is a missing socket one, nor one on which nobody listens; it is said what to do."""
+    path = tmp_path / "docker.sock"
+    if exists:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
+            stale.bind(str(path))
+    with pytest.raises(Unavailable) as caught:
+        Engine(f"unix://{path}").users(["db"])
+    reason = "Connection refused" if exists else "No such file or directory"
+    assert str(caught.value) == (
+        f"the Docker Engine at unix://{path} does not answer: {reason}; start it, or name its "
+        "socket with the setting docker_host"
+    )
+
+
+def test_engine_that_hangs(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call ends after a time of its own."""
+    monkeypatch.setattr(containers.Engine._client.__wrapped__, "__defaults__", (0.05,))
+    host = serve(lambda path: VERSION if path == "/version" else None)
+    with pytest.raises(Unavailable, match="has not answered within"):
+        Engine(host).users(["db"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        (said("500 Oops", {"message": "two\nlines"}), OperationFailed, "^two lines$"),
+        (said("404 No", {"message": "no such thing"}), NotFound, "^no such thing$"),
+        (said("200 OK", ["?"]), OperationFailed, "does not answer as a Docker Engine does"),
+        (b"", Unavailable, "closed connection without response"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n<", OperationFailed, "as a Docker Engine"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_answers_that_are_no_use(
+    serve: Any, answer: bytes, error: type[Exception], text: str, first: bool
+) -> None:
+    """Each becomes an error of ours, at the first request and later, and leaves nothing open."""
+    host = serve(lambda path: VERSION if path == "/version" and not first else answer)
+    with pytest.raises(error, match=text):
+        Engine(host).users(["db"])
+
+
+@pytest.mark.parametrize("config", ['{"auths": {"x": 1}}', "[]", '{"HttpHeaders": 5}'])
+def test_files_of_a_user_do_not_matter(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    """Nor do the variables of Docker's own command, beside DOCKER_HOST."""
+    folder = tmp_path / ".docker"
+    folder.mkdir()
+    (folder / "config.json").write_text(config)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in (
+        ("DOCKER_CONFIG", str(folder)),
+        ("DOCKER_TLS_VERIFY", "1"),
+        ("DOCKER_CERT_PATH", "/nowhere"),
+        ("DOCKER_API_VERSION", "9.99"),
+        ("DOCKER_CONTEXT", "elsewhere"),
+        ("ALL_PROXY", "socks5://nowhere:1"),
+    ):
+        monkeypatch.setenv(name, value)
+    paths = []
+
+    def answer(path: str) -> bytes:
+        paths.append(path.partition("?")[0])
+        return VERSION if path == "/version" else said("200 OK", [])
+
+    host = serve(answer)
+    assert Engine(host).users(["db"]) == []
+    monkeypatch.setenv("DOCKER_HOST", host)
+    assert Engine(None).users(["db"]) == []
+    assert paths == ["/version", "/v1.41/containers/json"] * 2
+
+
+@pytest.mark.parametrize(
+    "host", ["tcp://10.0.0.1:2375", "ssh://there", "/run/docker.sock", "unix://"]
+)
+def test_only_the_engine_of_this_host(host: str) -> None:
+    """Its containers are meant, and those of another machine would be paused instead."""
+    with pytest.raises(InvalidSetting, match="use unix:///PATH"):
+        Engine(host).users(["db"])
