@@ -8,6 +8,7 @@ filesystem frozen, across `stop` and `start`. Pausing, and looking at containers
 import logging
 import os
 import re
+import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ from convoy_py.logs import event
 
 log = logging.getLogger("convoy.containers")
 
-_DEFAULT_HOST = "unix:///var/run/docker.sock"
+_SCHEME = "unix://"
+_DEFAULT_HOST = f"{_SCHEME}/var/run/docker.sock"
 # Seconds. The second is for stop (beside its grace) and start, in which the engine calls plugins.
 _QUICK, _SLOW = 10.0, 30.0
 _PROJECT = "com.docker.compose.project"
@@ -40,8 +42,8 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 # Options by which the `local` driver mounts something instead of using its own folder.
 _ELSEWHERE = ("type", "o", "device")
 _SHORT = 12
-# These come without a number when it is a library that noticed.
-_SAID_IN_WORDS = (TimeoutError, ConnectionError)
+# Errors of the system that have no number if it was a library that noticed.
+_NUMBERLESS = (TimeoutError, ConnectionError)
 
 
 @dataclass(frozen=True)
@@ -203,13 +205,13 @@ class Engine:
     def _stop(self, container: Container, grace: int) -> None:
         # The SDK adds the grace to the time within which an answer has to come.
         try:
-            with self._client(_SLOW) as client:
+            with self._client(slow=True) as client:
                 client.stop(container.id, timeout=grace)
         except OperationFailed as error:
             raise OperationFailed(f"{container} cannot be stopped: {error}") from error
 
     def _start(self, container: Container) -> None:
-        with self._client(_SLOW) as client:
+        with self._client(slow=True) as client:
             client.start(container.id)
 
     def _state(self, container: Container) -> str:
@@ -258,89 +260,75 @@ class Engine:
     # The SDK
 
     @contextmanager
-    def _client(self, timeout: float = _QUICK) -> Iterator[Any]:
+    def _client(self, *, slow: bool = False) -> Iterator[Any]:
         """A client of the SDK, closed at the end; what it raises becomes an error of ours."""
         # Not at the top: it takes 6 MB and 60 ms, and many a daemon never looks at a container.
         from docker import errors  # noqa: PLC0415
 
         try:
-            with closing(_connect(self._host, timeout)) as client:
+            with closing(_connect(self._host, _SLOW if slow else _QUICK)) as client:
                 yield client
         except errors.NotFound as error:
-            raise NotFound(_explanation(error)) from error
+            raise NotFound(_line(error.explanation or error)) from error
         except errors.APIError as error:
-            raise OperationFailed(_explanation(error)) from error
-        except (errors.DockerException, OSError) as error:  # what requests raises are OSErrors
-            raise self._unavailable(error, timeout) from error
+            raise OperationFailed(_line(error.explanation or error)) from error
         except (ValueError, LookupError, TypeError) as error:
             raise OperationFailed(
                 f"{self._host} does not answer as a Docker Engine does: {_line(error)}"
             ) from error
+        except (errors.DockerException, OSError) as error:  # what requests raises are OSErrors
+            raise self._unavailable(error) from error
 
-    def _unavailable(self, error: Exception, timeout: float) -> Unavailable:
-        cause = _system_error(error)
+    def _unavailable(self, error: Exception) -> Unavailable:
+        where, cause = f"the Docker Engine at {self._host}", _system_error(error)
         if isinstance(cause, TimeoutError):
-            return Unavailable(
-                f"the Docker Engine at {self._host} has not answered within {timeout:.0f} s"
-            )
+            return Unavailable(f"{where} did not answer in time")
         return Unavailable(
-            f"the Docker Engine at {self._host} does not answer: {cause.strerror or _line(cause)}; "
-            "start it, or name its socket with the setting docker_host"
+            f"{where} does not answer: {cause.strerror or _line(cause)}; start it, or name its "
+            "socket with the setting docker_host"
         )
 
 
 def _connect(host: str, timeout: float) -> Any:
     """A client of the SDK that speaks the newest version of the API which the engine knows."""
     import docker  # noqa: PLC0415 - see above
-    from docker.constants import MINIMUM_DOCKER_API_VERSION  # noqa: PLC0415
     from docker.utils import config  # noqa: PLC0415
 
-    if not host.startswith("unix:///"):
+    if not host.startswith(_SCHEME + "/"):
         raise InvalidSetting("docker_host", host, "use unix:///PATH, for containers of this host")
+    # The SDK would leave a socket open that cannot be connected.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(timeout)
+        probe.connect(host.removeprefix(_SCHEME))
     # A user's ~/.docker/config.json is of no concern, and a broken one would stop the SDK.
     config.find_config_file = lambda *_: None
-    # The SDK would ask for the version in its constructor, and leave a connection open if that
-    # fails.
-    options = {"base_url": host, "timeout": timeout}
-    with closing(docker.APIClient(version=MINIMUM_DOCKER_API_VERSION, **options)) as client:
-        client.trust_env = False  # proxies, ~/.netrc
-        version = client.version(api_version=False)["ApiVersion"]
-    client = docker.APIClient(version=version, **options)
-    client.trust_env = False
-    return client
+    return docker.APIClient(base_url=host, version="auto", timeout=timeout)
 
 
 def _system_error(error: BaseException) -> OSError:
     """What the system said, below the layers of libraries that wrapped it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and (cause.errno or isinstance(cause, _SAID_IN_WORDS)):
+        if isinstance(cause, OSError) and (cause.errno or isinstance(cause, _NUMBERLESS)):
             return cause
         cause = cause.__cause__ or cause.__context__
     return OSError(_line(error))
 
 
-def _explanation(error: Any) -> str:
-    """What the engine said of an error, in one line."""
-    return " ".join(str(error.explanation or error).split())
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _line(said: object) -> str:
+    return " ".join(str(said).split()) or type(said).__name__
 
 
 # What the engine answers
 
 
 def _alive(client: Any) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = client.containers(filters={"status": _ALIVE})
-    return entries
+    return list(client.containers(filters={"status": _ALIVE}))
 
 
 def _listed(client: Any, filters: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Volumes; without the name of a driver, each driver is asked for its own."""
-    found: list[dict[str, Any]] = client.volumes(filters=filters)["Volumes"] or []
-    return found
+    """Volumes; unless `filters` names a driver, the engine asks each for its own."""
+    return list(client.volumes(filters=filters)["Volumes"] or ())
 
 
 def _volumes(entry: Mapping[str, Any]) -> list[str]:

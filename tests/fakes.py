@@ -362,7 +362,7 @@ class FakeVerbs(Verbs):
     trash: FakeTrash
 
     def __init__(self, volumes: FakeVolumes) -> None:
-        operations = Operations(Blocking())
+        self.operations = Operations(Blocking())
         super().__init__(
             volumes=volumes,
             snapshots=FakeSnapshots(volumes),
@@ -370,5 +370,5 @@ class FakeVerbs(Verbs):
             sizes=FakeSizes(volumes),
             accounts=FakeAccounts(),
             trash=FakeTrash(volumes),
-            jobs=Jobs(operations, lambda: NOW),
+            jobs=Jobs(self.operations, lambda: NOW),
         )

@@ -38,7 +38,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "operationId": f"{route.operation}_shortcut" if route.shortcut else route.operation,
+        "operationId": f"{route.operation}_flat" if route.flat else route.operation,
         "summary": route.summary,
         "parameters": _path_parameters(route) + _query_parameters(route),
         "responses": {

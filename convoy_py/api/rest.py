@@ -79,7 +79,7 @@ class Route:
     snapshots: bool = False  # the path may name a snapshot, and does if it has a {snapshot}
     result: type[BaseModel] | None = None  # of the job that it starts
     subject: Callable[[str, Any], str] = named
-    shortcut: bool = False  # another way to what another route does, with the same handler
+    flat: bool = False  # beside a route below /v1/volumes/{name} with the same handler
     allow: str = ""
 
     @property

@@ -101,7 +101,7 @@ def _group_members(name: str, asked: CreateGroup) -> str:
 
 
 ROUTES = (
-    Route("GET", "/v1/snapshots", "All snapshots", snapshot_list, answer=SnapshotList),
+    Route("GET", "/v1/snapshots", "All snapshots", snapshot_list, answer=SnapshotList, flat=True),
     job(
         "/v1/snapshots",
         "Take snapshots of several volumes at one moment",
@@ -117,7 +117,7 @@ ROUTES = (
         snapshot_inspect,
         answer=SnapshotInfo,
         snapshots=True,
-        shortcut=True,
+        flat=True,
     ),
     Route(
         "DELETE",
@@ -127,7 +127,7 @@ ROUTES = (
         statuses=(HTTPStatus.NO_CONTENT,),
         changes=True,
         snapshots=True,
-        shortcut=True,
+        flat=True,
     ),
     Route(
         "GET",

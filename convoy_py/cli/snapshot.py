@@ -74,7 +74,7 @@ def create(
     """
     # An empty NAME is an unset variable of a script, not the wish for a made-up one.
     chosen = "" if name is None else check_name(name, "snapshot")
-    members = [check_name(member) for each in group for member in each.split(",")]
+    members = list(dict.fromkeys(check_name(name) for each in group for name in each.split(",")))
     one_moment = bool(members or compose_project or container)
     if (volume is not None) == one_moment:
         raise click.UsageError(
@@ -106,7 +106,7 @@ def _show_group(session: Session, made: list[SnapshotInfo]) -> None:
 
 def _foretell(client: Client, volumes: Iterable[str]) -> None:
     """Say of each volume whose snapshot is not made at once what it will cost."""
-    for volume in dict.fromkeys(volumes):
+    for volume in volumes:
         plan = client.plan(volume)
         if not plan.instant:
             note(f"{volume}: {_told(plan)}")

@@ -67,7 +67,9 @@ class Job(Generic[T]):
 
     def view(self) -> JobView:
         error = self._error
-        kind = error.kind if isinstance(error, ConvoyError) else Kind.FAILED
+        told, kind = "internal error; the daemon's log has the details", Kind.FAILED
+        if isinstance(error, ConvoyError):
+            told, kind = str(error), error.kind
         return JobView(
             id=self.id,
             verb=self.verb,
@@ -78,7 +80,7 @@ class Job(Generic[T]):
             done=self.progress.done,
             total=max(self.progress.total, self.progress.done),
             note=self.progress.note,
-            error="" if error is None else str(error) or "internal error; see the daemon's log",
+            error="" if error is None else told,
             kind="" if error is None else kind.value,
         )
 

@@ -98,8 +98,8 @@ def attach(
 def reopen(device: LoopDevice, image_fd: int, *, read_only: bool = False) -> int:
     """An open descriptor on a device that holds this image, so that it stays attached meanwhile.
 
-    Raises FileNotFoundError if the device has let go of the image: look again, then attach. A
-    device that was attached `read_only` must be reopened so, else it is PermissionError.
+    Open for reading alone if it was attached `read_only`. Raises FileNotFoundError if the device
+    has let go of the image: look again, then attach.
     """
     fd = _opened(device.path, os.O_RDONLY if read_only else os.O_RDWR)
     try:

@@ -3,14 +3,15 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convoy_py.linux import mounts
-from convoy_py.linux.descriptors import opened
+from convoy_py.linux.descriptors import held, opened
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# To read a tree shall not write to it, which to keep times of access would be.
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NOATIME | os.O_CLOEXEC
 
 _LEFT_OUT = (errno.ENOENT, errno.ENOTDIR, errno.EXDEV)
 
@@ -147,11 +148,29 @@ def every(walk: Walk) -> Iterator[tuple[str, os.stat_result]]:
 def regular(folder: int, name: str) -> Iterator[int]:
     """A regular file, open for reading; FileNotFoundError if another kind has taken its name."""
     with opened(name, os.O_PATH | os.O_NOFOLLOW, folder=folder) as found:
-        # To open a device can do harm, and a container may make one at any moment.
         if not stat.S_ISREG(os.fstat(found).st_mode):
             raise FileNotFoundError(errno.ENOENT, "it is no regular file any more", name)
-        with opened(f"/proc/self/fd/{found}", os.O_RDONLY) as fd:
+        with held(reopened(found)) as fd:
             yield fd
+
+
+def reopened(found: int) -> int:
+    """Open for reading a file that is held by an O_PATH descriptor, and known to be regular.
+
+    Not by its name: to open a device can do harm, and a container may make one at any moment.
+    """
+    return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)
+
+
+@contextmanager
+def named(path: Callable[[], Path]) -> Iterator[None]:
+    """Let errors name the file at `path`, told when one comes, instead of what they name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path())) from error
 
 
 def _listing(folder: int) -> tuple[list[tuple[str, os.stat_result]], list[str]]:

@@ -210,9 +210,9 @@ class RestoreTrash(Message):
 
 
 class PurgeTrash(Message):
-    """`name` is a name or a key; empty for all."""
+    """`name` is a name or a key; empty for all, which has to be said."""
 
-    name: str = ""
+    name: str
 
 
 class Purged(Message):

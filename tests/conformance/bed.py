@@ -5,22 +5,27 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import Backend, Place
+from convoy_py.backends.base import Backend, Place, Resizable, Snapshots
 from convoy_py.config import Settings
-from convoy_py.linux import files, filesystems, mounts
+from convoy_py.linux import files, filesystems, freeze, mounts
 from convoy_py.linux.holders import Census, Holder
-from convoy_py.models.volume import Options
+from convoy_py.linux.reflink import Step
+from convoy_py.models.volume import Options, Spec
 
 MIB = 2**20
 PATIENCE = 3.0  # seconds
+
+
+def uncounted(count: int) -> None:
+    """A step of work that nobody follows."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,84 @@ class Bed:
         """
         _wait_until(lambda: self.backend.unmount(place))
 
+    def snapshot(self, place: Place, name: str = "nightly", step: Step = uncounted) -> Place:
+        """Take a snapshot, with the filesystem frozen where it has to be."""
+        uuid = str(uuid4())
+        home = place.home / "snapshots" / f".new-{uuid}"
+        home.mkdir(mode=0o700, parents=True)
+        read_only = tuple(sorted({*(place.spec.mount_options or ()), "ro"}))
+        spec = place.spec.model_copy(update={"mount_options": read_only})
+        full = f"{place.name}@{name}"
+        taken = Place(full, uuid, home, self._mounts / home.name, spec, within=place)
+        try:
+            with self._standing_still(self.snapshots.freezable(place)):
+                self.snapshots.copy(place, taken, step)
+            spec = self.snapshots.finish(place, taken, step)
+        except BaseException:
+            self.snapshots.withdraw(taken)
+            self.abandoned(taken)
+            raise
+        home = home.rename(home.with_name(name))
+        return replace(taken, home=home, mountpoint=self._mounts / full, spec=spec)
+
+    def clone(
+        self, source: Place, name: str = "clone", step: Step = uncounted, **options: object
+    ) -> Place:
+        """Make a volume out of a volume or a snapshot; what is not given is as there."""
+        inherited = {key: getattr(source.spec, key) for key in Options.model_fields}
+        inherited |= {"path": None, "mount_options": None, "source": source.name}
+        staged = self.staged(name, **{**inherited, **options})
+        assert self.snapshots.clones(source, staged.spec)
+        try:
+            with self._standing_still(self.snapshots.freezable(source, clone=True)):
+                self.snapshots.copy(source, staged, step)
+            spec = self.snapshots.finish(source, staged, step)
+        except BaseException:
+            self.abandoned(staged)
+            raise
+        return self.settled(replace(staged, spec=spec))
+
+    def rolled_back(self, place: Place, snapshot: Place, step: Step = uncounted) -> None:
+        """Give a volume that is not mounted the content of a snapshot."""
+        staged = replace(self.staged("rollback"), spec=Spec(backend=""), uuid="")
+        try:
+            self.snapshots.rollback(place, snapshot, staged, step)
+        finally:
+            self.abandoned(staged)
+
+    def deleted(self, snapshot: Place) -> None:
+        self.snapshots.withdraw(snapshot)
+        self.backend.destroy(snapshot)
+
+    def grown(self, place: Place, size: int) -> Place:
+        """Make a volume larger, now or with a mount; its place as it is to be recorded."""
+        place = replace(place, spec=self.sizes.resized(place.spec, size))
+        assert place.spec.size == size
+        if not self.sizes.grow(place):
+            self.remounted(place)
+        return replace(place, spec=place.spec.model_copy(update={"grows_from": None}))
+
+    @contextmanager
+    def _standing_still(self, folder: Path | None) -> Iterator[None]:
+        if folder is None:
+            yield
+            return
+        freeze.freeze(folder)
+        try:
+            yield
+        finally:
+            freeze.thaw(folder)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        assert isinstance(self.backend, Snapshots)
+        return self.backend
+
+    @property
+    def sizes(self) -> Resizable:
+        assert isinstance(self.backend, Resizable)
+        return self.backend
+
     def holders(self, place: Place) -> Sequence[Holder]:
         return self.backend.holders(place, Census.take())
 
@@ -138,6 +221,17 @@ class Bed:
 
     def data(self, place: Place) -> Path:
         return place.home / self.case.data
+
+    def free(self) -> int:
+        """Bytes that are free on the host, once all is written."""
+        files.sync_filesystem(self.root)
+        host = os.statvfs(self.root)
+        return host.f_bfree * host.f_frsize
+
+    def allocated(self, place: Place) -> int:
+        """Bytes of the host that a volume's own files occupy."""
+        files.sync_filesystem(place.home)
+        return files.disk_usage(place.home)[1]
 
     def devices(self) -> list[str]:
         """Loop devices whose backing file lies below this root, as the kernel tells."""

@@ -142,8 +142,9 @@ class Folders(Backend):
 
     def destroy(self, place: Place) -> None:
         data = place.home / DATA
-        if place.spec.size is not None and place.spec.project is not None and data.exists():
-            quota.set_limit(data, place.spec.project, None)
+        # By the folder's own project: a copy that was not completed bears the record of another.
+        if place.spec.project is not None and data.exists() and (project := quota.project(data)):
+            quota.set_limit(data, project, None)
         files.remove_tree(place.home)
 
     def usage(self, place: Place, now: float) -> Usage:

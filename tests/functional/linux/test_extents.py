@@ -1,12 +1,12 @@
 """How much of a file is its own: counted by the kernel, on filesystems that share and do not."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from convoy_py.linux import extents, files, mounts, reflink
+from convoy_py.linux import extents, files, mounts, reflink, walk
 from convoy_py.linux.extents import Shares
 
 pytestmark = pytest.mark.root
@@ -74,16 +74,16 @@ def test_device_that_takes_the_place_of_a_file_is_not_opened(
     tree = scratch / "tree"
     tree.mkdir()
     (tree / "file").write_bytes(b"x" * MIB)
-    seen = files._every
+    seen = walk.every
 
-    def swapped(walk: files._Walk) -> object:
-        for name, found in seen(walk):
+    def swapped(position: walk.Walk) -> Iterator[tuple[str, os.stat_result]]:
+        for name, found in seen(position):
             if name == "file":
                 (tree / "file").unlink()
                 os.mknod(tree / "file", 0o600 | 0o020000, os.makedev(1, 5))
             yield name, found
 
-    monkeypatch.setattr(files, "_every", swapped)
+    monkeypatch.setattr(files, "every", swapped)
     assert extents.tree_shares(tree) == Shares(0, 0)
 
 

@@ -174,7 +174,7 @@ def test_one_that_cannot_be_frozen_leaves_none_frozen(
 def test_one_that_cannot_be_thawed_keeps_no_other_frozen(
     make_volume: Callable[[str], Path], note: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are thawed in reverse; the error names the one, and the note stays for the next start."""
+    """They are thawed in reverse; the error names the one, the note stays for the next start."""
     volumes = [make_volume("ext4") for _ in range(3)]
     seen: list[str] = []
     thaw = watchdog.thaw

@@ -6,7 +6,16 @@ import pytest
 
 from convoy_py import errors
 from convoy_py.api.failures import LONGEST, STATUSES, one_line, result_of, tell
-from convoy_py.errors import ConvoyError, InvalidName, Kind, NoSpace, VolumeInUse, VolumeNotFound
+from convoy_py.errors import (
+    ConvoyError,
+    InUse,
+    InvalidName,
+    Kind,
+    NoSpace,
+    NotFound,
+    VolumeInUse,
+    VolumeNotFound,
+)
 from convoy_py.models.options import help_line
 
 
@@ -62,6 +71,12 @@ def test_one_line_is_short_but_holds_the_help() -> None:
         (VolumeInUse("db", ["pid 42"]), "db", "volume db is in use by pid 42"),
         (NoSpace("a text with the letter a"), "a", "volume a: a text with the letter a"),
         (NoSpace("the host is full"), "", "the host is full"),
+        (NoSpace("the host is full"), "db@nightly", "snapshot db@nightly: the host is full"),
+        (InUse("db@nightly is mounted"), "db@nightly", "db@nightly is mounted"),
+        (InUse("volume db@nightly is mounted"), "nightly", "volume db@nightly is mounted"),
+        (VolumeNotFound("web"), "db,web", "no such volume: web"),
+        (NoSpace("full"), "db,web", "volume db,web: full"),
+        (NotFound("no such compose project: shop"), "shop", "no such compose project: shop"),
         (NoSpace("full"), "d\nb", "volume d b: full"),
         (
             RuntimeError("/etc/secret"),

@@ -130,3 +130,20 @@ async def test_a_long_list_lets_docker_in(
     assert turns >= 5
     assert isinstance(told := (await waiting).body, VolumeList)
     assert set(told.volumes) == set(engine.known)
+
+
+async def test_a_volume_is_renamed(admin: Socket, engine: FakeVolumes) -> None:
+    """What is answered bears the new name."""
+    engine.add("db")
+    answer = await ask(admin, "POST", "/v1/volumes/db/rename", {"Name": "store"})
+    assert (answer.status, answer.json["Name"]) == (200, "store")
+    assert set(engine.known) == {"store"}
+
+
+async def test_a_volume_is_protected_and_released(admin: Socket, engine: FakeVolumes) -> None:
+    """Without a word about it, on is meant."""
+    engine.add("db")
+    answer = await ask(admin, "POST", "/v1/volumes/db/protect")
+    assert answer.json["Status"]["protected"] is True
+    answer = await ask(admin, "POST", "/v1/volumes/db/protect", {"On": False})
+    assert answer.json["Status"]["protected"] is False

@@ -1,6 +1,10 @@
 """The command in this process, against a recording daemon, with no setting from outside."""
 
 import os
+import pty
+import re
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convoy_py import config
+from convoy_py.cli import client
 from convoy_py.cli.app import convoy
 from tests.unit.cli.fake_daemon import FakeDaemon, running
 
 Run = Callable[..., Result]
+Told = Callable[[Result], str]
+Screen = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +28,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("CONVOY_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "absent.toml")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the command would have waited between its looks at a job, in seconds."""
+    taken: list[float] = []
+    monkeypatch.setattr(client, "sleep", taken.append)
+    return taken
 
 
 @pytest.fixture
@@ -55,7 +70,44 @@ def run(served: list[config.Configuration]) -> Run:
 
 
 @pytest.fixture
-def told() -> Callable[[Result], str]:
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Run the command where both its outputs are one terminal: exit code, and what it showed.
+
+    That is without colours, and with all that was shown only for a while.
+    """
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def show(*arguments: str) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        shown = bytearray()
+        reader = threading.Thread(target=_read_all, args=(ours, shown))
+        reader.start()
+        try:
+            with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", terminal)
+                patch.setattr(sys, "stderr", terminal)
+                with pytest.raises(SystemExit) as ended:
+                    convoy.main(arguments)
+        finally:
+            reader.join()
+            os.close(ours)
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+        return int(ended.value.code or 0), text.replace("\r\n", "\n")
+
+    return show
+
+
+def _read_all(terminal: int, shown: bytearray) -> None:
+    try:
+        while chunk := os.read(terminal, 65536):
+            shown += chunk
+    except OSError:  # EIO: the other side is closed
+        pass
+
+
+@pytest.fixture
+def told() -> Told:
     """The one line that a failed command told on stderr, with nothing on stdout."""
 
     def line(result: Result) -> str:

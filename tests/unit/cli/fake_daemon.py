@@ -11,7 +11,8 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 from convoy_py.errors import Kind
-from convoy_py.wire.admin import Failure, Message, VolumeInfo
+from convoy_py.wire.admin import Failure, Message, SnapshotInfo, VolumeInfo
+from convoy_py.wire.copies import JobInfo
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class FakeDaemon:
     """Answers by (method, target); 404 in our form for everything else."""
 
     path: Path
-    answers: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
+    answers: dict[tuple[str, str], list[tuple[int, bytes]]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     asked: threading.Event = field(default_factory=threading.Event)
     # Cleared, it keeps every request waiting.
@@ -37,7 +38,23 @@ class FakeDaemon:
     ) -> None:
         body = message if isinstance(message, bytes) else message.model_dump_json(by_alias=True)
         encoded = body if isinstance(body, bytes) else body.encode()
-        self.answers[method, target] = (status, encoded)
+        self.answers[method, target] = [(status, encoded)]
+
+    def answer_in_turn(self, method: str, target: str, *messages: Message) -> None:
+        """One after the other; the last again and again."""
+        encoded = [message.model_dump_json(by_alias=True).encode() for message in messages]
+        self.answers[method, target] = [(200, body) for body in encoded]
+
+    def done(self, method: str, target: str, result: Message) -> None:
+        """Long work that took no time: its job has ended already."""
+        self.answer(method, target, job(result=result))
+
+    def wait_for(self, request: Request) -> None:
+        """Until it was asked this."""
+        while request not in self.requests:
+            self.asked.clear()
+            if request not in self.requests and not self.asked.wait(30):
+                raise TimeoutError(f"never asked: {request}")
 
     def fail(self, method: str, target: str, error: str, kind: str, status: int = 500) -> None:
         self.answer(method, target, Failure(error=error, kind=kind), status)
@@ -51,6 +68,28 @@ def volume(name: str, **changes: Any) -> VolumeInfo:
         "state": "ready",
     }
     return VolumeInfo(name=name, **(values | changes))
+
+
+def snapshot(full_name: str, **changes: Any) -> SnapshotInfo:
+    owner, _, name = full_name.partition("@")
+    values: dict[str, Any] = {
+        "created_time": "2026-01-02T03:04:05Z",
+        "way": "reflink",
+        "consistency": "frozen",
+        "state": "ready",
+    }
+    return SnapshotInfo(name=name, volume_name=owner, full_name=full_name, **(values | changes))
+
+
+def job(**changes: Any) -> JobInfo:
+    values: dict[str, Any] = {
+        "id": "7",
+        "verb": "clone",
+        "volume": "db",
+        "state": "done",
+        "started": "2026-01-02T03:04:05Z",
+    }
+    return JobInfo(**(values | changes))
 
 
 @contextmanager
@@ -85,7 +124,8 @@ def _handler(daemon: FakeDaemon) -> type[BaseHTTPRequestHandler]:
             daemon.may_answer.wait(30)
             unknown = Failure(error=f"no such thing: {self.path}", kind=Kind.NOT_FOUND)
             default = (404, unknown.model_dump_json(by_alias=True).encode())
-            status, answer = daemon.answers.get((self.command, self.path), default)
+            turns = daemon.answers.get((self.command, self.path), [default])
+            status, answer = turns.pop(0) if len(turns) > 1 else turns[0]
             if not status:
                 return  # the connection ends without a word
             self.send_response(status)

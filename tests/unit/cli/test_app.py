@@ -1,4 +1,4 @@
-"""The command as a whole: exit codes, help, tables on a terminal, the shell's completion."""
+"""The command as a whole: exit codes, help, tables on a terminal."""
 
 import json
 import os
@@ -6,21 +6,19 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 import pytest
-from click.testing import Result
 
 from convoy_py import __version__
 from convoy_py.cli.exits import EXIT_CODES, exit_code
 from convoy_py.errors import Kind, VolumeNotFound
 from convoy_py.wire.admin import General, Info, Setting, Space, VolumeList, option_table
-from tests.unit.cli.conftest import Run
-from tests.unit.cli.fake_daemon import FakeDaemon, volume
+from tests.unit.cli.conftest import Run, Told
+from tests.unit.cli.fake_daemon import FakeDaemon, snapshot, volume
 
-Told = Callable[[Result], str]
 Module = Mapping[str, Any]
 CONVOY = [sys.executable, "-m", "convoy_py"]
 
@@ -153,6 +151,7 @@ def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> No
             state="mounted",
             references=2,
             mount_point="/m/\x1b[2Jx",
+            snapshots={"nightly": snapshot("data@nightly")},
             status={"size": str(2**60), "used": 3 * 2**20},
         ),
         "bare": volume("bare", created_time="2026-01-02T03:04:05.678Z"),
@@ -164,9 +163,9 @@ def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> No
     _, bare, data, ill, reason = (line.split() for line in shown.splitlines())
     assert "NAME" in shown.splitlines()[0]
     assert not any(line != line.rstrip() for line in shown.splitlines())
-    assert bare == ["bare", "directory", "ready", "-", "-", "0", "2026-01-02T03:04:05Z"]
-    assert data[:6] == ["data", "loopback", "mounted", "1024PiB", "3MiB", "2"]
-    assert data[7] == r"/m/\x1b[2Jx"
+    assert bare == ["bare", "directory", "ready", "-", "-", "0", "0", "2026-01-02T03:04:05Z"]
+    assert data[:7] == ["data", "loopback", "mounted", "1024PiB", "3MiB", "2", "1"]
+    assert data[8] == r"/m/\x1b[2Jx"
     assert ill[2] == "broken"
     assert " ".join(reason) == "ill is broken: volume.json: no JSON [1]"
 
@@ -233,77 +232,4 @@ def test_control_c_exits_as_shells_expect(daemon: FakeDaemon, module: Module) ->
         finally:
             process.kill()
     assert (process.returncode, out) == (130, "")
-    assert err == "\nconvoy: interrupted; what the daemon has begun goes on\n"
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script_that_asks_the_command(run: Run, shell: str) -> None:
-    """Each script calls convoy with its shell's instruction."""
-    result = run("completion", shell)
-    assert result.exit_code == 0
-    assert f"_CONVOY_COMPLETE={shell}_complete" in result.stdout
-
-
-def test_bash_takes_the_script(run: Run) -> None:
-    """After eval, bash completes `convoy` by it."""
-    script = run("completion", "bash").stdout + "complete -p convoy"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert "-F _convoy_completion convoy" in done.stdout
-
-
-def test_completion_has_no_json(run: Run, told: Told) -> None:
-    """A flag without a meaning is refused."""
-    result = run("--json", "completion", "bash")
-    assert result.exit_code == 2
-    assert "--json" in told(result)
-
-
-def complete(run: Run, words: str) -> list[str]:
-    """What bash is offered for the last of `words`."""
-    count = len(words.split(" ")) - 1
-    environment = {
-        "_CONVOY_COMPLETE": "bash_complete",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(count),
-    }
-    result = run(env=environment)
-    assert result.stderr == ""
-    return [line.partition(",")[2] for line in result.stdout.split()]
-
-
-@pytest.mark.parametrize("command", ["delete", "mount", "umount", "inspect"])
-def test_volume_names_complete(
-    run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    """The daemon is asked, at the socket that stands in the line."""
-    names = ("data", "db", "logs")
-    daemon.answer("GET", "/v1/volumes", VolumeList(volumes={n: volume(n) for n in names}))
-    assert complete(run, f"convoy {command} d") == ["data", "db"]
-    monkeypatch.setenv("CONVOY_SOCKET", "/nonexistent/c.sock")
-    assert complete(run, f"convoy --socket {daemon.path} {command} l") == ["logs"]
-
-
-def test_completion_is_quiet_without_a_daemon(run: Run) -> None:
-    """An error in the middle of a command line helps nobody."""
-    assert complete(run, "convoy -s /nonexistent/c.sock delete d") == []
-
-
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        ("--fs ", ["ext4", "xfs", "btrfs"]),
-        ("--fs x", ["xfs"]),
-        ("--backend ", ["directory", "loopback"]),
-        ("--driver L", ["loopback"]),
-    ],
-)
-def test_values_of_options_complete(run: Run, words: str, offered: list[str]) -> None:
-    """Where there are few of them."""
-    assert complete(run, f"convoy create {words}") == offered
-
-
-def test_commands_and_flags_complete(run: Run) -> None:
-    """The refused flags of Convoy are not offered."""
-    assert complete(run, "convoy um") == ["umount"]
-    assert "--size" in complete(run, "convoy create --")
-    assert "--vm" not in complete(run, "convoy create --")
+    assert err == "\nconvoy: interrupted; what the daemon has begun goes on, see `convoy jobs`\n"

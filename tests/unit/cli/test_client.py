@@ -4,18 +4,15 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
 from convoy_py.cli.client import Client
 from convoy_py.errors import ConvoyError, Kind, Unavailable
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import Run, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, volume
-
-Told = Callable[[Result], str]
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -1,6 +1,7 @@
-"""docs/cli.md tells the truth: every command, flag, default and exit code stands in it."""
+"""docs/cli.md tells the truth: every command, flag, default, exit code and example in it."""
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -9,12 +10,30 @@ import pytest
 from convoy_py.cli.app import convoy
 from convoy_py.cli.exits import EXIT_CODES, INTERRUPTED
 from convoy_py.config import DRIVER_OPTIONS, Settings
+from convoy_py.errors import Kind
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.admin import VolumeInfo
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.fake_daemon import FakeDaemon
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 REPOSITORY = Path(__file__).parents[3]
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+# Each to the next heading, whichever level that has.
+SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+EXAMPLES = sorted(set(re.findall(r"^\$ convoy (.+)$", PAGE, re.MULTILINE)))
+
+
+def commands_of(group: click.Group, path: str = "") -> dict[str, click.Command]:
+    """All commands by what is typed for them, groups too."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        found[f"{path}{name}"] = command
+        if isinstance(command, click.Group):
+            found |= commands_of(command, f"{path}{name} ")
+    return found
+
+
+COMMANDS = commands_of(convoy)
 
 
 def test_the_layers_of_the_architecture_page_are_those_that_are_checked() -> None:
@@ -32,7 +51,8 @@ def test_the_layers_of_the_architecture_page_are_those_that_are_checked() -> Non
 
 def flags(text: str) -> set[str]:
     """The flags that stand in backticks, at the beginning of what is quoted."""
-    quoted = re.findall(r"`([^`]+)`", text)
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    quoted = re.findall(r"`([^`]+)`", prose)
     return {match.group() for q in quoted if (match := re.match(r"--?[a-z][a-z0-9-]*", q))}
 
 
@@ -48,20 +68,20 @@ def options(command: click.Command) -> set[str]:
 def test_every_command_has_its_section_and_no_other_has() -> None:
     """A command that is new or gone shows here."""
     documented = {title.removeprefix("convoy ") for title in SECTIONS if title.startswith("convoy")}
-    assert documented == set(convoy.commands)
+    assert documented == set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", convoy.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_flag_of_a_command_stands_in_its_section(name: str) -> None:
     """Refused ones too: a user of Convoy looks for them."""
-    assert options(convoy.commands[name]) - flags(SECTIONS[f"convoy {name}"]) == set()
+    assert options(COMMANDS[name]) - flags(SECTIONS[f"convoy {name}"]) == set()
 
 
-@pytest.mark.parametrize("name", convoy.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_no_option_table_names_a_flag_that_is_not_there(name: str) -> None:
     """The first column of a command's tables holds its own flags alone."""
     first_columns = re.findall(r"^\| (`-.*?) \|", SECTIONS[f"convoy {name}"], re.MULTILINE)
-    assert flags(" ".join(first_columns)) - options(convoy.commands[name]) == set()
+    assert flags(" ".join(first_columns)) - options(COMMANDS[name]) == set()
 
 
 def test_the_global_options() -> None:
@@ -115,5 +135,19 @@ def test_the_keys_of_a_volume() -> None:
 
 def test_every_command_has_a_row_for_its_output() -> None:
     """Nobody need guess what goes to stdout."""
-    rows = re.findall(r"^\| `(\w+)` \|", SECTIONS["Output"], re.MULTILINE)
-    assert sorted(rows) == sorted(convoy.commands)
+    rows = re.findall(r"^\| `([a-z -]+)` \|", SECTIONS["Output"], re.MULTILINE)
+    only_help = {"snapshot", "trash"}
+    assert sorted(rows) == sorted(set(COMMANDS) - only_help)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_can_be_typed(run: Run, daemon: FakeDaemon, example: str) -> None:
+    """The command understands it and asks the daemon, which here knows of nothing."""
+    result = run(*shlex.split(example))
+    assert result.exit_code == EXIT_CODES[Kind.NOT_FOUND], result.stderr
+    assert daemon.requests
+
+
+def test_there_are_examples() -> None:
+    """The pattern finds them."""
+    assert len(EXAMPLES) > 20

@@ -1,19 +1,15 @@
 """create, delete, mount, umount, list, inspect: what they ask the daemon, what they print."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 from convoy_py.errors import Kind
 from convoy_py.models.options import OPTIONS
 from convoy_py.wire.admin import Mounted, VolumeList
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import Run, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, volume
-
-Told = Callable[[Result], str]
 
 SAMPLES = {
     "backend": "loop",
@@ -24,7 +20,10 @@ SAMPLES = {
     "mode": "0750",
     "path": "/srv/data",
     "mount_options": "noatime,ro",
+    "from": "db@nightly",
+    "autogrow": "20G",
 }
+SWITCHES = ("sparse", "per_mount")
 
 
 def plain(name: str, **changes: Any) -> dict[str, Any]:
@@ -59,7 +58,9 @@ def test_create_shows_the_volume_when_asked_for_json(
     assert json.loads(result.stdout) == plain("data")
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.key != "sparse"], ids=lambda o: o.key)
+@pytest.mark.parametrize(
+    "option", [o for o in OPTIONS if o.key not in SWITCHES], ids=lambda option: option.key
+)
 def test_every_volume_option_is_a_flag(run: Run, daemon: FakeDaemon, option: Any) -> None:
     """The flag is the option's key with dashes, and its text reaches the daemon as it is."""
     daemon.answer("POST", "/v1/volumes", volume("data"), 201)
@@ -73,6 +74,8 @@ def test_every_volume_option_is_a_flag(run: Run, daemon: FakeDaemon, option: Any
     [
         (("--sparse",), {"sparse": "true"}),
         (("--no-sparse",), {"sparse": "false"}),
+        (("--per-mount",), {"per_mount": "true"}),
+        (("--no-per-mount",), {"per_mount": "false"}),
         (("--driver", "vfs"), {"backend": "vfs"}),
         (("-o", "fstype=xfs", "--opt", "o=size=1G,uid=5"), {"fstype": "xfs", "o": "size=1G,uid=5"}),
         (("--size", "1G", "-o", "size=1G"), {"size": "1G"}),
@@ -140,7 +143,7 @@ def test_a_bad_name_is_refused_before_any_request(
     """A name such as `..` would be another path of the API; an empty one is a script's mistake."""
     result = run(command, "--", name)
     assert result.exit_code == 2
-    assert "invalid volume name" in told(result)
+    assert repr(name) in told(result)
     assert daemon.requests == []
 
 
@@ -281,3 +284,52 @@ def test_inspect_is_always_indented_json(run: Run, daemon: FakeDaemon) -> None:
     assert result.stdout.startswith('{\n  "Name": "a",\n')
     assert result.stdout.isascii()
     assert json.loads(result.stdout) == broken.model_dump(mode="json", by_alias=True)
+
+
+def test_rename_prints_the_new_name(run: Run, daemon: FakeDaemon) -> None:
+    """JSON is the volume."""
+    daemon.answer("POST", "/v1/volumes/a/rename", volume("b"))
+    assert run("rename", "a", "b").stdout == "b\n"
+    assert daemon.requests == [Request("POST", "/v1/volumes/a/rename", {"Name": "b"})]
+    assert json.loads(run("rename", "a", "b", "--json").stdout) == plain("b")
+
+
+@pytest.mark.parametrize("names", [("a", ""), ("a", "b@c"), ("..", "b"), ("a@x", "b")])
+def test_rename_refuses_bad_names(
+    run: Run, daemon: FakeDaemon, told: Told, names: tuple[str, str]
+) -> None:
+    """Either one; a snapshot is not renamed."""
+    result = run("rename", *names)
+    assert result.exit_code == 2
+    assert "invalid volume name" in told(result)
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize(("words", "on"), [((), True), (("--off",), False)])
+def test_protect_says_nothing(
+    run: Run, daemon: FakeDaemon, words: tuple[str, ...], on: bool
+) -> None:
+    """On, and off again; JSON is the volume."""
+    daemon.answer("POST", "/v1/volumes/a/protect", volume("a"))
+    result = run("protect", "a", *words)
+    assert (result.exit_code, result.output) == (0, "")
+    assert daemon.requests == [Request("POST", "/v1/volumes/a/protect", {"On": on})]
+    assert json.loads(run("protect", "a", *words, "--json").stdout) == plain("a")
+
+
+def test_a_protected_volume_is_not_deleted(run: Run, daemon: FakeDaemon) -> None:
+    """The daemon's refusal is told as any other."""
+    daemon.fail("DELETE", "/v1/volumes/a", "volume a is protected", Kind.CONFLICT, 409)
+    result = run("delete", "a")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == "convoy: delete a: volume a is protected\n"
+
+
+def test_a_snapshot_is_mounted_as_a_volume_is(run: Run, daemon: FakeDaemon) -> None:
+    """And inspected, and its holds end."""
+    daemon.answer("POST", "/v1/volumes/db@nightly/mount", Mounted(mount_point="/m/db@nightly"))
+    daemon.answer("POST", "/v1/volumes/db@nightly/umount", status=204)
+    daemon.answer("GET", "/v1/volumes/db@nightly", volume("db@nightly"))
+    assert run("mount", "db@nightly").stdout == "/m/db@nightly\n"
+    assert run("umount", "db@nightly").exit_code == 0
+    assert json.loads(run("inspect", "db@nightly").stdout)["Name"] == "db@nightly"
