@@ -123,7 +123,13 @@ class Unsupported(ConvoyError):
 
 
 class NoSpace(ConvoyError):
+    """`missing` is how many bytes more the host would have to have free, where that is known."""
+
     kind = Kind.NO_SPACE
+
+    def __init__(self, text: str, missing: int = 0) -> None:
+        super().__init__(text)
+        self.missing = missing
 
 
 class Unavailable(ConvoyError):

@@ -21,6 +21,7 @@ from convoy_py.engine.janitor import Janitor
 from convoy_py.engine.jobs import Jobs
 from convoy_py.engine.ledger import Ledger
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.recovery import Recovery
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
@@ -71,13 +72,14 @@ class _Service:
             operations, steps, copying, deletions, time.monotonic, jobs=jobs, trash=trash
         )
         containers = Engine(settings.engine_host)
+        self._pausing = Pausing(containers, settings.run_dir / "paused")
         sizes = Sizes(volumes, steps, jobs, self._metrics, time.monotonic)
         self._verbs = Verbs(
             volumes=volumes,
-            snapshots=Snapshots(volumes, steps, copying, deletions, containers),
+            snapshots=Snapshots(volumes, steps, copying, deletions, containers, self._pausing),
             copies=Copies(volumes, steps, copying, containers),
             sizes=sizes,
-            accounts=Accounts(operations, steps, trash),
+            accounts=Accounts(operations),
             trash=trash,
             jobs=jobs,
         )
@@ -140,5 +142,7 @@ class _Service:
             self._configuration.settings.root,
             time.monotonic() - began,
         )
+        await self._verbs.snapshots.sweep(self._recovery.half_taken)
+        await self._blocking.run(self._pausing.recover)
         await self._blocking.run(self._recovery.sweep)
         await self._janitor.run()

@@ -324,9 +324,6 @@ class FakeAccounts(Accounts):
     async def df(self) -> list[Account]:
         return self.found
 
-    async def trashed(self) -> int:
-        return 77
-
 
 class FakeTrash(TrashBin):
     """A trash over a list."""
@@ -350,6 +347,9 @@ class FakeTrash(TrashBin):
         gone = [view for view in self.removed if not name or name in (view.name, view.key)]
         self.removed = [view for view in self.removed if view not in gone]
         return [view.key for view in gone]
+
+    async def size(self) -> int:
+        return 77
 
 
 class FakeVerbs(Verbs):

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, job
 from convoy_py.engine.jobs import Progress
+from convoy_py.errors import Invalid
 from convoy_py.models.names import check_name, joined
 from convoy_py.models.options import parse_options
 from convoy_py.wire.admin import VolumeInfo
@@ -82,6 +83,8 @@ async def convert(admin: Admin, call: Call[ConvertVolume]) -> Reply:
 
 async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
     asked = call.message
+    if bool(asked.docker_volume) == bool(asked.compose_project):
+        raise Invalid("give either DockerVolume or ComposeProject: what is to be adopted")
     name, options = check_name(asked.name) if asked.name else "", parse_options(asked.options)
 
     async def work(progress: Progress) -> Adopted:

@@ -9,6 +9,7 @@ from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.api.status import job_info
 from convoy_py.engine.jobs import Job
 from convoy_py.models.job import JobState
+from convoy_py.wire.admin import Message
 from convoy_py.wire.copies import JobInfo, JobList
 
 
@@ -27,7 +28,9 @@ async def job_cancel(admin: Admin, call: Call[Nothing]) -> Reply:
 
 
 def _told(job: Job[Any]) -> JobInfo:
-    return job_info(job.view(), job.result if job.state is JobState.DONE else None)
+    result = job.result if job.state is JobState.DONE else None
+    # What the engine started for itself comes to something of its own.
+    return job_info(job.view(), result if isinstance(result, Message) else None)
 
 
 ROUTES = (

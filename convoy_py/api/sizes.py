@@ -48,13 +48,13 @@ async def trim_all(admin: Admin, call: Call[Nothing]) -> Reply:
 
 
 async def df(admin: Admin, call: Call[Nothing]) -> Reply:
-    accounts = admin.verbs.accounts
+    verbs = admin.verbs
 
     async def work(progress: Progress) -> SpaceReport:
         return SpaceReport(
-            volumes=[_volume_space(account) for account in await accounts.df()],
-            trash=await accounts.trashed(),
-            host=host_space(await admin.verbs.volumes.space()),
+            volumes=[_volume_space(account) for account in await verbs.accounts.df()],
+            trash=await verbs.trash.size(),
+            host=host_space(await verbs.volumes.space()),
         )
 
     return await admin.job("df", call, work)

@@ -239,9 +239,9 @@ class Resizable(ABC):
     def grow(self, place: Place) -> bool:
         """Make the data as large as the spec says; False if that must wait for the next mount.
 
-        May be repeated, and completed after it was cut off at any point. If it raises NoSpace,
-        nothing was changed, and the spec of before holds; after any other error growing stays to
-        be completed, with the data whole.
+        May be repeated, and completed after it was cut off at any point. If it raises NoSpace or
+        Unsupported, nothing was changed, and the spec of before holds; after any other error
+        growing stays to be completed, with the data whole.
         """
 
     @abstractmethod

@@ -13,6 +13,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from convoy_py.cli.client import Tell
@@ -67,6 +68,9 @@ class _OnceKnown(ProgressColumn):
 
 class _Bytes(ProgressColumn):
     """`1.2GiB of 3GiB, 210MiB/s`; what is not known is left out."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))  # on a narrow screen the bar gives way
 
     def render(self, task: Task) -> Text:
         text = format_size(int(task.completed)) if task.completed or task.total else ""

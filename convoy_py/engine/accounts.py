@@ -1,12 +1,9 @@
 """The space ledger: where the host's bytes are, per volume, snapshot and trash."""
 
-from convoy_py.backends.base import Snapshots
+from convoy_py.engine.copying import power
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.operations import Operations
-from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import TrashBin
 from convoy_py.errors import ConvoyError
-from convoy_py.linux import files
 from convoy_py.linux.extents import Shares
 from convoy_py.models.names import AT
 from convoy_py.models.space import Account
@@ -15,22 +12,14 @@ from convoy_py.models.space import Account
 class Accounts:
     """The space of one daemon's volumes, measured when it is asked for."""
 
-    def __init__(self, operations: Operations, steps: Steps, trash: TrashBin) -> None:
+    def __init__(self, operations: Operations) -> None:
         self._operations = operations
-        self._steps = steps
-        self._trash = trash
 
     async def df(self) -> list[Account]:
         """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
         entries = sorted(self._operations.entries.items())
         run = self._operations.blocking.run
         return [await run(self._account, entry) for _, entry in entries]
-
-    async def trashed(self) -> int:
-        """Bytes of the host that the trash holds."""
-        return await self._operations.blocking.run(
-            lambda: files.disk_usage(self._steps.store.trash)[1]
-        )
 
     def _account(self, entry: Entry) -> Account:
         own, usage = _shares(entry), entry.usage
@@ -53,10 +42,10 @@ class Accounts:
 
 
 def _shares(entry: Entry) -> Shares | None:
-    if not isinstance(entry.backend, Snapshots) or entry.place is None:
+    if entry.backend is None or entry.place is None:
         return None
     try:
-        return entry.backend.shares(entry.place)
+        return power(entry.backend, entry.name).shares(entry.place)
     except (OSError, ConvoyError):
         return None  # it went away, or cannot be read
 

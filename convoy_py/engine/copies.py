@@ -19,7 +19,7 @@ from convoy_py.models.names import check_name, joined
 from convoy_py.models.volume import Options, View
 
 # So many changes are told one by one; all are counted.
-TOLD = 10_000
+TOLD = 1000
 
 
 @dataclass
@@ -52,6 +52,7 @@ class Copies:
         self, volumes: Volumes, steps: Steps, copying: Copying, containers: Engine
     ) -> None:
         self._volumes = volumes
+        self._trash = volumes.trash
         self._operations: Operations = volumes.operations
         self._steps = steps
         self._copying = copying
@@ -98,7 +99,7 @@ class Copies:
 
         The old data goes to the trash. Raises Conflict if there are snapshots, which cannot follow.
         """
-        async with self._operations.hold(volume):
+        async with self._operations.hold(volume) as held:
             entry = self._operations.entry(volume)
             if entry.snapshots:
                 names = ", ".join(entry.snapshots)
@@ -107,17 +108,20 @@ class Copies:
                     f"({names}): delete them, or `convoy clone {volume} NEW` with the options"
                 )
             await self._volumes.vacate(entry, "convert", *entry.within())
-            backend, place = entry.usable()
-            usage = await self._operations.do(
-                volume, "convert", backend.usage, place, self._steps.wall_clock()
-            )
-            progress.total = 2 * (usage.used or usage.allocated or 0)
-            progress.note = "copying and comparing"
-            new, removed = await self._operations.do(
-                volume, "convert", self._copying.convert, entry, options, progress
-            )
-            self._volumes.discarded(removed)
-            self._operations.put(new)
+            async with self._volumes.steady("its conversion", held, entry, still=True):
+                backend, place = entry.usable()
+                usage = await self._operations.do(
+                    volume, "convert", backend.usage, place, self._steps.wall_clock()
+                )
+                progress.total = 2 * (usage.used or usage.allocated or 0)
+                progress.note = "copying and comparing"
+                new, removed = await self._trash.with_room(
+                    lambda: self._operations.do(
+                        volume, "convert", self._copying.convert, entry, options, progress
+                    )
+                )
+                self._trash.add(removed)
+                self._operations.put(new)
             return new.view()
 
     async def adopt(
@@ -174,14 +178,11 @@ class Copies:
         async with self._operations.hold(name):
             if name in self._operations.entries:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
-            entry = await self._operations.do(
-                name,
-                "adopt",
-                self._copying.adopt,
-                name,
-                _on_host(local.mountpoint),
-                options,
-                progress,
+            folder = _on_host(local.mountpoint)
+            entry = await self._trash.with_room(
+                lambda: self._operations.do(
+                    name, "adopt", self._copying.adopt, name, folder, options, progress
+                )
             )
             self._operations.put(entry)
         note = (
@@ -195,7 +196,7 @@ class Copies:
         self, volume: str, names: Sequence[str], doing: str
     ) -> AsyncIterator[list[Entry]]:
         """The entries of these names, all of one volume, which stay as they are meanwhile."""
-        async with self._operations.hold(volume) as held:
+        async with self._operations.hold_idle(*names) as held:
             entries = [self._operations.entry(name) for name in names]
             for entry in entries:
                 entry.usable()

@@ -4,6 +4,7 @@ Runs in worker threads; the caller holds the locks, or has seen to it that what 
 is being made lies under a `.new-` name until it is complete.
 """
 
+import logging
 import os
 import secrets
 import uuid as uuids
@@ -15,15 +16,18 @@ from pathlib import Path
 from convoy_py.backends.base import Backend, Place, Snapshots
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import OperationFailed, Unsupported
+from convoy_py.errors import ConvoyError, OperationFailed, Unsupported
 from convoy_py.linux import files, freeze, trees
 from convoy_py.linux.reflink import Step
+from convoy_py.logs import event
 from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Options, Spec
-from convoy_py.state.records import SnapshotRecord, timestamp
+from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.snapshots import uuid_of
 from convoy_py.state.store import STAGING
 from convoy_py.state.trash import Removed
+
+log = logging.getLogger("convoy.engine")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,15 @@ class Part:
 
     volume: Entry
     record: SnapshotRecord
+    mounted_at: float  # the volume's last Mount by now
+
+    def settled(self, spec: Spec) -> SnapshotRecord:
+        """The record of the snapshot that was taken."""
+        consistency = self.record.consistency
+        # A folder that nobody had mounted may have been mounted while it was read.
+        if consistency is Consistency.OFFLINE and self.volume.mounted_at != self.mounted_at:
+            consistency = Consistency.PER_FILE
+        return self.record.model_copy(update={"spec": spec, "consistency": consistency})
 
 
 def power(backend: Backend, name: str) -> Snapshots:
@@ -82,7 +95,7 @@ class Copying:
             group=group,
             automatic=automatic,
         )
-        return Part(volume, record)
+        return Part(volume, record, volume.mounted_at)
 
     def _consistency(self, volume: Entry, way: Way, *, paused: bool) -> Consistency:
         backend, place = volume.usable()
@@ -112,15 +125,14 @@ class Copying:
                     power(backend, part.volume.name).copy(source, place, step)
             for part, place in staged:
                 backend, source = part.volume.usable()
-                spec = power(backend, part.volume.name).finish(source, place, step)
-                record = part.record.model_copy(update={"spec": spec})
+                record = part.settled(power(backend, part.volume.name).finish(source, place, step))
                 store.commit(place.home, part.volume.name, record)
                 committed.append(self._steps.snapshot_entry(part.volume, record.name, record))
         except BaseException:
+            for part, place in staged[len(committed) :]:
+                self._undo_quietly(part.volume, place)
             for entry in committed:
                 self._steps.destroy(self.retire(entry.usable()[1]))
-            for part, place in staged[len(committed) :]:
-                self.undo(part.volume, place)
             raise
         return committed
 
@@ -130,8 +142,15 @@ class Copying:
         power(backend, volume.name).withdraw(place)
         self._steps.abandon(backend, place)
 
-    def sweep(self, volume: Entry, home: Path) -> None:
-        """Take away a snapshot that was being taken when a daemon ended."""
+    def _undo_quietly(self, volume: Entry, place: Place) -> None:
+        try:
+            self.undo(volume, place)
+        except (OSError, ConvoyError) as error:
+            event(log, logging.WARNING, "undone at next start", volume=volume.name, failure=error)
+
+    def sweep(self, volume: Entry, staging: str) -> None:
+        """Take away a snapshot that was being taken, or deleted, when a daemon ended."""
+        home = self._steps.snapshot_store.home(volume.name, staging)
         if volume.place is None:
             files.remove_tree(home)  # what lies inside the volume goes with it
             return
@@ -142,18 +161,29 @@ class Copying:
         )
 
     def retire(self, place: Place) -> Place:
-        """Take a snapshot that is vacated away; returns where it is to be destroyed."""
-        if (backend := self._steps.backends.get(place.spec.backend)) is not None:
-            power(backend, place.name).withdraw(place)
+        """Take a snapshot that is vacated away; returns where it is to be destroyed.
+
+        It has no name first and no data then: cut off in between, the next start goes on.
+        """
+        backend = self._steps.backends.get(place.spec.backend)
+        if backend is not None:
+            unnamed = self._steps.snapshot_store.unname(place.home, place.uuid)
+            try:
+                power(backend, place.name).withdraw(replace(place, home=unnamed))
+            except BaseException:
+                self._steps.store.put_back(unnamed, place.home)
+                raise
+            place = replace(place, home=unnamed)
         return replace(place, home=self._steps.store.retire(place.home))
 
     @contextmanager
-    def _standing_still(self, volumes: Sequence[Entry]) -> Iterator[None]:
+    def _standing_still(self, volumes: Sequence[Entry], *, clone: bool = False) -> Iterator[None]:
         """Freeze those filesystems of mounted volumes that have to be, while the block runs."""
         folders = []
         for volume in volumes:
             backend, place = volume.usable()
-            if (folder := power(backend, volume.name).freezable(place)) is not None:
+            folder = power(backend, volume.name).freezable(place, clone=clone)
+            if folder is not None:
                 folders.append(folder)
         if not folders:
             yield
@@ -199,7 +229,7 @@ class Copying:
             staging = self._steps.store.stage()
             staged = self._staged(place, staging)
             try:
-                with self._standing_still([volume]):
+                with self._standing_still([volume], clone=True):
                     power(backend, name).copy(volume.usable()[1], staged, _uncounted)
                 power(backend, name).finish(volume.usable()[1], staged, _uncounted)
                 place.home.parent.mkdir(mode=0o700, exist_ok=True)
@@ -208,6 +238,11 @@ class Copying:
                 self._steps.abandon(backend, staged)
                 raise
         return clone
+
+    def clone_bytes(self, source: Entry) -> int:
+        """How many bytes a clone of a source would roughly copy."""
+        backend, place = source.usable()
+        return power(backend, source.name).plan(place, clone=True).bytes
 
     def clone_spec(self, source: Entry, options: Options) -> tuple[Backend, Spec]:
         """(backend, spec) of a clone: what is not given is as at the source."""
@@ -233,7 +268,7 @@ class Copying:
         """Fill the home of a new volume with a copy of the source; its spec as settled."""
         theirs, data = source.usable()
         if theirs is backend and power(backend, source.name).clones(data, place.spec):
-            with self._standing_still([source]):
+            with self._standing_still([source], clone=True):
                 power(backend, source.name).copy(data, place, step)
             return power(backend, source.name).finish(data, place, step)
         settled = backend.create(place)
@@ -270,7 +305,8 @@ class Copying:
         """
         old, steps = volume.volume_record(), self._steps
         backend, spec = self.clone_spec(volume, options)
-        spec = spec.model_copy(update={"source": old.spec.source})
+        per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
+        spec = spec.model_copy(update={"source": old.spec.source, "per_mount": per_mount})
         record = steps.record(volume.name, spec).model_copy(
             update={"created": old.created, "protected": old.protected}
         )
@@ -283,13 +319,22 @@ class Copying:
                 with power(theirs, volume.name).reading(data) as folder:
                     settled = self._copied(folder, backend, place, step)
                 record = record.model_copy(update={"spec": settled})
-                steps.store.swap(staging, record)
+                removed = self._swapped(staging, record, old)
             except BaseException:
                 steps.abandon(backend, place)
                 raise
         steps.ledger.forget(key)
-        removed = steps.trash.put(old, timestamp(steps.wall_clock()), staging)
         return steps.entry(volume.name, record), removed
+
+    def _swapped(self, staging: Path, record: Record, old: Record) -> Removed:
+        """Give a built volume the place of an old one, which goes to the trash; both or neither."""
+        steps = self._steps
+        steps.store.swap(staging, record)
+        try:
+            return steps.trash.put(old, timestamp(steps.wall_clock()), staging)
+        except BaseException:
+            steps.store.swap(staging, old)
+            raise
 
     def adopt(self, name: str, folder: Path, options: Options, step: Step) -> Entry:
         """Build a volume with a copy of a folder of the host in it, compared byte for byte."""
@@ -316,6 +361,7 @@ class Copying:
         with power(backend, place.name).writing(place) as target:
             trees.copy(folder, target, step)
             trees.verify(folder, target, step)
+            files.sync_filesystem(target)
         return settled
 
 

@@ -34,13 +34,21 @@ class Deletions:
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
+    def begin(self, place: Place) -> None:
+        """Begin to delete what was retired."""
+        self._operations.track(self._begun(place))
+
     async def delete(self, place: Place) -> None:
-        """Begin to delete what was retired, and wait a moment for it."""
-        task = asyncio.create_task(self._delete(place))
+        """The same, and wait a moment for it."""
+        task = self._begun(place)
         self._operations.track(task)
+        await asyncio.wait({task}, timeout=PATIENCE)
+
+    def _begun(self, place: Place) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._delete(place))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        await asyncio.wait({task}, timeout=PATIENCE)
+        return task
 
     async def _delete(self, place: Place) -> None:
         try:

@@ -1,5 +1,6 @@
 """One volume or snapshot in the daemon's memory: its record, who holds it, what was last seen."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,15 @@ from convoy_py.models.names import joined
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import Spec, State, Usage, View
 from convoy_py.state.records import Record, References, SnapshotRecord
+
+
+@dataclass(slots=True)
+class Work:
+    """Long work on a volume or snapshot, which goes on without the lock."""
+
+    what: str
+    still: bool  # it must not be mounted meanwhile, for that would change it
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -33,7 +43,7 @@ class Entry:
     mounted_at: float = 0.0  # clock of the last Mount, seconds
     held_at: float = 0.0  # clock of the last Mount, or look, that showed someone who holds it
     suspects: frozenset[str] = frozenset()  # mount IDs that nobody held at the janitor's last look
-    doing: str = ""  # long work that reads it without the lock: it stays, and stays mounted
+    work: Work | None = None  # what reads it without the lock: it stays, and stays mounted
     snapshots: dict[str, "Entry"] = field(default_factory=dict)
     clones: dict[str, "Entry"] = field(default_factory=dict)
 
@@ -48,6 +58,11 @@ class Entry:
         if not isinstance(self.record, Record):
             raise BrokenVolume(self.name, self.reason)
         return self.record
+
+    @property
+    def doing(self) -> str:
+        """The long work that goes on with it, in words."""
+        return self.work.what if self.work else ""
 
     def idle(self) -> None:
         """Raise VolumeInUse while long work reads the volume."""

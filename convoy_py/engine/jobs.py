@@ -49,6 +49,10 @@ class Job(Generic[T]):
         self.task: asyncio.Task[T] | None = None
 
     @property
+    def what(self) -> str:
+        return f"{self.verb} {self.volume}".rstrip()
+
+    @property
     def state(self) -> JobState:
         if self._ended is None:
             return JobState.RUNNING
@@ -130,13 +134,13 @@ class Jobs:
         job = self.get(job_id)
         if job.state is not JobState.RUNNING:
             raise Conflict(f"job {job_id} is {job.state.value} already")
-        job.progress.cancelled = f"job {job_id} ({job.verb} {job.volume}) was cancelled"
+        job.progress.cancelled = f"job {job_id} ({job.what}) was cancelled"
         return job
 
     def stop(self) -> None:
         """Have all jobs end, because the daemon does."""
         for job in self._jobs.values():
-            job.progress.cancelled = f"{job.verb} {job.volume} was cut off: the daemon stopped"
+            job.progress.cancelled = f"{job.what} was cut off: the daemon stopped"
 
     async def wait(self, job: Job[Any], seconds: float) -> bool:
         """Whether a job has ended by then."""

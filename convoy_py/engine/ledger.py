@@ -46,6 +46,12 @@ class Ledger:
         with self._lock:
             self._set(name, 0)
 
+    def rename(self, name: str, new: str) -> None:
+        with self._lock:
+            outstanding = self._outstanding.get(name, 0)
+            self._set(name, 0)
+            self._set(new, outstanding)
+
     @contextmanager
     def promise(self, name: str, size: int, *, preallocated: bool) -> Iterator[None]:
         """Promise `size` bytes to a new volume; taken back if the block fails.
@@ -66,6 +72,9 @@ class Ledger:
     @contextmanager
     def extend(self, name: str, more: int, *, preallocated: bool) -> Iterator[None]:
         """Promise `more` bytes to a volume that has some; taken back if the block fails."""
+        if not more:
+            yield
+            return
         free = self._free()
         with self._lock:
             before = self._outstanding.get(name, 0)
@@ -109,12 +118,15 @@ class Ledger:
         if preallocated and size > usable:
             raise NoSpace(
                 f"volume {name}: {format_size(size)} cannot be reserved, the host has "
-                f"{format_size(free)} free and keeps {format_size(self._reserve)} (setting reserve)"
+                f"{format_size(free)} free and keeps {format_size(self._reserve)} "
+                "(setting reserve)",
+                missing=size - usable,
             )
         if self._total + size > usable * self._overcommit:
             raise NoSpace(
                 f"volume {name}: {format_size(size)} cannot be promised, the host has "
                 f"{format_size(free)} free, images may yet take {format_size(self._total)} of it, "
                 f"and at most {self._overcommit:g} times the free space is promised "
-                "(settings overcommit, reserve)"
+                "(settings overcommit, reserve)",
+                missing=int((self._total + size) / self._overcommit) - usable,
             )

@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from convoy_py.engine import references
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
-from convoy_py.engine.entry import Entry
+from convoy_py.engine.entry import Entry, Work
 from convoy_py.engine.operations import Held, Operations
 from convoy_py.engine.steps import Steps
+from convoy_py.engine.trash import TrashBin
 from convoy_py.errors import ConvoyError, Corrupt, Unavailable, VolumeInUse
 from convoy_py.logs import event
 from convoy_py.models.names import HASH, clone_name
@@ -37,6 +38,8 @@ class Mounting:
         copying: Copying,
         deletions: Deletions,
         clock: Callable[[], float],
+        *,
+        trash: TrashBin,
     ) -> None:
         """`clock` gives seconds that never go back."""
         self.operations = operations
@@ -44,6 +47,7 @@ class Mounting:
         self._copying = copying
         self._deletions = deletions
         self._clock = clock
+        self.trash = trash
 
     async def mount(self, name: str, reference: str, epoch: str) -> str:
         """Mount if it is not mounted, count the reference, return the exposed folder."""
@@ -76,10 +80,13 @@ class Mounting:
 
         Caller holds the volume's lock. Raises VolumeInUse, naming who does.
         """
-        for one in (entry, *within):
+        entry.idle()
+        # First what is within, for it may be what holds the volume's device.
+        for one in (*within, entry):
             if one.place is None and one is not entry:
                 continue  # a snapshot that cannot be read was never mounted
             await self._vacate(one, operation)
+            await self._drop_private(one)
 
     async def _vacate(self, entry: Entry, operation: str) -> None:
         backend, place = entry.usable()
@@ -102,27 +109,26 @@ class Mounting:
         entry.mounted = entry.lingering = False
 
     @asynccontextmanager
-    async def steady(self, doing: str, held: Held, *entries: Entry) -> AsyncIterator[None]:
-        """Have volumes and snapshots stay as they are, mounted or not, while they are read.
+    async def steady(
+        self, doing: str, held: Held, *entries: Entry, still: bool = False
+    ) -> AsyncIterator[None]:
+        """Have volumes and snapshots stay as they are while long work reads them.
 
-        Their locks, which the caller holds, are given back so that mounts and unmounts go on
-        meanwhile; all other verbs refuse. But a volume in an image that nobody has mounted keeps
-        its lock: nobody may mount it, for that would change it.
+        Their locks, which the caller has by `hold_idle`, are given back so that unmounts go on
+        meanwhile; other long work waits, and all that would take them away is refused. They can be
+        mounted, unless they are to be `still`, or a volume is an image that nobody has mounted: a
+        mount would change it, so it waits.
         """
+        work = Work(doing, still or any(map(_image_at_rest, entries)))
         for entry in entries:
-            entry.idle()
-        if any(_image_at_rest(entry) for entry in entries):
-            yield
-            return
-        for entry in entries:
-            entry.doing = doing
-        for entry in entries:
-            await held.release(entry.name)
+            entry.work = work
+        await held.release(*(entry.name for entry in entries))
         try:
             yield
         finally:
+            work.ended.set()
             for entry in entries:
-                entry.doing = ""
+                entry.work = None
                 if entry.lingering:
                     self.operations.track(asyncio.create_task(self._revisit(entry)))
 
@@ -135,17 +141,19 @@ class Mounting:
     # Under the volume's lock
 
     async def _mount(self, name: str, reference: str, epoch: str) -> str:
-        async with self.operations.hold(name):
+        if self._steps.isolation:
+            raise Unavailable(f"volume {name}: {self._steps.isolation}")
+        spec = self.operations.entry(name).spec
+        if spec is not None and spec.per_mount and epoch != references.OPERATOR:
+            volume, name = name, clone_name(name, reference)
+            await self._have_private(volume, name)
+        async with self.operations.hold_mountable(name):
             entry = self.operations.entry(name)
-            entry.usable()
-            if self._steps.isolation:
-                raise Unavailable(f"volume {name}: {self._steps.isolation}")
-            if entry.spec is not None and entry.spec.per_mount and epoch != references.OPERATOR:
-                entry = await self._private(entry, clone_name(name, reference))
             try:
                 return await self._mount_locked(entry, reference, epoch)
             except ConvoyError:
-                await self._drop_private(entry)
+                if HASH in name and not entry.references.holds:
+                    await self.settle(entry, entry.references)
                 raise
 
     async def _mount_locked(self, entry: Entry, reference: str, epoch: str) -> str:
@@ -156,7 +164,9 @@ class Mounting:
             )
         held = references.acquire(entry.references, reference, epoch)
         try:
-            await self.operations.do(entry.name, "mount", self._steps.mount, backend, place, held)
+            fresh = await self.operations.do(
+                entry.name, "mount", self._steps.mount, backend, place, held
+            )
         except ConvoyError as error:
             if isinstance(error, Corrupt):
                 entry.reason = str(error)
@@ -166,7 +176,8 @@ class Mounting:
         entry.references = held
         entry.mounted, entry.lingering, entry.reason = True, False, ""
         entry.mounted_at = entry.held_at = self._clock()
-        await self._note_growth(entry)
+        if fresh:
+            await self._note_growth(entry)
         return str(backend.exposed(place))
 
     async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
@@ -209,14 +220,20 @@ class Mounting:
 
     # Private clones
 
-    async def _private(self, volume: Entry, name: str) -> Entry:
-        """The clone of a volume that one mount ID has; made now, if it has none."""
-        if (clone := volume.clones.get(name)) is None:
-            clone = await self.operations.do(
-                volume.name, "mount", self._copying.private_clone, volume, name
-            )
-            self.operations.put(clone)
-        return clone
+    async def _have_private(self, volume: str, name: str) -> None:
+        """Make the clone of a volume that one mount ID gets, unless it has it."""
+        async with self.operations.hold_idle(volume) as held:
+            entry = self.operations.entry(volume)
+            entry.usable()
+            if name in entry.clones:
+                return
+            async with self.steady("a private clone, which is being made", held, entry):
+                clone = await self.trash.with_room(
+                    lambda: self.operations.do(
+                        volume, "mount", self._copying.private_clone, entry, name
+                    )
+                )
+                self.operations.put(clone)
 
     async def _drop_private(self, entry: Entry) -> None:
         """Delete a private clone that nobody has mounted any more; of others nothing is done.
@@ -235,12 +252,12 @@ class Mounting:
             event(log, logging.INFO, "deleted later", volume=entry.name, failure=error)
             return
         self.operations.forget(entry.name)
-        await self._deletions.delete(gone)
+        self._deletions.begin(gone)
 
     # Growth
 
     async def _note_growth(self, entry: Entry) -> None:
-        """Record that a growth which had to wait for a mount is complete, for now it is."""
+        """Record that a growth which had to wait for a mount is complete, for that mount was."""
         if not isinstance(entry.record, Record) or entry.record.spec.grows_from is None:
             return
         if HASH in entry.name:

@@ -1,18 +1,19 @@
 """The volumes in memory, and how what changes them runs: one at a time, to its end, within limits.
 
 Changes of one volume are serialised by its lock; a repeat waits for what is running and then finds
-it done, which is how it joins. Work goes on when the client has gone or the time is up. Reads are
-from memory, without a lock.
+it done, which is how it joins. Nobody waits for a lock, or for long work, while holding another
+lock: so nothing can wait in a circle, nor an Unmount for what another volume does. Work goes on
+when the client has gone or the time is up. Reads are from memory, without a lock.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 from convoy_py.engine.blocking import Blocking
-from convoy_py.engine.entry import Entry
+from convoy_py.engine.entry import Entry, Work
 from convoy_py.engine.locks import Locks
 from convoy_py.errors import (
     ConvoyError,
@@ -40,9 +41,10 @@ class Held:
     def __init__(self) -> None:
         self.stacks: dict[str, AsyncExitStack] = {}
 
-    async def release(self, name: str) -> None:
-        """Give one lock back before the others; it is not to be taken again meanwhile."""
-        await self.stacks[volume_of(name)].aclose()
+    async def release(self, *names: str) -> None:
+        """Give some locks back before the others; they are not to be taken again meanwhile."""
+        for name in names:
+            await self.stacks[volume_of(name)].aclose()
 
 
 class Operations:
@@ -82,7 +84,8 @@ class Operations:
 
     def refuse_when_stopping(self, name: str) -> None:
         if self._stopping:
-            raise Unavailable(f"volume {name}: the daemon is stopping; repeat the command")
+            what = f"volume {name}: " if name else ""
+            raise Unavailable(f"{what}the daemon is stopping; repeat the command")
 
     # Finding
 
@@ -150,15 +153,61 @@ class Operations:
     # Running
 
     @asynccontextmanager
-    async def hold(self, *names: str) -> AsyncIterator["Held"]:
-        """The locks of the volumes of these names, always taken in the same order."""
-        async with AsyncExitStack() as stack:
-            held = Held()
-            for name in sorted({volume_of(name) for name in names}):
-                one = await stack.enter_async_context(AsyncExitStack())
-                await one.enter_async_context(self.locks.hold(name))
-                held.stacks[name] = one
+    async def hold(self, *names: str) -> AsyncIterator[Held]:
+        """The locks of the volumes of these names; none of them while one has to be waited for."""
+        wanted = sorted({volume_of(name) for name in names})
+        first = wanted[0]
+        while True:
+            async with AsyncExitStack() as stack:
+                held = Held()
+                for name in (first, *(name for name in wanted if name != first)):
+                    if name != first and self.locks.busy(name):
+                        first = name
+                        break
+                    one = await stack.enter_async_context(AsyncExitStack())
+                    await one.enter_async_context(self.locks.hold(name))
+                    held.stacks[name] = one
+                else:
+                    yield held
+                    return
+
+    @asynccontextmanager
+    async def hold_idle(self, *names: str) -> AsyncIterator[Held]:
+        """The same, once no long work goes on with what bears these names."""
+        async with self._hold_when(lambda: self._work_on(names), names) as held:
             yield held
+
+    @asynccontextmanager
+    async def hold_mountable(self, name: str) -> AsyncIterator[Held]:
+        """The same, once no long work needs the volume, or the snapshot's volume, to be still."""
+        async with self._hold_when(lambda: self._still_work(name), (name,)) as held:
+            yield held
+
+    @asynccontextmanager
+    async def _hold_when(
+        self, work_in_the_way: Callable[[], Work | None], names: Sequence[str]
+    ) -> AsyncIterator[Held]:
+        while True:
+            async with self.hold(*names) as held:
+                work = work_in_the_way()
+                if work is None:
+                    yield held
+                    return
+            await work.ended.wait()
+
+    def _work_on(self, names: Sequence[str]) -> Work | None:
+        for name in names:
+            found = self.find(name)
+            if work := (found.work if found else None) or self._still_work(name):
+                return work
+        return None
+
+    def _still_work(self, name: str) -> Work | None:
+        volume = self.entries.get(volume_of(name))
+        # A private clone is a copy that nothing ties to its volume.
+        if volume is None or HASH in name or volume.work is None or not volume.work.still:
+            return None
+        return volume.work
 
     async def bounded(
         self,

@@ -31,7 +31,7 @@ class Recovery:
         self._copying = copying
         self._clock = clock
         self._leftovers: list[Path] = []
-        self._half_taken: list[tuple[Entry, Path]] = []
+        self.half_taken: list[tuple[Entry, Path]] = []  # snapshots, for Snapshots.sweep
 
     def load(self) -> dict[str, Entry]:
         """Every volume with its mount and references; one bad record is one bad volume."""
@@ -53,7 +53,7 @@ class Recovery:
             self._apply(name, repair, known, held)
         for entry in entries.values():
             self._drop_clones(entry)
-        self._half_taken = [
+        self.half_taken = [
             (entries[volume], home)
             for volume, home in steps.snapshot_store.half_made()
             if volume in entries
@@ -64,24 +64,20 @@ class Recovery:
 
     def sweep(self) -> None:
         """Delete what crashes left half made or half deleted, with its mounts and devices."""
-        for volume, home in self._half_taken:
-            log.warning("sweep %s: left by a daemon that was interrupted", home)
-            self._sweep_snapshot(volume, home)
         for home in self._leftovers:
             log.warning("sweep %s: left by a daemon that was interrupted", home)
         self._steps.sweep(self._leftovers)
 
-    def _sweep_snapshot(self, volume: Entry, home: Path) -> None:
-        try:
-            self._copying.sweep(volume, home)
-        except (OSError, ConvoyError) as error:
-            log.warning("sweep %s: %s; it is tried again at the next start", home, error)
-
     def _drop_clones(self, volume: Entry) -> None:
         """Take away the private clones that nobody has mounted: their mounts are over."""
         for clone in list(volume.clones.values()):
-            if not clone.mounted and not clone.references.holds:
+            if clone.mounted or clone.references.holds:
+                continue
+            try:
                 self._steps.retire(clone.usable()[1])
+            except ConvoyError as error:
+                event(log, logging.WARNING, "not deleted", volume=clone.name, failure=error)
+            else:
                 del volume.clones[clone.name]
 
     def _find_leftovers(self) -> list[Path]:

@@ -50,7 +50,7 @@ class Sizes:
         Returns (size in bytes, why it is to wait or ""). Raises Unsupported for a smaller size,
         InvalidOption, NoSpace.
         """
-        async with self._operations.hold(name):
+        async with self._operations.hold_idle(name):
             entry = self._operations.entry(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
@@ -65,7 +65,7 @@ class Sizes:
 
     async def trim(self, name: str) -> int:
         """Give a volume's free blocks back to the host; returns bytes, as its filesystem says."""
-        async with self._operations.hold(name) as held:
+        async with self._operations.hold_idle(name) as held:
             entry = self._operations.entry(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
@@ -100,14 +100,16 @@ class Sizes:
     async def _grow_if_full(self, entry: Entry, spec: Spec) -> None:
         assert spec.autogrow is not None
         assert spec.size is not None
-        if spec.size >= spec.autogrow or entry.doing:
+        growing = spec.grows_from is not None  # what was begun is to be completed first
+        if entry.doing or (spec.size >= spec.autogrow and not growing):
             return
         backend, place = entry.usable()
         try:
             space = await self._operations.blocking.run(filesystems.space, backend.exposed(place))
             if space.available >= space.size * NEARLY_FULL:
                 return
-            target = min(spec.autogrow, int(spec.size * (1 + GROWTH)))
+            more = 0 if growing else int(spec.size * GROWTH)
+            target = min(spec.autogrow, spec.size + more) if more else spec.size
             size, pending = await self.resize(entry.name, target)
         except (ConvoyError, OSError) as error:
             self._not_before[entry.name] = self._clock() + RETRY
@@ -116,6 +118,8 @@ class Sizes:
             return
         if pending:
             self._not_before[entry.name] = self._clock() + RETRY
+        if pending and growing:
+            return  # as was told already
         self._metrics.grown("pending" if pending else "ok")
         event(
             log,
@@ -135,15 +139,20 @@ class Sizes:
         name, record = entry.name, entry.volume_record()
         backend, _ = entry.usable()
         more = backend.promised(new) - backend.promised(old)
-        try:
-            with self._steps.ledger.extend(name, more, preallocated=new.sparse is False):
-                wanted = record.model_copy(update={"spec": new})
-                await self._volumes.rerecord(entry, wanted)
-                _, place = entry.usable()
+        done, failure = False, None
+        with self._steps.ledger.extend(name, more, preallocated=new.sparse is False):
+            wanted = record.model_copy(update={"spec": new})
+            await self._volumes.rerecord(entry, wanted)
+            _, place = entry.usable()
+            try:
                 done = await self._operations.do(name, "resize", power.grow, place)
-        except NoSpace:
-            await self._volumes.rerecord(entry, record)  # then nothing was changed
-            raise
+            except (NoSpace, Unsupported):
+                await self._volumes.rerecord(entry, record)  # for nothing was changed
+                raise
+            except ConvoyError as error:
+                failure = error  # it is still to be completed, and so the promise stays
+        if failure is not None:
+            raise failure
         if done:
             settled = new.model_copy(update={"grows_from": None})
             await self._volumes.rerecord(entry, wanted.model_copy(update={"spec": settled}))

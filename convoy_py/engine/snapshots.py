@@ -1,9 +1,11 @@
 """The verbs on snapshots: plan, create (of one volume or a group), delete, rollback."""
 
+import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from convoy_py.containers import Container, Engine
 from convoy_py.engine.copying import Copying, Part, power
@@ -11,12 +13,16 @@ from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Invalid
+from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid
+from convoy_py.logs import event
 from convoy_py.models.names import AT, check_name, joined
-from convoy_py.models.snapshot import Plan, SnapshotView
-from convoy_py.state.records import timestamp
+from convoy_py.models.snapshot import Plan, SnapshotView, Way
+from convoy_py.state.records import SnapshotRecord, timestamp
+
+log = logging.getLogger("convoy.engine")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Snapshots:
         copying: Copying,
         deletions: Deletions,
         containers: Engine,
+        pausing: Pausing,
     ) -> None:
         self._volumes = volumes
         self._operations: Operations = volumes.operations
@@ -45,6 +52,7 @@ class Snapshots:
         self._copying = copying
         self._deletions = deletions
         self._containers = containers
+        self._pausing = pausing
 
     # Reads
 
@@ -79,22 +87,28 @@ class Snapshots:
     ) -> list[SnapshotView]:
         """Snapshots of volumes, all at one moment: all are made, or none.
 
-        Without a name it is made up from the time. Raises AlreadyExists, Unsupported, VolumeInUse
-        while other long work reads a volume, Cancelled.
+        Without a name it is made up from the time. Waits for other long work on the volumes.
+        Raises AlreadyExists, Unsupported, Cancelled.
         """
+        if name:
+            check_name(name, "snapshot")
         names = await self._chosen(volumes, compose_project, container)
-        chosen = check_name(name) if name else self._fresh_name(names)
-        users: list[Container] = []
-        if pause:
-            users = await self._operations.blocking.run(self._containers.users, names)
+        pausing: AbstractContextManager[object] = nullcontext()
+        if pause and (users := await self._operations.blocking.run(self._containers.users, names)):
+            pausing = self._pausing.paused(users)
         group = secrets.token_hex(8) if len(names) > 1 else ""
-        async with self._reading(names, chosen, group, progress, paused=pause) as parts:
-            pausing: AbstractContextManager[object] = nullcontext()
-            if users:
-                pausing = self._containers.paused(users)
-            entries = await self._take(parts, progress, pausing)
+        async with self._operations.hold_idle(*names) as held:
+            sources = [self._operations.entry(volume) for volume in names]
+            chosen = name or self._fresh_name(names)
+            for volume in names:
+                if self._operations.find(joined(volume, chosen)):
+                    raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
+            doing = f"the snapshot {chosen}, which is being taken"
+            async with self._volumes.steady(doing, held, *sources):
+                parts = await self._parts(sources, chosen, group, progress, paused=pause)
+                entries = await self._take(parts, progress, pausing)
         return [
-            entry.as_snapshot(part.volume.name) for part, entry in zip(parts, entries, strict=True)
+            entry.as_snapshot(source.name) for source, entry in zip(sources, entries, strict=True)
         ]
 
     async def delete(self, name: str) -> None:
@@ -129,6 +143,20 @@ class Snapshots:
                 await run(self._containers.start, stopped)
         return RolledBack(full, saved.name, [str(container) for container in stopped])
 
+    async def sweep(self, half_taken: Sequence[tuple[Entry, Path]]) -> None:
+        """Take away what was being taken when an earlier daemon ended."""
+        for volume, home in half_taken:
+            async with self._operations.hold_idle(volume.name):
+                if self._operations.find(volume.name) is not volume:
+                    continue  # the next start does it, wherever the volume is now
+                event(log, logging.WARNING, "swept: it was half taken", volume=volume.name)
+                try:
+                    await self._operations.do(
+                        volume.name, "sweep", self._copying.sweep, volume, home.name
+                    )
+                except ConvoyError as error:
+                    event(log, logging.WARNING, "sweep", volume=volume.name, failure=error)
+
     # Steps
 
     async def _chosen(self, volumes: Sequence[str], project: str, container: str) -> list[str]:
@@ -153,43 +181,27 @@ class Snapshots:
             self._operations.entry(name)
         return names
 
-    def _fresh_name(self, volumes: Sequence[str]) -> str:
-        """A name from the time that none of the volumes has."""
+    def _fresh_name(self, volumes: Sequence[str], prefix: str = "") -> str:
+        """A name from the time that none of the volumes has for a snapshot."""
         now = timestamp(self._steps.wall_clock())
-        name = stem = f"{now:%Y%m%d-%H%M%S}"
+        name = stem = f"{prefix}{now:%Y%m%d-%H%M%S}"
         number = 1
         while any(self._operations.find(joined(volume, name)) for volume in volumes):
             number += 1
             name = f"{stem}-{number}"
         return name
 
-    @asynccontextmanager
-    async def _reading(
-        self, names: Sequence[str], name: str, group: str, progress: Progress, *, paused: bool
-    ) -> AsyncIterator[list[Part]]:
-        """Have volumes stay as they are while snapshots of them are taken.
-
-        Those that are done at once keep their lock; of others `steady` says what it gives back.
-        """
-        async with self._operations.hold(*names) as held:
-            parts = []
-            notes = []
-            async with AsyncExitStack() as stack:
-                for volume in names:
-                    entry = self._operations.entry(volume)
-                    entry.idle()
-                    if self._operations.find(joined(volume, name)):
-                        raise AlreadyExists(f"snapshot {joined(volume, name)} already exists")
-                    plan = await self.plan(volume)
-                    part = self._copying.part(entry, name, plan.way, group, paused=paused)
-                    progress.total += plan.bytes
-                    notes.append(f"{volume}: {plan.way.value}")
-                    parts.append(part)
-                    if not plan.instant:
-                        doing = f"snapshot {joined(volume, name)}, which is being taken"
-                        await stack.enter_async_context(self._volumes.steady(doing, held, entry))
-                progress.note = ", ".join(notes)
-                yield parts
+    async def _parts(
+        self, volumes: Sequence[Entry], name: str, group: str, progress: Progress, *, paused: bool
+    ) -> list[Part]:
+        """How the snapshots of these volumes are to be taken."""
+        parts = []
+        for volume in volumes:
+            plan = await self.plan(volume.name)
+            progress.total += plan.bytes
+            parts.append(self._copying.part(volume, name, plan.way, group, paused=paused))
+        progress.note = ", ".join(f"{each.volume.name}: {each.record.way.value}" for each in parts)
+        return parts
 
     async def _take(
         self, parts: Sequence[Part], progress: Progress, pausing: AbstractContextManager[object]
@@ -203,8 +215,8 @@ class Snapshots:
 
     async def _delete(self, volume: str, name: str) -> None:
         async with self._operations.hold(volume):
-            self._operations.entry(volume).idle()
             entry = self._operations.entry(name)
+            self._operations.entry(volume).idle()
             if entry.place is None:
                 home = self._steps.snapshot_store.home(volume, name.partition(AT)[2])
                 place = self._steps.nameless(home)
@@ -216,20 +228,40 @@ class Snapshots:
         await self._deletions.delete(gone)
 
     async def _rollback(self, volume: str, full: str, progress: Progress) -> Entry:
-        async with self._operations.hold(volume):
+        async with self._operations.hold(volume) as held:
             entry, snapshot = self._operations.entry(volume), self._operations.entry(full)
             snapshot.usable()
             snapshot.idle()
-            await self._volumes.vacate(entry, "rollback")
-            plan = await self.plan(volume)
-            progress.total += 2 * plan.bytes
-            progress.note = f"saving what is there ({plan.way.value})"
-            name = self._fresh_name([volume])
-            part = self._copying.part(entry, f"before-rollback-{name}", plan.way, automatic=True)
-            (saved,) = await self._take([part], progress, nullcontext())
-            progress.note = f"going back to {full} ({plan.way.value})"
-            await self._operations.do(
-                volume, "rollback", self._copying.rollback, entry, snapshot, progress
-            )
-            entry.reason = ""
+            # What lies inside the volume's image holds its device.
+            inside = [each for each in entry.snapshots.values() if _lies_inside(each)]
+            await self._volumes.vacate(entry, "rollback", *inside)
+            doing = f"the rollback to {full}"
+            async with self._volumes.steady(doing, held, entry, snapshot, still=True):
+                plan = await self.plan(volume)
+                progress.total += 2 * plan.bytes
+                progress.note = f"saving what is there ({plan.way.value})"
+                name = self._fresh_name([volume], "before-rollback-")
+                part = self._copying.part(entry, name, plan.way, automatic=True)
+                (saved,) = await self._take([part], progress, nullcontext())
+                progress.note = f"going back to {full} ({plan.way.value})"
+                await self._go_back(entry, snapshot, saved, progress)
+                entry.reason = ""
             return saved
+
+    async def _go_back(
+        self, volume: Entry, snapshot: Entry, saved: Entry, progress: Progress
+    ) -> None:
+        do = self._operations.do
+        try:
+            await do(volume.name, "rollback", self._copying.rollback, volume, snapshot, progress)
+        except Cancelled:
+            # Then all is as it was; after any other failure it is safer to have what was saved.
+            gone = await do(saved.name, "delete", self._copying.retire, saved.usable()[1])
+            self._operations.forget(saved.name)
+            self._deletions.begin(gone)
+            raise
+
+
+def _lies_inside(snapshot: Entry) -> bool:
+    record = snapshot.record
+    return isinstance(record, SnapshotRecord) and record.way is Way.INSIDE

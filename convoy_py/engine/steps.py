@@ -110,14 +110,23 @@ class Steps:
         # Until the first sample: what was reserved is allocated, of anything else nothing is known.
         allocated = promised if record.spec.sparse is False else 0
         self.ledger.record(name, promised, allocated)
-        for snapshot, found in self.snapshot_store.load(name).items():
-            within = self.snapshot_entry(entry, snapshot, found)
-            entry.snapshots[within.name] = within
-        if record.spec.per_mount:
-            for key in self.store.clones(name):
-                clone = self.clone_entry(entry, f"{name}{HASH}{key}")
-                entry.clones[clone.name] = clone
+        try:
+            self._load_within(entry, record)
+        except OSError as error:
+            entry.reason = f"its snapshots cannot be read: {error.strerror}: {error.filename}"
         return entry
+
+    def _load_within(self, volume: Entry, record: Record) -> None:
+        """Give a volume's entry its snapshots and private clones."""
+        for snapshot, found in self.snapshot_store.load(record.name).items():
+            within = self.snapshot_entry(volume, snapshot, found)
+            volume.snapshots[within.name] = within
+        if record.spec.per_mount:
+            for key in self.store.clones(record.name):
+                clone = self.clone_entry(volume, f"{record.name}{HASH}{key}")
+                volume.clones[clone.name] = clone
+                if volume.backend is not None:
+                    self.ledger.record(clone.name, volume.backend.promised(record.spec), 0)
 
     def snapshot_entry(
         self, volume: Entry, name: str, record: SnapshotRecord | Unreadable
@@ -214,8 +223,8 @@ class Steps:
         self.store.adopt(record)
         return self.entry(name, record)
 
-    def mount(self, backend: Backend, place: Place, held: References) -> None:
-        """Mount and record the references; neither without the other."""
+    def mount(self, backend: Backend, place: Place, held: References) -> bool:
+        """Mount and record the references, neither without the other; False if it was mounted."""
         fresh = not backend.is_mounted(place)
         if fresh:
             mountpoints.make(place.mountpoint)
@@ -226,6 +235,7 @@ class Steps:
             if fresh:
                 backend.unmount(place)
             raise
+        return fresh
 
     def save_references(self, name: str, held: References) -> None:
         self.reference_store.save(name, held)

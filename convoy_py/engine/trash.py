@@ -1,20 +1,24 @@
 """The trash: what was removed stays for a while, and goes first when space runs short."""
 
+import bisect
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import AlreadyExists, Corrupt, NotFound
+from convoy_py.errors import AlreadyExists, Corrupt, NoSpace, NotFound
+from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.models.names import check_name
 from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import View
-from convoy_py.state.trash import Removed
+from convoy_py.state.trash import Removed, age
 
 log = logging.getLogger("convoy.trash")
+T = TypeVar("T")
 
 
 class TrashBin:
@@ -39,11 +43,16 @@ class TrashBin:
         self._removed = list(removed)
 
     def add(self, removed: Removed) -> None:
-        self._removed.append(removed)
+        bisect.insort(self._removed, removed, key=age)
 
     def views(self) -> list[RemovedView]:
         """Everything in the trash, oldest first."""
         return [self._view(removed) for removed in self._removed]
+
+    async def size(self) -> int:
+        """Bytes of the host that the trash holds; may be slow."""
+        trash = self._steps.store.trash
+        return await self._operations.blocking.run(lambda: files.disk_usage(trash)[1])
 
     async def restore(self, name: str, as_name: str = "") -> View:
         """Give a volume back, under another name if one is given; the last of several of its name.
@@ -54,6 +63,54 @@ class TrashBin:
         target = check_name(as_name or removed.name)
         if removed.record is None:
             raise Corrupt(f"{removed.home} has no record that can be read; look at it by hand")
+        return await self._operations.bounded(
+            target, "restore", self._restore(removed, name, target)
+        )
+
+    async def purge(self, name: str = "") -> list[str]:
+        """Delete one volume, or all of its name, or with no name everything; returns their keys."""
+        chosen = self._named(name) if name else list(self._removed)
+        return await self._operations.bounded(name or "--all", "purge", self._purge(chosen))
+
+    async def with_room(self, build: Callable[[], Awaitable[T]]) -> T:
+        """Build something; if there is no room for it, again when some has been made."""
+        while True:
+            try:
+                return await build()
+            except NoSpace as error:
+                # What is being deleted, or lies in the trash, may be the room that is missing.
+                if self._deletions.pending:
+                    await self._deletions.settled(self._operations.time_limit)
+                    continue
+                # But a wish that cannot come true must not cost what others removed by mistake.
+                if await self.size() < error.missing or not await self.purge_oldest():
+                    raise
+
+    async def purge_oldest(self) -> bool:
+        """Make room: delete what was removed first; False if there is nothing.
+
+        What nobody knows the age of is left for people to decide about.
+        """
+        oldest = next((removed for removed in self._removed if removed.removed), None)
+        if oldest is None:
+            return False
+        event(log, logging.WARNING, "purged early: the host is short of space", volume=oldest.name)
+        await self._delete(oldest)
+        await self._deletions.settled(self._operations.time_limit)
+        return True
+
+    async def expire(self) -> None:
+        """Delete what was kept for its time, and what is in the way when the host has no room."""
+        now = self._steps.wall_clock()
+        for removed in list(self._removed):
+            if removed.removed and removed.removed.timestamp() + self._keep <= now:
+                event(log, logging.INFO, "purged: its time is up", volume=removed.name)
+                await self._delete(removed)
+        while await self._operations.blocking.run(self._steps.ledger.is_short):
+            if not await self.purge_oldest():
+                return
+
+    async def _restore(self, removed: Removed, name: str, target: str) -> View:
         operations = self._operations
         async with operations.hold(target):
             if target in operations.entries:
@@ -68,54 +125,31 @@ class TrashBin:
                 record = await operations.do(
                     target, "restore", self._steps.trash.restore, removed, target
                 )
-                entry = await operations.do(target, "restore", self._steps.entry, target, record)
             except BaseException:
-                self._removed.append(removed)
+                self.add(removed)
                 raise
+            entry = await operations.do(target, "restore", self._steps.entry, target, record)
             operations.put(entry)
             return entry.view()
 
-    async def purge(self, name: str = "") -> list[str]:
-        """Delete one volume, or all of its name, or with no name everything; returns their keys."""
-        chosen = self._named(name) if name else list(self._removed)
-        for removed in chosen:
-            await self._delete(removed)
-        return [removed.key for removed in chosen]
+    async def _purge(self, chosen: Sequence[Removed]) -> list[str]:
+        return [removed.key for removed in chosen if await self._delete(removed)]
 
-    async def purge_oldest(self) -> bool:
-        """Make room: delete what was removed first; False if there is nothing."""
-        if not self._removed:
-            return False
-        oldest = self._removed[0]
-        event(log, logging.WARNING, "purged early: the host is short of space", volume=oldest.name)
-        await self._delete(oldest)
-        await self._deletions.settled()
-        return True
-
-    async def expire(self) -> None:
-        """Delete what was kept for its time, and what is in the way when the host has no room."""
-        now = self._steps.wall_clock()
-        for removed in list(self._removed):
-            if removed.removed and removed.removed.timestamp() + self._keep <= now:
-                event(log, logging.INFO, "purged: its time is up", volume=removed.name)
-                await self._delete(removed)
-        while await self._operations.blocking.run(self._steps.ledger.is_short):
-            if not await self.purge_oldest():
-                return
-
-    async def _delete(self, removed: Removed) -> None:
+    async def _delete(self, removed: Removed) -> bool:
+        """Delete something; False if another purge, or a restore, was quicker."""
         if removed not in self._removed:
-            return  # another purge, or a restore, was quicker
+            return False
         self._removed.remove(removed)
         try:
             home = await self._operations.do(
                 removed.name, "purge", self._steps.trash.retire, removed
             )
         except BaseException:
-            self._removed.append(removed)
+            self.add(removed)
             raise
         spec = removed.record.spec if removed.record else None
         await self._deletions.delete(self._steps.nameless(home, spec))
+        return True
 
     def _named(self, name: str) -> list[Removed]:
         """Those of a key, or of a name; oldest first. Raises NotFound."""

@@ -1,6 +1,6 @@
 """The verbs on volumes: create, remove, rename, protect, and what Get and List say."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
@@ -8,14 +8,13 @@ from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.ledger import HostSpace
 from convoy_py.engine.mounting import Mounting
-from convoy_py.engine.operations import Held, Operations
+from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.errors import (
     AlreadyExists,
     ConvoyError,
     Invalid,
-    NoSpace,
     OptionsDiffer,
     Unavailable,
     Unsupported,
@@ -23,7 +22,6 @@ from convoy_py.errors import (
 )
 from convoy_py.models.names import AT, check_name
 from convoy_py.models.volume import Options, View
-from convoy_py.state.trash import Removed
 
 
 class Volumes(Mounting):
@@ -41,9 +39,8 @@ class Volumes(Mounting):
         trash: TrashBin,
     ) -> None:
         """`clock` gives seconds that never go back."""
-        super().__init__(operations, steps, copying, deletions, clock)
+        super().__init__(operations, steps, copying, deletions, clock, trash=trash)
         self._jobs = jobs
-        self._trash = trash
 
     # Reads
 
@@ -99,9 +96,12 @@ class Volumes(Mounting):
         `adopt` takes over the data that already lies in the volume's place.
         Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
         """
-        if AT in name and self.operations.find(name) is not None:
-            if options != Options():
-                raise Invalid(f"{name} is a snapshot, and has no options of its own")
+        if AT in name:
+            if self.operations.find(name) is None or options != Options():
+                raise Invalid(
+                    f"{name} is a snapshot's name: `convoy snapshot create` makes it, without "
+                    "options"
+                )
             return
         check_name(name)
         await self.operations.bounded(
@@ -141,50 +141,59 @@ class Volumes(Mounting):
     async def _create(
         self, name: str, options: Options, *, adopt: bool, progress: Progress | None
     ) -> None:
-        names = [name, options.source] if options.source else [name]
-        async with self.operations.hold(*names) as held:
-            entry = self.operations.entries.get(name)
-            if entry is not None and not (adopt and await self._lacks_record(entry)):
-                spec = entry.volume_record().spec
-                if differences := spec.differences(self._settled(entry, options)):
-                    raise OptionsDiffer(name, differences)
+        if options.source is None and options.per_mount:
+            raise Invalid("option per_mount needs `from`: what the private clones are made of")
+
+        async def built() -> None:
+            async with self.operations.hold(name):
+                if await self._is_there(name, options, adopt=adopt):
+                    return
+                if options.source is None:
+                    build = self._steps.adopt if adopt else self._steps.create
+                    self.operations.put(
+                        await self.operations.do(name, "create", build, name, options)
+                    )
+                    return
+            await self._build_clone(name, options, options.source, progress)
+
+        await self.trash.with_room(built)
+
+    async def _is_there(self, name: str, options: Options, *, adopt: bool) -> bool:
+        """Whether a volume exists, with these options; raises OptionsDiffer."""
+        entry = self.operations.entries.get(name)
+        if entry is None or (adopt and await self._lacks_record(entry)):
+            return False
+        spec = entry.volume_record().spec
+        if differences := spec.differences(self._settled(entry, options)):
+            raise OptionsDiffer(name, differences)
+        return True
+
+    async def _build_clone(
+        self, name: str, options: Options, origin: str, progress: Progress | None
+    ) -> None:
+        """Clone a source that stays as it is meanwhile; as a job of its own, if it is not in one.
+
+        The name's lock is held until it is done, and so whoever asks for it again joins.
+        """
+        async with self.operations.hold_idle(name, origin) as held:
+            if await self._is_there(name, options, adopt=False):
                 return
-            self.operations.put(
-                await self._with_room(
-                    lambda: self._build(name, options, held, adopt=adopt, progress=progress)
-                )
-            )
+            source = self.operations.entry(origin)
+            doing = f"the clone {name}, which is being made"
 
-    async def _with_room(self, build: Callable[[], Awaitable[Entry]]) -> Entry:
-        """Build a volume; if there is no room for it, again when some has been made."""
-        while True:
-            try:
-                return await build()
-            except NoSpace:
-                # What is being deleted, or lies in the trash, may be the room that is missing.
-                if self._deletions.pending:
-                    await self._deletions.settled(self.operations.time_limit)
-                elif not await self._trash.purge_oldest():
-                    raise
+            async def cloned(progress: Progress) -> Entry:
+                do = self.operations.do
+                async with self.steady(doing, held, source):
+                    progress.total += await do(name, "clone", self._copying.clone_bytes, source)
+                    return await do(
+                        name, "clone", self._copying.clone, name, source, options, progress
+                    )
 
-    async def _build(
-        self, name: str, options: Options, held: Held, *, adopt: bool, progress: Progress | None
-    ) -> Entry:
-        do = self.operations.do
-        if options.source is None:
-            if options.per_mount:
-                raise Invalid("option per_mount needs `from`: what the private clones are made of")
-            build = self._steps.adopt if adopt else self._steps.create
-            return await do(name, "create", build, name, options)
-        source = self.operations.entry(options.source)
-
-        async def cloned(progress: Progress) -> Entry:
-            async with self.steady(f"the clone {name}, which is being made", held, source):
-                return await do(name, "clone", self._copying.clone, name, source, options, progress)
-
-        if progress is not None:
-            return await cloned(progress)
-        return await self._jobs.run("clone", name, cloned)
+            if progress is None:
+                clone = await self._jobs.run("clone", name, cloned)
+            else:
+                clone = await cloned(progress)
+            self.operations.put(clone)
 
     def _settled(self, entry: Entry, options: Options) -> Options:
         """The options as the volume's backend would record them: it rounds a size, for instance."""
@@ -213,18 +222,14 @@ class Volumes(Mounting):
             await self.vacate(entry, "remove", *entry.within())
             if keep_data:
                 await self.operations.do(name, "remove", self._steps.keep, place)
-            elif self._trash.keeps:
+            elif self.trash.keeps:
                 removed = await self.operations.do(name, "remove", self._steps.discard, record)
-                self._trash.add(removed)
+                self.trash.add(removed)
             else:
                 place = await self.operations.do(name, "remove", self._steps.retire, place)
             self.operations.forget(name)
-        if not keep_data and not self._trash.keeps:
+        if not keep_data and not self.trash.keeps:
             await self._deletions.delete(place)
-
-    def discarded(self, removed: Removed) -> None:
-        """Take note of what a conversion moved to the trash."""
-        self._trash.add(removed)
 
     async def _rename(self, name: str, new: str) -> View:
         async with self.operations.hold(name, new):
@@ -237,6 +242,7 @@ class Volumes(Mounting):
                 name, "rename", self._steps.store.rename, record, new
             )
             self.operations.forget(name)
+            self._steps.ledger.rename(name, new)
             self._steps.rerecord(entry, renamed)
             self.operations.put(entry)
             return entry.view()

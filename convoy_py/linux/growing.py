@@ -31,6 +31,9 @@ _BTRFS_RESIZE = 0x50009403
 _BTRFS_FS_INFO = 0x8400941F
 _BTRFS_DEV_INFO = 0xD000941E
 
+_XFS_UNITS = 4096
+_XFS_BLOCK_SIZE_AT, _XFS_UNIT_AT = 4, 84
+
 # xfs_fsop_geom: block size, six others, most percent of inodes, then the number of data blocks.
 _XFS_GEOM = struct.Struct("=I24xIQ216x")
 _XFS_GROWTH = struct.Struct("=QI4x")  # data blocks, most percent of inodes
@@ -46,19 +49,24 @@ _MAGIC = b"\x53\xef"
 _ERRORS_FOUND = 2
 _META_CHECKSUM = 0x400
 _BIT_64 = 0x80
+_SPARSE_SUPER2 = 0x200
 _CRC32C = 0x82F63B78
 
 
 def bounds(fs: str, image: Path) -> tuple[int, int]:
     """(smallest, largest) size in bytes to which the filesystem in an image may be grown.
 
-    Ext4 has room for the descriptors of 1024 times its first size. To make more, resize2fs moves
-    what lies in the way, and it has been seen to lose every file of a full filesystem so.
+    The largest is what Linux takes for btrfs, and about 1024 times the first size for the others.
+    Ext4 has room for the descriptors of that; for more, resize2fs moves what is in the way, and
+    has been seen to lose every file of a full filesystem so. XFS keeps its first unit of
+    allocation, and with more than 4096 of these a mount takes many seconds.
     """
+    smallest, largest = filesystems.MINIMUM[fs], filesystems.MAXIMUM[fs]
     if fs == "ext4":
-        return filesystems.MINIMUM[fs], min(_Ext4.read(image).reserved_for, filesystems.MAXIMUM[fs])
-    smallest = _BTRFS_SMALLEST if fs == "btrfs" else filesystems.MINIMUM[fs]
-    return smallest, filesystems.MAXIMUM[fs]
+        return smallest, min(_Ext4.read(image).reserved_for, largest)
+    if fs == "xfs":
+        return smallest, min(_xfs_unit(image) * _XFS_UNITS, largest)
+    return _BTRFS_SMALLEST, largest
 
 
 def can_grow_online(fs: str) -> str | None:
@@ -139,6 +147,14 @@ def _device_size(mountpoint: Path) -> int:
     return int(sectors) * _SECTOR
 
 
+def _xfs_unit(image: Path) -> int:
+    """Bytes in an allocation group."""
+    with opened(image) as fd:
+        block = os.pread(fd, 4, _XFS_BLOCK_SIZE_AT)
+        blocks = os.pread(fd, 4, _XFS_UNIT_AT)
+    return int.from_bytes(block, "big") * int.from_bytes(blocks, "big")
+
+
 def _grow_ext4(fd: int, size: int) -> None:
     fcntl.ioctl(fd, _EXT4_RESIZE, struct.pack("=Q", size // os.fstatvfs(fd).f_bsize))
 
@@ -184,16 +200,18 @@ class _Ext4:
             raw = os.pread(fd, _SUPERBLOCK_SIZE, _SUPERBLOCK)
         if raw[0x38:0x3A] != _MAGIC:
             raise filesystems.DamagedFilesystem(image, "it has no superblock of ext4")
-        low, high = _u32(raw, 0x04), _u32(raw, 0x150)
-        block = 1024 << _u32(raw, 0x18)
-        groups = -(-low // _u32(raw, 0x20))
+        block, first, group = 1024 << _u32(raw, 0x18), _u32(raw, 0x14), _u32(raw, 0x20)
+        blocks = _u32(raw, 0x150) << 32 | _u32(raw, 0x04)
         per_block = block // (_u16(raw, 0xFE) if _u32(raw, 0x60) & _BIT_64 else 32)
-        described = -(-groups // per_block) + _u16(raw, 0xCE)
+        described = -(-(blocks - first) // (group * per_block)) + _u16(raw, 0xCE)
+        largest = described * per_block * group * block
+        # With this one, which few have chosen, resize2fs leaves damage behind.
+        is_odd = _u32(raw, 0x5C) & _SPARSE_SUPER2
         return cls(
             raw=raw,
             block=block,
-            size=(high << 32 | low) * block,
-            reserved_for=described * per_block * _u32(raw, 0x20) * block,
+            size=blocks * block,
+            reserved_for=blocks * block if is_odd else largest,
         )
 
     @property

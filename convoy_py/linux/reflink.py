@@ -52,6 +52,7 @@ def support(folder: Path) -> str | None:
 def clone(source: int, target: int) -> None:
     """Let the empty file `target` share all blocks of `source`; no data is read or written.
 
+    The time grows with the number of fragments, not with the size: 2500 take some 50 ms.
     Raises OSError where the two cannot: EOPNOTSUPP, EXDEV, EINVAL.
     """
     # On btrfs only files that are both overwritten in place, or both not, may share.

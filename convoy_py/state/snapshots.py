@@ -71,9 +71,12 @@ class SnapshotStore:
                     f"snapshot {joined(volume, record.name)} already exists"
                 ) from None
 
-    def retire(self, volume: str, name: str) -> Path:
-        """Take a snapshot away, durably; its home is then to be deleted."""
-        return self._store.retire(self.home(volume, name))
+    def unname(self, home: Path, uuid: str) -> Path:
+        """Make of a snapshot, durably, one that is being taken; its home is then another."""
+        with self._store.changing():
+            staging = home.with_name(f"{STAGING}{uuid}")
+            self._store.move(home, staging)
+            return staging
 
     def half_made(self) -> list[tuple[str, Path]]:
         """(volume, home) of every snapshot that was being taken when a daemon ended."""

@@ -198,6 +198,11 @@ class Store:
             self.move(home, gone)
             return gone
 
+    def put_back(self, home: Path, before: Path) -> None:
+        """Undo such a change of a folder's name, durably."""
+        with self.changing():
+            self.move(home, before)
+
     def move(self, home: Path, target: Path) -> None:
         """Rename a folder below the root, durably; raises AlreadyExists. Within `changing`."""
         try:

@@ -52,14 +52,14 @@ class Trash:
         return _read(record.name, target)
 
     def load(self) -> list[Removed]:
-        """Everything in the trash, oldest first; what cannot be dated counts as newest."""
+        """Everything in the trash, oldest first."""
         found = []
         with os.scandir(self._store.trash) as entries:
             for entry in entries:
                 name, _, _ = entry.name.rpartition(".")  # none in what is being deleted
                 if is_valid_name(name) and entry.is_dir(follow_symlinks=False):
                     found.append(_read(name, self._store.trash / entry.name))
-        return sorted(found, key=_age)
+        return sorted(found, key=age)
 
     def restore(self, removed: Removed, name: str) -> Record:
         """Give a volume back under a name, durably; raises AlreadyExists."""
@@ -88,5 +88,6 @@ def _read(name: str, home: Path) -> Removed:
     return Removed(name, home, removed, record, tuple(sorted(names)))
 
 
-def _age(removed: Removed) -> tuple[bool, float]:
+def age(removed: Removed) -> tuple[bool, float]:
+    """What sorts the oldest first; what cannot be dated counts as newest."""
     return removed.removed is None, removed.removed.timestamp() if removed.removed else 0.0

@@ -1,7 +1,6 @@
 """Volumes of one backend on one host filesystem, handled as the engine handles them."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -68,7 +67,7 @@ class Bed:
             subprocess.run(["losetup", "-d", device], check=False, stderr=subprocess.DEVNULL)
         for path in self._mounts.glob("*"):
             files.set_immutable(path, on=False)
-        shutil.rmtree(self.root)
+        files.remove_tree(self.root)
 
     # What the engine does
 
@@ -105,7 +104,7 @@ class Bed:
 
         A container that is just being started has copies of all mounts for a moment.
         """
-        _wait_until(lambda: self.backend.unmount(place))
+        wait_until(lambda: self.backend.unmount(place))
 
     def snapshot(self, place: Place, name: str = "nightly", step: Step = uncounted) -> Place:
         """Take a snapshot, with the filesystem frozen where it has to be."""
@@ -233,6 +232,12 @@ class Bed:
         files.sync_filesystem(place.home)
         return files.disk_usage(place.home)[1]
 
+    def tidied(self, seen: Path) -> bool:
+        """Have a mounted filesystem do at once what it does in the background."""
+        for argv in (["btrfs", "filesystem", "sync"], ["fstrim"]):
+            subprocess.run([*argv, seen], check=False, capture_output=True)
+        return True
+
     def devices(self) -> list[str]:
         """Loop devices whose backing file lies below this root, as the kernel tells."""
         found = []
@@ -248,7 +253,7 @@ class Bed:
         Whoever looks at all devices of the machine, as udev and other daemons do, keeps one
         attached for that moment.
         """
-        _wait_until(lambda: not self.devices())
+        wait_until(lambda: not self.devices())
 
     def mount_options(self, place: Place) -> set[str]:
         """What the mount table says of the topmost mount at the volume's mountpoint."""
@@ -290,7 +295,7 @@ class Stranger:
             _stream(stream).close()
 
 
-def _wait_until(done: Callable[[], bool]) -> None:
+def wait_until(done: Callable[[], bool]) -> None:
     """Look often, and assert that it comes true before long: what stays is really left."""
     deadline = time.monotonic() + PATIENCE
     while not (come_true := done()) and time.monotonic() < deadline:

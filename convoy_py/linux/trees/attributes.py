@@ -8,8 +8,8 @@ from typing import NamedTuple
 Place = int | str
 """An open file, or a path; that of an O_PATH descriptor is /proc/self/fd/N."""
 
-# Properties of btrfs, which say how it stores the file.
-_PROPERTIES = "btrfs."
+# How btrfs is to store a file, and how xfs stores the ACLs that it tells of by their own names.
+_OF_FILESYSTEMS = ("btrfs.", "trusted.SGI_ACL_")
 _USERS = ("user.", "trusted.", "system.posix_acl_")
 _CAPABILITY = "security.capability"
 
@@ -46,11 +46,9 @@ class Attributes(NamedTuple):
 
 
 def xattrs(place: Place, *, follow_symlinks: bool = True) -> dict[str, bytes]:
-    """Every extended attribute that the caller may see, but for the properties of btrfs."""
+    """Every extended attribute that the caller may see, but for those of a filesystem's own."""
     found = {}
     for name in _names(place, follow_symlinks=follow_symlinks):
-        if name.startswith(_PROPERTIES):
-            continue
         try:
             found[name] = os.getxattr(place, name, follow_symlinks=follow_symlinks)
         except OSError as error:
@@ -66,11 +64,12 @@ def is_users(name: str) -> bool:
 
 def _names(place: Place, *, follow_symlinks: bool = True) -> list[str]:
     try:
-        return os.listxattr(place, follow_symlinks=follow_symlinks)
+        names = os.listxattr(place, follow_symlinks=follow_symlinks)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             return []
         raise
+    return [name for name in names if not name.startswith(_OF_FILESYSTEMS)]
 
 
 def _set(place: Place, name: str, value: bytes) -> None:

@@ -222,9 +222,10 @@ class _Comparison:
                 self._step(data - at)
                 at = data
             count = min(_BLOCK, size - at)
-            if os.pread(one, count, at) != os.pread(other, count, at):
-                return False
+            is_same = os.pread(one, count, at) == os.pread(other, count, at)
             self._step(count)
+            if not is_same:
+                return False
             at += count
         return True
 

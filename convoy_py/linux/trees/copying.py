@@ -45,7 +45,8 @@ def copy(source: Path, target: Path, step: Step) -> Tree:
     """
     with Walk.at(source) as origin, Walk.at(target) as place:
         work = Copy(origin, place, step, source)
-        files.set_guards(place.fd, work.folder())
+        guards = work.folder()
+        files.set_guards(place.fd, guards)
     files.sync_filesystem(target)
     return Tree(work.files, work.folders, work.bytes, work.vanished)
 

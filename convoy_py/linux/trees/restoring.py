@@ -41,8 +41,9 @@ def copy_one(source: Path, relative: PurePath, target: Path, step: Step) -> None
         try:
             guards = _build(one, place, temporary, step, source / relative)
             libc.call("syncfs", place, about=str(target))
-            _put(place, temporary, relative.name)
-            _set_guards(place, relative.name, guards)
+            with named(lambda: target / relative):
+                _put(place, temporary, relative.name)
+                _set_guards(place, relative.name, guards)
             os.fsync(place)
         finally:
             _remove(place, temporary)

@@ -80,7 +80,7 @@ def test_device_that_takes_the_place_of_a_file_is_not_opened(
         for name, found in seen(position):
             if name == "file":
                 (tree / "file").unlink()
-                os.mknod(tree / "file", 0o600 | 0o020000, os.makedev(1, 5))
+                os.mknod(tree / "file", 0o020600, os.makedev(60, 0))  # opens as ENXIO
             yield name, found
 
     monkeypatch.setattr(files, "every", swapped)

@@ -1,6 +1,7 @@
 """Filesystems grown and trimmed, as those see it who use them meanwhile."""
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -117,7 +118,25 @@ def test_too_small_a_growth_of_btrfs_is_refused_in_words(
     loop.set_capacity(device)
     with pytest.raises(OSError, match=f"grows to {256 * MIB} bytes or more"):
         growing.grow_online("btrfs", target)
-    assert growing.bounds("btrfs", image)[0] == 256 * MIB
+
+
+@pytest.mark.parametrize(
+    ("fs", "first", "smallest", "largest"),
+    [
+        ("ext4", 64 * MIB, 16 * MIB, 64 * GIB),
+        ("xfs", 400 * MIB, 300 * MIB, 400 * GIB),
+        ("btrfs", 128 * MIB, 256 * MIB, 16 * 1024 * GIB - 4096),
+    ],
+)
+def test_bounds_of_growth(
+    fs: str, first: int, smallest: int, largest: int, make_image: MakeImage
+) -> None:
+    """They follow from the first size, however large the filesystem has become."""
+    image = make_image(fs, first)
+    assert growing.bounds(fs, image) == (smallest, largest)
+    os.truncate(image, GIB)
+    growing.grow_offline(fs, image)
+    assert growing.bounds(fs, image) == (smallest, largest)
 
 
 def test_mounted_ext4_grows_or_says_what_is_missing(
@@ -175,7 +194,7 @@ def assert_grown(image: Path, size: int, scratch: Path, attach_and_mount: Attach
     """The filesystem has its size, is clean, and each file has what was written into it."""
     assert image.stat().st_size == size
     filesystems.check("ext4", image)
-    device = attach_and_mount("ext4", image, scratch / "grown")
+    attach_and_mount("ext4", image, scratch / "grown")
     assert filesystems.space(scratch / "grown").size > size * 0.7
     found = sorted(int(f.name) for f in (scratch / "grown").iterdir() if f.is_file())
     # The last one was cut short when there was no more space.
@@ -184,8 +203,8 @@ def assert_grown(image: Path, size: int, scratch: Path, attach_and_mount: Attach
     for number in found[:-1]:
         assert (scratch / "grown" / f"{number}").read_bytes() == pattern(number)
     mounts.unmount(scratch / "grown")
-    while loop.is_attached(device):
-        os.sched_yield()
+    with image.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # once the device has let go of it
 
 
 @pytest.mark.parametrize("size", [64 * MIB, 16 * GIB])
@@ -238,6 +257,19 @@ def test_growth_that_resize2fs_would_lose_files_in_is_refused(
     assert caught.value.errno == errno.EFBIG
     os.truncate(full, 16 * MIB)
     assert_grown(full, 16 * MIB, scratch, attach_and_mount)
+
+
+def test_ext4_that_resize2fs_would_damage_is_not_grown(scratch: Path) -> None:
+    """One that somebody made with backups of its superblock in two places of his choice."""
+    image = scratch / "image"
+    with image.open("wb") as file:
+        file.truncate(64 * MIB)
+    argv = ["mkfs.ext4", "-q", "-b", "4096", "-O", "sparse_super2", str(image)]
+    subprocess.run(argv, check=True)
+    assert growing.bounds("ext4", image)[1] == 64 * MIB
+    os.truncate(image, 128 * MIB)
+    with pytest.raises(OSError, match=f"can grow to {64 * MIB} bytes"):
+        growing.grow_offline("ext4", image)
 
 
 def test_damage_of_another_origin_is_left_to_people(full: Path) -> None:

@@ -1,5 +1,6 @@
 """Clones of images mounted beside their originals, with what was in them at that moment."""
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -60,6 +61,12 @@ def cloned(image: Path) -> Path:
     with image.open("rb") as source, clone.open("w+b") as target:
         reflink.clone(source.fileno(), target.fileno())
     return clone
+
+
+def await_release(image: Path) -> None:
+    """Wait until no device holds an image any more, nor its lock, which goes last."""
+    with image.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @contextmanager
@@ -167,11 +174,9 @@ def test_log_of_a_clone_is_replayed_by_a_mount_that_may_write(
 
     with pytest.raises(OSError, match="Read-only"):
         mount_read_only()
-    while loop.find(clone):
-        os.sched_yield()
-    device = attach_and_mount(fs, clone, beside)
+    await_release(clone)
+    attach_and_mount(fs, clone, beside)
     mounts.unmount(beside)
-    while loop.is_attached(device):
-        os.sched_yield()
+    await_release(clone)
     mount_read_only()
     assert_all_there(beside)

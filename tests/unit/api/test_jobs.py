@@ -150,6 +150,20 @@ async def test_an_unknown_job_is_404(admin: Socket, method: str) -> None:
     assert_failed(answer, 404, Kind.NOT_FOUND, "no such job: 17")
 
 
+async def test_the_engines_own_jobs_are_told_without_a_result(
+    admin: Socket, verbs: FakeVerbs
+) -> None:
+    """A background trim, a clone that Docker asked for: what they come to is the engine's."""
+
+    async def work(progress: Progress) -> object:
+        return object()
+
+    job = verbs.jobs.start("trim", "--all", work)
+    await ended(verbs, job.id)
+    told = await inspected(admin, job.id)
+    assert (told.state, told.result) == ("done", None)
+
+
 async def test_the_list_leaves_the_results_out(admin: Socket, engine: FakeVolumes) -> None:
     """A comparison's result may be large; it is had by the job's id."""
     engine.add("db")

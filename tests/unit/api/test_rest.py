@@ -98,6 +98,8 @@ async def test_a_failure_has_the_status_of_its_kind(
         ("GET", "/v1/volumes/db/diff", b"", "from"),
         ("GET", "/v1/volumes/db/diff?from=", b"", "from"),
         ("GET", "/v1/volumes/db/diff?from=a&till=b", b"", "till"),
+        ("POST", "/v1/adopt", {}, "either DockerVolume or ComposeProject"),
+        ("POST", "/v1/adopt", {"DockerVolume": "pg", "ComposeProject": "x"}, "either"),
         ("POST", "/v1/adopt", {"DockerVolume": "pg", "Name": "a/b"}, "invalid volume name"),
         ("POST", "/v1/trash/restore", {"Name": "db", "AsName": "a/b"}, "invalid volume name"),
         ("DELETE", "/v1/volumes/db?reference=perhaps", b"", "reference"),

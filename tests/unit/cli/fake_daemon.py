@@ -12,7 +12,7 @@ from typing import Any
 
 from convoy_py.errors import Kind
 from convoy_py.wire.admin import Failure, Message, SnapshotInfo, VolumeInfo
-from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.copies import JobInfo, Removed
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,17 @@ def job(**changes: Any) -> JobInfo:
         "started": "2026-01-02T03:04:05Z",
     }
     return JobInfo(**(values | changes))
+
+
+def removed(name: str, **changes: Any) -> Removed:
+    values: dict[str, Any] = {
+        "key": f"{name}.1",
+        "driver": "loopback",
+        "removed": "2026-01-02T03:04:05.6Z",
+        "until": "2026-01-03T03:04:05.6Z",
+        "snapshots": ["nightly"],
+    }
+    return Removed(name=name, **(values | changes))
 
 
 @contextmanager

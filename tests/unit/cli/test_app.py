@@ -210,7 +210,7 @@ def test_the_command_line_loads_neither_daemon_nor_table(module: Module) -> None
     """What a script calls a thousand times must start fast."""
     code = (
         "import sys, convoy_py.__main__\n"
-        "heavy = {'aiohttp', 'asyncio', 'prometheus_client', 'convoy_py.daemon'}\n"
+        "heavy = {'aiohttp', 'asyncio', 'prometheus_client', 'rich', 'convoy_py.daemon'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -12,8 +12,7 @@ import pytest
 from convoy_py.wire.admin import VolumeList
 from convoy_py.wire.copies import JobList, SnapshotList, TrashList
 from tests.unit.cli.conftest import Run, Told
-from tests.unit.cli.fake_daemon import FakeDaemon, job, snapshot, volume
-from tests.unit.cli.test_trash import removed
+from tests.unit.cli.fake_daemon import FakeDaemon, job, removed, snapshot, volume
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -145,7 +144,8 @@ def in_bash(run: Run, module: Mapping[str, Any], tmp_path: Path) -> Callable[[st
             ["bash", "-c", lines], capture_output=True, text=True, check=True, **module
         )
         assert done.stderr == ""
-        return done.stdout
+        offered: str = done.stdout
+        return offered
 
     return complete_in_bash
 

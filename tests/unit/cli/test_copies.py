@@ -9,8 +9,7 @@ from convoy_py.cli.exits import EXIT_CODES
 from convoy_py.errors import Kind
 from convoy_py.wire.copies import Adopted, AdoptedVolume, TrashList
 from tests.unit.cli.conftest import Run, Screen, Told
-from tests.unit.cli.fake_daemon import FakeDaemon, Request, volume
-from tests.unit.cli.test_trash import removed
+from tests.unit.cli.fake_daemon import FakeDaemon, Request, removed, volume
 
 ADOPTED = Adopted(
     volumes=[

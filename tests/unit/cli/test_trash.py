@@ -1,26 +1,14 @@
 """trash list, restore, purge, and what a removal says of it."""
 
 import json
-from typing import Any
 
 import pytest
 
 from convoy_py.cli.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.copies import Purged, Removed, TrashList
+from convoy_py.wire.copies import Purged, TrashList
 from tests.unit.cli.conftest import Run, Screen, Told
-from tests.unit.cli.fake_daemon import FakeDaemon, Request, volume
-
-
-def removed(name: str, **changes: Any) -> Removed:
-    values: dict[str, Any] = {
-        "key": f"{name}.1",
-        "driver": "loopback",
-        "removed": "2026-01-02T03:04:05.6Z",
-        "until": "2026-01-03T03:04:05.6Z",
-        "snapshots": ["nightly"],
-    }
-    return Removed(name=name, **(values | changes))
+from tests.unit.cli.fake_daemon import FakeDaemon, Request, removed, volume
 
 
 def test_trash_without_a_command_shows_its_help(run: Run, daemon: FakeDaemon) -> None:

@@ -6,19 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.linux import files, mounts
+from convoy_py.linux import files, freeze, mounts
 from convoy_py.linux.holders import Census
-from tests.fakes_engine import Engine, FakeKernel
+from tests.fakes_engine import DAY, Engine, FakeKernel
 
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     kernel = FakeKernel()
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
+    monkeypatch.setattr(freeze, "frozen", kernel.freeze)
     monkeypatch.setattr(mounts, "table", kernel.table)
     monkeypatch.setattr(mounts, "is_mountpoint", kernel.mounted.__contains__)
     monkeypatch.setattr(Census, "take", classmethod(lambda cls: cls({}, b"")))
     return kernel
+
+
+@pytest.fixture
+def keeping(engine: Engine, kernel: FakeKernel, tmp_path: Path) -> Engine:
+    """The same, but for a trash that keeps what is removed for a day."""
+    engine.killed()
+    return Engine(tmp_path, kernel, trash_keep=DAY).start()
 
 
 @pytest.fixture

@@ -1,0 +1,299 @@
+"""A backend and a kernel that only pretend, with gates to hold them up and failures to order."""
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from convoy_py.backends.base import Backend, Place, Resizable, refuse_changes
+from convoy_py.backends.base import Snapshots as SnapshotPower
+from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
+from convoy_py.linux import files
+from convoy_py.linux.extents import Shares
+from convoy_py.linux.holders import Census, Holder
+from convoy_py.linux.mounts import Mount
+from convoy_py.linux.reflink import Step
+from convoy_py.models.snapshot import INSTANT, Plan, Way
+from convoy_py.models.volume import Options, Spec, Usage
+
+_PATIENCE = 10.0
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gate:
+    """Stops a backend's method until it is opened; tells when a call has arrived."""
+
+    def __init__(self) -> None:
+        self._arrived = threading.Event()
+        self._opened = threading.Event()
+
+    def pass_through(self) -> None:
+        self._arrived.set()
+        assert self._opened.wait(_PATIENCE), "nobody opened the gate"
+
+    def wait_for_call(self) -> None:
+        assert self._arrived.wait(_PATIENCE), "nobody came to the gate"
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+class Daemon(Protocol):
+    """What is to be ended with the kernel."""
+
+    def killed(self) -> None: ...
+
+
+@dataclass
+class FakeKernel:
+    """What outlives a daemon: mounts, who holds what, and what is slow or broken down there."""
+
+    mounted: dict[Path, str] = field(default_factory=dict)  # mountpoint: the volume's uuid
+    holders: dict[str, list[Holder]] = field(default_factory=dict)  # by volume
+    busy: set[str] = field(default_factory=set)  # volumes whose unmount is not to be had
+    attached: set[str] = field(default_factory=set)  # volumes whose device outlives its mount
+    gates: dict[tuple[str, str], Gate] = field(default_factory=dict)  # by (method, volume)
+    failures: dict[tuple[str, str], Exception] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    inside: dict[str, str] = field(default_factory=dict)  # volume: the method that runs on it
+    daemons: list["Daemon"] = field(default_factory=list)
+    reading: list[tuple[str, bool]] = field(default_factory=list)  # uuid, whether it was mounted
+    frozen: set[Path] = field(default_factory=set)
+
+    def gate(self, method: str, volume: str) -> Gate:
+        return self.gates.setdefault((method, volume), Gate())
+
+    def table(self) -> list[Mount]:
+        """As mounts.table()."""
+        return [
+            Mount(number, 1, "0:1", "/", str(path), ("rw",), 0, 0, "fake", "fake", ())
+            for number, path in enumerate(self.mounted, 2)
+        ]
+
+    def count(self, method: str, volume: str) -> int:
+        return self.calls.count((method, volume))
+
+    @contextmanager
+    def freeze(self, folders: Sequence[Path], *, note: Path, limit: float) -> Iterator[None]:
+        """As linux.freeze.frozen; what a killed daemon would leave is seen in `frozen`."""
+        assert self.frozen.isdisjoint(folders), "it is frozen already"
+        note.write_text("frozen")
+        self.frozen |= set(folders)
+        try:
+            yield
+        finally:
+            self.frozen -= set(folders)
+            note.unlink()
+
+    def must_change(self, place: Place, method: str) -> None:
+        """Fail if this would change what long work reads."""
+        for uuid, mounted in self.reading:
+            # A folder that is read at rest may be mounted, but an image may not.
+            allowed = method == "mount" and (mounted or place.spec.fs is None)
+            assert uuid != place.uuid or allowed, f"{method} of {place} while it is read"
+
+
+class FakeBackend(Backend, SnapshotPower, Resizable):
+    """Keeps the contract with a folder per volume, and fails if the engine breaks its side of it.
+
+    A volume with an `fs` is taken for an image: nobody may mount it while it is read at rest.
+    """
+
+    name: ClassVar[str] = "fake"
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+        self.way = Way.REFLINK
+        self.delays = ""  # why growing has to wait
+
+    def resolve(self, options: Options) -> Spec:
+        if options.path is not None:
+            raise Unsupported("no paths here")
+        given = options.model_dump(exclude={"backend", "path"})
+        return Spec(backend=self.name, **given)
+
+    def promised(self, spec: Spec) -> int:
+        return spec.size or 0
+
+    def create(self, place: Place) -> Spec:
+        with self._call("create", place):
+            (place.home / "data").mkdir()
+        return place.spec
+
+    def adopt(self, place: Place, options: Options) -> Spec:
+        with self._call("adopt", place):
+            if not (place.home / "data").exists():
+                raise NotFound(f"volume {place.name}: nothing there")
+            refuse_changes(place.name, place.spec, options)
+        return place.spec
+
+    def exposed(self, place: Place) -> Path:
+        return place.mountpoint / "exposed"
+
+    def is_mounted(self, place: Place) -> bool:
+        uuid = self._kernel.mounted.get(place.mountpoint)
+        if uuid not in (None, place.uuid):
+            raise OperationFailed(f"volume {place.name}: something foreign is mounted")
+        return uuid is not None
+
+    def mount(self, place: Place) -> None:
+        with self._call("mount", place):
+            assert place.mountpoint.is_dir()
+            self.check(place)
+            self._kernel.must_change(place, "mount")
+            self._kernel.mounted[place.mountpoint] = place.uuid
+
+    def unmount(self, place: Place) -> bool:
+        with self._call("unmount", place):
+            if place.name in self._kernel.busy:
+                return False
+            self._kernel.must_change(place, "unmount")
+            self._kernel.mounted.pop(place.mountpoint, None)
+            return place.name not in self._kernel.attached
+
+    def holders(self, place: Place, census: Census) -> Sequence[Holder]:
+        return self._kernel.holders.get(place.name, [])
+
+    def abandon(self, place: Place) -> None:
+        self._kernel.calls.append(("abandon", place.name))
+        self._kernel.mounted.pop(place.mountpoint, None)
+
+    def destroy(self, place: Place) -> None:
+        with self._call("destroy", place):
+            assert place.uuid not in self._kernel.mounted.values(), "it is still mounted"
+            if place.uuid:
+                self._kernel.must_change(place, "destroy")
+            files.remove_tree(place.home)
+
+    def usage(self, place: Place, now: float) -> Usage:
+        with self._call("usage", place):
+            return Usage(used=1, allocated=place.spec.size, sampled=now)
+
+    def check(self, place: Place) -> None:
+        if not (place.home / "data").exists():
+            raise Corrupt(f"volume {place.name}: its data is missing")
+
+    def facts(self) -> dict[str, str]:
+        return {"fake": "yes"}
+
+    # Snapshots
+
+    def plan(self, place: Place, *, clone: bool = False) -> Plan:
+        return Plan(way=self.way, instant=self.way in INSTANT, bytes=100)
+
+    def freezable(self, place: Place, *, clone: bool = False) -> Path | None:
+        image = place.spec.fs is not None and place.within is None
+        return place.mountpoint if image and place.mountpoint in self._kernel.mounted else None
+
+    def copy(self, source: Place, target: Place, step: Step) -> None:
+        freezable = self.freezable(source)
+        assert freezable is None or freezable in self._kernel.frozen, "writers go on"
+        with self._read("copy", source):
+            step(1)
+            shutil.copytree(source.home / "data", target.home / "data")
+
+    def finish(self, source: Place, target: Place, step: Step) -> Spec:
+        with self._read("finish", source):
+            step(1)
+        return target.spec
+
+    def clones(self, source: Place, spec: Spec) -> bool:
+        return spec.backend == self.name
+
+    def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
+        with self._call("rollback", place), self._read("rollback from", snapshot):
+            assert place.uuid not in self._kernel.mounted.values(), "it is still mounted"
+            step(1)
+            shutil.copytree(snapshot.home / "data", staged.home / "data")
+            files.exchange(staged.home / "data", place.home / "data")
+
+    def withdraw(self, snapshot: Place) -> None:
+        assert snapshot.home.exists()
+        with self._read("withdraw", snapshot):
+            pass
+
+    @contextmanager
+    def reading(self, place: Place) -> Iterator[Path]:
+        with self._read("reading", place):
+            yield place.home / "data"
+
+    @contextmanager
+    def writing(self, place: Place) -> Iterator[Path]:
+        with self._call("writing", place):
+            yield place.home / "data"
+
+    def shares(self, place: Place) -> Shares | None:
+        with self._read("shares", place):
+            return Shares(allocated=3, shared=2)
+
+    # Resizable
+
+    def resized(self, spec: Spec, size: int) -> Spec:
+        if spec.size is None or size < spec.size:
+            raise Unsupported("a volume cannot shrink")
+        return spec.model_copy(update={"size": size, "grows_from": spec.size})
+
+    def delay(self, place: Place) -> str:
+        return self.delays
+
+    def grow(self, place: Place) -> bool:
+        with self._call("grow", place):
+            return not self.delays
+
+    def trim(self, place: Place) -> int:
+        with self._read("trim", place):
+            return 4096
+
+    def _call(self, method: str, place: Place) -> "_Call":
+        return _Call(self._kernel, method, place.name)
+
+    @contextmanager
+    def _read(self, method: str, place: Place) -> Iterator[None]:
+        """One call that goes on beside other verbs, for which the place stays as it is."""
+        reading = place.uuid, place.mountpoint in self._kernel.mounted
+        self._kernel.reading.append(reading)
+        try:
+            with _Call(self._kernel, method, place.name, beside=True):
+                yield
+        finally:
+            self._kernel.reading.remove(reading)
+
+
+class _Call:
+    """One call of a method; the engine promised that a volume has one at a time."""
+
+    def __init__(
+        self, kernel: FakeKernel, method: str, volume: str, *, beside: bool = False
+    ) -> None:
+        self._kernel = kernel
+        self._key = method, volume
+        # Measuring and deleting go on beside the other verbs too.
+        self._beside = beside or method in ("usage", "destroy")
+
+    def __enter__(self) -> None:
+        kernel, (method, volume) = self._kernel, self._key
+        kernel.calls.append(self._key)
+        if not self._beside:
+            running = kernel.inside.setdefault(volume, method)
+            assert running == method, f"{method} began while {running} was running"
+        if gate := kernel.gates.get(self._key):
+            gate.pass_through()
+        if failure := kernel.failures.get(self._key):
+            self.__exit__()
+            raise failure
+
+    def __exit__(self, *_: object) -> None:
+        if not self._beside:
+            self._kernel.inside.pop(self._key[1], None)

@@ -1,0 +1,204 @@
+"""One file or folder put back from another tree: all or nothing, and nowhere else."""
+
+import errno
+import os
+from pathlib import Path, PurePath
+
+import pytest
+
+from convoy_py.linux import files, libc, trees
+from tests.facts import Facts, facts
+
+
+def ignore(_done: int) -> None:
+    """A step that lets the work go on."""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = tmp_path / "source"
+    (top / "etc/app/parts").mkdir(parents=True)
+    (top / "etc/app/parts/part").write_bytes(b"part")
+    os.link(top / "etc/app/parts/part", top / "etc/app/same")
+    (top / "etc/app/config").write_bytes(b"as it was")
+    (top / "etc/app/config").chmod(0o4750)
+    (top / "etc/link").symlink_to("/etc/passwd")
+    os.mkfifo(top / "etc/fifo")
+    os.setxattr(top / "etc/app", "user.note", b"x")
+    (top / "etc/app").chmod(0o2751)
+    (top / "etc").chmod(0o711)
+    (top / "file").write_bytes(b"x")
+    os.utime(top / "etc/app/config", ns=(5, 7))
+    os.utime(top / "etc/app", ns=(11, 13))
+    return top
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """The same tree after some changes."""
+    top = tmp_path / "target"
+    (top / "etc/app").mkdir(parents=True)
+    (top / "etc/app/config").write_bytes(b"as it is")
+    (top / "etc/app/new").write_bytes(b"since then")
+    (top / "untouched").write_bytes(b"y")
+    return top
+
+
+def below(found: dict[str, Facts], path: str) -> dict[str, Facts]:
+    return {
+        name: fact._replace(first_name="")
+        for name, fact in found.items()
+        if name == path or name.startswith(f"{path}/")
+    }
+
+
+@pytest.mark.parametrize("path", ["etc/app/config", "etc/app", "etc/link", "etc/fifo", "file"])
+def test_restored_is_as_it_was_and_nothing_else_changed(
+    source: Path, target: Path, path: str
+) -> None:
+    """Whatever lies there, and whether something does already."""
+    before = facts(target)
+    trees.copy_one(source, PurePath(path), target, ignore)
+    after = facts(target)
+    assert below(after, path) == below(facts(source), path)
+    changed = {name for name in before if after.get(name) != before[name]}
+    assert changed - set(below(before, path)) <= {str(PurePath(path).parent)}
+    assert set(after) - set(before) <= set(below(after, path))
+
+
+def test_folder_keeps_its_hard_links(source: Path, target: Path) -> None:
+    """Those between two files that are restored together."""
+    trees.copy_one(source, PurePath("etc/app"), target, ignore)
+    assert (target / "etc/app/same").samefile(target / "etc/app/parts/part")
+
+
+@pytest.mark.parametrize("path", ["etc/app/config", "etc/app"])
+def test_target_is_as_before_until_all_is_there(source: Path, target: Path, path: str) -> None:
+    """At no moment is there neither the old nor the new."""
+    old = (target / path).stat().st_ino
+    seen = []
+
+    def look(_done: int) -> None:
+        seen.append((target / path).stat().st_ino == old)
+
+    trees.copy_one(source, PurePath(path), target, look)
+    assert seen
+    assert all(seen)
+    assert (target / path).stat().st_ino != old
+
+
+def test_old_folder_is_deleted_when_the_new_one_is_there(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: the two trade places in one step."""
+    delete, seen = files.remove_tree_at, []
+
+    def look_and_delete(folder: int, name: str) -> None:
+        seen.append((target / "etc/app/config").read_bytes())
+        delete(folder, name)
+
+    monkeypatch.setattr(files, "remove_tree_at", look_and_delete)
+    trees.copy_one(source, PurePath("etc/app"), target, ignore)
+    assert seen == [b"as it was"]
+
+
+def test_missing_parents_are_made_like_those_of_the_source(source: Path, tmp_path: Path) -> None:
+    """With mode and attributes, but without what else is in them."""
+    target = tmp_path / "empty"
+    target.mkdir()
+    trees.copy_one(source, PurePath("etc/app/parts/part"), target, ignore)
+    then, now = facts(source), facts(target)
+    assert set(now) == {".", "etc", "etc/app", "etc/app/parts", "etc/app/parts/part"}
+    for name in ("etc", "etc/app", "etc/app/parts"):
+        assert (now[name].mode, now[name].xattrs) == (then[name].mode, then[name].xattrs)
+
+
+@pytest.mark.parametrize(("path", "put"), [("etc/app", "file"), ("file", "folder")])
+def test_another_kind_gives_way(source: Path, target: Path, path: str, put: str) -> None:
+    """A file in the place of a folder, and a folder in that of a file, are replaced as well."""
+    files.remove_tree(target / "etc/app")
+    if put == "file":
+        (target / path).write_bytes(b"a file")
+    else:
+        (target / path / "full").mkdir(parents=True)
+    trees.copy_one(source, PurePath(path), target, ignore)
+    assert below(facts(target), path) == below(facts(source), path)
+    assert not [name for name in os.listdir((target / path).parent) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("path", ["none", "etc/none", "none/at/all", "file/below"])
+def test_unknown_path_is_said_so(source: Path, target: Path, path: str) -> None:
+    """In one clear line; the target stays as it is."""
+    before = facts(target)
+    with pytest.raises(FileNotFoundError, match="no such file or folder") as caught:
+        trees.copy_one(source, PurePath(path), target, ignore)
+    assert str(source) in str(caught.value)
+    assert path in str(caught.value)
+    assert facts(target) == before
+
+
+@pytest.mark.parametrize("path", ["/etc/app", "../source/etc", ".", "etc/../file"])
+def test_path_that_is_none_within_the_tree_is_refused(
+    source: Path, target: Path, path: str
+) -> None:
+    """Neither the top itself, nor a way up and out."""
+    with pytest.raises(OSError, match="not a path below") as caught:
+        trees.copy_one(source, PurePath(path), target, ignore)
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_link_on_the_way_is_not_followed(
+    source: Path, target: Path, tmp_path: Path, side: str
+) -> None:
+    """Neither for reading nor for writing, wherever it leads."""
+    outside, top = tmp_path / "outside", source if side == "source" else target
+    (top / "etc").rename(outside)
+    (top / "etc").symlink_to(outside)
+    before = facts(outside)
+    with pytest.raises(OSError, match=r"etc") as caught:
+        trees.copy_one(source, PurePath("etc/app/config"), target, ignore)
+    assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
+    assert facts(outside) == before
+
+
+@pytest.mark.parametrize("path", ["etc/app/config", "etc/app", "etc/app/parts/part"])
+@pytest.mark.parametrize("fails", ["step", "sync", "rename"])
+def test_failure_leaves_everything_as_it_was(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, path: str, fails: str
+) -> None:
+    """No half a file, no temporary one, no folder made on the way."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped
+
+    before = {name: fact._replace(mtime_ns=0) for name, fact in facts(target).items()}
+    with monkeypatch.context() as patch:
+        if fails == "sync":
+            patch.setattr(libc, "call", stop)
+        elif fails == "rename":
+            patch.setattr(os, "rename", stop)
+        with pytest.raises(Stopped):
+            trees.copy_one(source, PurePath(path), target, stop if fails == "step" else ignore)
+    assert {n: fact._replace(mtime_ns=0) for n, fact in facts(target).items()} == before
+
+
+def test_folder_that_is_swapped_while_it_is_built_leads_nowhere(
+    source: Path, target: Path, tmp_path: Path
+) -> None:
+    """What a container puts in the place of the folder above is not written to."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    moved = tmp_path / "moved"
+
+    def swap(_done: int) -> None:
+        if not moved.exists():
+            (target / "etc").rename(moved)
+            (target / "etc").symlink_to(outside)
+
+    trees.copy_one(source, PurePath("etc/app/config"), target, swap)
+    assert os.listdir(outside) == []
+    assert (moved / "app/config").read_bytes() == b"as it was"
