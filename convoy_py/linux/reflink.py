@@ -64,8 +64,8 @@ def clone(source: int, target: int) -> None:
 def copy(source: int, target: int, step: Step) -> None:
     """Make the empty file `target` a copy of `source`: by reflink, else of its data, holes kept.
 
-    What was reserved and never written counts as a hole. `step` is called at least once for every
-    16 MiB; what it is told adds up to the size of `source`, holes included. A source that grows
+    What was reserved and never written counts as a hole. `step` is called at least every
+    16 MiB of data; what it is told adds up to the size of `source`, with holes. A source that grows
     meanwhile is copied up to the size it had. Large copies are on the disk on return, but for the
     last 64 MiB, and leave the page cache to others.
     """
