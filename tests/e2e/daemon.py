@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e import host
+from tests.e2e import command, host
 from tests.e2e.waiting import until
 
 PLUGINS = Path("/run/docker/plugins")
@@ -134,6 +134,16 @@ class Daemon:
         # An unused mountpoint refuses to be written to, and to be deleted.
         subprocess.run(["chattr", "-R", "-f", "-i", self.run_dir], check=False)
 
+    # Commands
+
+    def convoy(self, *arguments: str) -> str:
+        """What `convoy …` prints; raises CommandError."""
+        return command.convoy("--socket", str(self.home / "admin.sock"), *arguments)
+
+    def told(self, *arguments: str) -> Any:
+        """The JSON that `convoy … --json` prints."""
+        return json.loads(self.convoy("--json", *arguments))
+
     # Calls
 
     def call(self, path: str, message: object = None) -> Answer:
@@ -182,8 +192,11 @@ class Daemon:
         for path in (self.run_dir / "references").glob("*.json"):
             for mount_id, count in self.holds(path.stem).items():
                 for _ in range(count):
-                    self.unmount(path.stem, mount_id)
+                    # The private clones of a volume are held by mounts of the volume's own name.
+                    self.unmount(path.stem.partition("#")[0], mount_id)
         until(lambda: all(map(self._removed, self.names())), "no volume any more")
+        if any((self.root / "trash").iterdir()):
+            self.convoy("trash", "purge", "--all")
 
     # What is seen of it
 
@@ -248,7 +261,9 @@ class Daemon:
 
     def leftovers(self) -> list[str]:
         """Mounts, devices and files that should not be there when there is no volume."""
-        folders = (self.root / "volumes", self.run_dir / "mounts", self.run_dir / "references")
+        in_root = (self.root / "volumes", self.root / "trash")
+        in_run_dir = (self.run_dir / kind for kind in ("mounts", "references", "frozen"))
+        folders = (*in_root, *in_run_dir)
         found = (path for folder in folders if folder.exists() for path in folder.iterdir())
         files = [str(path) for path in found if path.name != ".lock"]
         return host.mounts_below(self.home) + host.loop_devices(self.root) + files

@@ -10,7 +10,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any
 
 from docker.errors import APIError
 
-from tests.e2e import host
+from tests.e2e import command, host
+from tests.e2e.command import PROJECT, CommandError
 from tests.e2e.engine import Engine
 from tests.e2e.namespace import own_mounts
 from tests.e2e.waiting import until
 
-PROJECT = Path(__file__).parents[2]
 NAME = "convoy:latest"
 # Where the manifest has the plugin keep its volumes, its references and its admin socket.
 ROOT, RUN_DIR = Path("/var/lib/convoy"), Path("/run/convoy")
@@ -37,10 +36,6 @@ _CACHE = Path("/var/cache/convoy-py")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-class CommandError(Exception):
-    """A command that failed; the text is what it said on standard error."""
-
-
 class Plugin:
     """The plugin `convoy:latest` of one engine."""
 
@@ -52,15 +47,15 @@ class Plugin:
 
     def docker(self, *arguments: str) -> str:
         """`docker …`; raises CommandError."""
-        return _run(["docker", *arguments], DOCKER_HOST=self._url)
+        return command.run(["docker", *arguments], DOCKER_HOST=self._url)
 
     def convoy(self, *arguments: str) -> str:
         """The `convoy` command on the host, which finds the plugin by itself."""
-        return _run([sys.executable, "-m", "convoy_py", *arguments])
+        return command.convoy(*arguments)
 
     def build(self, *flags: str) -> str:
         """`make plugin`, but from a base image that is here."""
-        return _run([str(PROJECT / "plugin/build"), *flags], DOCKER_HOST=self._url, BASE=_BASE)
+        return command.run([str(PROJECT / "plugin/build"), *flags], DOCKER_HOST=self._url, BASE=_BASE)
 
     def enable(self) -> None:
         self.docker("plugin", "enable", NAME)
@@ -169,8 +164,8 @@ def own_host_folders(home: Path) -> Iterator[None]:
     """Cover /var/lib and /run by empty folders, for all that is started meanwhile."""
     home.mkdir()
     with own_mounts():
-        _run(["mount", "--bind", str(home), "/var/lib"])
-        _run(["mount", "-t", "tmpfs", "run", "/run"])
+        command.run(["mount", "--bind", str(home), "/var/lib"])
+        command.run(["mount", "-t", "tmpfs", "run", "/run"])
         yield
 
 
@@ -187,7 +182,7 @@ def base_tar() -> Path:
         argv += [f"--include={_PACKAGES}", _SUITE, str(new)]
         # It trusts whom this machine trusts, a company's own authority included.
         folder = str(Path(_CERTIFICATES).parent)
-        _run([*argv, f"--customize-hook=copy-in {_CERTIFICATES} {folder}"])
+        command.run([*argv, f"--customize-hook=copy-in {_CERTIFICATES} {folder}"])
         new.rename(tar)
     return tar
 
@@ -200,7 +195,7 @@ def import_base(engine: Engine, tar: Path) -> None:
 def read(container: Any) -> str:
     """The text of the container's /data/file; empty when it cannot be had."""
     try:
-        said = container.exec_run(["cat", "/data/file"])
+        said = container.execcommand.run(["cat", "/data/file"])
     except APIError:  # it does not run
         return ""
     return str(said.output.decode()) if said.exit_code == 0 else ""
@@ -210,24 +205,8 @@ def goes_on(container: Any) -> bool:
     """Whether a container still reads its volume, and writes more to it."""
 
     def lines() -> int:
-        return int(container.exec_run(["wc", "-l", "/data/log"]).output.split()[0])
+        return int(container.execcommand.run(["wc", "-l", "/data/log"]).output.split()[0])
 
     before = lines()
     until(lambda: lines() > before, "one more line")
     return read(container) == "precious\n"
-
-
-def _run(argv: list[str], **environment: str) -> str:
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
-    done = subprocess.run(
-        argv,
-        cwd=PROJECT,
-        env={**variables, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise CommandError(f"{argv[0]}: {done.stderr or done.stdout}")
-    return done.stdout

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.command import CommandError
 from tests.e2e.conftest import BACKENDS
 from tests.e2e.engine import Engine
 from tests.e2e.managed import (
@@ -17,7 +18,6 @@ from tests.e2e.managed import (
     ROOT,
     RUN_DIR,
     SOCKET,
-    CommandError,
     Plugin,
     base_tar,
     goes_on,

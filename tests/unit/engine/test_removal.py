@@ -2,8 +2,8 @@
 
 import pytest
 
-from convoy_py.engine.references import OPERATOR
 from convoy_py.engine.mounting import FRESH
+from convoy_py.engine.references import OPERATOR
 from convoy_py.errors import (
     ConvoyError,
     NotFound,
