@@ -20,6 +20,11 @@ def request(call: str, **body: object) -> bytes:
     return head.encode() + data
 
 
+def get(target: str) -> bytes:
+    """The bytes that ask for a page, such as `metrics`; its answer ends with the connection."""
+    return f"GET /{target} HTTP/1.1\r\nHost: plugin\r\nConnection: close\r\n\r\n".encode()
+
+
 def call(path: Path, message: bytes) -> bytes:
     """Make one call; returns its answer with its head. Raises OSError, CallFailed."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

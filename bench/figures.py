@@ -36,6 +36,14 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
+def sample(page: str, name: str) -> float:
+    """The value of a sample without labels in a page of Prometheus' metrics. Raises LookupError."""
+    for line in page.splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
+    raise LookupError(name)
+
+
 def milliseconds(seconds: float) -> str:
     """Three digits that count: 0.123, 1.23, 12.3, 1234."""
     value = seconds * 1000

@@ -40,6 +40,11 @@ class Daemon:
     answered: float
 
     @property
+    def admin(self) -> Path:
+        """The admin socket."""
+        return self.folder / "admin.sock"
+
+    @property
     def rss(self) -> int:
         """Resident memory, in bytes."""
         return self._status("VmRSS:")
@@ -78,14 +83,19 @@ def scratch() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for top in (volatile(folder), folder):
-            for mount in reversed(mounts.below(top)):
-                mounts.unmount(Path(mount.mountpoint))
-        for mountpoint in volatile(folder).glob("**/mounts/*"):
-            if mountpoint.is_dir():
-                mountpoints.remove(mountpoint)
+        unmount_all(folder)
         for top in (volatile(folder), folder):
             files.remove_tree(top)
+
+
+def unmount_all(folder: Path) -> None:
+    """Take away what is mounted at or below a folder and its `volatile`, and the mountpoints."""
+    for top in (volatile(folder), folder):
+        for mount in reversed(mounts.below(top)):
+            mounts.unmount(Path(mount.mountpoint))
+    for mountpoint in volatile(folder).glob("**/mounts/*"):
+        if mountpoint.is_dir():
+            mountpoints.remove(mountpoint)
 
 
 def volatile(folder: Path) -> Path:

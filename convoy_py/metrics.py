@@ -18,6 +18,8 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus-client's has no types
 # Seconds: from an answer out of memory to the limit after which Docker has given up.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 25.0)
+# A reflink takes milliseconds; a copy that takes longer than the usual limit is given up.
+_FREEZE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 
 
 class Metrics:
@@ -42,6 +44,12 @@ class Metrics:
         self._leaked = self._counter("leaked_references", "References dropped as leaks")
         self._grown = self._counter(
             "grown", "Volumes that grew by themselves, or should have", "result"
+        )
+        self._frozen = Histogram(
+            "convoy_freeze_seconds",
+            "Time for which writers had to wait for a snapshot or clone",
+            buckets=_FREEZE_BUCKETS,
+            registry=self._registry,
         )
         self._problems = self._gauge("problems", "Reasons for which the daemon is not healthy")
         self._gauge("build_info", "The daemon's version", "version").labels(version).set(1)
@@ -83,6 +91,10 @@ class Metrics:
     def grown(self, result: str) -> None:
         """Count a volume that grew because it was nearly full: `ok`, `pending` or `failed`."""
         self._grown.labels(result).inc()
+
+    def froze(self, seconds: float) -> None:
+        """Count one freeze of a volume, or of several at once, from its begin to the thaw."""
+        self._frozen.observe(seconds)
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format, of the type CONTENT_TYPE."""

@@ -65,7 +65,8 @@ class _Service:
         )
         self._operations = operations = Operations(self._blocking)
         jobs = Jobs(operations, _wall_clock)
-        copying = Copying(steps, settings.run_dir / "frozen", settings.freeze_limit)
+        frozen = settings.run_dir / "frozen"
+        copying = Copying(steps, frozen, settings.freeze_limit, self._metrics)
         deletions = Deletions(operations, steps)
         trash = TrashBin(operations, steps, deletions, keep=settings.trash_keep)
         volumes = Volumes(

@@ -1,6 +1,6 @@
 """A whole engine over a backend that only pretends: no root, no kernel, and a clock on a string."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -54,6 +54,7 @@ class FakeContainers:
         self.projects: dict[str, list[str]] = {}  # volumes by project
         self.local: dict[str, LocalVolume] = {}
         self.calls: list[str] = []
+        self.when_stopped: Callable[[], object] = lambda: None
 
     def users(self, volumes: Collection[str]) -> list[Container]:
         return [user for volume in volumes for user in self.using.get(volume, [])]
@@ -66,6 +67,7 @@ class FakeContainers:
 
     def stop(self, containers: Sequence[Container], grace: int = 10) -> list[Container]:
         self.calls.append("stop")
+        self.when_stopped()
         return list(containers)
 
     def start(self, containers: Sequence[Container]) -> None:
@@ -118,7 +120,8 @@ class Engine:
         )
         self.operations = Operations(self.blocking, time_limit=time_limit)
         self.jobs = Jobs(self.operations, self.wall)
-        copying = Copying(self.steps, folder / "run" / "frozen", freeze_limit=30.0)
+        self.metrics = Metrics("0")
+        copying = Copying(self.steps, folder / "run" / "frozen", 30.0, self.metrics)
         self.deletions = Deletions(self.operations, self.steps)
         self.trash = TrashBin(self.operations, self.steps, self.deletions, keep=trash_keep)
         self.volumes = Volumes(
@@ -143,7 +146,6 @@ class Engine:
         self.copies = Copies(self.volumes, self.steps, copying, docker)
         self.accounts = Accounts(self.operations)
         self.recovery = Recovery(self.steps, copying, self.clock)
-        self.metrics = Metrics("0")
         self.sizes = Sizes(self.volumes, self.steps, self.jobs, self.metrics, self.clock)
         self.janitor = Janitor(
             self.volumes,

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +86,9 @@ class FakeKernel:
         return self.calls.count((method, volume))
 
     @contextmanager
-    def freeze(self, folders: Sequence[Path], *, note: Path, limit: float) -> Iterator[None]:
+    def freeze(
+        self, folders: Sequence[Path], *, note: Path, limit: float, tell: Callable[[float], None]
+    ) -> Iterator[None]:
         """As linux.freeze.frozen; what a killed daemon would leave is seen in `frozen`."""
         assert self.frozen.isdisjoint(folders), "it is frozen already"
         note.write_text("frozen")
@@ -96,6 +98,7 @@ class FakeKernel:
         finally:
             self.frozen -= set(folders)
             note.unlink()
+            tell(0.1)
 
     def must_change(self, place: Place, method: str) -> None:
         """Fail if this would change what long work reads."""

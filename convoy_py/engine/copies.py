@@ -1,5 +1,6 @@
 """The verbs on data itself: clone, diff, restore-file, convert, adopt."""
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,14 @@ from convoy_py.engine.jobs import Progress
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Conflict, Invalid, VolumeInUse
+from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse
 from convoy_py.linux import trees
 from convoy_py.linux.trees import Change
+from convoy_py.logs import event
 from convoy_py.models.names import check_name, joined
 from convoy_py.models.volume import Options, View
+
+log = logging.getLogger("convoy.engine")
 
 # So many changes are told one by one; all are counted.
 TOLD = 1000
@@ -137,7 +141,8 @@ class Copies:
     ) -> list[AdoptedVolume]:
         """Copy volumes of Docker's `local` driver, which stay as they are, into volumes of ours.
 
-        With `dry_run` only say what would be done and what stands in the way.
+        All or none. Containers that were stopped stay so, for they would go on writing to the old
+        volumes; if it fails they are started again. With `dry_run` only say what would be done.
         """
         run = self._operations.blocking.run
         if docker_volume:
@@ -149,16 +154,29 @@ class Copies:
         plans = [await self._adoption(local, name or local.name) for local in found]
         if dry_run:
             return plans
-        if users := {user.id: user for local in found for user in local.users}:
-            if not stop_containers:
-                names = ", ".join(local.name for local in found)
-                raise VolumeInUse(names, map(str, users.values()))
-            await run(self._containers.stop, list(users.values()))
+        users = {user.id: user for local in found for user in local.users}
+        if users and not stop_containers:
+            names = ", ".join(local.name for local in found)
+            raise VolumeInUse(names, map(str, users.values()))
+        stopped = await run(self._containers.stop, list(users.values())) if users else []
         progress.total = 2 * sum(plan.bytes for plan in plans)
-        return [
-            await self._adopt(local, plan, options, progress)
-            for local, plan in zip(found, plans, strict=True)
-        ]
+        adopted: list[AdoptedVolume] = []
+        try:
+            for local, plan in zip(found, plans, strict=True):
+                adopted.append(await self._adopt(local, plan, options, progress))
+        except BaseException:
+            await self._take_back(adopted)
+            if stopped:
+                await run(self._containers.start, stopped)
+            raise
+        return adopted
+
+    async def _take_back(self, adopted: Sequence[AdoptedVolume]) -> None:
+        for each in adopted:
+            try:
+                await self._volumes.remove(each.name)
+            except ConvoyError as error:
+                event(log, logging.WARNING, "adopted all the same", volume=each.name, failure=error)
 
     async def _adoption(self, local: LocalVolume, name: str) -> AdoptedVolume:
         """What taking over a volume would come to; raises what stands in the way."""
@@ -226,7 +244,10 @@ def _restore(source: Entry, target: Entry, relative: PurePath, progress: Progres
     backend, place = target.usable()
     writing = power(backend, target.name).writing
     with _reading(source) as before, writing(place) as after:
-        trees.copy_one(before, relative, after, progress)
+        try:
+            trees.copy_one(before, relative, after, progress)
+        except FileNotFoundError as error:
+            raise NotFound(f"{source.name} has no {relative}") from error
 
 
 def _reading(entry: Entry) -> AbstractContextManager[Path]:

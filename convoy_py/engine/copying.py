@@ -20,6 +20,7 @@ from convoy_py.errors import ConvoyError, OperationFailed, Unsupported
 from convoy_py.linux import files, freeze, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
+from convoy_py.metrics import Metrics
 from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
@@ -57,11 +58,12 @@ def power(backend: Backend, name: str) -> Snapshots:
 class Copying:
     """What snapshots and clones do on this host."""
 
-    def __init__(self, steps: Steps, notes: Path, freeze_limit: float) -> None:
+    def __init__(self, steps: Steps, notes: Path, freeze_limit: float, metrics: Metrics) -> None:
         """`notes` is a folder below the run folder; `freeze_limit` is in seconds."""
         self._steps = steps
         self._notes = notes
         self._freeze_limit = freeze_limit
+        self._metrics = metrics
 
     def recover(self) -> list[str]:
         """Thaw what an earlier daemon froze; returns the mountpoints."""
@@ -188,9 +190,9 @@ class Copying:
         if not folders:
             yield
             return
-        note = self._notes / f"{secrets.token_hex(8)}.json"
+        note, limit = self._notes / f"{secrets.token_hex(8)}.json", self._freeze_limit
         try:
-            with freeze.frozen(folders, note=note, limit=self._freeze_limit):
+            with freeze.frozen(folders, note=note, limit=limit, tell=self._metrics.froze):
                 yield
         except TimeoutError as error:
             raise OperationFailed(

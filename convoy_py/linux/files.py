@@ -135,15 +135,14 @@ def regular_files(path: Path) -> Iterator[int]:
 
 
 def allocate(fd: int, size: int) -> None:
-    """Give the file `size` bytes of real blocks; all or nothing: on ENOSPC it is empty again."""
-    host = os.fstatvfs(fd)
-    held = os.fstat(fd).st_blocks * _SECTOR
-    if size - held > host.f_bavail * host.f_frsize:
+    """Give the file `size` bytes of real blocks; on ENOSPC it is as long as before."""
+    host, before = os.fstatvfs(fd), os.fstat(fd)
+    if size - before.st_blocks * _SECTOR > host.f_bavail * host.f_frsize:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     try:
         os.posix_fallocate(fd, 0, size)
     except OSError:
-        os.ftruncate(fd, 0)
+        os.ftruncate(fd, before.st_size)
         raise
 
 

@@ -6,7 +6,8 @@ import json
 import os
 import select
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -33,12 +34,19 @@ def thaw(folder: int | Path) -> bool:
 
 
 @contextmanager
-def frozen(mountpoints: Sequence[Path], *, note: Path, limit: float) -> Iterator[None]:
+def frozen(
+    mountpoints: Sequence[Path],
+    *,
+    note: Path,
+    limit: float,
+    tell: Callable[[float], None] = lambda _: None,
+) -> Iterator[None]:
     """Freeze the filesystems mounted there, in this order, while the block runs.
 
     They are thawed at its end, however it ends; by a process beside us if we are killed or
     `limit` seconds go by; and by `thaw_noted` if that is killed as well: until they are thawed
-    the file `note` names the mountpoints.
+    the file `note` names the mountpoints. `tell` hears of the seconds from the first freeze to the
+    last thaw, which is as long as a writer may have waited.
 
     Raises OSError: ETIMEDOUT, after the block, if one was thawed before its end, so that what the
     block copied is of no use; EBUSY if one is frozen already; EINVAL if no filesystem but the
@@ -53,6 +61,7 @@ def frozen(mountpoints: Sequence[Path], *, note: Path, limit: float) -> Iterator
         with _watched(names, limit):
             files.durable_replace(note, json.dumps(names).encode(), durable=False)
             held: list[tuple[int, str]] = []
+            began = time.monotonic()
             try:
                 for folder, mountpoint in folders:
                     _freeze(folder, mountpoint)
@@ -60,6 +69,8 @@ def frozen(mountpoints: Sequence[Path], *, note: Path, limit: float) -> Iterator
                 yield
             finally:
                 lapsed = _thaw_all(held)
+                if held:
+                    tell(time.monotonic() - began)
                 note.unlink(missing_ok=True)
     if lapsed:
         raise TimeoutError(

@@ -142,7 +142,8 @@ def test_the_plan_comes_true(bed: Bed) -> None:
         assert plan.instant is (plan.way in INSTANT)
         assert plan.freezes is (bed.snapshots.freezable(place, clone=clone) is not None)
         assert bool(plan.hint) is not plan.instant
-        before, told = bed.free(), []
+        told: list[int] = []
+        before = bed.free()
         bed.clone(place, step=told.append) if clone else bed.snapshot(place, step=told.append)
         bed.flush(place)
         if plan.instant:

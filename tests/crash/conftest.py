@@ -9,7 +9,10 @@ from tests.crash.crash_points import CrashPoints
 from tests.harness import Daemon, eventually
 
 # Nobody mounts these volumes into containers, so every reference would be taken for a leak.
-FLAGS = ("--reserve=0", "--overcommit=1000", "--janitor-interval=0.1", "--reference-grace=1e9")
+FLAGS = (
+    *("--reserve=0", "--overcommit=1000", "--janitor-interval=0.1", "--reference-grace=1e9"),
+    "--trash-keep=0",
+)
 _FIGURES = pytest.StashKey[list[str]]()
 
 

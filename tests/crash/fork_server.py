@@ -30,11 +30,21 @@ CONTROL_SIZE = mmap.PAGESIZE
 
 _ANNOUNCED = frozenset(
     f"os.{name}"
-    for name in ("mkdir", "rmdir", "rename", "remove", "link", "symlink", "truncate", "chmod")
-) | {"os.chown", "fcntl.flock", "subprocess.Popen"}
-_FUNCTIONS = frozenset({"mount", "umount2", "syncfs", "syscall"})
-# GETFLAGS, LOOP_GET_STATUS64, LOOP_CTL_GET_FREE: they change nothing.
-_READING = frozenset({0x80086601, 0x4C05, 0x4C82})
+    for name in (
+        *("mkdir", "rmdir", "rename", "remove", "link", "symlink", "truncate", "chmod", "chown"),
+        *("utime", "setxattr", "removexattr"),
+    )
+) | {"fcntl.flock", "subprocess.Popen"}
+_WRAPPED = ("fsync", "fdatasync", "write", "pwrite", "copy_file_range", "posix_fallocate")
+_FUNCTIONS = frozenset({"mount", "umount2", "syncfs", "renameat2", "syscall"})
+# They change nothing: GETFLAGS, LOOP_GET_STATUS64, LOOP_CTL_GET_FREE; FSGETXATTR, the geometry of
+# XFS; of btrfs TREE_SEARCH, INO_LOOKUP, FS_INFO, DEV_INFO.
+_READING = frozenset(
+    {
+        *(0x80086601, 0x4C05, 0x4C82, 0x801C581F, 0x8100587E),
+        *(0xD0009411, 0xD0009412, 0x8400941F, 0xD000941E),
+    }
+)
 
 
 class _Fuse:
@@ -49,7 +59,7 @@ class _Fuse:
 
     def install(self) -> None:
         sys.addaudithook(self._announced)
-        for name in ("fsync", "write", "posix_fallocate"):
+        for name in _WRAPPED:
             patch.object(os, name, self._wrapped(name, getattr(os, name))).start()
         # When a program is listened to it is at work.
         listen = self._wrapped("communicate", subprocess.Popen.communicate)

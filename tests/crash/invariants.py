@@ -1,72 +1,57 @@
 """What must be true after every crash and restart, whatever the daemon was doing.
 
-The model: who made a volume and was told so, acknowledged it. Each rule compares the model, what
-the daemon says, and what lies on the host, and tells each thing that is wrong in one line.
+Each rule compares the model, what the daemon says, and what lies on the host, and tells each thing
+that is wrong in one line.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from convoy_py.linux import filesystems, mounts, peers
-from convoy_py.models.names import is_valid_name
-from convoy_py.models.volume import State
-from convoy_py.state.records import Record, Unreadable
+from convoy_py.linux import filesystems, freeze, mounts, peers
+from convoy_py.models.names import is_valid_name, volume_of
+from convoy_py.models.volume import Filesystem, State
+from convoy_py.state import snapshots as snapshot_records
+from convoy_py.state.records import Record, SnapshotRecord, Unreadable
 from convoy_py.state.references import ReferenceStore
-from convoy_py.state.store import KEPT, RECORD, Store
+from convoy_py.state.store import CLONES, KEPT, RECORD, SNAPSHOTS, Store
+from convoy_py.state.trash import REMOVED
+from tests.crash.contents import CANARY, read_canary, told
+from tests.crash.scene import Model, Scene
 from tests.harness import Daemon, Refused, attached_below, eventually, is_open
 
-CANARY = "canary"
 _INSPECTOR = "invariants"
 # The sweep and the janitor work in the background after a start.
 PATIENCE = 10.0
-
-
-@dataclass
-class Model:
-    """What the daemon acknowledged: the volumes with their canaries, and who holds them.
-
-    `unsure` are the volumes of operations that were cut off before their answer: they may be there,
-    whole, or not; `swaying` those of a Mount or Unmount that was: they may be mounted or not.
-    """
-
-    volumes: dict[str, bytes] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
-    unsure: set[str] = field(default_factory=set)
-    swaying: set[str] = field(default_factory=set)
-
-
-@dataclass
-class Scene:
-    """One look at everything: the model, the daemon's list, and the records on disk."""
-
-    daemon: Daemon
-    model: Model
-    listed: dict[str, str]
-    records: dict[str, Record | Unreadable]
-
-    @classmethod
-    def take(cls, daemon: Daemon, model: Model) -> "Scene":
-        listed = daemon.listed()
-        return cls(daemon, model, listed, Store(daemon.root).load())
-
+# A filesystem offers at least this part of its image: the rest is for itself.
+_OFFERED = 0.6
 
 Rule = Callable[[Scene], Iterator[str]]
 
 
-def check(daemon: Daemon, model: Model, patience: float = PATIENCE) -> None:
-    """Raise AssertionError with every violation that is still there after `patience` seconds."""
+class StillFrozen(Exception):
+    """A filesystem was frozen: a daemon that answers has thawed all. By now it is thawed."""
+
+
+def check(daemon: Daemon, *models: Model, patience: float = PATIENCE) -> Model:
+    """The first of the models of which all is true; waits for one for `patience` seconds.
+
+    Raises AssertionError with every violation that is still there, StillFrozen at once.
+    """
     found: list[str] = []
 
-    def settled() -> bool:
-        found[:] = violations(daemon, model)
-        return not found
+    def settled() -> list[Model]:
+        found.clear()
+        for model in models:
+            wrong = violations(daemon, model)
+            if not wrong:
+                return [model]
+            found.extend(["violated:", *wrong])
+        return []
 
     try:
-        eventually(settled, "the invariants hold", patience)
+        return eventually(settled, "the invariants hold", patience)[0]
     except AssertionError:
-        raise AssertionError("\n".join(["violated:", *found, *_log(daemon)])) from None
+        raise AssertionError("\n".join([*found, *_log(daemon)])) from None
 
 
 def violations(daemon: Daemon, model: Model) -> list[str]:
@@ -78,67 +63,114 @@ def violations(daemon: Daemon, model: Model) -> list[str]:
 def untidy(daemon: Daemon, model: Model) -> list[str]:
     """Every violation that can be seen without looking into the volumes; changes nothing."""
     scene = Scene.take(daemon, model)
+    thawed(scene)
     return [line for rule in RULES for line in rule(scene)]
 
 
+def thawed(scene: Scene) -> None:
+    """No filesystem is frozen; raises StillFrozen, but leaves none so."""
+    found = [mount.mountpoint for mount in mounts.below(scene.daemon.run_dir / "mounts")]
+    if frozen := [path for path in found if freeze.thaw(Path(path))]:
+        raise StillFrozen(", ".join(frozen))
+
+
 def records(scene: Scene) -> Iterator[str]:
-    """Every record can be read, and the daemon lists exactly the volumes on disk."""
-    for name, record in scene.records.items():
-        if isinstance(record, Unreadable):
-            yield f"record of {name}: {record}"
-    for name in scene.listed.keys() ^ scene.records.keys():
-        yield f"{name} is {'listed' if name in scene.listed else 'on disk'} only"
+    """Every record can be read, and the daemon lists exactly what is on disk."""
+    for found, listed in (
+        (scene.records, scene.listed),
+        (scene.snapshot_records, scene.snapshots),
+    ):
+        for name, record in found.items():
+            if isinstance(record, Unreadable):
+                yield f"record of {name}: {record}"
+        for name in listed.keys() ^ found.keys():
+            yield f"{name} is {'listed' if name in listed else 'on disk'} only"
 
 
 def acknowledged(scene: Scene) -> Iterator[str]:
     """What was acknowledged is there and well; what is there was asked for."""
     model = scene.model
-    for name in model.volumes.keys() - scene.listed.keys() - model.unsure:
+    there = scene.listed.keys() | scene.modelled.values()
+    wanted = model.volumes.keys() | model.snapshots.keys()
+    for name in wanted - there - model.unsure - model.moving:
         yield f"{name} was acknowledged and is gone"
-    for name in scene.listed.keys() - model.volumes.keys() - model.unsure:
+    for name in there - wanted - model.unsure - model.moving:
         yield f"{name} was removed, or never made, and is there"
     for name in scene.listed:
-        state = scene.daemon.get(name)["Status"]["state"]
-        if state not in (State.READY, State.MOUNTED):
-            yield f"{name} is {state}"
+        status = scene.daemon.get(name)["Status"]
+        if status["state"] not in (State.READY, State.MOUNTED):
+            yield f"{name} is {status['state']}"
+        if status["protected"] != (name in model.protected):
+            yield f"{name} is {'' if status['protected'] else 'not '}protected"
+        for key, value in model.status.get(name, {}).items():
+            if status.get(key) != value:
+                yield f"{name} has {key} {status.get(key)}, it should be {value}"
+    for name, each in scene.snapshots.items():
+        if each["State"] == State.BROKEN:
+            yield f"{name} is broken: {each['Reason']}"
+
+
+def trash(scene: Scene) -> Iterator[str]:
+    """What was removed is in the trash, and what is there was removed and is listed no more."""
+    model = scene.model
+    names = [key.rpartition(".")[0] for key in scene.trash]
+    for name in model.trash - set(names) - model.unsure:
+        yield f"{name} was removed and is not in the trash"
+    for name in set(names) - model.trash - model.unsure - model.moving:
+        yield f"{name} is in the trash, but was not removed"
+    for name in model.moving:
+        if (name in names) == (name in scene.listed):
+            where = "listed and in the trash" if name in names else "neither listed nor in the trash"
+            yield f"{name} is {where}"
 
 
 def leftovers(scene: Scene) -> Iterator[str]:
     """No temporary file, staging or trash folder, and nothing of unknown origin."""
     root, run = scene.daemon.root, scene.daemon.run_dir
     yield from _strangers(root, {"lock", "volumes", "trash"})
-    yield from _strangers(root / "trash", set())
-    for home in _folders(root / "volumes"):
-        if not is_valid_name(home.name):
+    yield from _strangers(root / "trash", set(scene.trash))
+    # When a volume was removed means nothing elsewhere: the next Remove writes it anew.
+    known = {RECORD, "data", "image", KEPT, SNAPSHOTS, CLONES, REMOVED}
+    for home in (*_folders(root / "volumes"), *_folders(root / "trash")):
+        if home.parent.name == "volumes" and not is_valid_name(home.name):
             yield f"left behind: {home}"
-        yield from _strangers(home, {RECORD, "data", "image", KEPT})
-    yield from _strangers(run, {".lock", "mounts", "references"})
-    yield from _strangers(run / "mounts", {".lock", *scene.listed})
-    yield from _strangers(run / "references", {f"{name}.json" for name in scene.listed})
+        yield from _strangers(home, known)
+        for snapshot in _folders(home / SNAPSHOTS):
+            if not is_valid_name(snapshot.name):
+                yield f"left behind: {snapshot}"
+            yield from _strangers(snapshot, {snapshot_records.RECORD, "data", "image"})
+    for clone in scene.clones:
+        yield from _strangers(scene.home(clone), {"data", "image"})
+    names = {*scene.shown, *scene.clones}
+    yield from _strangers(run, {".lock", "mounts", "references", "frozen"})
+    yield from _strangers(run / "mounts", {".lock", *names})
+    yield from _strangers(run / "references", {f"{name}.json" for name in names})
+    yield from _strangers(run / "frozen", set())
 
 
 def mount_table(scene: Scene) -> Iterator[str]:
-    """The mounts are those of listed volumes, one each, and the daemon knows them."""
+    """The mounts are those of what is listed, one each, and the daemon knows them."""
     mounts_dir = scene.daemon.run_dir / "mounts"
     found = [Path(mount.mountpoint) for mount in mounts.below(mounts_dir)]
+    known = {*scene.shown, *scene.clones}
     for path in found:
-        if path.parent != mounts_dir or path.name not in scene.listed:
+        if path.parent != mounts_dir or path.name not in known:
             yield f"mounted, without a volume: {path}"
         if found.count(path) > 1:
             yield f"mounted {found.count(path)} times: {path}"
-    names = {path.name for path in found}
-    for name, shown in scene.listed.items():
-        if bool(shown) != (name in names):
-            yield f"{name} is said to be mounted at {shown!r}, the kernel has {sorted(names)}"
+    for name, shown in scene.shown.items():
+        if bool(shown) != (name in scene.mounted):
+            yield f"{name} is said to be at {shown!r}, the kernel has {sorted(scene.mounted)}"
 
 
 def references(scene: Scene) -> Iterator[str]:
-    """A volume is mounted exactly while it is held, and held as was acknowledged."""
+    """What is mounted is held and the other way round, as was acknowledged; so is each clone."""
     daemon, model = scene.daemon, scene.model
     held = ReferenceStore(daemon.run_dir, peers.boot_id()).load().keys()
-    mounted = {name for name, path in scene.listed.items() if path}
-    for name in held ^ mounted:
+    for name in held ^ scene.mounted:
         yield f"{name} is {'held' if name in held else 'mounted'} only"
+    for name in scene.clones - held:
+        yield f"{name} is the private clone of a mount that is over"
     for name in (model.held ^ held) - model.swaying - model.unsure:
         yield f"{name} is {'held' if name in held else 'not held'}, against what was acknowledged"
 
@@ -146,14 +178,14 @@ def references(scene: Scene) -> Iterator[str]:
 def loop_devices(scene: Scene) -> Iterator[str]:
     """One loop device for each mounted image, and none besides."""
     attached = len(attached_below(scene.daemon.root))
-    images = sum(1 for name, path in scene.listed.items() if path and _filesystem(scene, name))
+    images = len({scene.image(name) for name in scene.mounted} - {None})
     if attached != images:
         yield f"{attached} loop devices are attached for {images} mounted images"
 
 
 def processes(scene: Scene) -> Iterator[str]:
-    """The daemon has no child, and no program works below its root."""
-    root = f"{scene.daemon.root}/".encode()
+    """The daemon has no child, and no program works on what is the daemon's."""
+    folder = f"{scene.daemon.folder}/".encode()
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == scene.daemon.pid:
             continue
@@ -162,7 +194,7 @@ def processes(scene: Scene) -> Iterator[str]:
             command = (process / "cmdline").read_bytes()
         except OSError:  # it has ended
             continue
-        if parent == scene.daemon.pid or root in command:
+        if parent == scene.daemon.pid or folder in command:
             yield f"process {process.name}: {command.replace(bytes(1), b' ').decode()}"
 
 
@@ -175,17 +207,23 @@ def sockets(scene: Scene) -> Iterator[str]:
 
 def filesystem_checks(scene: Scene) -> Iterator[str]:
     """The filesystem of every image that is not mounted is clean."""
-    for name, path in scene.listed.items():
-        if (fs := _filesystem(scene, name)) and not path:
-            try:
-                filesystems.check(fs, scene.daemon.root / "volumes" / name / "image")
-            except filesystems.DamagedFilesystem as damage:
-                yield f"{name}: {damage}"
+    live = {scene.image(name) for name in scene.mounted}
+    for name in (*scene.shown, *scene.clones):
+        image, record = scene.image(name), scene.records.get(name)
+        # While a volume is still to grow its next mount mends it.
+        if image is None or image in live or _is_growing(record):
+            continue
+        live.add(image)
+        try:
+            filesystems.check(filesystems.identify(image) or "nothing known", image)
+        except filesystems.DamagedFilesystem as damage:
+            yield f"{name}: {damage}"
 
 
 RULES: tuple[Rule, ...] = (
     records,
     acknowledged,
+    trash,
     leftovers,
     mount_table,
     references,
@@ -197,46 +235,52 @@ RULES: tuple[Rule, ...] = (
 
 
 def look_inside(scene: Scene) -> Iterator[str]:
-    """Every volume can be mounted, and what was written and synced to it is there."""
-    for name in scene.listed:
+    """Everything can be mounted, and holds what was written and synced to it, and no more."""
+    model = scene.model
+    # A volume that nobody was told of is empty: its maker had no place to write to.
+    wanted = {name: model.volumes.get(name, b"") for name in scene.listed}
+    wanted |= {real: model.snapshots.get(name, b"") for real, name in scene.modelled.items()}
+    for name, content in wanted.items():
         try:
             path = scene.daemon.mount(name, _INSPECTOR)
-            found = read_canary(path)
+            found, others = read_canary(path), {each.name for each in path.iterdir()} - {CANARY}
+            wrong = list(_around(scene, name))
             scene.daemon.unmount(name, _INSPECTOR)
         except (OSError, Refused) as error:
             yield f"{name} cannot be used: {error}"
             continue
-        # A volume that nobody was told of is empty: its maker had no place to write to.
-        wanted = scene.model.volumes.get(name, b"")
-        if found != wanted:
-            yield f"{name} holds {found!r}, acknowledged was {wanted!r}"
+        if found != content:
+            yield f"{name} holds {told(found)}, acknowledged was {told(content)}"
+        if others:
+            yield f"left behind in {name}: {', '.join(sorted(others))}"
+        yield from wrong
 
 
-def write_canary(folder: Path, content: bytes) -> None:
-    """Put the content into a mounted volume, so that it survives a power cut."""
-    with open(folder / CANARY, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _around(scene: Scene, name: str) -> Iterator[str]:
+    """What is wrong with the mounted image of a volume, beside its data."""
+    if scene.image(name) is None or name not in scene.listed:
+        return
+    record = Store(scene.daemon.root).read(name)
+    if _is_growing(record):
+        yield f"{name} is mounted and has not grown from {record.spec.grows_from}"
+    if record.spec.per_mount:
+        return  # what was mounted is a clone
+    mountpoint, size = scene.daemon.run_dir / "mounts" / name, record.spec.size or 0
+    offered = filesystems.space(mountpoint).size
+    if not size * _OFFERED < offered <= size:
+        yield f"{name} has {size} bytes, its filesystem {offered}"
+    if record.spec.fs is Filesystem.BTRFS:
+        yield from _strangers(mountpoint, {"data", "snapshots"})
+        known = {
+            each.uuid
+            for full, each in scene.snapshot_records.items()
+            if volume_of(full) == name and isinstance(each, SnapshotRecord)
+        }
+        yield from _strangers(mountpoint / "snapshots", known)
 
 
-def read_canary(folder: Path) -> bytes:
-    """What `write_canary` put there; nothing if there is none."""
-    try:
-        return (folder / CANARY).read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _filesystem(scene: Scene, name: str) -> str | None:
-    """What a volume's image is formatted with; None for a directory."""
-    record = scene.records.get(name)
-    return record.spec.fs if isinstance(record, Record) else None
+def _is_growing(record: Record | Unreadable | None) -> bool:
+    return isinstance(record, Record) and record.spec.grows_from is not None
 
 
 def _folders(path: Path) -> list[Path]:

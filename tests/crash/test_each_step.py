@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.crash.crash_points import CrashPoints
-from tests.crash.invariants import Model, check, untidy
+from tests.crash.invariants import check, untidy
+from tests.crash.scene import Model
 from tests.crash.volumes import (
     CONTAINER,
     CONTENT,

@@ -15,7 +15,9 @@ import pytest
 
 from convoy_py.linux import filesystems, loop, mounts
 from tests.crash.conftest import FLAGS
-from tests.crash.invariants import Model, check, read_canary
+from tests.crash.contents import read_canary
+from tests.crash.invariants import check
+from tests.crash.scene import Model
 from tests.crash.tracing import injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused, eventually

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from convoy_py.linux import mounts
+from tests.crash.contents import CANARY
 from tests.crash.crash_points import CrashPoints
-from tests.crash.invariants import CANARY, Model, check, violations
+from tests.crash.invariants import check, violations
+from tests.crash.scene import Model
 from tests.crash.volumes import CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon
 

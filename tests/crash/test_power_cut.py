@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash.conftest import FLAGS
-from tests.crash.invariants import Model, check
+from tests.crash.invariants import check
+from tests.crash.scene import Model
 from tests.crash.tracing import injected
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, attached_below, clean, eventually

@@ -13,7 +13,9 @@ from threading import Event
 
 import pytest
 
-from tests.crash.invariants import Model, check, write_canary
+from tests.crash.contents import write_canary
+from tests.crash.invariants import check
+from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER, KINDS, Stage
 from tests.harness import Daemon, Unanswered
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.crash.invariants import Model, read_canary, write_canary
+from tests.crash.contents import read_canary, write_canary
+from tests.crash.scene import Model
 from tests.harness import Daemon
 
 # Options of Create; images as small as their filesystems allow.

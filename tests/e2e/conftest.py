@@ -8,11 +8,13 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import host
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import Engine
 from tests.e2e.namespace import own_mounts
@@ -22,6 +24,19 @@ from tests.e2e.waiting import until
 BACKENDS = {
     "directory": {"backend": "directory"},
     "loopback": {"backend": "loopback", "size": "16M"},
+}
+
+# Bytes of a disk below a daemon's root; sparse, as it lies in a file.
+DISK = 2 << 30
+
+# How a snapshot is taken, by docs/snapshots.md -> the filesystem below the root, and the options,
+# with which it goes that way.
+WAYS = {
+    "reflink": ("xfs", {"backend": "loopback", "size": "16M"}),
+    "subvolume": ("btrfs", {"backend": "directory"}),
+    "inside": ("ext4", {"backend": "loopback", "size": "128M", "fs": "btrfs"}),
+    "files": ("xfs", {"backend": "directory"}),
+    "copy": ("ext4", {"backend": "loopback", "size": "16M"}),
 }
 
 
@@ -46,23 +61,30 @@ def the_engine(base: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="package")
 def the_daemon(base: Path) -> Iterator[Daemon]:
-    found = Daemon(base / "daemon")
-    try:
-        found.start()
+    with running(Daemon(base / "daemon", docker_host=docker_host(base))) as found:
         yield found
-    finally:
-        found.close()
+
+
+@pytest.fixture(scope="package")
+def the_daemons(base: Path) -> Iterator[Callable[[str], Daemon]]:
+    """Daemons whose root lies on a filesystem of a kind; one of each, when it is first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def on(kind: str) -> Daemon:
+            folder = base / f"on-{kind}"
+            stack.enter_context(host.filesystem(folder, kind, DISK))
+            found = Daemon(folder / "daemon", docker_host=docker_host(base))
+            return stack.enter_context(running(found))
+
+        yield on
 
 
 @pytest.fixture
 def daemon(the_daemon: Daemon) -> Iterator[Daemon]:
     """A running daemon without volumes; it may be crashed."""
-    known = len(the_daemon.failures())
-    yield the_daemon
-    the_daemon.ensure_running()
-    the_daemon.clear()
-    until(lambda: not the_daemon.leftovers(), f"nothing left: {the_daemon.leftovers()}")
-    assert the_daemon.failures()[known:] == []
+    with leaving_nothing(the_daemon) as found:
+        yield found
 
 
 @pytest.fixture
@@ -72,6 +94,47 @@ def engine(the_engine: Engine, daemon: Daemon) -> Iterator[Engine]:
     daemon.ensure_running()
     the_engine.ensure_running()
     the_engine.clear(daemon.name)
+
+
+@pytest.fixture
+def daemon_on(
+    the_daemons: Callable[[str], Daemon], engine: Engine
+) -> Iterator[Callable[[str], Daemon]]:
+    """As `daemon`, with a root on a filesystem of a kind: ext4, xfs or btrfs."""
+    with ExitStack() as stack:
+
+        @cache
+        def on(kind: str) -> Daemon:
+            found = stack.enter_context(leaving_nothing(the_daemons(kind)))
+
+            def clear() -> None:
+                found.ensure_running()
+                engine.ensure_running()
+                engine.clear(found.name)
+
+            stack.callback(clear)
+            return found
+
+        yield on
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """How a snapshot is taken; a test that uses this, `owner` or `db` runs for each way."""
+    return str(request.param)
+
+
+@pytest.fixture
+def owner(daemon_on: Callable[[str], Daemon], way: str) -> Daemon:
+    """The daemon whose volume `db` is."""
+    return daemon_on(WAYS[way][0])
+
+
+@pytest.fixture
+def db(engine: Engine, owner: Daemon, way: str, name: str) -> str:
+    """A volume of which snapshots are taken this way."""
+    engine.create_volume(name, owner.name, WAYS[way][1])
+    return name
 
 
 @pytest.fixture
@@ -117,3 +180,29 @@ def volume(engine: Engine, daemon: Daemon, name: str, options: dict[str, str]) -
     """The name of a volume that was created through the engine; the test runs for each backend."""
     engine.create_volume(name, daemon.name, options)
     return name
+
+
+@contextmanager
+def running(daemon: Daemon) -> Iterator[Daemon]:
+    """Start a daemon, and at the end take away all that there is of it."""
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@contextmanager
+def leaving_nothing(daemon: Daemon) -> Iterator[Daemon]:
+    """See to it that a test leaves no volume, and nothing else of any, nor a fault in the log."""
+    known = len(daemon.failures())
+    yield daemon
+    daemon.ensure_running()
+    daemon.clear()
+    until(lambda: not daemon.leftovers(), f"nothing left: {daemon.leftovers()}")
+    assert daemon.failures()[known:] == []
+
+
+def docker_host(base: Path) -> str:
+    """Where the engine of these tests listens."""
+    return f"unix://{base}/engine/docker.sock"

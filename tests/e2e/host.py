@@ -1,13 +1,17 @@
 """What the kernel says: mounts, loop devices and processes, read without the package under test."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.e2e.waiting import until
 
+_FIFREEZE, _FITHAW = 0xC0045877, 0xC0045878
 
 def mounts_at(path: Path) -> list[list[str]]:
     """The mountinfo fields of every mount at exactly `path`, the topmost last."""
@@ -23,6 +27,36 @@ def unmount_below(folder: Path) -> None:
     """Take away every mount below a folder, in use or not."""
     for mountpoint in mounts_below(folder):
         subprocess.run(["umount", "-l", mountpoint], check=False)
+
+
+@contextmanager
+def filesystem(folder: Path, kind: str, size: int) -> Iterator[None]:
+    """Make `folder`, and mount a new filesystem of a kind and size there, from a sparse file."""
+    folder.mkdir()
+    file = folder.with_suffix(".disk")
+    with file.open("wb") as disk:
+        disk.truncate(size)
+    subprocess.run([f"mkfs.{kind}", "-q", file], check=True)
+    subprocess.run(["mount", "-o", "loop", file, folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+        file.unlink()
+
+
+def is_frozen(mountpoint: Path) -> bool:
+    """Whether a filesystem is frozen; found out by freezing it, and so thawed if it was not."""
+    folder = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(folder, _FIFREEZE, 0)
+        fcntl.ioctl(folder, _FITHAW, 0)
+    except OSError as error:
+        assert error.errno == errno.EBUSY
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 def loop_devices(backing: Path) -> list[str]:

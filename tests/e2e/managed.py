@@ -55,7 +55,8 @@ class Plugin:
 
     def build(self, *flags: str) -> str:
         """`make plugin`, but from a base image that is here."""
-        return command.run([str(PROJECT / "plugin/build"), *flags], DOCKER_HOST=self._url, BASE=_BASE)
+        argv = [PROJECT / "plugin/build", *flags]
+        return command.run(argv, DOCKER_HOST=self._url, BASE=_BASE)
 
     def enable(self) -> None:
         self.docker("plugin", "enable", NAME)

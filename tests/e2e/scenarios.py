@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scenarios.md"
-_COVERS = re.compile(r"((?:11\.\d+|[A-H]\d+)(?:, (?:11\.\d+|[A-H]\d+))*): ")
+_COVERS = re.compile(r"((?:1[12]\.\d+|[A-H]\d+)(?:, (?:1[12]\.\d+|[A-H]\d+))*): ")
 
 TITLES = {
     1: "activate",

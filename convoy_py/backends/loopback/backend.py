@@ -173,11 +173,11 @@ def _check_autogrow(most: int | None, fs: Filesystem, size: int) -> None:
         raise Unsupported(
             f"autogrow is not possible with fs={fs} here ({reason}); use fs=xfs or fs=btrfs"
         )
-    growth.bounded(fs, most)
     if most < size:
         raise InvalidOption(
             f"autogrow {show('autogrow', most)} is less than the size, {show('size', size)}"
         )
+    growth.bounded(fs, most)
 
 
 def _furnish(place: Place, spec: Spec) -> None:

@@ -347,21 +347,23 @@ async def test_a_slow_member_holds_up_no_unmount_of_the_others(engine: Engine) -
 
 async def test_groups_in_any_order_do_not_wait_in_a_circle(engine: Engine) -> None:
     """Nor do the renames and clones that come between them."""
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d"):
         await engine.volumes.create(name, Options())
     async with asyncio.timeout(10):
-        await asyncio.gather(
+        results = await asyncio.gather(
             engine.snapshots.create(["a", "b"], "one", Progress()),
             engine.snapshots.create(["c", "b", "a"], "two", Progress()),
             engine.snapshots.create(["b", "a"], "three", Progress()),
             engine.copies.clone("a", "b2", Options(), Progress()),
             engine.volumes.create("b3", Options(source="b")),
-            engine.volumes.rename("c", "aa"),
+            engine.volumes.rename("d", "a"),
+            engine.volumes.rename("d", "aa"),
             return_exceptions=True,
         )
         await engine.operations.drain(5)
-    names = {view.name for view in engine.volumes.views()}
-    assert names - {"c", "aa"} == {"a", "b", "b2", "b3"}
+    refused = [result for result in results if isinstance(result, BaseException)]
+    assert [type(error) for error in refused] == [AlreadyExists]
+    assert {view.name for view in engine.volumes.views()} == {"a", "aa", "b", "b2", "b3", "c"}
     assert {view.doing for view in engine.volumes.views()} == {""}
     assert len(engine.snapshots.views("a")) == 3
 

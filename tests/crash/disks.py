@@ -1,0 +1,45 @@
+"""Filesystems of a test's own, in files, for a daemon's root to lie on."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.crash.conftest import FLAGS
+from tests.harness import Daemon, eventually
+
+_MIB = 1 << 20
+
+
+class Disk:
+    """One that is mounted at `folder/host`; it goes with what `Daemon.clean` takes down."""
+
+    def __init__(self, folder: Path, fs: str, mib: int, *options: str) -> None:
+        """`options` are those of mkfs."""
+        self._disk, self.at = folder / "disk", folder / "host"
+        with self._disk.open("wb") as file:
+            file.truncate(mib * _MIB)
+        subprocess.run([f"mkfs.{fs}", "-q", *options, str(self._disk)], check=True)
+        self.at.mkdir()
+        self.mount()
+
+    def mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", str(self._disk), str(self.at)], check=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self.at)], check=True)
+
+
+@contextmanager
+def daemon_on(folder: Path, fs: str, flags: Sequence[str] = FLAGS) -> Iterator[Daemon]:
+    """A daemon that is not started yet, with its root on a filesystem of this kind.
+
+    `host` is what the test's own folders lie on.
+    """
+    root = None if fs == "host" else Disk(folder, fs, 2048).at / "root"
+    daemon = Daemon(folder, *flags, root=root)
+    try:
+        yield daemon
+    finally:
+        daemon.clean()
+        eventually(lambda: not daemon.left(), "mounts and loop devices are gone")

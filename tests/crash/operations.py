@@ -1,0 +1,210 @@
+"""The verbs on snapshots, clones, sizes and the trash, as operations that a crash interrupts.
+
+Each begins with the volume `v`, which holds NEW; its snapshot `v@s`, where it has one, holds OLD.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from convoy_py.models.names import clone_name
+from convoy_py.models.sizes import parse_size
+from tests.crash import verbs
+from tests.crash.contents import read_canary, write_canary
+from tests.crash.scene import Model
+from tests.crash.volumes import CONTAINER
+from tests.harness import Daemon
+
+Kind = Mapping[str, str]
+# More than a filesystem keeps beside its records, and than one write(2) of a copy.
+OLD, NEW = (random.Random(seed).randbytes(300_000) for seed in ("old", "new"))
+LARGER = {"directory": "", "ext4": "40M", "xfs": "450M", "btrfs": "400M"}
+_PRIVATE = clone_name("ci", CONTAINER)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A verb, and what may be there when it was cut off.
+
+    `outcomes` are made of what was there before: first not done, last done, between them what is
+    whole as well. When it is done `again`, `repeated` may be there, which by default is done.
+    `steps` are kinds of changes that it must have been interrupted before.
+    """
+
+    begin: Callable[[Daemon, Kind], Model]
+    act: Callable[[Daemon], object]
+    outcomes: Callable[[Model], Sequence[Model]]
+    steps: frozenset[str]
+    repeated: Callable[[Model], Sequence[Model]] = lambda before: ()
+    refused: str = ""  # what a repeat of what was done is told, where it is an error
+
+
+def _volume(
+    *, mounted: bool = False, snapshot: bool = True
+) -> Callable[[Daemon, Kind], Model]:
+    def begin(daemon: Daemon, kind: Kind) -> Model:
+        daemon.create("v", **kind)
+        folder = daemon.mount("v", CONTAINER)
+        if snapshot:
+            write_canary(folder, OLD)
+            verbs.snapshot(daemon, "v", "s")
+        write_canary(folder, NEW)
+        if not mounted:
+            daemon.unmount("v", CONTAINER)
+        snapshots = {"v@s": OLD} if snapshot else {}
+        return Model({"v": NEW}, {"v"} if mounted else set(), snapshots=snapshots)
+
+    return begin
+
+
+def _two(daemon: Daemon, kind: Kind) -> Model:
+    """Another volume beside it, both mounted."""
+    model = _volume(mounted=True, snapshot=False)(daemon, kind)
+    daemon.create("w", **kind)
+    write_canary(daemon.mount("w", CONTAINER), OLD)
+    return Model({**model.volumes, "w": OLD}, {"v", "w"})
+
+
+def _private(*, mounted: bool) -> Callable[[Daemon, Kind], Model]:
+    """A volume beside it of which each mount gets a clone of its own."""
+
+    def begin(daemon: Daemon, kind: Kind) -> Model:
+        model = _volume()(daemon, kind)
+        daemon.create("ci", **{"from": "v@s", "per_mount": "true"})
+        if mounted:
+            write_canary(daemon.mount("ci", CONTAINER), NEW)
+        model.volumes["ci"] = OLD
+        return replace(model, held={_PRIVATE} if mounted else set())
+
+    return begin
+
+
+def _removed(daemon: Daemon, kind: Kind) -> Model:
+    _volume()(daemon, kind)
+    daemon.remove("v")
+    return Model(trash={"v"})
+
+
+def _with(model: Model, **snapshots: bytes) -> Model:
+    """The model, with more snapshots of `v`."""
+    more = {f"v@{name.replace('_', '-')}": content for name, content in snapshots.items()}
+    return replace(model, snapshots=model.snapshots | more)
+
+
+def _renamed(model: Model, name: str) -> Model:
+    snapshots = {full.replace("v@", f"{name}@"): held for full, held in model.snapshots.items()}
+    return replace(model, volumes={name: model.volumes["v"]}, snapshots=snapshots)
+
+
+def _back(model: Model) -> Model:
+    """The model, with the volume as it was at its snapshot."""
+    return replace(model, volumes={"v": OLD})
+
+
+def _mount_private(daemon: Daemon) -> None:
+    assert read_canary(daemon.mount("ci", CONTAINER)) == OLD
+
+
+def _resized(before: Model) -> Sequence[Model]:
+    return [before]
+
+
+_REMOVED = Model(trash={"v"})
+_THERE = Model({"v": NEW}, snapshots={"v@s": OLD})
+
+OPERATIONS: Mapping[str, Operation] = {
+    "snapshot": Operation(
+        begin=_volume(mounted=True),
+        act=lambda daemon: verbs.snapshot(daemon, "v", "t"),
+        outcomes=lambda before: [before, _with(before, t=NEW)],
+        refused="already exists",
+        steps=frozenset({"os.mkdir", "os.rename", "fsync"}),
+    ),
+    "snapshot-unmounted": Operation(
+        begin=_volume(),
+        act=lambda daemon: verbs.snapshot(daemon, "v", "t"),
+        outcomes=lambda before: [before, _with(before, t=NEW)],
+        refused="already exists",
+        steps=frozenset({"os.mkdir", "os.rename", "fsync"}),
+    ),
+    "snapshot-group": Operation(
+        begin=_two,
+        act=lambda daemon: verbs.snapshot_group(daemon, ["v", "w"], "t"),
+        outcomes=lambda before: [
+            before,
+            replace(before, snapshots={"v@t": NEW, "w@t": OLD}),
+        ],
+        refused="already exists",
+        steps=frozenset({"os.mkdir", "os.rename", "fsync"}),
+    ),
+    "snapshot-delete": Operation(
+        begin=_volume(mounted=True),
+        act=lambda daemon: verbs.delete_snapshot(daemon, "v@s"),
+        outcomes=lambda before: [before, replace(before, snapshots={})],
+        refused="no such snapshot",
+        steps=frozenset({"os.rename", "fsync", "os.rmdir"}),
+    ),
+    "rollback": Operation(
+        begin=_volume(),
+        act=lambda daemon: verbs.rollback(daemon, "v", "s"),
+        outcomes=lambda before: [
+            before,
+            _with(before, saved_1=NEW),
+            _with(_back(before), saved_1=NEW),
+        ],
+        repeated=lambda before: [
+            _with(_back(before), saved_1=NEW),
+            _with(_back(before), saved_1=NEW, saved_2=NEW),
+            _with(_back(before), saved_1=NEW, saved_2=OLD),
+        ],
+        steps=frozenset({"os.rename", "renameat2", "fsync"}),
+    ),
+    "clone": Operation(
+        begin=_volume(mounted=True),
+        act=lambda daemon: verbs.clone(daemon, "v", "c"),
+        outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"c": NEW})],
+        refused="exists already",
+        steps=frozenset({"os.mkdir", "os.rename", "fsync"}),
+    ),
+    "clone-snapshot": Operation(
+        begin=_volume(),
+        act=lambda daemon: verbs.clone(daemon, "v", "c", "s"),
+        outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"c": OLD})],
+        refused="exists already",
+        steps=frozenset({"os.mkdir", "os.rename", "fsync"}),
+    ),
+    "rename": Operation(
+        begin=_volume(),
+        act=lambda daemon: verbs.rename(daemon, "v", "w"),
+        outcomes=lambda before: [before, _renamed(before, "w")],
+        refused="no such volume",
+        steps=frozenset({"os.rename", "fsync"}),
+    ),
+    "remove": Operation(
+        begin=_volume(),
+        act=lambda daemon: daemon.remove("v"),
+        outcomes=lambda before: [before, _REMOVED],
+        steps=frozenset({"os.rename", "fsync"}),
+    ),
+    "trash-restore": Operation(
+        begin=_removed,
+        act=lambda daemon: verbs.restore(daemon, "v"),
+        outcomes=lambda before: [before, _THERE],
+        refused="no v in the trash",
+        steps=frozenset({"os.rename", "fsync"}),
+    ),
+    "trash-restore-as": Operation(
+        begin=_removed,
+        act=lambda daemon: verbs.restore(daemon, "v", "w"),
+        outcomes=lambda before: [before, _renamed(_THERE, "w")],
+        refused="no v in the trash",
+        steps=frozenset({"os.rename", "fsync"}),
+    ),
+    "purge": Operation(
+        begin=_removed,
+        act=lambda daemon: verbs.purge(daemon, "v"),
+        outcomes=lambda before: [before, Model()],
+        refused="no v in the trash",
+        steps=frozenset({"os.rename", "fsync", "os.rmdir"}),
+    ),
+}

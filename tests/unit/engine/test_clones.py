@@ -1,0 +1,343 @@
+"""Clones: volumes of their own that begin as copies, of volumes in use and of snapshots."""
+
+import asyncio
+import errno
+
+import pytest
+
+from convoy_py.engine.jobs import Progress
+from convoy_py.errors import (
+    AlreadyExists,
+    Invalid,
+    NoSpace,
+    OptionsDiffer,
+    SnapshotNotFound,
+    Unsupported,
+    VolumeInUse,
+    VolumeNotFound,
+)
+from convoy_py.models.snapshot import Way
+from convoy_py.models.volume import Filesystem, Options, Spec
+from tests.fakes_engine import Engine, FakeBackend
+
+DOCKER = "100:1"
+
+
+class Other(FakeBackend):
+    """Another backend, whose volumes cannot be made by copying the first one's homes."""
+
+    name = "other"
+
+
+@pytest.fixture
+async def db(engine: Engine) -> Engine:
+    """With a volume `db` that was `old` at its snapshot `a`, and is `new` now."""
+    engine.steps.backends = {"fake": engine.backend, "other": Other(engine.kernel)}
+    await engine.volumes.create("db", Options(size=4096, uid=7, mount_options=("noatime",)))
+    engine.write("db", "old")
+    await engine.snapshots.create(["db"], "a", Progress())
+    engine.write("db", "new")
+    return engine
+
+
+def _spec(engine: Engine, name: str) -> Spec:
+    spec = engine.volumes.get(name).spec
+    assert spec is not None
+    return spec
+
+
+async def test_a_clone_begins_as_its_source_is(db: Engine) -> None:
+    """The volume as it is now, or as it was; then they go their own ways."""
+    await db.volumes.create("now", Options(source="db"))
+    view = await db.copies.clone("db@a", "then", Options(), Progress())
+    db.write("now", "mine")
+    assert (db.read("now"), db.read("then"), db.read("db")) == ("mine", "old", "new")
+    assert view.spec is not None
+    assert view.spec.source == "db@a"
+    assert view.snapshots == ()
+    uuids = {entry.volume_record().uuid for entry in db.operations.entries.values()}
+    assert len(uuids) == 3
+    await db.volumes.remove("db")
+    assert db.restarted().read("then") == "old"
+
+
+async def test_a_clone_has_what_its_source_has(db: Engine) -> None:
+    """Unless it is told otherwise; that of a snapshot can be written."""
+    await db.volumes.create("same", Options(source="db@a"))
+    await db.volumes.create("larger", Options(source="db", size=8192, mount_options=("noexec",)))
+    same, larger = _spec(db, "same"), _spec(db, "larger")
+    assert (same.size, same.uid, same.mount_options) == (4096, 7, ("noatime",))
+    assert (larger.size, larger.uid, larger.mount_options) == (8192, 7, ("noexec",))
+
+
+async def test_a_clone_of_another_kind_is_copied_file_by_file(db: Engine) -> None:
+    """What means something to the one backend only is not taken along."""
+    await db.copies.clone("db", "copy", Options(backend="other"), Progress())
+    spec = _spec(db, "copy")
+    assert (db.read("copy"), spec.backend, spec.size, spec.uid) == ("new", "other", None, 7)
+    assert db.kernel.count("create", "copy") == 1
+    assert db.kernel.count("copy", "db") == 1  # the snapshot's
+
+
+async def test_the_same_again_is_done_already(db: Engine) -> None:
+    """For Docker's Create; with other options, or by `convoy clone`, it is refused."""
+    await db.volumes.create("copy", Options(source="db"))
+    db.write("copy", "mine")
+    await db.volumes.create("copy", Options(source="db"))
+    await db.volumes.create("copy", Options())
+    assert db.read("copy") == "mine"
+    with pytest.raises(OptionsDiffer, match="from is db, asked db@a"):
+        await db.volumes.create("copy", Options(source="db@a"))
+    with pytest.raises(AlreadyExists, match="volume copy exists already"):
+        await db.copies.clone("db", "copy", Options(), Progress())
+
+
+async def test_the_source_must_be_there(db: Engine) -> None:
+    """And be the one that is named."""
+    with pytest.raises(VolumeNotFound, match="no such volume: web"):
+        await db.volumes.create("copy", Options(source="web"))
+    with pytest.raises(SnapshotNotFound, match="no such snapshot: db@b; there are a"):
+        await db.copies.clone("db@b", "copy", Options(), Progress())
+    with pytest.raises(Invalid, match="the clone is made of db"):
+        await db.copies.clone("db", "copy", Options(source="web"), Progress())
+    with pytest.raises(VolumeNotFound):
+        await db.volumes.create("copy", Options(source="copy"))
+
+
+async def test_clones_of_one_source_at_once_are_all_made(db: Engine) -> None:
+    """Of a volume in use as well as of a snapshot: they wait for each other."""
+    await db.volumes.mount("db", "container", DOCKER)
+    await asyncio.gather(
+        *(db.volumes.create(f"c{number}", Options(source="db")) for number in range(4)),
+        *(db.volumes.create(f"s{number}", Options(source="db@a")) for number in range(4)),
+    )
+    assert {db.read(f"c{number}") for number in range(4)} == {"new"}
+    assert {db.read(f"s{number}") for number in range(4)} == {"old"}
+
+
+async def test_a_source_in_use_is_frozen_and_stays_mounted(engine: Engine) -> None:
+    """Its containers may go meanwhile; it is unmounted afterwards, and nothing removes it."""
+    await engine.volumes.create("db", Options(fs=Filesystem.XFS, size=4096))
+    await engine.volumes.mount("db", "container", DOCKER)
+    gate = engine.kernel.gate("copy", "db")
+    cloning = asyncio.create_task(engine.volumes.create("copy", Options(source="db")))
+    await asyncio.to_thread(gate.wait_for_call)
+    assert engine.kernel.frozen == {engine.mountpoint("db")}
+    async with asyncio.timeout(5):
+        await engine.volumes.unmount("db", "container")
+    with pytest.raises(VolumeInUse, match="db is in use by the clone copy, which is being made"):
+        await engine.volumes.remove("db")
+    assert engine.is_mounted("db")
+    gate.open()
+    await cloning
+    await engine.operations.drain(5)
+    assert not engine.is_mounted("db")
+    assert engine.kernel.frozen == set()
+
+
+async def test_a_snapshot_that_is_read_is_not_deleted(db: Engine) -> None:
+    """Nor is its volume; the volume itself can be mounted and unmounted."""
+    gate = db.kernel.gate("copy", "db@a")
+    cloning = asyncio.create_task(db.volumes.create("copy", Options(source="db@a")))
+    await asyncio.to_thread(gate.wait_for_call)
+    for change in (db.snapshots.delete("db@a"), db.volumes.remove("db")):
+        with pytest.raises(VolumeInUse, match="db@a is in use by the clone copy"):
+            await change
+    async with asyncio.timeout(5):
+        await db.volumes.mount("db", "container", DOCKER)
+        await db.volumes.unmount("db", "container")
+    assert not db.is_mounted("db")
+    gate.open()
+    await cloning
+    await db.snapshots.delete("db@a")
+
+
+async def test_a_failed_clone_leaves_nothing(db: Engine) -> None:
+    """No folder, no promise; the name is free and the source too."""
+    db.kernel.failures["finish", "db"] = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(NoSpace):
+        await db.volumes.create("copy", Options(source="db"))
+    assert db.left() == []
+    assert (await db.volumes.space()).outstanding == 4096
+    assert db.volumes.get("db").doing == ""
+    await db.volumes.create("copy", Options())
+
+
+async def test_a_clone_job_tells_how_far_it_is(db: Engine) -> None:
+    """Of how many bytes."""
+    progress = Progress()
+    await db.copies.clone("db", "copy", Options(), progress)
+    assert (progress.done, progress.total) == (2, 100)
+
+
+# Comparing, and bringing files back
+
+
+async def test_a_diff_counts_and_names_what_changed(db: Engine) -> None:
+    """Between two snapshots, and between one and the volume as it is."""
+    db.write("db", "longer than it was")
+    _, place = db.operations.entry("db").usable()
+    (place.home / "data" / "more").write_text("x")
+    found = await db.copies.diff("db", "a", "", Progress())
+    assert (found.added, found.changed, found.removed) == (1, 1, 0)
+    assert found.bytes == len("longer than it was") + 1
+    assert [(each.kind, each.path) for each in found.changes] == [
+        ("changed", "file"),
+        ("added", "more"),
+    ]
+    await db.snapshots.create(["db"], "b", Progress())
+    found = await db.copies.diff("db", "b", "a", Progress())
+    assert (found.removed, found.changed) == (1, 1)
+    with pytest.raises(Invalid, match="db@a does not differ from itself"):
+        await db.copies.diff("db", "a", "a", Progress())
+
+
+async def test_a_diff_is_cut_short_but_counts_all(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million changes are not told one by one."""
+    monkeypatch.setattr("convoy_py.engine.copies.TOLD", 2)
+    _, place = db.operations.entry("db").usable()
+    for number in range(3):
+        (place.home / "data" / str(number)).touch()
+    found = await db.copies.diff("db", "a", "", Progress())
+    assert (found.added, len(found.changes), found.truncated) == (3, 2, True)
+
+
+async def test_a_diff_lets_the_volume_be_used(db: Engine) -> None:
+    """But not taken away."""
+    gate = db.kernel.gate("reading", "db@a")
+    diff = asyncio.create_task(db.copies.diff("db", "a", "", Progress()))
+    await asyncio.to_thread(gate.wait_for_call)
+    async with asyncio.timeout(5):
+        await db.volumes.mount("db", "container", DOCKER)
+        await db.volumes.unmount("db", "container")
+    with pytest.raises(VolumeInUse, match="db is in use by a comparison"):
+        await db.volumes.rename("db", "other")
+    gate.open()
+    await diff
+    await db.operations.drain(5)
+    assert not db.is_mounted("db")
+
+
+async def test_a_file_is_brought_back(db: Engine) -> None:
+    """And nothing else is touched; the bytes are told."""
+    _, place = db.operations.entry("db").usable()
+    (place.home / "data" / "more").write_text("x")
+    assert await db.copies.restore_file("db", "a", "/file", Progress()) == 3
+    assert db.read("db") == "old"
+    assert (place.home / "data" / "more").exists()
+
+
+@pytest.mark.parametrize("path", ["", "/", "../x", "a/../../x", "."])
+async def test_only_what_is_below_the_root_is_brought_back(db: Engine, path: str) -> None:
+    """The whole of it is what a rollback is for."""
+    with pytest.raises(Invalid, match="name a file or folder below the volume's root"):
+        await db.copies.restore_file("db", "a", path, Progress())
+
+
+# Converting
+
+
+@pytest.fixture
+async def plain(keeping: Engine) -> Engine:
+    """With a volume `db` without snapshots, and a trash that keeps."""
+    keeping.steps.backends = {"fake": keeping.backend, "other": Other(keeping.kernel)}
+    await keeping.volumes.create("db", Options(size=4096, uid=7))
+    await keeping.volumes.protect("db", on=True)
+    keeping.write("db", "data")
+    return keeping
+
+
+async def test_a_conversion_swaps_the_volume_and_keeps_the_old(plain: Engine) -> None:
+    """Same name, same data, same age and protection; the old one lies in the trash."""
+    before = plain.volumes.get("db")
+    view = await plain.copies.convert("db", Options(backend="other", size=8192), Progress())
+    assert view.spec is not None
+    assert (view.backend, view.spec.size, view.spec.uid) == ("other", 8192, 7)
+    assert (view.created, view.protected) == (before.created, True)
+    assert plain.read("db") == "data"
+    (removed,) = plain.trash.views()
+    assert (removed.name, removed.backend) == ("db", "fake")
+    assert (await plain.volumes.space()).outstanding == 8192
+    await plain.trash.restore("db", "old")
+    assert plain.read("old") == "data"
+    assert plain.left() == []
+    assert plain.restarted().volumes.get("db").backend == "other"
+
+
+async def test_snapshots_stand_in_the_way_of_a_conversion(plain: Engine) -> None:
+    """They could not come along, and are not lost silently; the way around is told."""
+    await plain.snapshots.create(["db"], "a", Progress())
+    with pytest.raises(Exception, match=r"db@a\): delete them, or `convoy clone db NEW`"):
+        await plain.copies.convert("db", Options(backend="other"), Progress())
+
+
+@pytest.mark.parametrize("where", ["trash", "create", "writing"])
+async def test_a_conversion_that_fails_changes_nothing(
+    plain: Engine, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Also if the old data cannot be moved to the trash after the swap."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    if where == "trash":
+        monkeypatch.setattr(plain.steps.trash, "put", full)
+    else:
+        plain.kernel.failures[where, "db"] = OSError(errno.EDQUOT, "Disk quota exceeded")
+    with pytest.raises(NoSpace):
+        await plain.copies.convert("db", Options(backend="other"), Progress())
+    assert plain.volumes.get("db").backend == "fake"
+    assert plain.read("db") == "data"
+    assert plain.trash.views() == []
+    assert plain.left() == []
+    assert (await plain.volumes.space()).outstanding == 4096
+    after = plain.restarted()
+    after.steps.backends = plain.steps.backends
+    assert after.volumes.get("db").backend == "fake"
+    assert after.read("db") == "data"
+
+
+async def test_nobody_uses_a_volume_that_is_converted(plain: Engine) -> None:
+    """A container waits; what would take it away is refused."""
+    gate = plain.kernel.gate("create", "db")
+    conversion = asyncio.create_task(
+        plain.copies.convert("db", Options(backend="other"), Progress())
+    )
+    await asyncio.to_thread(gate.wait_for_call)
+    mounting = asyncio.create_task(plain.volumes.mount("db", "container", DOCKER))
+    with pytest.raises(VolumeInUse, match="db is in use by its conversion"):
+        await plain.volumes.rename("db", "x")
+    assert not mounting.done()
+    gate.open()
+    await conversion
+    await mounting
+    with pytest.raises(VolumeInUse, match="a mount made 0 s ago"):
+        await plain.copies.convert("db", Options(backend="fake"), Progress())
+
+
+async def test_a_volume_of_private_clones_stays_one(plain: Engine) -> None:
+    """When it is converted; a clone of it is an ordinary volume."""
+    await plain.volumes.create("golden", Options(source="db", per_mount=True))
+    await plain.copies.convert("golden", Options(backend="other"), Progress())
+    await plain.volumes.create("copy", Options(source="golden"))
+    assert _spec(plain, "golden").per_mount is True
+    assert _spec(plain, "copy").per_mount is None
+
+
+async def test_without_the_power_there_are_no_copies(
+    plain: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said by the backend's name."""
+    monkeypatch.setattr("convoy_py.engine.copying.Snapshots", type("Nobody", (), {}))
+    with pytest.raises(Unsupported, match="volume db: backend fake takes no snapshots"):
+        await plain.snapshots.create(["db"], "a", Progress())
+
+
+async def test_a_conversion_within_inside_is_told(db: Engine) -> None:
+    """The plan of a clone is asked for as one: it may differ from a snapshot's."""
+    db.backend.way = Way.INSIDE
+    progress = Progress()
+    await db.copies.clone("db", "copy", Options(), progress)
+    assert progress.total == 100

@@ -1,0 +1,156 @@
+"""A rollback gives back what was there, and saves what is: before or after, never between."""
+
+import asyncio
+
+import pytest
+
+from convoy_py.containers import Container
+from convoy_py.engine.jobs import Progress
+from convoy_py.errors import (
+    Cancelled,
+    OperationFailed,
+    SnapshotNotFound,
+    VolumeInUse,
+)
+from convoy_py.models.snapshot import Way
+from convoy_py.models.volume import Filesystem, Options
+from tests.fakes_engine import Engine, holder
+
+DOCKER = "100:1"
+BEFORE = "before-rollback-20260102-030405"
+
+
+@pytest.fixture
+async def db(engine: Engine) -> Engine:
+    """With a volume `db` that was `old` at its snapshot `a`, and is `new` now."""
+    await engine.volumes.create("db", Options(fs=Filesystem.EXT4, size=4096))
+    engine.write("db", "old")
+    await engine.snapshots.create(["db"], "a", Progress())
+    engine.write("db", "new")
+    return engine
+
+
+async def test_it_is_as_it_was_and_can_be_undone(db: Engine) -> None:
+    """The snapshot that undoes it is told, marked as automatic, and leads back."""
+    done = await db.snapshots.rollback("db", "a", Progress())
+    assert (done.snapshot, done.saved_as, done.stopped) == ("db@a", f"db@{BEFORE}", [])
+    assert db.read("db") == "old"
+    assert db.snapshots.inspect(done.saved_as).automatic
+    undone = await db.snapshots.rollback("db", BEFORE, Progress())
+    assert db.read("db") == "new"
+    # The second of the same second bears another name.
+    assert undone.saved_as == f"db@{BEFORE}-2"
+    assert db.left() == []
+    assert db.restarted().read("db") == "new"
+
+
+async def test_who_uses_the_volume_is_named(db: Engine) -> None:
+    """And nothing was done: no snapshot, no unmount."""
+    await db.volumes.mount("db", "container", DOCKER)
+    db.clock.now += 100
+    db.kernel.holders["db"] = [holder()]
+    with pytest.raises(VolumeInUse, match="container 0123456789ab"):
+        await db.snapshots.rollback("db", "a", Progress())
+    assert [view.name for view in db.snapshots.views("db")] == ["a"]
+    assert db.is_mounted("db")
+    assert db.containers.calls == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_containers_are_stopped_and_started_again(db: Engine, fails: bool) -> None:
+    """Also if it failed meanwhile; they are told."""
+    await db.volumes.mount("db", "container", DOCKER)
+    app = Container("1" * 64, "app", "running")
+    db.containers.using["db"] = [app]
+    db.containers.when_stopped = lambda: db.kernel.holders.pop("db", None)
+    db.kernel.holders["db"] = [holder()]
+    db.clock.now += 100
+    if fails:
+        db.kernel.failures["rollback", "db"] = OperationFailed("no")
+        with pytest.raises(OperationFailed, match="no"):
+            await db.snapshots.rollback("db", "a", Progress(), stop_containers=True)
+        assert db.read("db") == "new"
+    else:
+        done = await db.snapshots.rollback("db", "a", Progress(), stop_containers=True)
+        assert done.stopped == [str(app)]
+        assert db.read("db") == "old"
+    assert db.containers.calls == ["stop", "start"]
+
+
+async def test_what_was_saved_stays_where_it_is_not_known_what_is_there(db: Engine) -> None:
+    """After a failure it may be all that is left of what was there."""
+    db.kernel.failures["rollback", "db"] = OperationFailed("Input/output error")
+    with pytest.raises(OperationFailed):
+        await db.snapshots.rollback("db", "a", Progress())
+    assert db.read(f"db@{BEFORE}") == "new"
+    assert db.left() == []
+    assert db.volumes.get("db").doing == ""
+
+
+@pytest.mark.parametrize("method", ["copy", "rollback"])
+async def test_a_cancelled_one_leaves_nothing(db: Engine, method: str) -> None:
+    """Neither of the copy that saves, nor of the one that goes back."""
+    gate = db.kernel.gate(method, "db")
+    job = db.jobs.start("rollback", "db", lambda progress: _rollback(db, progress))
+    await asyncio.to_thread(gate.wait_for_call)
+    db.jobs.cancel(job.id)
+    gate.open()
+    assert await db.jobs.wait(job, 5)
+    with pytest.raises(Cancelled):
+        assert job.result
+    await db.operations.drain(5)
+    assert [view.name for view in db.snapshots.views("db")] == ["a"]
+    assert db.read("db") == "new"
+    assert db.left() == []
+    assert db.volumes.get("db").doing == ""
+
+
+async def test_nobody_mounts_a_volume_that_goes_back(db: Engine) -> None:
+    """A container that starts meanwhile waits, and sees what is there afterwards."""
+    gate = db.kernel.gate("rollback", "db")
+    task = asyncio.create_task(_rollback(db, Progress()))
+    await asyncio.to_thread(gate.wait_for_call)
+    mounting = asyncio.create_task(db.volumes.mount("db", "container", DOCKER))
+    with pytest.raises(VolumeInUse, match="db is in use by the rollback to db@a"):
+        await db.volumes.remove("db")
+    with pytest.raises(VolumeInUse, match="the rollback to db@a"):
+        await db.snapshots.delete("db@a")
+    assert not mounting.done()
+    gate.open()
+    await task
+    await mounting
+    assert db.read("db") == "old"
+
+
+async def test_a_mounted_snapshot_is_in_the_way_only_inside(db: Engine) -> None:
+    """One that lies in the volume's own image holds its device; who uses it is named."""
+    await db.volumes.mount("db@a", "reader", DOCKER)
+    db.clock.now += 100
+    db.kernel.holders["db@a"] = [holder()]
+    await db.snapshots.rollback("db", "a", Progress())
+    assert db.is_mounted("db@a")
+    db.backend.way = Way.INSIDE
+    await db.snapshots.create(["db"], "b", Progress())
+    await db.volumes.mount("db@b", "reader", DOCKER)
+    db.clock.now += 100
+    db.kernel.holders["db@b"] = [holder()]
+    with pytest.raises(VolumeInUse, match="db@b is in use by container"):
+        await db.snapshots.rollback("db", "a", Progress())
+
+
+async def test_there_must_be_such_a_snapshot(db: Engine) -> None:
+    """Before any container is stopped."""
+    with pytest.raises(SnapshotNotFound, match="there are a"):
+        await db.snapshots.rollback("db", "b", Progress(), stop_containers=True)
+    assert db.containers.calls == []
+
+
+async def test_damage_that_is_gone_is_told_no_longer(db: Engine) -> None:
+    """A broken volume that went back to a good state is ready again."""
+    db.operations.entries["db"].reason = "its image was cut"
+    await db.snapshots.rollback("db", "a", Progress())
+    assert db.volumes.get("db").reason == ""
+
+
+async def _rollback(engine: Engine, progress: Progress) -> str:
+    return (await engine.snapshots.rollback("db", "a", progress)).saved_as

@@ -1,0 +1,289 @@
+"""The trash: a mistaken Remove loses nothing, and nothing stays longer than it may."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from convoy_py.backends.base import Place
+from convoy_py.engine.jobs import Progress
+from convoy_py.errors import (
+    AlreadyExists,
+    Corrupt,
+    InvalidName,
+    NoSpace,
+    NotFound,
+    OperationFailed,
+    VolumeProtected,
+)
+from convoy_py.linux import files
+from convoy_py.models.volume import Options, State
+from tests.fakes_engine import DAY, NOW, Engine
+
+DOCKER = "100:1"
+
+
+async def _removed(engine: Engine, name: str, text: str) -> None:
+    """Make a volume with something in it, and remove it a minute later."""
+    await engine.volumes.create(name, Options(size=4096))
+    engine.write(name, text)
+    engine.wall.now += 60
+    await engine.volumes.remove(name)
+
+
+async def test_a_removed_volume_can_be_had_back(keeping: Engine) -> None:
+    """With its data, its snapshots and its options, and mounted as before; also a day later."""
+    await keeping.volumes.create("db", Options(size=4096, uid=7))
+    keeping.write("db", "old")
+    await keeping.snapshots.create(["db"], "a", Progress())
+    keeping.write("db", "new")
+    before = keeping.volumes.get("db")
+    await keeping.volumes.remove("db")
+    assert keeping.volumes.views() == []
+    assert (await keeping.volumes.space()).outstanding == 0
+    after = keeping.restarted()
+    (removed,) = after.trash.views()
+    assert (removed.name, removed.snapshots, removed.backend) == ("db", ("a",), "fake")
+    assert removed.removed is not None
+    assert removed.until is not None
+    assert removed.until.timestamp() == removed.removed.timestamp() + DAY == NOW + DAY
+    assert await after.trash.restore("db") == before
+    assert (after.read("db"), after.read("db@a")) == ("new", "old")
+    assert (await after.volumes.space()).outstanding == 4096
+    assert after.trash.views() == []
+    await after.volumes.mount("db@a", "container", DOCKER)
+    assert after.restarted().volumes.get("db@a").state is State.MOUNTED
+
+
+async def test_a_new_volume_of_the_same_name_starts_empty(keeping: Engine) -> None:
+    """The old one comes back under another name, with its snapshots."""
+    await keeping.volumes.create("db", Options())
+    await keeping.snapshots.create(["db"], "a", Progress())
+    keeping.write("db", "old")
+    await keeping.volumes.remove("db")
+    await keeping.volumes.create("db", Options())
+    assert (keeping.read("db"), keeping.volumes.get("db").snapshots) == ("", ())
+    with pytest.raises(AlreadyExists, match="`convoy trash restore db --as OTHER`"):
+        await keeping.trash.restore("db")
+    view = await keeping.trash.restore("db", "db-old")
+    assert (view.name, view.snapshots[0].volume) == ("db-old", "db-old")
+    assert keeping.read("db-old") == "old"
+    after = keeping.restarted()
+    assert after.read("db-old@a") == ""
+    await after.volumes.mount("db-old@a", "container", DOCKER)
+
+
+async def test_of_several_the_last_comes_back(keeping: Engine) -> None:
+    """Any other by its key."""
+    for text in ("first", "second", "third"):
+        await _removed(keeping, "db", text)
+    first, second, _ = keeping.trash.views()
+    await keeping.trash.restore("db")
+    assert keeping.read("db") == "third"
+    await keeping.trash.restore(first.key, "one")
+    assert keeping.read("one") == "first"
+    assert [view.key for view in keeping.trash.views()] == [second.key]
+
+
+async def test_what_is_not_there_is_told(keeping: Engine) -> None:
+    """And a bad name is refused."""
+    with pytest.raises(NotFound, match="no db in the trash; `convoy trash list`"):
+        await keeping.trash.restore("db")
+    with pytest.raises(NotFound):
+        await keeping.trash.purge("db")
+    await _removed(keeping, "db", "x")
+    with pytest.raises(InvalidName):
+        await keeping.trash.restore("db", "../x")
+
+
+async def test_two_who_restore_the_same_get_it_once(keeping: Engine) -> None:
+    """Under one of the names; and a purge beside it does not destroy it."""
+    await _removed(keeping, "db", "x")
+    results = await asyncio.gather(
+        keeping.trash.restore("db", "one"),
+        keeping.trash.restore("db", "two"),
+        keeping.trash.purge("db"),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], NotFound)
+    assert results[2] == []
+    assert [view.name for view in keeping.volumes.views()] == ["one"]
+    assert keeping.read("one") == "x"
+
+
+async def test_a_restore_that_fails_leaves_it_in_the_trash(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its place among the others, oldest first."""
+    for name in ("a", "b"):
+        await _removed(keeping, name, name)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "durable_replace", fail)
+        with pytest.raises(NoSpace):
+            await keeping.trash.restore("a")
+    assert [view.name for view in keeping.trash.views()] == ["a", "b"]
+    await keeping.trash.restore("a")
+    assert keeping.read("a") == "a"
+
+
+async def test_purging_is_for_good(keeping: Engine) -> None:
+    """One by its name, then all; told by their keys."""
+    for name in ("a", "b", "b", "c"):
+        await _removed(keeping, name, name)
+    keys = [view.key for view in keeping.trash.views()]
+    assert await keeping.trash.purge("b") == keys[1:3]
+    assert await keeping.trash.purge() == [keys[0], keys[3]]
+    assert await keeping.trash.purge() == []
+    assert list(keeping.store.trash.iterdir()) == []
+
+
+async def test_what_was_kept_for_its_time_goes(keeping: Engine) -> None:
+    """Each by its own clock."""
+    await _removed(keeping, "a", "a")
+    await _removed(keeping, "b", "b")
+    keeping.wall.now = NOW + 60 + DAY - 1
+    await keeping.trash.expire()
+    assert len(keeping.trash.views()) == 2
+    keeping.wall.now += 1
+    await keeping.trash.expire()
+    assert [view.name for view in keeping.trash.views()] == ["b"]
+    assert [view.name for view in keeping.restarted().trash.views()] == ["b"]
+
+
+async def test_with_no_time_to_keep_nothing_is_kept(engine: Engine) -> None:
+    """A Remove deletes at once; what an earlier setting kept goes with the next look."""
+    await engine.volumes.create("db", Options())
+    await engine.volumes.remove("db")
+    assert engine.trash.views() == []
+    assert list(engine.store.trash.iterdir()) == []
+
+
+async def test_the_oldest_goes_before_a_create_is_refused(keeping: Engine) -> None:
+    """One after the other, and only as many as are in the way."""
+    for name in ("a", "b", "c"):
+        await _removed(keeping, name, name)
+    keeping.kernel.failures["create", "new"] = OSError(errno.ENOSPC, "No space left on device")
+
+    def second_gone(name: str) -> None:
+        if name == "b":
+            del keeping.kernel.failures["create", "new"]
+
+    _when_destroyed(keeping, second_gone)
+    await keeping.volumes.create("new", Options())
+    assert [view.name for view in keeping.trash.views()] == ["c"]
+
+
+async def test_when_all_is_gone_the_create_is_refused(keeping: Engine) -> None:
+    """With the system's words."""
+    await _removed(keeping, "a", "a")
+    keeping.kernel.failures["create", "new"] = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(NoSpace, match="No space left"):
+        await keeping.volumes.create("new", Options())
+    assert keeping.trash.views() == []
+    assert keeping.left() == []
+
+
+async def test_a_wish_that_cannot_come_true_costs_nothing(keeping: Engine) -> None:
+    """A size that would not fit even without the trash was a typing error."""
+    await _removed(keeping, "a", "a")
+    with pytest.raises(NoSpace, match="settings overcommit, reserve"):
+        await keeping.volumes.create("new", Options(size=2**62))
+    assert [view.name for view in keeping.trash.views()] == ["a"]
+
+
+async def test_a_host_short_of_space_is_helped(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oldest first, until it is short no longer."""
+    for name in ("a", "b", "c"):
+        await _removed(keeping, name, name)
+    monkeypatch.setattr(
+        keeping.steps.ledger, "is_short", lambda: len(list(keeping.store.trash.iterdir())) > 1
+    )
+    await keeping.trash.expire()
+    assert [view.name for view in keeping.trash.views()] == ["c"]
+
+
+async def test_what_cannot_be_read_is_listed_and_left_to_people(keeping: Engine) -> None:
+    """Neither restored nor purged by itself; by hand it can be."""
+    await _removed(keeping, "bad", "x")
+    await _removed(keeping, "old", "x")
+    (home,) = keeping.store.trash.glob("bad.*")
+    (home / "volume.json").write_text("{}")
+    (home / "removed.json").write_text("{}")
+    after = keeping.restarted()
+    view = after.trash.views()[-1]
+    assert (view.name, view.backend, view.removed, view.until) == ("bad", "", None, None)
+    with pytest.raises(Corrupt, match=r"bad\..* has no record that can be read"):
+        await after.trash.restore("bad")
+    after.wall.now += 10 * DAY
+    await after.trash.expire()
+    assert not await after.trash.purge_oldest()
+    assert [view.name for view in after.trash.views()] == ["bad"]
+    await after.trash.purge("bad")
+    assert list(after.store.trash.iterdir()) == []
+
+
+async def test_a_purge_that_fails_keeps_it_in_the_list(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there still, and says so."""
+    await _removed(keeping, "a", "a")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(OperationFailed, match="Read-only"):
+            await keeping.trash.purge()
+    assert [view.name for view in keeping.trash.views()] == ["a"]
+    assert keeping.restarted().trash.views()[0].name == "a"
+
+
+async def test_a_protected_volume_is_not_removed(keeping: Engine) -> None:
+    """Until it is told otherwise; also after a restart, and without its data being kept."""
+    await keeping.volumes.create("db", Options())
+    assert (await keeping.volumes.protect("db", on=True)).protected
+    after = keeping.restarted()
+    for keep_data in (False, True):
+        with pytest.raises(VolumeProtected, match="`convoy protect db --off`"):
+            await after.volumes.remove("db", keep_data=keep_data)
+    assert not (await after.volumes.protect("db", on=False)).protected
+    await after.volumes.remove("db")
+
+
+async def test_protecting_a_volume_in_use_disturbs_nobody(keeping: Engine) -> None:
+    """It stays mounted, and its snapshots stay what they are."""
+    await keeping.volumes.create("db", Options())
+    await keeping.snapshots.create(["db"], "a", Progress())
+    for name in ("db", "db@a"):
+        await keeping.volumes.mount(name, "container", DOCKER)
+    await keeping.volumes.protect("db", on=True)
+    assert keeping.volumes.get("db@a").references == 1
+    for name in ("db", "db@a"):
+        await keeping.volumes.unmount(name, "container")
+    assert keeping.kernel.mounted == {}
+
+
+async def test_the_size_of_the_trash_is_told(keeping: Engine) -> None:
+    """In bytes of the host."""
+    before = await keeping.trash.size()
+    await _removed(keeping, "db", "x" * 100_000)
+    assert await keeping.trash.size() - before >= 100_000
+
+
+def _when_destroyed(engine: Engine, call: Callable[[str], None]) -> None:
+    destroy = engine.backend.destroy
+
+    def told(place: Place) -> None:
+        destroy(place)
+        call(place.name)
+
+    engine.backend.destroy = told  # type: ignore[method-assign] # a spy
