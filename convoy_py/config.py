@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
@@ -25,8 +25,10 @@ DEFAULT_FILE = Path("/etc/convoy/convoy.toml")
 DEFAULT_SOCKET = Path("/run/convoy/convoy.sock")
 PREFIX = "CONVOY_"
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|h|d|)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = 36500 * 86400.0  # beyond that no date can be told
+_LEAST_INTERVAL = 60.0
 
 
 class LogFormat(StrEnum):
@@ -64,8 +66,24 @@ def _backends(value: object) -> object:
 
 
 def _duration(value: object) -> object:
-    match = _DURATION.fullmatch(value.lower()) if isinstance(value, str) else None
-    return float(match[1]) * _SECONDS[match[2]] if match else value
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.lower())
+    if match is None:
+        raise ValueError(f"{value!r} is not a time such as 90 (seconds), 30s, 15m, 12h or 7d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _seldom(seconds: float) -> float:
+    if 0 < seconds < _LEAST_INTERVAL:
+        raise ValueError(f"{seconds:g} s is too often: use 0, or {_LEAST_INTERVAL:g}s and more")
+    return seconds
+
+
+def _engine(host: str | None) -> str | None:
+    if host is not None and not host.startswith("unix:///"):
+        raise ValueError(f"{host!r} is not unix:///PATH, an engine on this host")
+    return host
 
 
 def _level(value: object) -> object:
@@ -128,6 +146,7 @@ class Settings(BaseModel):
     trash_keep: Duration = Field(
         86400.0,
         ge=0.0,
+        le=_LONGEST,
         description="how long a removed volume stays in the trash, such as 24h or 7d; 0: no trash",
     )
     freeze_limit: Duration = Field(
@@ -136,10 +155,13 @@ class Settings(BaseModel):
         le=300.0,
         description="how long a snapshot may keep a volume's writers waiting",
     )
-    trim_interval: Duration = Field(
-        0.0, ge=0.0, description="how often all volumes are trimmed, such as 7d; 0: never by itself"
+    trim_interval: Annotated[Duration, AfterValidator(_seldom)] = Field(
+        0.0,
+        ge=0.0,
+        le=_LONGEST,
+        description="how often all volumes are trimmed, such as 7d; 0: never by itself",
     )
-    docker_host: str | None = Field(
+    docker_host: Annotated[str | None, AfterValidator(_engine)] = Field(
         None,
         description="the Docker Engine's socket, such as unix:///run/docker.sock; "
         "default: docker.sock beside run_dir, or where Docker's own command looks",

@@ -23,7 +23,7 @@ from convoy_py.engine.ledger import Ledger
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.recovery import Recovery
-from convoy_py.engine.sizes import Sizes
+from convoy_py.engine.sizes import LOOK, Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
@@ -85,7 +85,7 @@ class _Service:
             jobs=jobs,
         )
         self._recovery = Recovery(steps, copying, time.monotonic)
-        chores = [(trash.expire, settings.janitor_interval), (sizes.grow_the_full, 1.0)]
+        chores = [(trash.expire, settings.janitor_interval), (sizes.grow_the_full, LOOK)]
         if settings.trim_interval:
             chores.append((sizes.trim_in_background, settings.trim_interval))
         self._janitor = Janitor(

@@ -246,7 +246,10 @@ class FakeBackend(Backend, SnapshotPower, Resizable):
     def resized(self, spec: Spec, size: int) -> Spec:
         if spec.size is None or size < spec.size:
             raise Unsupported("a volume cannot shrink")
-        return spec.model_copy(update={"size": size, "grows_from": spec.size})
+        if size == spec.size:
+            return spec
+        grows_from = spec.grows_from or spec.size
+        return spec.model_copy(update={"size": size, "grows_from": grows_from})
 
     def delay(self, place: Place) -> str:
         return self.delays

@@ -208,6 +208,8 @@ class Copying:
         backend, spec = self.clone_spec(source, options)
         steps = self._steps
         preallocated = spec.sparse is False
+        if spec.per_mount and source.backend is backend:
+            _refuse_slow_clones(backend, source.usable()[1])
         with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
             staging = steps.store.stage()
             record = steps.record(name, spec)
@@ -273,8 +275,15 @@ class Copying:
             with self._standing_still([source], clone=True):
                 power(backend, source.name).copy(data, place, step)
             return power(backend, source.name).finish(data, place, step)
+        if data.spec.fs is not None and source.mounted and isinstance(source.record, Record):
+            raise Unsupported(
+                f"volume {source.name} is mounted, and its files would be copied one by one while "
+                f"they change: clone a snapshot of it (`convoy snapshot create {source.name}`)"
+            )
         settled = backend.create(place)
         place = replace(place, spec=settled)
+        if settled.per_mount:
+            _refuse_slow_clones(backend, place)
         with (
             power(theirs, source.name).reading(data) as folder,
             power(backend, place.name).writing(place) as target,
@@ -365,6 +374,16 @@ class Copying:
             trees.verify(folder, target, step)
             files.sync_filesystem(target)
         return settled
+
+
+def _refuse_slow_clones(backend: Backend, place: Place) -> None:
+    """Raise Unsupported if every Mount of a volume with private clones would wait for a copy."""
+    plan = power(backend, place.name).plan(place, clone=True)
+    if not plan.instant:
+        raise Unsupported(
+            f"option per_mount needs clones that are made at once, and this one would be {plan.way}"
+            + (f": {plan.hint}" if plan.hint else "")
+        )
 
 
 def _own(folder: Path, options: Options) -> None:

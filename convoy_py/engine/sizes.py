@@ -21,6 +21,9 @@ log = logging.getLogger("convoy.sizes")
 # A volume grows when less than this part of it is free, by this part of its size.
 NEARLY_FULL = 0.1
 GROWTH = 0.25
+# Seconds between two looks, and for how many more there must be room at the pace of the last.
+LOOK = 0.1
+AHEAD = 2.0
 # Seconds before growing is tried again where it did not succeed.
 RETRY = 30.0
 
@@ -43,6 +46,7 @@ class Sizes:
         self._metrics = metrics
         self._clock = clock
         self._not_before: dict[str, float] = {}
+        self._seen: dict[str, tuple[float, int]] = {}  # at the last look: when, what was available
 
     async def resize(self, name: str, size: int) -> tuple[int, str]:
         """Make a volume larger: at once, or where that cannot be at its next mount.
@@ -93,11 +97,14 @@ class Sizes:
 
     async def grow_the_full(self) -> None:
         """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""
+        seen, self._seen = self._seen, {}
         for entry in list(self._operations.entries.values()):
             if entry.mounted and entry.spec and entry.spec.autogrow and self._may_try(entry.name):
-                await self._grow_if_full(entry, entry.spec)
+                await self._grow_if_full(entry, entry.spec, seen.get(entry.name))
 
-    async def _grow_if_full(self, entry: Entry, spec: Spec) -> None:
+    async def _grow_if_full(
+        self, entry: Entry, spec: Spec, before: tuple[float, int] | None
+    ) -> None:
         assert spec.autogrow is not None
         assert spec.size is not None
         growing = spec.grows_from is not None  # what was begun is to be completed first
@@ -106,9 +113,12 @@ class Sizes:
         backend, place = entry.usable()
         try:
             space = await self._operations.blocking.run(filesystems.space, backend.exposed(place))
-            if space.available >= space.size * NEARLY_FULL:
+            now = self._clock()
+            self._seen[entry.name] = now, space.available
+            soon = _written_soon(before, now, space.available)
+            if space.available >= max(space.size * NEARLY_FULL, soon):
                 return
-            more = 0 if growing else int(spec.size * GROWTH)
+            more = 0 if growing else int(max(spec.size * GROWTH, soon))
             target = min(spec.autogrow, spec.size + more) if more else spec.size
             size, pending = await self.resize(entry.name, target)
         except (ConvoyError, OSError) as error:
@@ -156,6 +166,13 @@ class Sizes:
         if done:
             settled = new.model_copy(update={"grows_from": None})
             await self._volumes.rerecord(entry, wanted.model_copy(update={"spec": settled}))
+
+
+def _written_soon(before: tuple[float, int] | None, now: float, available: int) -> float:
+    """Bytes that will be written before long, at the pace since the look before."""
+    if before is None or now <= before[0]:
+        return 0.0
+    return max(0, before[1] - available) / (now - before[0]) * AHEAD
 
 
 def _resizable(backend: Backend, name: str) -> Resizable:

@@ -120,7 +120,9 @@ def trash(scene: Scene) -> Iterator[str]:
         yield f"{name} is in the trash, but was not removed"
     for name in model.moving:
         if (name in names) == (name in scene.listed):
-            where = "listed and in the trash" if name in names else "neither listed nor in the trash"
+            where = (
+                "listed and in the trash" if name in names else "neither listed nor in the trash"
+            )
             yield f"{name} is {where}"
 
 

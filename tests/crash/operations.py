@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from convoy_py.models.names import clone_name
-from convoy_py.models.sizes import parse_size
+from convoy_py.linux import peers
+from convoy_py.models.names import HASH, clone_name
+from convoy_py.state.references import ReferenceStore
 from tests.crash import verbs
-from tests.crash.contents import read_canary, write_canary
+from tests.crash.contents import CANARY, read_canary, write_canary
 from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER
 from tests.harness import Daemon
@@ -18,7 +19,7 @@ from tests.harness import Daemon
 Kind = Mapping[str, str]
 # More than a filesystem keeps beside its records, and than one write(2) of a copy.
 OLD, NEW = (random.Random(seed).randbytes(300_000) for seed in ("old", "new"))
-LARGER = {"directory": "", "ext4": "40M", "xfs": "450M", "btrfs": "400M"}
+LARGER = 512 * 2**20
 _PRIVATE = clone_name("ci", CONTAINER)
 
 
@@ -39,9 +40,7 @@ class Operation:
     refused: str = ""  # what a repeat of what was done is told, where it is an error
 
 
-def _volume(
-    *, mounted: bool = False, snapshot: bool = True
-) -> Callable[[Daemon, Kind], Model]:
+def _volume(*, mounted: bool = False, snapshot: bool = True) -> Callable[[Daemon, Kind], Model]:
     def begin(daemon: Daemon, kind: Kind) -> Model:
         daemon.create("v", **kind)
         folder = daemon.mount("v", CONTAINER)
@@ -105,8 +104,19 @@ def _mount_private(daemon: Daemon) -> None:
     assert read_canary(daemon.mount("ci", CONTAINER)) == OLD
 
 
-def _resized(before: Model) -> Sequence[Model]:
-    return [before]
+def _sized(*, mounted: bool) -> Callable[[Daemon, Kind], Model]:
+    def begin(daemon: Daemon, kind: Kind) -> Model:
+        model = _volume(mounted=mounted)(daemon, kind)
+        return replace(model, status={"v": {"size": daemon.get("v")["Status"]["size"]}})
+
+    return begin
+
+
+def _converted(backend: str) -> Callable[[Model], Sequence[Model]]:
+    def outcomes(before: Model) -> Sequence[Model]:
+        return [before, replace(before, trash={"v"}, status={"v": {"backend": backend}})]
+
+    return outcomes
 
 
 _REMOVED = Model(trash={"v"})
@@ -207,4 +217,77 @@ OPERATIONS: Mapping[str, Operation] = {
         refused="no v in the trash",
         steps=frozenset({"os.rename", "fsync", "os.rmdir"}),
     ),
+    "resize": Operation(
+        begin=_sized(mounted=True),
+        act=lambda daemon: verbs.resize(daemon, "v", str(LARGER)),
+        outcomes=lambda before: [before, replace(before, status={"v": {"size": LARGER}})],
+        steps=frozenset({"os.rename", "fsync", "ioctl", "os.truncate"}),
+    ),
+    "resize-unmounted": Operation(
+        begin=_sized(mounted=False),
+        act=lambda daemon: verbs.resize(daemon, "v", str(LARGER)),
+        outcomes=lambda before: [before, replace(before, status={"v": {"size": LARGER}})],
+        steps=frozenset({"os.rename", "fsync", "os.truncate"}),
+    ),
+    "convert-to-image": Operation(
+        begin=_volume(snapshot=False),
+        act=lambda daemon: verbs.convert(daemon, "v", backend="loopback", size="16M"),
+        outcomes=_converted("loopback"),
+        steps=frozenset({"os.rename", "renameat2", "fsync"}),
+    ),
+    "convert-to-folder": Operation(
+        begin=_volume(snapshot=False),
+        act=lambda daemon: verbs.convert(daemon, "v", backend="directory"),
+        outcomes=_converted("directory"),
+        steps=frozenset({"os.rename", "renameat2", "fsync"}),
+    ),
+    "mount-private": Operation(
+        begin=_private(mounted=False),
+        act=_mount_private,
+        outcomes=lambda before: [before, replace(before, held={_PRIVATE})],
+        steps=frozenset({"os.rename", "mount"}),
+    ),
+    "unmount-private": Operation(
+        begin=_private(mounted=True),
+        act=lambda daemon: daemon.unmount("ci", CONTAINER),
+        outcomes=lambda before: [before, replace(before, held=set())],
+        steps=frozenset({"os.rename", "umount2", "os.remove"}),
+    ),
+    "mount-snapshot": Operation(
+        begin=_volume(),
+        act=lambda daemon: daemon.mount("v@s", CONTAINER),
+        outcomes=lambda before: [before, replace(before, held={"v@s"})],
+        steps=frozenset({"os.rename", "mount"}),
+    ),
+    "restore-file": Operation(
+        begin=_volume(mounted=True),
+        act=lambda daemon: verbs.restore_file(daemon, "v", "s", CANARY),
+        outcomes=lambda before: [before, _back(before)],
+        steps=frozenset({"os.rename", "fsync", "syncfs"}),
+    ),
+    "restore-file-unmounted": Operation(
+        begin=_volume(),
+        act=lambda daemon: verbs.restore_file(daemon, "v", "s", CANARY),
+        outcomes=lambda before: [before, _back(before)],
+        steps=frozenset({"os.rename", "fsync", "syncfs"}),
+    ),
+    "protect": Operation(
+        begin=_volume(),
+        act=lambda daemon: verbs.protect(daemon, "v"),
+        outcomes=lambda before: [before, replace(before, protected={"v"})],
+        steps=frozenset({"os.rename", "fsync"}),
+    ),
 }
+
+
+def clear(daemon: Daemon) -> None:
+    """Take everything away that an operation may have come to."""
+    references = ReferenceStore(daemon.run_dir, peers.boot_id())
+    while held := references.load():
+        for name in held:
+            daemon.unmount(name.partition(HASH)[0], CONTAINER)
+    for name in daemon.listed():
+        if daemon.get(name)["Status"]["protected"]:
+            verbs.protect(daemon, name, on=False)
+        daemon.remove(name)
+    verbs.purge(daemon)

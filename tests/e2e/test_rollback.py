@@ -42,6 +42,7 @@ def test_there_and_back(engine: Engine, owner: Daemon, changed: str) -> None:
     assert engine.run(SHOW, f"{changed}@s:/data:ro") == OLD
 
 
+@pytest.mark.parametrize("way", ["reflink", "subvolume"], indirect=True)
 def test_containers_stopped(engine: Engine, owner: Daemon, changed: str) -> None:
     """12.5: its containers are stopped for it and started again, and see the old data."""
     users = [engine.background(f"{changed}:/data") for _ in range(2)]
@@ -61,6 +62,7 @@ def test_containers_stopped(engine: Engine, owner: Daemon, changed: str) -> None
     assert users[0].exec_run(["sh", "-c", SHOW]).output.decode() == OLD
 
 
+@pytest.mark.parametrize("way", ["inside"], indirect=True)
 def test_mounted_by_hand(engine: Engine, owner: Daemon, changed: str) -> None:
     """12.5: nor is it done to what an operator has mounted, and it says how to end that."""
     owner.convoy("mount", changed)
@@ -71,6 +73,7 @@ def test_mounted_by_hand(engine: Engine, owner: Daemon, changed: str) -> None:
     assert engine.run(SHOW, f"{changed}:/data") == OLD
 
 
+@pytest.mark.parametrize("way", ["reflink", "files"], indirect=True)
 def test_diff(engine: Engine, owner: Daemon, changed: str) -> None:
     """12.6: what a container added, changed and removed since, and between two snapshots."""
     user = engine.background(f"{changed}:/data")
@@ -87,6 +90,7 @@ def test_diff(engine: Engine, owner: Daemon, changed: str) -> None:
     assert owner.told("diff", f"{changed}@s", f"{changed}@t")["Removed"] == 0
 
 
+@pytest.mark.parametrize("way", ["reflink", "subvolume"], indirect=True)
 def test_restore_file(engine: Engine, owner: Daemon, changed: str) -> None:
     """12.6: a container that runs has one file back, with owner and mode; the rest stays."""
     user = engine.background(f"{changed}:/data", user=USER)

@@ -59,6 +59,14 @@ def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
             {"CONVOY_DEFAULT_FS": "xfs"},
             "default_size from flag: 100MiB is no size for xfs: use 300MiB to 15TiB",
         ),
+        ({}, {"CONVOY_TRASH_KEEP": "1w"}, "'1w' is not a time such as 90 (seconds), 30s, 15m,"),
+        ({}, {"CONVOY_TRASH_KEEP": "-1"}, "trash_keep from environment: '-1' is not a time"),
+        ({}, {"CONVOY_TRASH_KEEP": "inf"}, "trash_keep from environment: 'inf' is not a time"),
+        ({}, {"CONVOY_TRASH_KEEP": "9999999d"}, "is more than 3.1536e+09"),
+        ({"freeze_limit": "0"}, {}, "freeze_limit from flag: 0.0 is not more than 0"),
+        ({"freeze_limit": "1h"}, {}, "freeze_limit from flag: 3600.0 is more than 300"),
+        ({}, {"CONVOY_TRIM_INTERVAL": "1s"}, "1 s is too often: use 0, or 60s and more"),
+        ({}, {"CONVOY_DOCKER_HOST": "tcp://db:2375"}, "'tcp://db:2375' is not unix:///PATH"),
         ({"root": "relative"}, {}, "not an absolute path"),
         ({}, {"CONVOY_CONFIG": "/nonexistent.toml"}, "no such file"),
     ],
@@ -104,6 +112,12 @@ def test_an_empty_variable_counts_as_not_given() -> None:
         "allowed_paths = [5]",
         "overcommit = [1]",
         "overcommit = nan",
+        "trash_keep = [1]",
+        "trash_keep = nan",
+        "trash_keep = inf",
+        "freeze_limit = nan",
+        "trim_interval = inf",
+        "docker_host = 5",
     ],
 )
 def test_a_value_of_the_wrong_kind_is_told_in_plain_words(tmp_path: Path, line: str) -> None:
@@ -113,6 +127,29 @@ def test_a_value_of_the_wrong_kind_is_told_in_plain_words(tmp_path: Path, line: 
     assert str(caught.value).startswith(f"setting {line.partition(' ')[0]} from file ")
     for jargon in ("Input", "Value error", "valid", "tuple", "instance", "understood"):
         assert jargon not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("30s", 30), ("1.5h", 5400), ("24H", 86400), ("7 d", 604_800)],
+)
+def test_times_have_units(tmp_path: Path, text: str, seconds: float) -> None:
+    """From every source; a bare number is seconds."""
+    assert load({"trash_keep": text}, {}).settings.trash_keep == seconds
+    assert load({}, {"CONVOY_TRASH_KEEP": text}).settings.trash_keep == seconds
+    file = _file(tmp_path, f'trash_keep = "{text}"\nfreeze_limit = 12.5\n')
+    assert load({}, {}, file).settings.trash_keep == seconds
+    assert load({}, {}, file).settings.freeze_limit == 12.5
+
+
+def test_the_engine_is_looked_for_beside_the_run_folder(tmp_path: Path) -> None:
+    """A managed plugin sees the host's run folder elsewhere; what is set comes first."""
+    flags = {"run_dir": str(tmp_path / "convoy")}
+    assert load(flags, {}).settings.engine_host is None
+    (tmp_path / "docker.sock").touch()
+    assert load(flags, {}).settings.engine_host == f"unix://{tmp_path}/docker.sock"
+    given = load(flags | {"docker_host": "unix:///x.sock"}, {})
+    assert given.settings.engine_host == "unix:///x.sock"
 
 
 def test_backends_are_named_in_convoys_words_too() -> None:

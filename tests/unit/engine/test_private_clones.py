@@ -188,9 +188,7 @@ async def test_a_clone_is_made_room_for(keeping: Engine) -> None:
     await keeping.volumes.create("old", Options())
     await keeping.volumes.remove("old")
     keeping.kernel.failures["copy", "ci"] = OSError(errno.ENOSPC, "No space left on device")
-    gate = keeping.kernel.gate("destroy", "old")
     with pytest.raises(NoSpace):
-        gate.open()
         await keeping.volumes.mount("ci", "1", DOCKER)
     assert keeping.trash.views() == []
     assert keeping.kernel.count("copy", "ci") == 2

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -164,17 +163,22 @@ async def test_with_no_time_to_keep_nothing_is_kept(engine: Engine) -> None:
     assert list(engine.store.trash.iterdir()) == []
 
 
-async def test_the_oldest_goes_before_a_create_is_refused(keeping: Engine) -> None:
+async def test_the_oldest_goes_before_a_create_is_refused(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One after the other, and only as many as are in the way."""
     for name in ("a", "b", "c"):
         await _removed(keeping, name, name)
     keeping.kernel.failures["create", "new"] = OSError(errno.ENOSPC, "No space left on device")
+    destroy, destroyed = keeping.backend.destroy, []
 
-    def second_gone(name: str) -> None:
-        if name == "b":
+    def spy(place: Place) -> None:
+        destroy(place)
+        destroyed.append(place)
+        if len(destroyed) == 2:
             del keeping.kernel.failures["create", "new"]
 
-    _when_destroyed(keeping, second_gone)
+    monkeypatch.setattr(keeping.backend, "destroy", spy)
     await keeping.volumes.create("new", Options())
     assert [view.name for view in keeping.trash.views()] == ["c"]
 
@@ -277,13 +281,3 @@ async def test_the_size_of_the_trash_is_told(keeping: Engine) -> None:
     before = await keeping.trash.size()
     await _removed(keeping, "db", "x" * 100_000)
     assert await keeping.trash.size() - before >= 100_000
-
-
-def _when_destroyed(engine: Engine, call: Callable[[str], None]) -> None:
-    destroy = engine.backend.destroy
-
-    def told(place: Place) -> None:
-        destroy(place)
-        call(place.name)
-
-    engine.backend.destroy = told  # type: ignore[method-assign] # a spy

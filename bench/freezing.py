@@ -1,0 +1,160 @@
+"""What a writer feels of snapshots: the wait while it is frozen, and slower writes after it."""
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+from bench.figures import Table, milliseconds, percentile, times
+from bench.host import Host, host
+from bench.subject import scratch
+from bench.writer import Writes, writing
+
+_HOST = "xfs"
+_FILESYSTEMS = ("ext4", "xfs")
+_MIB = 1 << 20
+_BLOCK, _CHUNK = 4096, _MIB
+_VOLUME, _SIZE = "db", 8 << 30
+_AIM = "250"
+_LOADS = {"appends": False, "and 4 x 64 KiB at random": True}
+# Buffered: what it leaves unwritten is what a freeze has to write while all wait.
+_FIO = ("--name=heavy", "--rw=randwrite", "--bs=64k", "--numjobs=4", "--size=128m", "--thread")
+_FIO_TIME = ("--ioengine=psync", "--time_based", "--runtime=1h", "--fallocate=none")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Snapshots under each load, the undisturbed seconds before them, and synced overwrites."""
+
+    snapshots: int = 100
+    undisturbed: int = 20
+    region: int = 64 * _MIB
+    overwrites: int = 4000
+    rounds: int = 3
+
+
+QUICK = Effort(snapshots=3, undisturbed=2, region=4 * _MIB, overwrites=50, rounds=1)
+
+
+def run(effort: Effort) -> None:
+    """Print a table of the waits of a writer, and one of overwriting what a snapshot shares."""
+    columns = ("volume and load", "p50", "p99", "aim", "most without", "daemon p50", "daemon p99")
+    waits = Table("Longest wait of an fsync while a snapshot is taken (ms)", columns)
+    columns = ("volume and load", "writes/s", "one snapshot a second", "ratio")
+    dips = Table("Appends of 4 KiB + fsync", columns)
+    columns = ("volume", "before", "after", "ratio", "again", "ratio")
+    overwrites = Table("Random overwrites of 4 KiB + fsync, by a snapshot (writes/s)", columns)
+    with scratch() as folder, host(folder, _HOST) as running:
+        for fs in _FILESYSTEMS:
+            data = running.mounted(_VOLUME, backend="loopback", fs=fs, size=str(_SIZE))
+            for load, is_heavy in _LOADS.items():
+                found = _under_load(running, data, effort, is_heavy=is_heavy)
+                name = f"{fs}, {load}"
+                waits.add(name, *found.waits())
+                dips.add(name, *found.dip())
+            rates = [_overwritten(running, data, effort) for _ in range(effort.rounds)]
+            before, after, again = (median(each) for each in zip(*rates, strict=True))
+            after_ratio, again_ratio = times(after / before), times(again / before)
+            shown = (f"{before:.0f}", f"{after:.0f}", after_ratio, f"{again:.0f}", again_ratio)
+            overwrites.add(fs, *shown)
+            running.drop(_VOLUME)
+    for table in (waits, dips, overwrites):
+        print(table)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a writer did, when each snapshot was taken, and how long the daemon says it froze."""
+
+    writes: Writes
+    began: float
+    snapshots: list[tuple[float, float]]
+    frozen: list[float]
+
+    def waits(self) -> tuple[str, ...]:
+        seen = [self.writes.longest(*each) for each in self.snapshots]
+        first = self.snapshots[0][0]
+        told = (percentile(each, share) for each in (seen, self.frozen) for share in (0.5, 0.99))
+        p50, p99, daemon_p50, daemon_p99 = map(milliseconds, told)
+        without = milliseconds(self.writes.longest(self.began, first))
+        return p50, p99, _AIM, without, daemon_p50, daemon_p99
+
+    def dip(self) -> tuple[str, ...]:
+        first, last = self.snapshots[0][0], self.snapshots[-1][1]
+        before, meanwhile = self.writes.rate(self.began, first), self.writes.rate(first, last)
+        return f"{before:.0f}", f"{meanwhile:.0f}", times(meanwhile / before)
+
+
+def _under_load(running: Host, data: Path, effort: Effort, *, is_heavy: bool) -> _Found:
+    """One snapshot a second, and the one before it deleted, while a process writes and syncs."""
+    taken: list[tuple[float, float]] = []
+    frozen: list[float] = []
+    with _heavy_load(data, on=is_heavy), writing(data) as writer:
+        time.sleep(1)
+        began = time.perf_counter()
+        time.sleep(effort.undisturbed)
+        due = time.perf_counter()
+        for number in range(effort.snapshots):
+            before = running.frozen_seconds()
+            begin = time.perf_counter()
+            running.snapshot(_VOLUME, f"s{number}")
+            taken.append((begin, time.perf_counter()))
+            frozen.append(running.frozen_seconds() - before)
+            if number:
+                running.client.delete_snapshot(f"{_VOLUME}@s{number - 1}")
+            due += 1
+            time.sleep(max(0, due - time.perf_counter()))
+    running.client.delete_snapshot(f"{_VOLUME}@s{effort.snapshots - 1}")
+    return _Found(writer.writes, began, taken, frozen)
+
+
+@contextmanager
+def _heavy_load(data: Path, *, on: bool) -> Iterator[None]:
+    if not on:
+        yield
+        return
+    if shutil.which("fio") is None:
+        raise RuntimeError("fio is missing: install the package fio")
+    folder = data / "heavy"
+    folder.mkdir()
+    argv = ["fio", *_FIO, *_FIO_TIME, f"--directory={folder}"]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    try:
+        while sum(file.stat().st_size for file in folder.iterdir()) < 4 * 128 * _MIB:
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def _overwritten(running: Host, data: Path, effort: Effort) -> tuple[float, float, float]:
+    """Synced writes per second before a snapshot, right after it, and once more to these places."""
+    path = data / "region"
+    with path.open("xb", buffering=0) as file:
+        for _ in range(effort.region // _CHUNK):
+            file.write(os.urandom(_CHUNK))
+        os.fsync(file.fileno())
+        before = _rate(file.fileno(), effort)
+        running.snapshot(_VOLUME, "shared")
+        after, again = _rate(file.fileno(), effort), _rate(file.fileno(), effort)
+    path.unlink()
+    running.client.delete_snapshot(f"{_VOLUME}@shared")
+    return before, after, again
+
+
+def _rate(fd: int, effort: Effort) -> float:
+    block, dice = os.urandom(_BLOCK), random.Random(1)  # the same places each time
+    places = range(effort.region // _BLOCK)
+    began = time.perf_counter()
+    for place in dice.sample(places, effort.overwrites):
+        os.pwrite(fd, block, place * _BLOCK)
+        os.fsync(fd)
+    return effort.overwrites / (time.perf_counter() - began)

@@ -1,0 +1,65 @@
+"""`convoy df`: where the host's bytes are, measured without a lock and without a lie."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from convoy_py.engine.jobs import Progress
+from convoy_py.errors import OperationFailed
+from convoy_py.models.volume import Options
+from tests.fakes_engine import Engine
+
+
+@pytest.fixture
+async def db(engine: Engine) -> Engine:
+    """With a measured sparse volume `db` that has a snapshot `a`, and one `web` without."""
+    await engine.volumes.create("web", Options())
+    await engine.volumes.create("db", Options(size=4096, sparse=True))
+    await engine.snapshots.create(["db"], "a", Progress())
+    await engine.janitor.sample()
+    return engine
+
+
+async def test_every_volume_has_its_account(db: Engine) -> None:
+    """By name: what was promised, is used, allocated, shared, and could be had back."""
+    first, second = await db.accounts.df()
+    assert (first.name, second.name) == ("db", "web")
+    assert (first.promised, first.used, first.allocated, first.shared) == (4096, 1, 3, 2)
+    assert first.reclaimable == 2
+    assert first.frees == {"a": 1}
+    assert (second.promised, second.reclaimable, second.frees) == (0, None, {})
+
+
+async def test_what_cannot_be_read_is_unknown(db: Engine) -> None:
+    """It costs the others nothing; a broken volume is listed as well."""
+    for name in ("db", "db@a"):
+        db.kernel.failures["shares", name] = OperationFailed("Input/output error")
+    (db.store.home("web") / "volume.json").write_text("{}")
+    after = db.restarted()
+    first, second = await after.accounts.df()
+    assert (first.allocated, first.shared, first.frees) == (None, None, {"a": None})
+    assert (second.name, second.promised, second.allocated) == ("web", None, None)
+
+
+async def test_it_waits_for_no_lock(db: Engine) -> None:
+    """Nor does anybody wait for it."""
+    gate = db.kernel.gate("mount", "db")
+    mounting = asyncio.create_task(db.volumes.mount("db", "container", "1:1"))
+    await asyncio.to_thread(gate.wait_for_call)
+    async with asyncio.timeout(5):
+        assert len(await db.accounts.df()) == 2
+    gate.open()
+    await mounting
+
+
+async def test_what_goes_away_meanwhile_is_no_failure(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is told."""
+
+    def gone(place: object) -> None:
+        raise FileNotFoundError(str(Path("gone")))
+
+    monkeypatch.setattr(db.backend, "shares", gone)
+    assert [account.shared for account in await db.accounts.df()] == [None, None]

@@ -1,0 +1,135 @@
+"""Taking over volumes of Docker's own driver: copied, compared, and the old ones untouched."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from convoy_py.containers import Container, LocalVolume
+from convoy_py.engine.jobs import Progress
+from convoy_py.errors import (
+    AlreadyExists,
+    Cancelled,
+    ConvoyError,
+    Corrupt,
+    Invalid,
+    VolumeInUse,
+)
+from convoy_py.models.volume import Options
+from tests.fakes_engine import Engine
+
+APP = Container("1" * 64, "app", "running")
+
+
+@pytest.fixture
+def shop(engine: Engine, tmp_path: Path) -> Engine:
+    """Where Docker has two volumes of its own, of one compose project."""
+    for name in ("shop_db", "shop_web"):
+        folder = tmp_path / "docker" / name / "_data"
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(f"of {name}")
+        engine.containers.local[name] = LocalVolume(name, "local", folder)
+    return engine
+
+
+async def _adopt(engine: Engine, **how: object) -> list[tuple[str, str]]:
+    """Adopt the volume or project in `how`; (Docker's name, ours) of each."""
+    asked: dict[str, object] = {"docker_volume": "", "compose_project": "", "name": ""}
+    asked |= {"options": Options(), "progress": Progress()} | how
+    done = await engine.copies.adopt(**asked)  # type: ignore[arg-type] # all are given by name
+    return [(each.docker_volume, each.name) for each in done]
+
+
+async def test_a_volume_is_taken_over_with_its_data(shop: Engine) -> None:
+    """Under its own name or another; Docker's own stays as it is, and what to do next is told."""
+    progress = Progress()
+    (done,) = await shop.copies.adopt("shop_db", "", "db", Options(size=4096), progress)
+    assert (done.docker_volume, done.name) == ("shop_db", "db")
+    assert done.bytes == len("of shop_db")
+    assert "`docker volume rm shop_db`" in done.note
+    assert shop.read("db") == "of shop_db"
+    spec = shop.volumes.get("db").spec
+    assert spec is not None
+    assert spec.size == 4096
+    assert (shop.containers.local["shop_db"].mountpoint / "file").exists()
+    assert await _adopt(shop, docker_volume="shop_web") == [("shop_web", "shop_web")]
+    assert shop.restarted().read("shop_web") == "of shop_web"
+
+
+async def test_a_dry_run_changes_nothing(shop: Engine) -> None:
+    """It says what would be done, and who is in the way."""
+    local = shop.containers.local["shop_db"]
+    local.users.append(APP)
+    before = sorted(shop.folder.rglob("*"))
+    (plan,) = await shop.copies.adopt(
+        "shop_db", "", "db", Options(), Progress(), dry_run=True, stop_containers=True
+    )
+    assert (plan.name, plan.bytes) == ("db", len("of shop_db"))
+    assert plan.note == "in use by container app (111111111111), to be stopped first"
+    assert sorted(shop.folder.rglob("*")) == before
+    assert shop.containers.calls == []
+    assert shop.volumes.views() == []
+
+
+async def test_a_whole_project_is_taken_over(shop: Engine) -> None:
+    """Under the names that its volumes have; one name would not do."""
+    names = [("shop_db", "shop_db"), ("shop_web", "shop_web")]
+    with pytest.raises(Invalid, match="one name fits one volume"):
+        await _adopt(shop, compose_project="shop", name="db")
+    assert await _adopt(shop, compose_project="shop") == names
+
+
+async def test_who_uses_it_is_named_or_stopped(shop: Engine) -> None:
+    """Once, and not started again: they would go on writing to the old volume."""
+    for local in shop.containers.local.values():
+        local.users.append(APP)
+    with pytest.raises(VolumeInUse, match=r"shop_db, shop_web is in use by container app \(1"):
+        await _adopt(shop, compose_project="shop")
+    assert shop.containers.calls == []
+    await _adopt(shop, compose_project="shop", stop_containers=True)
+    assert shop.containers.calls == ["stop"]
+
+
+@pytest.mark.parametrize("ends", ["failed", "cancelled"])
+async def test_a_project_is_taken_over_whole_or_not_at_all(shop: Engine, ends: str) -> None:
+    """What was there of it is taken back, and its containers run again."""
+    shop.containers.local["shop_db"].users.append(APP)
+    if ends == "failed":
+        shop.kernel.failures["create", "shop_web"] = Corrupt("mkfs failed")
+    gate = shop.kernel.gate("create", "shop_web")
+    job = shop.jobs.start(
+        "adopt",
+        "shop",
+        lambda progress: _adopt(
+            shop, compose_project="shop", stop_containers=True, progress=progress
+        ),
+    )
+    await asyncio.to_thread(gate.wait_for_call)
+    assert [view.name for view in shop.volumes.views()] == ["shop_db"]
+    if ends == "cancelled":
+        shop.jobs.cancel(job.id)
+    gate.open()
+    await shop.jobs.wait(job, 5)
+    with pytest.raises(Cancelled if ends == "cancelled" else Corrupt):
+        assert job.result
+    await shop.operations.drain(5)
+    assert shop.volumes.views() == []
+    assert shop.left() == []
+    assert shop.containers.calls == ["stop", "start"]
+
+
+async def test_what_is_ours_already_is_not_overwritten(shop: Engine) -> None:
+    """Found before anything is stopped, and once more before the copy."""
+    await shop.volumes.create("db", Options())
+    shop.write("db", "mine")
+    with pytest.raises(AlreadyExists, match="volume db exists already: give another name"):
+        await _adopt(shop, docker_volume="shop_db", name="db", stop_containers=True)
+    with pytest.raises(ConvoyError):
+        await _adopt(shop, docker_volume="shop_db", name="db", dry_run=True)
+    assert shop.read("db") == "mine"
+    results = await asyncio.gather(
+        *(_adopt(shop, docker_volume="shop_db", name="new") for _ in range(2)),
+        return_exceptions=True,
+    )
+    assert sorted(isinstance(result, AlreadyExists) for result in results) == [False, True]
+    assert shop.read("new") == "of shop_db"

@@ -1,0 +1,337 @@
+"""Sizes: told before they are there, promised before they are taken, and never beyond a bound."""
+
+import asyncio
+import errno
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from convoy_py.engine.jobs import Progress
+from convoy_py.engine.sizes import AHEAD, RETRY
+from convoy_py.errors import (
+    Cancelled,
+    NoSpace,
+    OperationFailed,
+    Unsupported,
+    VolumeNotFound,
+)
+from convoy_py.linux import filesystems
+from convoy_py.linux.filesystems import Space
+from convoy_py.models.volume import Filesystem, Options, Spec
+from tests.fakes_engine import Engine
+
+DOCKER = "100:1"
+MIB = 2**20
+
+
+@pytest.fixture
+async def db(engine: Engine) -> Engine:
+    """With a volume `db` of 4 MiB."""
+    await engine.volumes.create("db", Options(size=4 * MIB))
+    return engine
+
+
+def _spec(engine: Engine, name: str = "db") -> Spec:
+    spec = engine.volumes.get(name).spec
+    assert spec is not None
+    return spec
+
+
+async def _outstanding(engine: Engine) -> int:
+    return (await engine.volumes.space()).outstanding
+
+
+# By hand
+
+
+async def test_a_volume_is_made_larger(db: Engine) -> None:
+    """At once, also on disk and in what the host promised; its snapshots keep their size."""
+    await db.snapshots.create(["db"], "a", Progress())
+    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
+    assert (_spec(db).size, _spec(db).grows_from) == (8 * MIB, None)
+    assert await _outstanding(db) == 8 * MIB
+    assert _spec(db, "db@a").size == 4 * MIB
+    within = db.operations.entry("db@a").usable()[1].within
+    assert within is not None
+    assert within.spec.size == 8 * MIB
+    after = db.restarted()
+    assert _spec(after).size == 8 * MIB
+    assert await _outstanding(after) == 8 * MIB
+
+
+async def test_the_same_size_is_nothing_to_do(db: Engine) -> None:
+    """And a smaller one is refused, as is a volume that is not there."""
+    assert await db.sizes.resize("db", 4 * MIB) == (4 * MIB, "")
+    assert db.kernel.count("grow", "db") == 0
+    with pytest.raises(Unsupported, match="cannot shrink"):
+        await db.sizes.resize("db", 2 * MIB)
+    with pytest.raises(VolumeNotFound):
+        await db.sizes.resize("web", 8 * MIB)
+
+
+async def test_what_cannot_grow_in_use_grows_at_its_next_mount(db: Engine) -> None:
+    """Why is told; a second container that mounts it meanwhile changes nothing about that."""
+    await db.volumes.mount("db", "first", DOCKER)
+    db.backend.delays = "ext4 grows online only with CAP_SYS_RESOURCE"
+    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, db.backend.delays)
+    assert _spec(db).grows_from == 4 * MIB
+    await db.volumes.mount("db", "second", DOCKER)
+    assert _spec(db).grows_from == 4 * MIB
+    after = db.restarted()
+    assert _spec(after).grows_from == 4 * MIB
+    for container in ("first", "second"):
+        await after.volumes.unmount("db", container)
+    await after.volumes.mount("db", "third", DOCKER)
+    assert _spec(after).grows_from is None
+    assert _spec(after.restarted()).grows_from is None
+
+
+async def test_a_mount_of_a_snapshot_completes_no_growth(db: Engine) -> None:
+    """Only one of the volume itself does."""
+    await db.snapshots.create(["db"], "a", Progress())
+    db.backend.delays = "it is mounted read-only"
+    await db.sizes.resize("db", 8 * MIB)
+    await db.volumes.mount("db@a", "container", DOCKER)
+    assert _spec(db).grows_from == 4 * MIB
+
+
+async def test_the_record_tells_what_is_wanted_before_it_begins(db: Engine) -> None:
+    """A daemon that is killed meanwhile leaves a growth that is known to be unfinished."""
+    gate = db.kernel.gate("grow", "db")
+    task = asyncio.create_task(db.sizes.resize("db", 8 * MIB))
+    await asyncio.to_thread(gate.wait_for_call)
+    record = db.store.read("db")
+    assert (record.spec.size, record.spec.grows_from) == (8 * MIB, 4 * MIB)
+    gate.open()
+    await task
+    assert db.store.read("db").spec.grows_from is None
+
+
+@pytest.mark.parametrize(
+    "refusal", [NoSpace("volume db: the host is full"), Unsupported("xfs cannot grow to that")]
+)
+async def test_a_refused_growth_changes_nothing(db: Engine, refusal: Exception) -> None:
+    """Neither the record, which the next mount would have to complete, nor what is promised."""
+    db.kernel.failures["grow", "db"] = refusal
+    with pytest.raises(type(refusal)):
+        await db.sizes.resize("db", 8 * MIB)
+    assert (_spec(db).size, _spec(db).grows_from) == (4 * MIB, None)
+    assert db.store.read("db").spec == _spec(db)
+    assert await _outstanding(db) == 4 * MIB
+
+
+async def test_a_growth_that_failed_half_way_stays_to_be_completed(db: Engine) -> None:
+    """Its promise stays, too; the same resize again completes it."""
+    db.kernel.failures["grow", "db"] = OperationFailed("resize2fs failed")
+    with pytest.raises(OperationFailed):
+        await db.sizes.resize("db", 8 * MIB)
+    assert (_spec(db).size, _spec(db).grows_from) == (8 * MIB, 4 * MIB)
+    assert await _outstanding(db) == 8 * MIB
+    del db.kernel.failures["grow", "db"]
+    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
+    assert _spec(db).grows_from is None
+    assert await _outstanding(db) == 8 * MIB
+
+
+async def test_more_than_the_host_may_promise_is_refused(db: Engine) -> None:
+    """Before anything is recorded; with the settings."""
+    with pytest.raises(NoSpace, match="settings overcommit, reserve"):
+        await db.sizes.resize("db", 2**62)
+    assert (_spec(db).size, db.kernel.count("grow", "db")) == (4 * MIB, 0)
+
+
+async def test_a_growth_of_a_full_host_is_completed_all_the_same(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was promised before needs no new promise."""
+    db.backend.delays = "later"
+    await db.volumes.mount("db", "container", DOCKER)
+    await db.sizes.resize("db", 8 * MIB)
+    monkeypatch.setattr(db.steps.ledger, "_free", lambda: 0)
+    db.backend.delays = ""
+    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
+
+
+# By itself
+
+
+@pytest.fixture
+async def growing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """With a mounted volume `db` of 4 MiB that grows up to 6 MiB, and is nearly full."""
+    await engine.volumes.create("db", Options(size=4 * MIB, autogrow=6 * MIB))
+    await engine.volumes.mount("db", "container", DOCKER)
+
+    def nearly_full(path: object) -> Space:
+        assert path == engine.mountpoint("db") / "exposed"
+        size = _spec(engine).size or 0
+        return Space(size=size, used=size, available=size // 20)
+
+    monkeypatch.setattr(filesystems, "space", nearly_full)
+    return engine
+
+
+def _grown(engine: Engine) -> dict[str, float]:
+    """What the metric says, by how it ended."""
+    families = text_string_to_metric_families(engine.metrics.render().decode())
+    return {
+        sample.labels["result"]: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "convoy_grown_total"
+    }
+
+
+async def test_a_nearly_full_volume_grows_up_to_its_bound(
+    growing: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a quarter, and not past it; counted and logged."""
+    caplog.set_level("INFO", "convoy.sizes")
+    for expected in (5 * MIB, 6 * MIB, 6 * MIB):
+        await growing.sizes.grow_the_full()
+        assert _spec(growing).size == expected
+    assert _grown(growing) == {"ok": 2}
+    assert [record.message for record in caplog.records] == ["grew by itself"] * 2
+
+
+async def test_one_that_has_room_does_not_grow(
+    growing: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth is enough; nor does one that is not mounted, or that may not."""
+    roomy = Space(size=100, used=0, available=10)
+    monkeypatch.setattr(filesystems, "space", lambda _: roomy)
+    await growing.sizes.grow_the_full()
+    assert growing.kernel.count("grow", "db") == 0
+
+
+async def test_one_that_is_filled_fast_grows_ahead_of_its_writer(
+    growing: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what is written in the next seconds; a pause, or what is deleted, makes nothing grow."""
+    for free, expected in ((2.0, 4), (3.5, 4), (3.5, 4), (1.5, 6)):
+        space = Space(size=4 * MIB, used=0, available=int(free * MIB))
+        monkeypatch.setattr(filesystems, "space", lambda _, space=space: space)
+        await growing.sizes.grow_the_full()
+        growing.clock.now += AHEAD
+        assert _spec(growing).size == expected * MIB
+
+
+async def test_one_that_nobody_has_mounted_does_not_grow(growing: Engine) -> None:
+    """It cannot become full."""
+    await growing.volumes.unmount("db", "container")
+    await growing.sizes.grow_the_full()
+    assert _spec(growing).size == 4 * MIB
+
+
+async def test_a_host_without_room_is_told_once_in_a_while(growing: Engine) -> None:
+    """Counted as failed; tried again half a minute later, when it may succeed."""
+    growing.kernel.failures["grow", "db"] = NoSpace("volume db: the host is full")
+    for _ in range(3):
+        await growing.sizes.grow_the_full()
+    assert (growing.kernel.count("grow", "db"), _grown(growing)) == (1, {"failed": 1})
+    del growing.kernel.failures["grow", "db"]
+    growing.clock.now += RETRY
+    await growing.sizes.grow_the_full()
+    assert _spec(growing).size == 5 * MIB
+
+
+async def test_a_growth_that_has_to_wait_is_not_made_larger(growing: Engine) -> None:
+    """However often it is looked at: it is still the same that waits for the next mount."""
+    growing.backend.delays = "later"
+    for _ in range(4):
+        await growing.sizes.grow_the_full()
+        growing.clock.now += RETRY
+    assert (_spec(growing).size, _spec(growing).grows_from) == (5 * MIB, 4 * MIB)
+    assert _grown(growing) == {"pending": 1}
+    growing.backend.delays = ""
+    await growing.sizes.grow_the_full()
+    assert (_spec(growing).size, _spec(growing).grows_from) == (5 * MIB, None)
+
+
+async def test_one_that_is_busy_is_looked_at_later(growing: Engine) -> None:
+    """It holds up none of the others."""
+    gate = growing.kernel.gate("copy", "db")
+    task = asyncio.create_task(growing.snapshots.create(["db"], "a", Progress()))
+    await asyncio.to_thread(gate.wait_for_call)
+    async with asyncio.timeout(5):
+        await growing.sizes.grow_the_full()
+    assert _spec(growing).size == 4 * MIB
+    gate.open()
+    await task
+    await growing.sizes.grow_the_full()
+    assert _spec(growing).size == 5 * MIB
+
+
+async def test_storage_that_is_gone_is_a_failure_of_one(
+    growing: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted, and the look goes on."""
+
+    def gone(_: object) -> Space:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(filesystems, "space", gone)
+    await growing.sizes.grow_the_full()
+    assert _grown(growing) == {"failed": 1}
+
+
+# Trimming
+
+
+async def test_a_trim_gives_back_and_holds_up_nobody(db: Engine) -> None:
+    """Containers come and go meanwhile; the volume is unmounted afterwards."""
+    await db.volumes.mount("db", "container", DOCKER)
+    gate = db.kernel.gate("trim", "db")
+    trim = asyncio.create_task(db.sizes.trim("db"))
+    await asyncio.to_thread(gate.wait_for_call)
+    async with asyncio.timeout(5):
+        await db.volumes.unmount("db", "container")
+    assert db.is_mounted("db")
+    gate.open()
+    assert await trim == 4096
+    await db.operations.drain(5)
+    assert not db.is_mounted("db")
+
+
+async def test_an_image_is_not_mounted_while_it_is_trimmed_at_rest(engine: Engine) -> None:
+    """A Mount waits for the end of it."""
+    await engine.volumes.create("db", Options(fs=Filesystem.XFS, size=4096))
+    gate = engine.kernel.gate("trim", "db")
+    trim = asyncio.create_task(engine.sizes.trim("db"))
+    await asyncio.to_thread(gate.wait_for_call)
+    mounting = asyncio.create_task(engine.volumes.mount("db", "container", DOCKER))
+    gate.open()
+    await trim
+    await mounting
+    assert engine.is_mounted("db")
+
+
+async def test_all_are_trimmed_that_can_be(db: Engine) -> None:
+    """Of the others it is said why not."""
+    for name in ("a", "z"):
+        await db.volumes.create(name, Options())
+    db.kernel.failures["trim", "a"] = Unsupported("a is a folder")
+    trimmed, skipped = await db.sizes.trim_all(Progress())
+    assert (trimmed, skipped) == ({"db": 4096, "z": 4096}, {"a": "a is a folder"})
+
+
+async def test_trimming_all_can_be_cancelled(db: Engine) -> None:
+    """Between two volumes."""
+    await db.volumes.create("z", Options())
+    gate = db.kernel.gate("trim", "db")
+    job = db.jobs.start("trim", "--all", db.sizes.trim_all)
+    await asyncio.to_thread(gate.wait_for_call)
+    assert job.view().note == "db"
+    db.jobs.cancel(job.id)
+    gate.open()
+    await db.jobs.wait(job, 5)
+    with pytest.raises(Cancelled):
+        assert job.result
+    assert db.kernel.count("trim", "z") == 0
+
+
+async def test_the_background_trim_is_a_job(db: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """So that it can be seen and cancelled."""
+    caplog.set_level("INFO", "convoy.sizes")
+    await db.sizes.trim_in_background()
+    assert [view.verb for view in db.jobs.list()] == ["trim"]
+    assert caplog.messages == ["trimmed"]
