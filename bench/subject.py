@@ -25,6 +25,7 @@ from convoy_py.state.records import Record, encode, timestamp
 PREFIX = "bench-"  # of the volumes that are prepared
 _DISK, _RUN = Path("/var/tmp"), Path("/run")
 _START_LIMIT = 60.0
+_UNMOUNT_LIMIT = 30.0
 _QUIET = 0.02  # of one processor, over _LOOK seconds
 _LOOK = 1.0
 
@@ -92,10 +93,19 @@ def unmount_all(folder: Path) -> None:
     """Take away what is mounted at or below a folder and its `volatile`, and the mountpoints."""
     for top in (volatile(folder), folder):
         for mount in reversed(mounts.below(top)):
-            mounts.unmount(Path(mount.mountpoint))
+            _unmount(Path(mount.mountpoint))
     for mountpoint in volatile(folder).glob("**/mounts/*"):
         if mountpoint.is_dir():
             mountpoints.remove(mountpoint)
+
+
+def _unmount(mountpoint: Path) -> None:
+    # Whoever looks at a loop device keeps it, and so what lies below its image, for that moment.
+    deadline = time.perf_counter() + _UNMOUNT_LIMIT
+    while not mounts.unmount_unless_busy(mountpoint):
+        if time.perf_counter() > deadline:
+            raise RuntimeError(f"{mountpoint} is in use")
+        time.sleep(0.01)
 
 
 def volatile(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """A whole engine over a backend that only pretends: no root, no kernel, and a clock on a string."""
 
+import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,6 +163,11 @@ class Engine:
         self.trash.open(self.steps.trash.load())
         self.operations.open(entries)
         return self
+
+    async def settled(self) -> None:
+        """Wait for what goes on in the background, such as deletions."""
+        while tasks := set(self.operations._tasks):
+            await asyncio.wait(tasks)
 
     def killed(self) -> None:
         """End without a word: what is on disk and in the kernel stays."""

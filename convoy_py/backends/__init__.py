@@ -11,5 +11,7 @@ BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
     Directory.name: lambda settings: Directory(
         settings.root, settings.allowed_paths, (settings.run_dir, settings.mounts)
     ),
-    Loopback.name: lambda settings: Loopback(settings.default_size, settings.default_fs),
+    Loopback.name: lambda settings: Loopback(
+        settings.root, settings.default_size, settings.default_fs
+    ),
 }

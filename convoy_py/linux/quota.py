@@ -2,13 +2,12 @@
 
 import ctypes
 import errno
-import fcntl
 import stat
 import struct
 from contextlib import suppress
 from pathlib import Path
 
-from convoy_py.linux import libc, mounts
+from convoy_py.linux import fsxattr, libc, mounts
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.walk import Walk, every, regular
 
@@ -30,11 +29,7 @@ _DQBLK = struct.Struct("=8QI4x")
 _STATV_SIZE = 256
 _STATV_VERSION = 1
 
-_FSGETXATTR = 0x801C581F
-_FSSETXATTR = 0x401C5820
 _INHERIT = 0x200
-# fsxattr: flags, extent size, extents, project, copy-on-write extent size, pad.
-_FSXATTR = struct.Struct("=5I8s")
 
 
 def support(path: Path) -> str | None:
@@ -81,8 +76,7 @@ def assign_tree(path: Path, project_id: int) -> None:
 def project(path: Path) -> int:
     """The project that the folder `path` is part of; 0 if of none."""
     with opened(path) as fd:
-        found: int = _FSXATTR.unpack(fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size)))[3]
-    return found
+        return fsxattr.read(fd).project
 
 
 def set_limit(path: Path, project_id: int, limit: int | None) -> None:
@@ -115,10 +109,9 @@ def usage(path: Path, project_id: int) -> int:
 
 
 def _assign(fd: int, project_id: int, *, inherit: bool) -> None:
-    before = fcntl.ioctl(fd, _FSGETXATTR, bytes(_FSXATTR.size))
-    flags, extent, extents, _, cow, pad = _FSXATTR.unpack(before)
-    flags = flags | _INHERIT if inherit else flags & ~_INHERIT
-    fcntl.ioctl(fd, _FSSETXATTR, _FSXATTR.pack(flags, extent, extents, project_id, cow, pad))
+    found = fsxattr.read(fd)
+    flags = found.flags | _INHERIT if inherit else found.flags & ~_INHERIT
+    fsxattr.write(fd, found._replace(flags=flags, project=project_id))
 
 
 def _quotactl(fd: int, command: int, project_id: int, answer: ctypes.Array[ctypes.c_char]) -> None:

@@ -104,12 +104,14 @@ def _mount_private(daemon: Daemon) -> None:
     assert read_canary(daemon.mount("ci", CONTAINER)) == OLD
 
 
-def _sized(*, mounted: bool) -> Callable[[Daemon, Kind], Model]:
-    def begin(daemon: Daemon, kind: Kind) -> Model:
-        model = _volume(mounted=mounted)(daemon, kind)
-        return replace(model, status={"v": {"size": daemon.get("v")["Status"]["size"]}})
+def _known(key: str, begin: Callable[[Daemon, Kind], Model]) -> Callable[[Daemon, Kind], Model]:
+    """What it begins with, and what Status says of it."""
 
-    return begin
+    def begun(daemon: Daemon, kind: Kind) -> Model:
+        model = begin(daemon, kind)
+        return replace(model, status={"v": {key: daemon.get("v")["Status"][key]}})
+
+    return begun
 
 
 def _converted(backend: str) -> Callable[[Model], Sequence[Model]]:
@@ -218,25 +220,25 @@ OPERATIONS: Mapping[str, Operation] = {
         steps=frozenset({"os.rename", "fsync", "os.rmdir"}),
     ),
     "resize": Operation(
-        begin=_sized(mounted=True),
+        begin=_known("size", _volume(mounted=True)),
         act=lambda daemon: verbs.resize(daemon, "v", str(LARGER)),
         outcomes=lambda before: [before, replace(before, status={"v": {"size": LARGER}})],
         steps=frozenset({"os.rename", "fsync", "ioctl", "os.truncate"}),
     ),
     "resize-unmounted": Operation(
-        begin=_sized(mounted=False),
+        begin=_known("size", _volume()),
         act=lambda daemon: verbs.resize(daemon, "v", str(LARGER)),
         outcomes=lambda before: [before, replace(before, status={"v": {"size": LARGER}})],
         steps=frozenset({"os.rename", "fsync", "os.truncate"}),
     ),
     "convert-to-image": Operation(
-        begin=_volume(snapshot=False),
+        begin=_known("backend", _volume(snapshot=False)),
         act=lambda daemon: verbs.convert(daemon, "v", backend="loopback", size="16M"),
         outcomes=_converted("loopback"),
         steps=frozenset({"os.rename", "renameat2", "fsync"}),
     ),
     "convert-to-folder": Operation(
-        begin=_volume(snapshot=False),
+        begin=_known("backend", _volume(snapshot=False)),
         act=lambda daemon: verbs.convert(daemon, "v", backend="directory"),
         outcomes=_converted("directory"),
         steps=frozenset({"os.rename", "renameat2", "fsync"}),

@@ -67,7 +67,7 @@ def the_daemon(base: Path) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="package")
 def the_daemons(base: Path) -> Iterator[Callable[[str], Daemon]]:
-    """Daemons whose root lies on a filesystem of a kind; one of each, when it is first asked for."""
+    """Daemons with a root on a filesystem of a kind, each made when it is first asked for."""
     with ExitStack() as stack:
 
         @cache

@@ -55,8 +55,7 @@ class Plugin:
 
     def build(self, *flags: str) -> str:
         """`make plugin`, but from a base image that is here."""
-        argv = [PROJECT / "plugin/build", *flags]
-        return command.run(argv, DOCKER_HOST=self._url, BASE=_BASE)
+        return command.run([f"{PROJECT}/plugin/build", *flags], DOCKER_HOST=self._url, BASE=_BASE)
 
     def enable(self) -> None:
         self.docker("plugin", "enable", NAME)

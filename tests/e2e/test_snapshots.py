@@ -1,10 +1,10 @@
 """Snapshots of volumes that containers write to, mounted by other containers."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -34,17 +34,12 @@ def image(engine: Engine, owner: Daemon, name: str, **options: str) -> str:
     return name
 
 
-@pytest.mark.parametrize(("kind", "options", "way"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_under_a_writer(
-    engine: Engine,
-    daemon_on: Callable[[str], Daemon],
-    tmp_path: Path,
-    name: str,
-    kind: str,
-    options: dict[str, str],
-    way: str,
+    engine: Engine, daemon_on: Callable[[str], Daemon], tmp_path: Path, name: str, case: str
 ) -> None:
     """12.1: all that was acknowledged is in it, it cannot be written to, and the writer goes on."""
+    kind, options, way = CASES[case]
     owner = daemon_on(kind)
     engine.create_volume(name, owner.name, options)
     writer = Writer(engine, tmp_path / "said", name)
@@ -70,6 +65,7 @@ def test_under_a_writer(
     ]
 
 
+@pytest.mark.parametrize("way", ["reflink", "subvolume", "inside"], indirect=True)
 def test_as_a_volume(engine: Engine, owner: Daemon, db: str) -> None:
     """12.2: it needs no create, is inspected but not listed, and cannot be lost by volume rm."""
     engine.run("echo old > /data/file; chown 999:998 /data/file", f"{db}:/data")
@@ -133,8 +129,8 @@ def test_group(engine: Engine, owner: Daemon, db: str, tmp_path: Path) -> None:
         # Each number was safe in one volume before it was written to the next.
         assert first >= second >= third >= first - 1
         assert third >= safe
+    owner.convoy("snapshot", "delete", f"{db}@r0")
     with pytest.raises(CommandError, match=f"{logs}@r0 already exists"):
-        owner.convoy("snapshot", "delete", f"{db}@r0")
         owner.convoy("snapshot", "create", "--group", f"{db},{logs}", "--name", "r0")
     assert f"{db}@r0" not in {each["FullName"] for each in owner.told("snapshot", "list")}
 
@@ -147,16 +143,16 @@ def test_pause(engine: Engine, owner: Daemon, db: str, tmp_path: Path) -> None:
     writer = Writer(engine, tmp_path / "said", db, second)
     idle = engine.background(f"{db}:/data")
     idle.pause()
-    began = int(time.time())  # noqa: TID251 - the engine's own clock, by which it tells events
     made = owner.told("snapshot", "create", "--group", f"{db},{second}", "--name", "s", "--pause")
     assert {each["Consistency"] for each in made} == {"paused"}
     writer.goes_on()
     logs = engine.run("cat /0/log; echo -; cat /1/log", f"{db}@s:/0:ro", f"{second}@s:/1:ro")
     first, last = map(written, logs.split("-\n"))
     assert first >= last >= first - 1
-    events = engine.client.api.events(
-        since=began, until=int(time.time()) + 1, decode=True, filters={"event": ["pause", "unpause"]}  # noqa: TID251
-    )
+    now = datetime.fromisoformat(engine.client.info()["SystemTime"])
+    kinds = {"event": ["pause", "unpause"]}
+    until_now = {"since": 1, "until": int(now.timestamp()) + 1}
+    events = engine.client.api.events(**until_now, filters=kinds, decode=True)
     told = [(event["Action"], event["id"]) for event in events]
     assert told[-2:] == [("pause", writer.container.id), ("unpause", writer.container.id)]
     idle.reload()
@@ -165,7 +161,7 @@ def test_pause(engine: Engine, owner: Daemon, db: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["copy"], indirect=True)
 def test_killed_while_frozen(engine: Engine, owner: Daemon, name: str, tmp_path: Path) -> None:
-    """12.4: when the daemon dies the writer goes on, and the next daemon finds nothing half made."""
+    """12.4: when the daemon dies the writer goes on; the next one leaves nothing half made."""
     image(engine, owner, name, size="1G")
     writer = Writer(engine, tmp_path / "said", name)
     writer.container.exec_run(["dd", "if=/dev/zero", "of=/data0/big", "bs=1M", "count=500"])

@@ -11,7 +11,7 @@ from convoy_py.backends.base import Backend, Place, foreign_mount, own, refuse_c
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.folder import DATA, Allowed, source
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
-from convoy_py.linux import btrfs, files, mounts, quota
+from convoy_py.linux import btrfs, files, mounts, quota, reflink
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import ALWAYS_ON
@@ -168,8 +168,15 @@ class Folders(Backend):
         return {
             "data": str(self._volumes),
             "size": f"not enforced: {reason}" if reason else "enforced by a quota",
+            "snapshots": self._snapshots(),
             "paths": str(self.allowed) or "none allowed (setting allowed_paths)",
         }
+
+    def _snapshots(self) -> str:
+        if btrfs.is_btrfs(self._volumes):
+            return "at once, of the subvolume"
+        reason = reflink.support(self._volumes)
+        return f"a copy, file by file, for {reason}" if reason else "file by file, by reflink"
 
     def _checked_size(self, size: int | None) -> int | None:
         if size is None:

@@ -11,7 +11,7 @@ from convoy_py.backends.base import Backend, Place, refuse_changes
 from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
-from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts
+from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink
 from convoy_py.linux.descriptors import held
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.sizes import format_size
@@ -23,7 +23,8 @@ class Images(Backend):
 
     name: ClassVar[str] = "loopback"
 
-    def __init__(self, default_size: int, default_fs: Filesystem) -> None:
+    def __init__(self, root: Path, default_size: int, default_fs: Filesystem) -> None:
+        self._root = root
         self._default_size = default_size
         self._default_fs = default_fs
 
@@ -59,6 +60,7 @@ class Images(Backend):
         fs, size = image.form(spec)
         with held(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as fd:
             if spec.sparse:
+                reflink.keep_in_pieces(fd)
                 os.ftruncate(fd, size)
             else:
                 # On btrfs a reserved block stays reserved only if it is overwritten in place.
@@ -159,11 +161,17 @@ class Images(Backend):
         return {
             "default_size": format_size(self._default_size),
             "default_fs": self._default_fs,
+            "snapshots": self._snapshots(),
             **{
                 f"{fs}": " to ".join(format_size(bound) for bound in IMAGE_SIZES[fs])
                 for fs in Filesystem
             },
         }
+
+    def _snapshots(self) -> str:
+        if (reason := reflink.support(self._root)) is None:
+            return "at once, by reflink; with fs=btrfs inside the image"
+        return f"at once with fs=btrfs, inside the image; else a copy, for {reason}"
 
 
 def _check_autogrow(most: int | None, fs: Filesystem, size: int) -> None:

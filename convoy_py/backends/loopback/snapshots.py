@@ -113,6 +113,9 @@ class ImageSnapshots(Snapshots):
 
     def shares(self, place: Place) -> Shares | None:
         if image.is_inside(place):
+            # To mount it for this would be in the way of who mounts the volume.
+            if image.live_at(image.owner(place)) is None:
+                return None
             with self.reading(place) as folder:
                 return extents.tree_shares(folder)
         with opened(image.path(place)) as fd:

@@ -2,13 +2,15 @@
 
 import errno
 import os
+import random
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from convoy_py.linux import extents, files, loop, mounts, reflink
+from convoy_py.linux import extents, files, fsxattr, loop, mounts, reflink
 
 pytestmark = pytest.mark.root
 
@@ -72,6 +74,34 @@ def test_clone_is_the_same_and_holds_the_same_blocks(fs: str, make_host: MakeHos
         assert found.allocated == found.shared == 8 * MIB
         source.write(bytes(MIB))
     assert (host / "target").read_bytes() == data + bytes(MIB)
+
+
+def test_file_kept_in_pieces_stays_whole_though_written_all_over(make_host: MakeHost) -> None:
+    """As do its clones; any other becomes about as many fragments as it has small writes."""
+    host = make_host("xfs")
+    places = random.Random(1).sample(range(512), 512)
+    fragments = {}
+    with ExitStack() as stack:
+        kept, clone, other = (
+            stack.enter_context((host / name).open("w+b", buffering=0)) for name in "kco"
+        )
+        reflink.keep_in_pieces(kept.fileno())
+        reflink.clone(kept.fileno(), clone.fileno())
+        for file in (kept, clone, other):
+            for place in places:
+                os.pwrite(file.fileno(), b"x" * 4096, place * 4096)
+                os.fsync(file.fileno())
+            fragments[file] = fsxattr.read(file.fileno()).extents
+    assert fragments[kept] <= 8
+    assert fragments[clone] <= 8
+    assert fragments[other] > 100
+
+
+@pytest.mark.parametrize("fs", ["ext4", "btrfs"])
+def test_keeping_in_pieces_is_xfs_alone(fs: str, make_host: MakeHost) -> None:
+    """Elsewhere it is no error, and does nothing."""
+    with (make_host(fs) / "file").open("wb") as file:
+        reflink.keep_in_pieces(file.fileno())
 
 
 def test_clone_is_refused_where_there_are_none(make_host: MakeHost, scratch: Path) -> None:

@@ -345,6 +345,24 @@ async def test_a_slow_member_holds_up_no_unmount_of_the_others(engine: Engine) -
     assert engine.kernel.mounted == {}
 
 
+async def test_a_group_that_waits_for_one_is_in_nobodys_way(engine: Engine) -> None:
+    """Until all of its volumes can be had, it has none of them."""
+    for name in ("a", "b", "c"):
+        await engine.volumes.create(name, Options())
+    gate = engine.kernel.gate("mount", "b")
+    mounting = asyncio.create_task(engine.volumes.mount("b", "container", DOCKER))
+    await asyncio.to_thread(gate.wait_for_call)
+    task = asyncio.create_task(engine.snapshots.create(["a", "b", "c"], "r", Progress()))
+    async with asyncio.timeout(5):
+        for name in ("a", "c"):
+            await engine.volumes.mount(name, "container", DOCKER)
+            await engine.volumes.unmount(name, "container")
+    assert not task.done()
+    gate.open()
+    await mounting
+    assert len(await task) == 3
+
+
 async def test_groups_in_any_order_do_not_wait_in_a_circle(engine: Engine) -> None:
     """Nor do the renames and clones that come between them."""
     for name in ("a", "b", "c", "d"):

@@ -26,6 +26,9 @@ def test_every_option_is_read() -> None:
             "gid": "998",
             "mode": "2770",
             "mount_options": "noatime,noexec",
+            "from": "db@nightly",
+            "per_mount": "true",
+            "autogrow": "8G",
         }
     )
     assert options == Options(
@@ -37,7 +40,12 @@ def test_every_option_is_read() -> None:
         gid=998,
         mode=0o2770,
         mount_options=("noatime", "noexec"),
+        source="db@nightly",
+        per_mount=True,
+        autogrow=2**33,
     )
+    read = {option.field for option in OPTIONS}
+    assert read == set(Options.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +93,11 @@ def test_other_plugins_names_for_the_same_are_understood(
         ({"o": "dev"}, "always on"),
         ({"size": "1G", "o": "size=2G"}, "twice"),
         ({"type": "nfs", "device": ":/x"}, "unknown option 'type'"),
+        ({"from": "../db"}, "'../db' is not a volume such as db, or a snapshot such as db@nightly"),
+        ({"from": "db@"}, "option from: 'db@' is not"),
+        ({"from": ""}, "option from: '' is not"),
+        ({"per_mount": "each"}, "option per_mount: 'each' is not true or false"),
+        ({"autogrow": "max"}, "option autogrow"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(raw: dict[str, str], said: str) -> None:
@@ -133,3 +146,21 @@ def test_image_sizes_are_what_the_tools_take() -> None:
         for size in (smallest, largest):
             assert show("size", size).endswith("iB")
             assert parse_size(show("size", size)) == size
+
+
+def test_a_clones_origin_is_told_as_it_was_asked() -> None:
+    """By the option's name, not by the field's; a size that it may reach in a unit."""
+    spec = Spec(backend="loopback", source="db@a", per_mount=True, autogrow=2**33)
+    assert spec.shown() == {
+        "backend": "loopback",
+        "from": "db@a",
+        "per_mount": "true",
+        "autogrow": "8GiB",
+    }
+    asked = parse_options({"from": "db", "per_mount": "false", "autogrow": "1G"})
+    assert spec.differences(asked) == {
+        "from": ("db@a", "db"),
+        "per_mount": ("true", "false"),
+        "autogrow": ("8GiB", "1GiB"),
+    }
+    assert spec.differences(Options()) == {}

@@ -67,7 +67,7 @@ def test_a_restore_that_was_cut_off_is_before_or_after(
     """The record bears both names before the folder is moved."""
     removed = trash.put(_volume(store, "db"), NOON)
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
