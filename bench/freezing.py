@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 
 from bench.figures import Table, milliseconds, percentile, times
 from bench.host import Host, host
@@ -44,12 +44,18 @@ QUICK = Effort(snapshots=3, undisturbed=2, region=4 * _MIB, overwrites=50, round
 
 def run(effort: Effort) -> None:
     """Print a table of the waits of a writer, and one of overwriting what a snapshot shares."""
-    columns = ("volume and load", "p50", "p99", "aim", "most without", "daemon p50", "daemon p99")
-    waits = Table("Longest wait of an fsync while a snapshot is taken (ms)", columns)
-    columns = ("volume and load", "writes/s", "one snapshot a second", "ratio")
-    dips = Table("Appends of 4 KiB + fsync", columns)
-    columns = ("volume", "before", "after", "ratio", "again", "ratio")
-    overwrites = Table("Random overwrites of 4 KiB + fsync, by a snapshot (writes/s)", columns)
+    waits = Table(
+        "Longest wait of an fsync while a snapshot is taken (ms)",
+        ("volume and load", "p50", "p99", "aim", "without", "frozen p50", "frozen p99"),
+    )
+    dips = Table(
+        "Appends of 4 KiB + fsync per second",
+        ("volume and load", "undisturbed", "with a snapshot a second", "ratio"),
+    )
+    overwrites = Table(
+        "Random overwrites of 4 KiB + fsync per second",
+        ("volume", "before a snapshot", "after it", "ratio", "once more", "ratio"),
+    )
     with scratch() as folder, host(folder, _HOST) as running:
         for fs in _FILESYSTEMS:
             data = running.mounted(_VOLUME, backend="loopback", fs=fs, size=str(_SIZE))

@@ -12,10 +12,11 @@ from bench.figures import sample
 from bench.subject import Daemon, daemon, unmount_all
 from convoy_py.cli import work
 from convoy_py.cli.client import Client
+from convoy_py.cli.exchange import M
 from convoy_py.cli.work import Work
 from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.linux.descriptors import held, opened
-from convoy_py.wire.admin import CreateVolume, Message, MountVolume
+from convoy_py.wire.admin import CreateVolume, MountVolume
 from convoy_py.wire.copies import CloneVolume, CreateSnapshot
 
 _SIZE = 24 << 30  # of a sparse image: only what is written takes space
@@ -54,13 +55,13 @@ class Host:
         page = call(self.daemon.admin, get("metrics")).decode()
         return sample(page, "convoy_freeze_seconds_sum")
 
-    def _do(self, wanted: Work[Message]) -> None:
+    def _do(self, wanted: Work[M]) -> None:
         self.client.finish(wanted, self.client.start(wanted), lambda _: None)
 
 
 @contextmanager
 def host(folder: Path, fs: str) -> Iterator[Host]:
-    """A host on a new filesystem `fs` below a scratch folder; all its blocks are free afterwards."""
+    """A host on a new filesystem below a scratch folder; its blocks are free afterwards."""
     home, image = folder / fs, folder / f"{fs}.image"
     home.mkdir()
     with image.open("xb") as made:

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -27,7 +28,7 @@ class Writes:
         first = max(bisect_left(self.moments, begin) - 1, 0)
         last = bisect_left(self.moments, end)
         seen = self.moments[first : last + 1]
-        return max(after - before for before, after in zip(seen, seen[1:], strict=False))
+        return max(after - before for before, after in pairwise(seen))
 
     def rate(self, begin: float, end: float) -> float:
         """How many were on the disk between these two, per second."""

@@ -1,8 +1,10 @@
 """The space ledger: where the host's bytes are, per volume, snapshot and trash."""
 
-from convoy_py.engine.copying import power
+import asyncio
+
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.parts import power
 from convoy_py.errors import ConvoyError
 from convoy_py.linux.extents import Shares
 from convoy_py.models.names import AT
@@ -14,12 +16,14 @@ class Accounts:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._turn = asyncio.Lock()  # to measure is slow: it shall not take all the threads
 
     async def df(self) -> list[Account]:
         """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
-        entries = sorted(self._operations.entries.items())
         run = self._operations.blocking.run
-        return [await run(self._account, entry) for _, entry in entries]
+        async with self._turn:
+            entries = sorted(self._operations.entries.items())
+            return [await run(self._account, entry) for _, entry in entries]
 
     def _account(self, entry: Entry) -> Account:
         own, usage = _shares(entry), entry.usage

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from convoy_py.containers import Engine, LocalVolume
-from convoy_py.engine.copying import Copying, power
+from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.parts import power
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse

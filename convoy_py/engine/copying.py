@@ -7,52 +7,27 @@ is being made lies under a `.new-` name until it is complete.
 import logging
 import os
 import secrets
-import uuid as uuids
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from convoy_py.backends.base import Backend, Place, Snapshots
+from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.parts import Part, power
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError, OperationFailed, Unsupported
 from convoy_py.linux import files, freeze, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
-from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.snapshots import uuid_of
 from convoy_py.state.store import STAGING
-from convoy_py.state.trash import Removed
+from convoy_py.state.trash import Removed, trash_key
 
 log = logging.getLogger("convoy.engine")
-
-
-@dataclass(frozen=True)
-class Part:
-    """One snapshot that is to be taken: of which volume, and as what."""
-
-    volume: Entry
-    record: SnapshotRecord
-    mounted_at: float  # the volume's last Mount by now
-
-    def settled(self, spec: Spec) -> SnapshotRecord:
-        """The record of the snapshot that was taken."""
-        consistency = self.record.consistency
-        # A folder that nobody had mounted may have been mounted while it was read.
-        if consistency is Consistency.OFFLINE and self.volume.mounted_at != self.mounted_at:
-            consistency = Consistency.PER_FILE
-        return self.record.model_copy(update={"spec": spec, "consistency": consistency})
-
-
-def power(backend: Backend, name: str) -> Snapshots:
-    """The backend's power to take snapshots; raises Unsupported."""
-    if isinstance(backend, Snapshots):
-        return backend
-    raise Unsupported(f"volume {name}: backend {backend.name} takes no snapshots")
 
 
 class Copying:
@@ -72,43 +47,6 @@ class Copying:
 
     # Snapshots
 
-    def part(
-        self,
-        volume: Entry,
-        name: str,
-        way: Way,
-        group: str = "",
-        *,
-        automatic: bool = False,
-        paused: bool = False,
-    ) -> Part:
-        """The snapshot that is to be taken of a volume; `paused` if its containers stand still."""
-        spec = volume.volume_record().spec
-        read_only = tuple(sorted({*(spec.mount_options or ()), "ro"}))
-        record = SnapshotRecord(
-            name=name,
-            uuid=str(uuids.UUID(bytes=secrets.token_bytes(16), version=4)),
-            created=timestamp(self._steps.wall_clock()),
-            spec=spec.model_copy(
-                update={"mount_options": read_only, "autogrow": None, "per_mount": None}
-            ),
-            way=way,
-            consistency=self._consistency(volume, way, paused=paused),
-            group=group,
-            automatic=automatic,
-        )
-        return Part(volume, record, volume.mounted_at)
-
-    def _consistency(self, volume: Entry, way: Way, *, paused: bool) -> Consistency:
-        backend, place = volume.usable()
-        if way in (Way.SUBVOLUME, Way.INSIDE):
-            return Consistency.ATOMIC
-        if not volume.mounted:
-            return Consistency.OFFLINE
-        if power(backend, volume.name).freezable(place):
-            return Consistency.FROZEN
-        return Consistency.PAUSED if paused else Consistency.PER_FILE
-
     def take(
         self, parts: Sequence[Part], step: Step, pausing: AbstractContextManager[object]
     ) -> list[Entry]:
@@ -125,18 +63,28 @@ class Copying:
                 for part, place in staged:
                     backend, source = part.volume.usable()
                     power(backend, part.volume.name).copy(source, place, step)
-            for part, place in staged:
-                backend, source = part.volume.usable()
-                record = part.settled(power(backend, part.volume.name).finish(source, place, step))
+            records = [self._finished(part, place, step) for part, place in staged]
+            for (part, place), record in zip(staged, records, strict=True):
                 store.commit(place.home, part.volume.name, record)
                 committed.append(self._steps.snapshot_entry(part.volume, record.name, record))
         except BaseException:
-            for part, place in staged[len(committed) :]:
-                self._undo_quietly(part.volume, place)
+            # Those with a name first: as long as one has it, a restart would complete the group.
             for entry in committed:
-                self._steps.destroy(self.retire(entry.usable()[1]))
+                with self._quietly(entry.name):
+                    self._steps.destroy(self.retire(entry.usable()[1]))
+            for part, place in staged[len(committed) :]:
+                with self._quietly(part.volume.name):
+                    self.undo(part.volume, place)
             raise
         return committed
+
+    def _finished(self, part: Part, place: Place, step: Step) -> SnapshotRecord:
+        """Complete one; of a group all are complete before the first gets its name."""
+        backend, source = part.volume.usable()
+        record = part.settled(power(backend, part.volume.name).finish(source, place, step))
+        if record.group:
+            self._steps.snapshot_store.seal(place.home, record)
+        return record
 
     def undo(self, volume: Entry, place: Place) -> None:
         """Take away what there is of a snapshot that was not completed."""
@@ -144,11 +92,12 @@ class Copying:
         power(backend, volume.name).withdraw(place)
         self._steps.abandon(backend, place)
 
-    def _undo_quietly(self, volume: Entry, place: Place) -> None:
+    @contextmanager
+    def _quietly(self, name: str) -> Iterator[None]:
         try:
-            self.undo(volume, place)
+            yield
         except (OSError, ConvoyError) as error:
-            event(log, logging.WARNING, "undone at next start", volume=volume.name, failure=error)
+            event(log, logging.WARNING, "undone at next start", volume=name, failure=error)
 
     def sweep(self, volume: Entry, staging: str) -> None:
         """Take away a snapshot that was being taken, or deleted, when a daemon ended."""
@@ -206,22 +155,13 @@ class Copying:
     def clone(self, name: str, source: Entry, options: Options, step: Step) -> Entry:
         """Build a volume as a copy of a volume or snapshot, and rename it into place."""
         backend, spec = self.clone_spec(source, options)
-        steps = self._steps
-        preallocated = spec.sparse is False
         if spec.per_mount and source.backend is backend:
             _refuse_slow_clones(backend, source.usable()[1])
-        with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
-            staging = steps.store.stage()
-            record = steps.record(name, spec)
-            place = self._staged(steps.place(record), staging)
-            try:
-                settled = self._filled(source, backend, place, step, options)
-                record = record.model_copy(update={"spec": settled})
-                steps.store.commit(staging, record)
-            except BaseException:
-                steps.abandon(backend, place)
-                raise
-        return steps.entry(name, record)
+
+        def fill(place: Place) -> Spec:
+            return self._filled(source, backend, place, step, options)
+
+        return self._built(name, backend, spec, fill)
 
     def private_clone(self, volume: Entry, name: str) -> Entry:
         """Build the clone of a volume that one mount ID gets."""
@@ -293,6 +233,24 @@ class Copying:
             files.sync_filesystem(target)
         return settled
 
+    def _built(
+        self, name: str, backend: Backend, spec: Spec, fill: Callable[[Place], Spec]
+    ) -> Entry:
+        """Build a volume beside the others and rename it into place; `fill` settles its spec."""
+        steps = self._steps
+        preallocated = spec.sparse is False
+        with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
+            staging = steps.store.stage()
+            record = steps.record(name, spec)
+            place = self._staged(steps.place(record), staging)
+            try:
+                record = record.model_copy(update={"spec": fill(place)})
+                steps.store.commit(staging, record)
+            except BaseException:
+                steps.abandon(backend, place)
+                raise
+        return steps.entry(name, record)
+
     def _staged(self, place: Place, staging: Path) -> Place:
         """The place of a volume while it is built."""
         return replace(place, home=staging, mountpoint=self._steps.mounts_dir / staging.name)
@@ -323,7 +281,7 @@ class Copying:
         )
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
         with steps.ledger.promise(key, backend.promised(spec), preallocated=spec.sparse is False):
-            staging = steps.store.stage()
+            staging = steps.store.stage(trash_key(old))
             place = self._staged(steps.place(record), staging)
             try:
                 theirs, data = volume.usable()
@@ -340,30 +298,20 @@ class Copying:
     def _swapped(self, staging: Path, record: Record, old: Record) -> Removed:
         """Give a built volume the place of an old one, which goes to the trash; both or neither."""
         steps = self._steps
+        steps.trash.mark(old, timestamp(steps.wall_clock()))
         steps.store.swap(staging, record)
         try:
-            return steps.trash.put(old, timestamp(steps.wall_clock()), staging)
+            return steps.trash.take_in(old, staging)
         except BaseException:
             steps.store.swap(staging, old)
             raise
 
     def adopt(self, name: str, folder: Path, options: Options, step: Step) -> Entry:
         """Build a volume with a copy of a folder of the host in it, compared byte for byte."""
-        steps = self._steps
-        backend, spec = steps.choose(options)
-        preallocated = spec.sparse is False
-        with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
-            staging = steps.store.stage()
-            record = steps.record(name, spec)
-            place = self._staged(steps.place(record), staging)
-            try:
-                settled = self._copied(folder, backend, place, step)
-                record = record.model_copy(update={"spec": settled})
-                steps.store.commit(staging, record)
-            except BaseException:
-                steps.abandon(backend, place)
-                raise
-        return steps.entry(name, record)
+        backend, spec = self._steps.choose(options)
+        return self._built(
+            name, backend, spec, lambda place: self._copied(folder, backend, place, step)
+        )
 
     def _copied(self, folder: Path, backend: Backend, place: Place, step: Step) -> Spec:
         """Fill a new volume with the files of a folder, and compare them byte for byte."""

@@ -41,13 +41,14 @@ class Recovery:
         steps.mounts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         steps.reference_store.open()
         steps.isolation = steps.isolation_from(1)
+        self._tidy()
         records = steps.store.load()
         held = steps.reference_store.load()
         entries = {name: steps.entry(name, record) for name, record in records.items()}
         for name, record in records.items():
             if isinstance(record, Unreadable):
                 event(log, logging.WARNING, "broken", volume=name, failure=record)
-        known = {each.name: each for entry in entries.values() for each in (entry, *entry.within())}
+        known = _everything(entries)
         repairs = plan(set(known), self._mounted(), set(held))
         for name, repair in repairs.items():
             self._apply(name, repair, known, held)
@@ -59,8 +60,21 @@ class Recovery:
             if volume in entries
         ]
         self._leftovers = self._find_leftovers()
-        self._remove_mountpoints(set(known))
+        self._remove_mountpoints(set(_everything(entries)))
         return entries
+
+    def _tidy(self) -> None:
+        """Put right on disk what a crash left between two steps of one change of the state."""
+        steps = self._steps
+        for repair in (
+            steps.store.tidy,
+            steps.snapshot_store.complete_groups,
+            steps.trash.complete,
+        ):
+            try:
+                repair()
+            except (OSError, ConvoyError) as error:
+                event(log, logging.WARNING, "put right at the next start", failure=error)
 
     def sweep(self) -> None:
         """Delete what crashes left half made or half deleted, with its mounts and devices."""
@@ -151,3 +165,8 @@ class Recovery:
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "not adopted", volume=entry.name, failure=error)
             return False
+
+
+def _everything(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The volumes and what is within them, by full name."""
+    return {each.name: each for entry in entries.values() for each in (entry, *entry.within())}

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convoy_py.containers import Container, Engine
-from convoy_py.engine.copying import Copying, Part, power
+from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.parts import Part, planned, power
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
@@ -199,7 +200,9 @@ class Snapshots:
         for volume in volumes:
             plan = await self.plan(volume.name)
             progress.total += plan.bytes
-            parts.append(self._copying.part(volume, name, plan.way, group, paused=paused))
+            parts.append(
+                planned(volume, name, plan.way, self._steps.wall_clock(), group, paused=paused)
+            )
         progress.note = ", ".join(f"{each.volume.name}: {each.record.way.value}" for each in parts)
         return parts
 
@@ -241,7 +244,7 @@ class Snapshots:
                 progress.total += 2 * plan.bytes
                 progress.note = f"saving what is there ({plan.way.value})"
                 name = self._fresh_name([volume], "before-rollback-")
-                part = self._copying.part(entry, name, plan.way, automatic=True)
+                part = planned(entry, name, plan.way, self._steps.wall_clock(), automatic=True)
                 (saved,) = await self._take([part], progress, nullcontext())
                 progress.note = f"going back to {full} ({plan.way.value})"
                 await self._go_back(entry, snapshot, saved, progress)

@@ -68,9 +68,9 @@ def clone(source: int, target: int) -> None:
 
 
 def keep_in_pieces(fd: int) -> None:
-    """Have xfs give this still empty file at least 256 KiB at once; elsewhere nothing is to be done.
+    """Have xfs give this still empty file at least 256 KiB at once; others do as they please.
 
-    Small writes all over a sparse file would make a fragment each, and its clones take that long.
+    Small writes all over a sparse file would make a fragment each, and clones take that long.
     """
     _keep_in_pieces(fd, _AT_ONCE)
 

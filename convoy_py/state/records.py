@@ -93,14 +93,17 @@ def encode_snapshot(record: SnapshotRecord) -> bytes:
     return _enclosed("snapshot", SNAPSHOT_FORMAT, record)
 
 
-def decode_snapshot(data: bytes, name: str) -> SnapshotRecord:
-    """The record in a file that lies in the folder of snapshot `name`; raises Unreadable."""
+def decode_snapshot(data: bytes, name: str = "") -> SnapshotRecord:
+    """The record in a file that lies in the folder of snapshot `name`; raises Unreadable.
+
+    One that is being taken has no name yet.
+    """
     _, snapshot = _opened("snapshot", SNAPSHOT_FORMAT, data)
     try:
         record = SnapshotRecord.model_validate(snapshot)
     except ValidationError as error:
         raise Unreadable(f"its content is not a snapshot: {_first(error)}") from None
-    if record.name != name or not is_valid_name(name):
+    if name not in ("", record.name) or not is_valid_name(record.name):
         raise Unreadable(f"it is the record of {record.name!r}")
     return record
 

@@ -2,6 +2,7 @@
 
 <root>/volumes/<volume>/snapshots/<name>/       snapshot.json beside the backend's data
 <root>/volumes/<volume>/snapshots/.new-<uuid>/  being taken
+<root>/volumes/<volume>/snapshots/.rm-<uuid>/   being deleted
 
 So a snapshot goes with its volume wherever that goes, and needs no word about whose it is.
 """
@@ -21,6 +22,7 @@ from convoy_py.state.records import (
 from convoy_py.state.store import SNAPSHOTS, STAGING, Store
 
 RECORD = "snapshot.json"
+_UNNAMED = ".rm-"
 
 
 class SnapshotStore:
@@ -60,6 +62,14 @@ class SnapshotStore:
             path.mkdir(mode=0o700)
             return path
 
+    def seal(self, staging: Path, record: SnapshotRecord) -> None:
+        """Give one of a group its record, durably, so that it lacks nothing but its name.
+
+        When the first of them gets its name, it is settled that all do: see `complete_groups`.
+        """
+        with self._store.changing():
+            files.durable_replace(staging / RECORD, encode_snapshot(record))
+
     def commit(self, staging: Path, volume: str, record: SnapshotRecord) -> None:
         """Give a snapshot its record and its name, durably. Raises AlreadyExists."""
         with self._store.changing():
@@ -72,21 +82,47 @@ class SnapshotStore:
                 ) from None
 
     def unname(self, home: Path, uuid: str) -> Path:
-        """Make of a snapshot, durably, one that is being taken; its home is then another."""
+        """Take its name from a snapshot that is to be deleted, durably; returns its home then."""
         with self._store.changing():
-            staging = home.with_name(f"{STAGING}{uuid}")
-            self._store.move(home, staging)
-            return staging
+            unnamed = home.with_name(f"{_UNNAMED}{uuid}")
+            self._store.move(home, unnamed)
+            return unnamed
 
     def half_made(self) -> list[tuple[str, Path]]:
-        """(volume, home) of every snapshot that was being taken when a daemon ended."""
-        found = self._store.volumes.glob(f"*/{SNAPSHOTS}/{STAGING}*")
+        """(volume, home) of every snapshot that was being taken or deleted when a daemon ended."""
+        folders = self._store.volumes.glob(f"*/{SNAPSHOTS}/.*")
+        found = [path for path in folders if path.name.startswith((STAGING, _UNNAMED))]
         return sorted((path.parent.parent.name, path) for path in found)
+
+    def complete_groups(self) -> None:
+        """Name what a daemon that ended had sealed and of whose group another has its name."""
+        half = [path for _, path in self.half_made() if path.name.startswith(STAGING)]
+        sealed = {path: record for path in half if (record := _sealed(path)) and record.group}
+        if not sealed:
+            return
+        volumes = {path.parent.parent.parent.name for path in self._store.volumes.glob("*/*/*/")}
+        named = {
+            record.group
+            for volume in volumes
+            for record in self.load(volume).values()
+            if isinstance(record, SnapshotRecord)
+        }
+        for path, record in sealed.items():
+            if record.group in named:
+                self.commit(path, path.parent.parent.name, record)
 
     def _folder(self, volume: str) -> Path:
         return self._store.home(volume) / SNAPSHOTS
 
 
 def uuid_of(staging: Path) -> str:
-    """The uuid of a snapshot that is being taken in this folder."""
-    return staging.name.removeprefix(STAGING)
+    """The uuid of a snapshot that is being taken, or deleted, in this folder."""
+    return staging.name.removeprefix(STAGING).removeprefix(_UNNAMED)
+
+
+def _sealed(staging: Path) -> SnapshotRecord | None:
+    """The record in a folder that has no name yet; None if there is none that can be read."""
+    try:
+        return decode_snapshot((staging / RECORD).read_bytes())
+    except (OSError, Unreadable):
+        return None

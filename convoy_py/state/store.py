@@ -3,7 +3,8 @@
 <root>/lock                     flock: one daemon per root on one host
 <root>/volumes/<name>/          volume.json beside the backend's data
 <root>/volumes/<name>/clones/   private clones, by a key of the mount ID
-<root>/volumes/.new-<id>/       being built; no volume can be called so
+<root>/volumes/.new-<id>/       being built; no volume can be called so; of one that is to take
+                                the place of another `.new-<id>.<that one's key in the trash>`
 <root>/trash/rm-<id>/           being deleted; what is kept there is state/trash.py's
 
 Create = build under `.new-*`, fsync, rename, fsync the parent. Remove = rename away, then delete.
@@ -108,10 +109,13 @@ class Store:
         except Unreadable as error:
             raise Unreadable(f"{path}: {error}") from None
 
-    def stage(self) -> Path:
-        """Make an empty folder to build a volume in, on the filesystem of the volumes."""
+    def stage(self, key: str = "") -> Path:
+        """Make an empty folder to build a volume in, on the filesystem of the volumes.
+
+        `key` is that by which the volume that is to be replaced goes to the trash.
+        """
         with self.changing():
-            path = self.volumes / f"{STAGING}{secrets.token_hex(8)}"
+            path = self.volumes / f"{STAGING}{secrets.token_hex(8)}{key and '.'}{key}"
             path.mkdir(mode=0o700)
             return path
 
@@ -214,6 +218,12 @@ class Store:
         self._sync_or_fail(target.parent)
         if home.parent != target.parent:
             self._sync_or_fail(home.parent)
+
+    def tidy(self) -> None:
+        """Delete records that were being written when a daemon ended."""
+        for folder in (self.volumes, self.trash):
+            for path in folder.glob("*/.*.json.*"):
+                path.unlink(missing_ok=True)
 
     def half_made(self) -> list[Path]:
         return sorted(self.volumes.glob(f"{STAGING}*"))

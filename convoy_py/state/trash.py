@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.records import Record, Removal, Unreadable, decode, encode
-from convoy_py.state.store import RECORD, SNAPSHOTS, Store
+from convoy_py.state.store import RECORD, SNAPSHOTS, STAGING, Store
 
 REMOVED = "removed.json"
 
@@ -40,16 +40,31 @@ class Trash:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def put(self, record: Record, removed: datetime, home: Path | None = None) -> Removed:
-        """Move a volume here with all that is in its home, durably; `home` if it is not its own."""
-        home = home or self._store.home(record.name)
+    def put(self, record: Record, removed: datetime) -> Removed:
+        """Move a volume here with all that is in its home, durably."""
+        self.mark(record, removed)
+        return self.take_in(record, self._store.home(record.name))
+
+    def mark(self, record: Record, removed: datetime) -> None:
+        """Note when a volume is removed, durably; that says nothing before it is in the trash."""
+        text = Removal(removed=removed).model_dump_json().encode() + b"\n"
         with self._store.changing():
-            files.durable_replace(
-                home / REMOVED, Removal(removed=removed).model_dump_json().encode() + b"\n"
-            )
-            target = self._store.trash / f"{record.name}.{record.uuid}"
+            files.durable_replace(self._store.home(record.name) / REMOVED, text)
+
+    def take_in(self, record: Record, home: Path) -> Removed:
+        """Move here what lies in `home`: a volume that was marked."""
+        with self._store.changing():
+            target = self._store.trash / trash_key(record)
             self._store.move(home, target)
         return _read(record.name, target)
+
+    def complete(self) -> None:
+        """Take in what a conversion had replaced when a daemon ended: it was marked before."""
+        for home in self._store.half_made():
+            _, _, key = home.name.removeprefix(STAGING).partition(".")
+            if key and (home / REMOVED).exists():
+                with self._store.changing():
+                    self._store.move(home, self._store.trash / key)
 
     def load(self) -> list[Removed]:
         """Everything in the trash, oldest first."""
@@ -74,6 +89,11 @@ class Trash:
     def retire(self, removed: Removed) -> Path:
         """Take a volume out of the trash, durably; the data is then to be deleted."""
         return self._store.retire(removed.home)
+
+
+def trash_key(record: Record) -> str:
+    """By what a volume is known in the trash."""
+    return f"{record.name}.{record.uuid}"
 
 
 def _read(name: str, home: Path) -> Removed:

@@ -308,7 +308,7 @@ def _case(broken: Broken) -> Case:
     image = broken.backend
     return Case(
         "broken",
-        lambda s: image(s.default_size, s.default_fs),
+        lambda s: image(s.root, s.default_size, s.default_fs),
         "image",
         Options(fs=broken.fs, size=SIZES[broken.fs], sparse=broken.sparse),
         frozenset({"ext4", "xfs", "btrfs"}),

@@ -17,6 +17,7 @@ import pytest
 from tests.e2e import host
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import Engine
+from tests.e2e.managed import NAME, Plugin, base_tar, import_base, own_host_folders
 from tests.e2e.namespace import own_mounts
 from tests.e2e.waiting import until
 
@@ -161,6 +162,45 @@ def spare(engine: Engine, make_daemon: Callable[..., Daemon]) -> Iterator[Daemon
     found.ensure_running()
     engine.clear(found.name)
     engine.restart()
+
+
+@pytest.fixture(scope="module")
+def the_managed_engine(base: Path) -> Iterator[Engine]:
+    """An engine whose host has nothing in /var/lib and /run, but for its socket.
+
+    Each module starts it anew on the same data, so that the plugin is built once.
+    """
+    tar = base_tar()
+    with own_host_folders(base / f"lib{secrets.token_hex(3)}"):
+        found = Engine(base / "managed", "unix:///run/docker.sock")
+        try:
+            found.start()
+            import_base(found, tar)
+            yield found
+        finally:
+            found.close()
+
+
+@pytest.fixture(scope="module")
+def the_plugin(the_managed_engine: Engine) -> Plugin:
+    found = Plugin(the_managed_engine)
+    found.ensure_enabled()
+    return found
+
+
+@pytest.fixture
+def plugin(the_plugin: Plugin, the_managed_engine: Engine) -> Iterator[Plugin]:
+    """The plugin, enabled and without volumes; it and its engine may be crashed."""
+    before = the_plugin.identity()
+    yield the_plugin
+    the_managed_engine.ensure_running()
+    the_plugin.ensure_enabled()
+    if the_plugin.identity() != before:
+        # The engine counts the volumes of a plugin, and goes wrong when another takes its name.
+        the_managed_engine.restart()
+    the_managed_engine.clear(NAME)
+    the_plugin.clear_trash()
+    until(lambda: not the_plugin.leftovers(), f"nothing left: {the_plugin.leftovers()}")
 
 
 @pytest.fixture

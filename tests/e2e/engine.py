@@ -36,13 +36,15 @@ LIVE = "exec sleep 1000000"
 class Engine:
     """One `dockerd` below one folder. The binary is CONVOY_TEST_DOCKERD, or `dockerd` on PATH."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *more_hosts: str) -> None:
+        """`home` may be that of an earlier one; `more_hosts` are where it listens besides."""
         self.home = home
         self.client: Any = None  # a docker.DockerClient; a new one after each start
         self.version: tuple[int, ...] = ()  # such as (20, 10, 24)
         self._process: subprocess.Popen[bytes] | None = None
         self._config = home / "daemon.json"
-        home.mkdir(parents=True)
+        self._hosts = (f"unix://{home}/docker.sock", *more_hosts)
+        home.mkdir(parents=True, exist_ok=True)
         self._config.write_text("{}")
 
     # Life
@@ -165,7 +167,7 @@ class Engine:
         return [
             os.environ.get("CONVOY_TEST_DOCKERD", "dockerd"),
             *("--data-root", f"{home}/data", "--exec-root", f"{home}/exec"),
-            *("--pidfile", f"{home}/pid", "--host", f"unix://{home}/docker.sock"),
+            *("--pidfile", f"{home}/pid", *(f"--host={host}" for host in self._hosts)),
             *("--config-file", str(self._config)),
             *("--bridge=none", "--iptables=false", "--ip6tables=false", "--userland-proxy=false"),
         ]

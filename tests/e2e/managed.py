@@ -152,6 +152,10 @@ class Plugin:
         below = host.mounts_below(self._engine.home / "data/plugins")
         return files + [path for path in below if "/volumes/" in path]
 
+    def clear_trash(self) -> None:
+        if any((ROOT / "trash").iterdir()):
+            self.convoy("trash", "purge", "--all")
+
     def _answers(self) -> bool:
         try:
             return bool(self.convoy("list"))
@@ -161,7 +165,7 @@ class Plugin:
 
 @contextmanager
 def own_host_folders(home: Path) -> Iterator[None]:
-    """Cover /var/lib and /run by empty folders, for all that is started meanwhile."""
+    """Cover /var/lib, by the new folder `home`, and /run, for all that is started meanwhile."""
     home.mkdir()
     with own_mounts():
         command.run(["mount", "--bind", str(home), "/var/lib"])

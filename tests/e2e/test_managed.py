@@ -16,13 +16,9 @@ from tests.e2e.engine import Engine
 from tests.e2e.managed import (
     NAME,
     ROOT,
-    RUN_DIR,
     SOCKET,
     Plugin,
-    base_tar,
     goes_on,
-    import_base,
-    own_host_folders,
     read,
 )
 from tests.e2e.registry import registry
@@ -33,43 +29,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.timeout(600)]
 
 # An engine gives a plugin 10 s to end, and then kills it.
 ENDED_BY_ITSELF = 5.0
-
-
-@pytest.fixture(scope="module")
-def the_managed_engine(base: Path) -> Iterator[Engine]:
-    """An engine whose host has nothing in /var/lib and /run."""
-    tar = base_tar()
-    with own_host_folders(base / "var-lib"):
-        found = Engine(base / "managed")
-        try:
-            found.start()
-            import_base(found, tar)
-            yield found
-        finally:
-            found.close()
-
-
-@pytest.fixture(scope="module")
-def the_plugin(the_managed_engine: Engine) -> Plugin:
-    found = Plugin(the_managed_engine)
-    assert not ROOT.exists()
-    assert not RUN_DIR.exists()
-    found.build()
-    return found
-
-
-@pytest.fixture
-def plugin(the_plugin: Plugin, the_managed_engine: Engine) -> Iterator[Plugin]:
-    """The plugin, enabled and without volumes; it and its engine may be crashed."""
-    before = the_plugin.identity()
-    yield the_plugin
-    the_managed_engine.ensure_running()
-    the_plugin.ensure_enabled()
-    if the_plugin.identity() != before:
-        # The engine counts the volumes of a plugin, and goes wrong when another takes its name.
-        the_managed_engine.restart()
-    the_managed_engine.clear(NAME)
-    until(lambda: not the_plugin.leftovers(), f"nothing left: {the_plugin.leftovers()}")
 
 
 @pytest.fixture

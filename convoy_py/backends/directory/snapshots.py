@@ -55,7 +55,9 @@ class FolderSnapshots(Folders, Snapshots):
         if target.within is not None:
             _refuse_path(source)
         if _is_subvolume(source):
-            _refuse_larger(source, target)
+            limit = target.spec.size
+            if target.within is None and limit is not None and limit != source.spec.size:
+                _refuse_more(source, trees.measure(source.home / DATA), limit)
             _snapshot(source, data, read_only=target.within is not None)
             return
         made(data)
@@ -78,7 +80,9 @@ class FolderSnapshots(Folders, Snapshots):
             if on_btrfs:
                 limits.begin(data, target.uuid, target.spec.size)
             else:
-                update["project"] = quota.project(data)
+                update["project"] = project = quota.project(data)
+                # Ext4 does not stop a process with CAP_SYS_RESOURCE, as a daemon has.
+                _refuse_more(source, quota.usage(data, project), target.spec.size)
         return target.spec.model_copy(update=update)
 
     def clones(self, source: Place, spec: Spec) -> bool:
@@ -145,13 +149,8 @@ def _refuse_path(place: Place) -> None:
         )
 
 
-def _refuse_larger(source: Place, target: Place) -> None:
-    """Raise NoSpace if the data is more than a clone with another limit may hold."""
-    limit = target.spec.size
-    if target.within is not None or limit in (None, source.spec.size):
-        return
-    count = trees.measure(source.home / DATA)
-    if limit is not None and count > limit:
+def _refuse_more(source: Place, count: int, limit: int) -> None:
+    if count > limit:
         raise NoSpace(f"{source} holds {show('size', count)}, more than {show('size', limit)}")
 
 

@@ -23,11 +23,15 @@ BEFORE = "before-rollback-20260102-030405"
 @pytest.fixture
 async def db(engine: Engine) -> Engine:
     """With a volume `db` that was `old` at its snapshot `a`, and is `new` now."""
-    await engine.volumes.create("db", Options(fs=Filesystem.EXT4, size=4096))
+    await _with_snapshot(engine, Options(fs=Filesystem.EXT4, size=4096))
+    return engine
+
+
+async def _with_snapshot(engine: Engine, options: Options) -> None:
+    await engine.volumes.create("db", options)
     engine.write("db", "old")
     await engine.snapshots.create(["db"], "a", Progress())
     engine.write("db", "new")
-    return engine
 
 
 async def test_it_is_as_it_was_and_can_be_undone(db: Engine) -> None:
@@ -105,8 +109,11 @@ async def test_a_cancelled_one_leaves_nothing(db: Engine, method: str) -> None:
     assert db.volumes.get("db").doing == ""
 
 
-async def test_nobody_mounts_a_volume_that_goes_back(db: Engine) -> None:
+@pytest.mark.parametrize("fs", [None, Filesystem.EXT4])
+async def test_nobody_mounts_a_volume_that_goes_back(engine: Engine, fs: Filesystem | None) -> None:
     """A container that starts meanwhile waits, and sees what is there afterwards."""
+    db = engine
+    await _with_snapshot(db, Options(fs=fs, size=4096))
     gate = db.kernel.gate("rollback", "db")
     task = asyncio.create_task(_rollback(db, Progress()))
     await asyncio.to_thread(gate.wait_for_call)
@@ -136,6 +143,17 @@ async def test_a_mounted_snapshot_is_in_the_way_only_inside(db: Engine) -> None:
     db.kernel.holders["db@b"] = [holder()]
     with pytest.raises(VolumeInUse, match="db@b is in use by container"):
         await db.snapshots.rollback("db", "a", Progress())
+
+
+async def test_a_snapshot_that_is_read_is_not_gone_back_to(db: Engine) -> None:
+    """Its image may be live meanwhile; who reads it is told."""
+    gate = db.kernel.gate("copy", "db@a")
+    cloning = asyncio.create_task(db.volumes.create("copy", Options(source="db@a")))
+    await asyncio.to_thread(gate.wait_for_call)
+    with pytest.raises(VolumeInUse, match="db@a is in use by the clone copy"):
+        await db.snapshots.rollback("db", "a", Progress())
+    gate.open()
+    await cloning
 
 
 async def test_there_must_be_such_a_snapshot(db: Engine) -> None:

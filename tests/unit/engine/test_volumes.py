@@ -91,19 +91,24 @@ async def test_what_no_backend_can_do_is_refused(engine: Engine) -> None:
         await engine.volumes.create("v", Options(backend="loopback"))
 
 
-async def test_a_create_waits_for_deletions_that_make_room(engine: Engine) -> None:
+async def test_a_create_waits_for_deletions_that_make_room(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Space of a volume that was just removed can be used at once."""
     await engine.volumes.create("old", Options())
     gate = engine.kernel.gate("destroy", "old")
     removal = asyncio.create_task(engine.volumes.remove("old"))
     await asyncio.to_thread(gate.wait_for_call)
     engine.kernel.failures["create", "new"] = OSError(errno.ENOSPC, "full")
-    creation = asyncio.create_task(engine.volumes.create("new", Options()))
-    while not engine.kernel.count("abandon", "new"):  # so the first try has failed
-        await asyncio.sleep(0)
-    del engine.kernel.failures["create", "new"]
-    gate.open()
-    await asyncio.gather(removal, creation)
+    settled = engine.deletions.settled
+
+    async def deleted(seconds: float | None = None) -> None:
+        gate.open()
+        await settled(seconds)
+        del engine.kernel.failures["create", "new"]
+
+    monkeypatch.setattr(engine.deletions, "settled", deleted)
+    await asyncio.gather(removal, engine.volumes.create("new", Options()))
     assert engine.kernel.count("create", "new") == 2
 
 

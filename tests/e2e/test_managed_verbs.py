@@ -1,0 +1,120 @@
+"""What an owner does with volumes, where the daemon is a managed plugin in a root of its own."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import CommandError
+from tests.e2e.engine import Engine
+from tests.e2e.managed import NAME, ROOT, RUN_DIR, Plugin
+from tests.e2e.waiting import until
+from tests.e2e.writer import Writer, written
+
+# The first test waits for the build, and for what that needs.
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.timeout(600)]
+
+IMAGE = {"backend": "loopback", "size": "32M"}
+
+
+@pytest.fixture
+def engine(the_managed_engine: Engine, plugin: Plugin) -> Engine:
+    """The engine of the plugin, without containers and volumes."""
+    return the_managed_engine
+
+
+@pytest.fixture
+def db(engine: Engine, name: str) -> str:
+    engine.create_volume(name, NAME, IMAGE)
+    return name
+
+
+def test_snapshot_and_rollback(engine: Engine, plugin: Plugin, db: str, tmp_path: Path) -> None:
+    """12.14: a snapshot under a writer is frozen, is mounted as it is, and can be gone back to."""
+    writer = Writer(engine, tmp_path / "said", db)
+    writer.goes_on()
+    safe = writer.acknowledged()
+    assert plugin.convoy("snapshot", "create", db, "--name", "s") == f"{db}@s\n"
+    assert '"Consistency": "frozen"' in plugin.convoy("snapshot", "inspect", f"{db}@s")
+    writer.goes_on()
+    taken = written(engine.run("cat /data/log", f"{db}@s:/data:ro"))
+    assert safe <= taken < writer.acknowledged()
+    with pytest.raises(CommandError, match=f"in use by container {writer.container.id[:12]}"):
+        plugin.convoy("rollback", f"{db}@s")
+    writer.container.kill()
+    saved = plugin.convoy("rollback", f"{db}@s").strip()
+    assert written(engine.run("cat /data/log", f"{db}:/data")) == taken
+    plugin.convoy("rollback", saved)
+    assert written(engine.run("cat /data/log", f"{db}:/data")) > taken
+
+
+def test_killed_while_frozen(engine: Engine, plugin: Plugin, name: str, tmp_path: Path) -> None:
+    """12.14: when the plugin dies in the middle of a snapshot the writer goes on within 5 s."""
+    engine.create_volume(name, NAME, {**IMAGE, "size": "1G"})
+    writer = Writer(engine, tmp_path / "said", name)
+    writer.container.exec_run(["dd", "if=/dev/zero", "of=/data0/big", "bs=1M", "count=500"])
+    with _copying(plugin, name):
+        assert any((RUN_DIR / "frozen").iterdir())
+        plugin.crash()
+        writer.goes_on(seconds=5)
+    assert plugin.convoy("snapshot", "list", name) == "[]\n"
+    until(lambda: not any((RUN_DIR / "frozen").iterdir()), "no note of what is frozen")
+
+
+@pytest.mark.parametrize(("fs", "size"), [("ext4", "32M"), ("xfs", "300M"), ("btrfs", "128M")])
+def test_clone(engine: Engine, plugin: Plugin, name: str, fs: str, size: str) -> None:
+    """12.14: a volume, its snapshot and its clone can be used at once: no two have one identity."""
+    engine.create_volume(name, NAME, {**IMAGE, "size": size, "fs": fs})
+    engine.run("echo old > /data/file", f"{name}:/data")
+    plugin.convoy("snapshot", "create", name, "--name", "s")
+    plugin.docker("volume", "create", "-d", NAME, "-o", f"from={name}@s", f"{name}-copy")
+    volumes = (f"{name}:/one", f"{name}@s:/two:ro", f"{name}-copy:/three")
+    script = "echo new > /one/file; cat /one/file /two/file /three/file"
+    assert engine.run(script, *volumes) == "new\nold\nold\n"
+    assert engine.run("cat /data/file", f"{name}-copy:/data") == "old\n"
+
+
+def test_resize(engine: Engine, plugin: Plugin, db: str) -> None:
+    """12.14: an ext4 volume in use takes its new size at its next mount, and says so."""
+    size = "echo precious > /data/file; df -m /data | tail -1 | awk '{print $2}'"
+    before = int(engine.run(size, f"{db}:/data"))
+    container = engine.background(f"{db}:/data")
+    assert "CAP_SYS_RESOURCE" in plugin.convoy("--json", "resize", db, "64M")
+    container.kill()
+    assert int(engine.run(size, f"{db}:/data")) > before + 25
+    assert plugin.convoy("resize", db, "96M") == "96MiB\n"
+    assert int(engine.run(size, f"{db}:/data")) > before + 50
+
+
+def test_adopt(engine: Engine, plugin: Plugin, name: str) -> None:
+    """12.14: it finds the engine at its socket, and the engine's own volumes on the host."""
+    engine.client.volumes.create(name, driver="local")
+    user = engine.background(
+        f"{name}:/data", command="echo precious > /data/file; exec sleep 1000000"
+    )
+    until(lambda: user.exec_run(["cat", "/data/file"]).output == b"precious\n", "the file")
+    with pytest.raises(CommandError, match=f"in use by container {user.name}"):
+        plugin.convoy("adopt", "--from-docker-volume", name)
+    plugin.convoy("adopt", "--from-docker-volume", name, "--stop-containers")
+    assert (ROOT / "volumes" / name / "volume.json").exists()
+    user.remove()
+    plugin.docker("volume", "rm", name)
+    plugin.docker("volume", "create", "--driver", "convoy", name)
+    assert engine.run("cat /data/file", f"{name}:/data") == "precious\n"
+
+
+@contextmanager
+def _copying(plugin: Plugin, volume: str) -> Iterator[None]:
+    """Have a snapshot taken, which fails; within, its copy has begun."""
+    snapshots = ROOT / "volumes" / volume / "snapshots"
+
+    def begun() -> bool:
+        return any(file.stat().st_blocks for file in snapshots.glob(".new-*/image"))
+
+    with ThreadPoolExecutor(1) as pool:
+        command = pool.submit(plugin.convoy, "snapshot", "create", volume, "--name", "half")
+        until(begun, "a copy that has begun")
+        yield
+        assert isinstance(command.exception(), CommandError)
