@@ -144,6 +144,7 @@ class _Service:
             time.monotonic() - began,
         )
         await self._verbs.snapshots.sweep(self._recovery.half_taken)
+        await self._verbs.copies.sweep(self._recovery.half_restored)
         await self._blocking.run(self._pausing.recover)
         await self._blocking.run(self._recovery.sweep)
         await self._janitor.run()

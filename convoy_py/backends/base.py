@@ -246,7 +246,7 @@ class Resizable(ABC):
 
     @abstractmethod
     def trim(self, place: Place) -> int:
-        """Give blocks that are free inside back to the host; returns their bytes, or so."""
+        """Give blocks that are free inside back to the host; returns how many bytes it got."""
 
 
 def refuse_changes(name: str, found: Spec, options: Options) -> None:

@@ -14,7 +14,7 @@ from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import power
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse
+from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, VolumeInUse
 from convoy_py.linux import trees
 from convoy_py.linux.trees import Change
 from convoy_py.logs import event
@@ -94,10 +94,24 @@ class Copies:
             raise Invalid(f"path {path!r}: name a file or folder below the volume's root")
         names = [joined(volume, snapshot), volume]
         async with self._steady(volume, names, f"the restoring of {path}") as (source, entry):
+            restore = self._copying.restore
             await self._operations.do(
-                volume, "restore-file", _restore, source, entry, relative, progress
+                volume, "restore-file", restore, source, entry, relative, progress
             )
         return progress.done
+
+    async def sweep(self, half_restored: Sequence[Entry]) -> None:
+        """Take away what was being restored when an earlier daemon ended."""
+        for entry in half_restored:
+            async with self._operations.hold_idle(entry.name):
+                if self._operations.find(entry.name) is not entry:
+                    continue  # the next start does it, wherever the volume is now
+                try:
+                    await self._operations.do(
+                        entry.name, "sweep", self._copying.sweep_restored, entry
+                    )
+                except ConvoyError as error:
+                    event(log, logging.WARNING, "sweep", volume=entry.name, failure=error)
 
     async def convert(self, volume: str, options: Options, progress: Progress) -> View:
         """Change a volume that nobody uses into one of another backend, filesystem or size.
@@ -239,16 +253,6 @@ def _count(found: Differences, change: Change) -> None:
         found.changes.append(change)
     else:
         found.truncated = True
-
-
-def _restore(source: Entry, target: Entry, relative: PurePath, progress: Progress) -> None:
-    backend, place = target.usable()
-    writing = power(backend, target.name).writing
-    with _reading(source) as before, writing(place) as after:
-        try:
-            trees.copy_one(before, relative, after, progress)
-        except FileNotFoundError as error:
-            raise NotFound(f"{source.name} has no {relative}") from error
 
 
 def _reading(entry: Entry) -> AbstractContextManager[Path]:

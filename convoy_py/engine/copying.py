@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.entry import Entry
@@ -306,6 +306,25 @@ class Copying:
             steps.store.swap(staging, old)
             raise
 
+    def restore(self, source: Entry, target: Entry, relative: PurePath, step: Step) -> None:
+        """Bring one file or folder back; what a crash leaves in the user's data is noted first."""
+        self.sweep_restored(target)
+        store, left = self._steps.store, f".restore-{secrets.token_hex(8)}"
+        store.note_restoring(target.name, str(relative.with_name(left)))
+        try:
+            with _open(source) as before, _open(target, write=True) as after:
+                trees.copy_one(before, relative, after, step, left)
+        finally:
+            store.forget_restoring(target.name)
+
+    def sweep_restored(self, volume: Entry) -> None:
+        """Take away what was being restored into a volume when a daemon ended."""
+        left = self._steps.store.restoring(volume.name)
+        if left is not None:
+            with _open(volume, write=True) as folder:
+                trees.remove_one(folder, PurePath(left))
+            self._steps.store.forget_restoring(volume.name)
+
     def adopt(self, name: str, folder: Path, options: Options, step: Step) -> Entry:
         """Build a volume with a copy of a folder of the host in it, compared byte for byte."""
         backend, spec = self._steps.choose(options)
@@ -332,6 +351,12 @@ def _refuse_slow_clones(backend: Backend, place: Place) -> None:
             f"option per_mount needs clones that are made at once, and this one would be {plan.way}"
             + (f": {plan.hint}" if plan.hint else "")
         )
+
+
+def _open(entry: Entry, *, write: bool = False) -> AbstractContextManager[Path]:
+    backend, place = entry.usable()
+    able = power(backend, entry.name)
+    return able.writing(place) if write else able.reading(place)
 
 
 def _own(folder: Path, options: Options) -> None:

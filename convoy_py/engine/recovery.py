@@ -32,6 +32,7 @@ class Recovery:
         self._clock = clock
         self._leftovers: list[Path] = []
         self.half_taken: list[tuple[Entry, Path]] = []  # snapshots, for Snapshots.sweep
+        self.half_restored: list[Entry] = []  # for Copies.sweep
 
     def load(self) -> dict[str, Entry]:
         """Every volume with its mount and references; one bad record is one bad volume."""
@@ -58,6 +59,9 @@ class Recovery:
             (entries[volume], home)
             for volume, home in steps.snapshot_store.half_made()
             if volume in entries
+        ]
+        self.half_restored = [
+            entries[name] for name in steps.store.half_restored() if name in entries
         ]
         self._leftovers = self._find_leftovers()
         self._remove_mountpoints(set(_everything(entries)))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from convoy_py.engine.deletions import Deletions
+from convoy_py.engine.deletions import PATIENCE, Deletions
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import AlreadyExists, Corrupt, NoSpace, NotFound
@@ -133,7 +133,9 @@ class TrashBin:
             return entry.view()
 
     async def _purge(self, chosen: Sequence[Removed]) -> list[str]:
-        return [removed.key for removed in chosen if await self._delete(removed)]
+        keys = [removed.key for removed in chosen if await self._delete(removed)]
+        await self._deletions.settled(PATIENCE)
+        return keys
 
     async def _delete(self, removed: Removed) -> bool:
         """Delete something; False if another purge, or a restore, was quicker."""
@@ -148,7 +150,7 @@ class TrashBin:
             self.add(removed)
             raise
         spec = removed.record.spec if removed.record else None
-        await self._deletions.delete(self._steps.nameless(home, spec))
+        self._deletions.begin(self._steps.nameless(home, spec))
         return True
 
     def _named(self, name: str) -> list[Removed]:

@@ -12,6 +12,7 @@ There is no moment at which a crash leaves half a volume under a volume's name.
 """
 
 import errno
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from convoy_py.state.records import Record, Unreadable, decode, encode
 RECORD = "volume.json"
 # What `delete --reference` makes of the record, so that adopting finds the old options again.
 KEPT = "kept.json"
+# Which file of a volume is not to stay if the restoring of another is cut off.
+RESTORING = "restoring.json"
 SNAPSHOTS = "snapshots"
 CLONES = "clones"
 STAGING = ".new-"
@@ -218,6 +221,25 @@ class Store:
         self._sync_or_fail(target.parent)
         if home.parent != target.parent:
             self._sync_or_fail(home.parent)
+
+    def note_restoring(self, name: str, path: str) -> None:
+        """Note, durably, what in a volume's data is to be deleted if we are cut off."""
+        with self.changing():
+            files.durable_replace(self.home(name) / RESTORING, json.dumps({"path": path}).encode())
+
+    def restoring(self, name: str) -> str | None:
+        """What was noted, or None."""
+        try:
+            return str(json.loads((self.home(name) / RESTORING).read_bytes())["path"])
+        except (FileNotFoundError, ValueError, LookupError):
+            return None
+
+    def forget_restoring(self, name: str) -> None:
+        (self.home(name) / RESTORING).unlink(missing_ok=True)
+
+    def half_restored(self) -> list[str]:
+        """The names of the volumes of which something is noted."""
+        return sorted(path.parent.name for path in self.volumes.glob(f"*/{RESTORING}"))
 
     def tidy(self) -> None:
         """Delete records that were being written when a daemon ended."""

@@ -67,7 +67,7 @@ CASES = (
     ("resize-unmounted", "xfs", "host"),
     ("convert-to-image", "directory", "host"),
     ("convert-to-folder", "ext4", "btrfs"),
-    ("mount-private", "directory", "host"),
+    ("mount-private", "directory", "btrfs"),
     ("mount-private", "ext4", "xfs"),
     ("unmount-private", "ext4", "xfs"),
     ("mount-snapshot", "ext4", "xfs"),

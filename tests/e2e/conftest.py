@@ -166,13 +166,14 @@ def spare(engine: Engine, make_daemon: Callable[..., Daemon]) -> Iterator[Daemon
 
 @pytest.fixture(scope="module")
 def the_managed_engine(base: Path) -> Iterator[Engine]:
-    """An engine whose host has nothing in /var/lib and /run, but for its socket.
+    """An engine whose host has nothing else in /var/lib and /run.
 
     Each module starts it anew on the same data, so that the plugin is built once.
     """
     tar = base_tar()
-    with own_host_folders(base / f"lib{secrets.token_hex(3)}"):
-        found = Engine(base / "managed", "unix:///run/docker.sock")
+    with own_host_folders(base / "lib"):
+        # As everywhere, the plugin sees the engine's data where the engine has it.
+        found = Engine(Path("/var/lib/engine"), "unix:///run/docker.sock")
         try:
             found.start()
             import_base(found, tar)

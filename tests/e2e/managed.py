@@ -165,8 +165,8 @@ class Plugin:
 
 @contextmanager
 def own_host_folders(home: Path) -> Iterator[None]:
-    """Cover /var/lib, by the new folder `home`, and /run, for all that is started meanwhile."""
-    home.mkdir()
+    """Cover /var/lib by `home`, and /run by nothing, for all that is started meanwhile."""
+    home.mkdir(exist_ok=True)
     with own_mounts():
         command.run(["mount", "--bind", str(home), "/var/lib"])
         command.run(["mount", "-t", "tmpfs", "run", "/run"])

@@ -107,7 +107,7 @@ class Images(Backend):
         if place.spec.grows_from is not None:
             growth.complete(place)
         image.mount(place, place.mountpoint, place.spec.mount_options or ())
-        if not self.exposed(place).is_dir():
+        if not _is_folder(self.exposed(place)):
             self.unmount(place)
             raise Corrupt(f"{place}: the folder {place.spec.exposed} is missing in its filesystem")
         if inside.is_ours(place) and "ro" not in (place.spec.mount_options or ()):
@@ -209,7 +209,9 @@ def _look_inside(place: Place) -> str:
         data = mountpoint / DATA
         if {entry.name for entry in mountpoint.iterdir()} - beside != {DATA}:
             return "."
-        ours = data.is_dir() if place.spec.fs is not Filesystem.BTRFS else btrfs.is_subvolume(data)
+        ours = _is_folder(data) and (
+            place.spec.fs is not Filesystem.BTRFS or btrfs.is_subvolume(data)
+        )
         return DATA if ours else "."
 
 
@@ -222,3 +224,11 @@ def _check_whole(place: Place, fs: str) -> None:
             f"{place}: its image {path} is damaged ({error.strerror}); repair it, "
             f"then look again: {filesystems.check_command(fs, path)}"
         ) from error
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder itself: what lies in an image is its users' and may be a link."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False

@@ -17,13 +17,18 @@ def occupied(image: Path) -> int:
     return image.stat().st_blocks * 512
 
 
-def copy(source: Path, target: Path, step: Step, counted: int) -> None:
-    """Make a new file of an image, by reflink where the host has them, else with its holes.
+def copy(source: Path, target: Path, step: Step, counted: int, *, share: bool = True) -> None:
+    """Make a new file of an image with its holes; if it may `share`, by reflink where that is.
 
     What `step` is told adds up to `counted`.
     """
     with opened(source) as old, _made(target) as new:
-        reflink.copy(old, new, _scaled(step, os.fstat(old).st_size, counted))
+        size = os.fstat(old).st_size
+        if share:
+            reflink.copy(old, new, _scaled(step, size, counted))
+            return
+        os.ftruncate(new, size)
+        _fill(new, old, _scaled(step, size, counted))
 
 
 def extend(image: Path, size: int, *, reserved: bool) -> None:

@@ -57,10 +57,14 @@ class ImageGrowth(Resizable):
     def trim(self, place: Place) -> int:
         if place.spec.sparse is False:
             raise Unsupported(f"{place} keeps the blocks that it reserved (option sparse=false)")
+        # The filesystem counts all that is free inside, also what the host never gave.
+        before = file.occupied(image.path(place))
         if image.is_mounted(place):
-            return growing.trim(place.mountpoint)
-        with whole(place) as mountpoint:
-            return growing.trim(mountpoint)
+            growing.trim(place.mountpoint)
+        else:
+            with whole(place) as mountpoint:
+                growing.trim(mountpoint)
+        return max(0, before - file.occupied(image.path(place)))
 
 
 def can_become(place: Place, size: int) -> bool:

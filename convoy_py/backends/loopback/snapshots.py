@@ -27,11 +27,11 @@ class ImageSnapshots(Snapshots):
         freezes = self.freezable(place, clone=clone) is not None
         folder = image.owner(place).home
         reason, hint = reflink.support(folder), "keep the root on xfs or btrfs"
-        reserves = clone and place.spec.sparse is False
-        if reason is None and not reserves:
+        if reason is None and not _is_reserved(place):
             return Plan(way=Way.REFLINK, instant=True, freezes=freezes)
         if reason is None:
-            reason, hint = "a reserved volume shares no blocks", "make the clone with sparse=true"
+            reason = "the reserved blocks of a volume (sparse=false) are shared with nothing"
+            hint = "make it one with sparse=true"
         elif not clone:
             hint += ", or make the volume with fs=btrfs"
         count = file.occupied(image.path(place))
@@ -145,9 +145,17 @@ def _settle(source: Place) -> None:
 
 
 def _copy(source: Place, home: Path, step: Step) -> None:
-    found = image.path(source)
-    counted = 0 if reflink.support(home) is None else file.occupied(found)
-    file.copy(found, home / found.name, step, counted)
+    found, share = image.path(source), not _is_reserved(source)
+    counted = 0 if share and reflink.support(home) is None else file.occupied(found)
+    file.copy(found, home / found.name, step, counted, share=share)
+
+
+def _is_reserved(source: Place) -> bool:
+    """Whether a copy may share no blocks: the first write to each would need another of the host.
+
+    A snapshot's own blocks are written by nobody.
+    """
+    return source.within is None and source.spec.sparse is False
 
 
 def _as_copied(source: Place, target: Place) -> Place:

@@ -19,12 +19,15 @@ from convoy_py.linux.walk import FOLDER, Walk, named
 _NOT_REPLACED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
-def copy_one(source: Path, relative: PurePath, target: Path, step: Step) -> None:
+def copy_one(
+    source: Path, relative: PurePath, target: Path, step: Step, temporary: str = ""
+) -> None:
     """Put the file or folder `relative` of the tree `source` into the tree `target`, same place.
 
     It is built beside and takes the place of what is there in one step: before or after, never
     between. Folders on the way are made like those in `source` if they are missing; no link is
-    followed. Survives a power cut on return; nothing is left of what failed.
+    followed. Survives a power cut on return; nothing is left of what failed. What a crash leaves
+    bears the name `temporary`, a new one where none is given: see `remove_one`.
 
     Raises OSError: FileNotFoundError if `source` has no such path, EBUSY if something is mounted
     at or below its place in `target`.
@@ -37,7 +40,7 @@ def copy_one(source: Path, relative: PurePath, target: Path, step: Step) -> None
     ):
         for mount in mounts.below(target / relative):
             raise OSError(errno.EBUSY, "something is mounted here", mount.mountpoint)
-        temporary = f".restore-{secrets.token_hex(8)}"
+        temporary = temporary or f".restore-{secrets.token_hex(8)}"
         try:
             guards = _build(one, place, temporary, step, source / relative)
             libc.call("syncfs", place, about=str(target))
@@ -47,6 +50,20 @@ def copy_one(source: Path, relative: PurePath, target: Path, step: Step) -> None
             os.fsync(place)
         finally:
             _remove(place, temporary)
+
+
+def remove_one(target: Path, relative: PurePath) -> None:
+    """Delete the file or folder `relative` of a tree, if it is there; no link is followed."""
+    try:
+        with (
+            beneath.opened(target, relative.parent) as above,
+            opened(".", os.O_DIRECTORY | os.O_NOFOLLOW, folder=above) as place,
+        ):
+            _remove(place, relative.name)
+    except OSError as error:
+        # Users may have taken away what is on the way, or put something else there.
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
+            raise
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What only images on loop devices can meet."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -221,3 +222,24 @@ def test_a_path_is_for_directories(bed: Bed) -> None:
     """Refused, so that nothing given is ignored."""
     with pytest.raises(Unsupported, match="path is for backend=directory"):
         bed.backend.resolve(Options(path="/srv"))
+
+
+def test_a_link_in_an_image_leads_nowhere(bed: Bed) -> None:
+    """What lies in an image is its users': a link called data must not show the host's folders."""
+    place = bed.created()
+    subprocess.run(["mount", "-o", "loop", bed.data(place), _made(bed.root / "inside")], check=True)
+    try:
+        shutil.rmtree(bed.root / "inside/data")
+        (bed.root / "inside/data").symlink_to("/etc")
+    finally:
+        subprocess.run(["umount", bed.root / "inside"], check=True)
+    with pytest.raises(Corrupt, match=r"vol.*data is missing"):
+        bed.mounted(place)
+    bed.at_rest()
+    spec = bed.backend.adopt(replace(place, spec=Spec(backend=place.spec.backend)), Options())
+    assert spec.exposed == "."
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

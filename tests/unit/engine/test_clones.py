@@ -340,7 +340,7 @@ async def test_without_the_power_there_are_no_copies(
     plain: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said by the backend's name."""
-    monkeypatch.setattr("convoy_py.engine.copying.Snapshots", type("Nobody", (), {}))
+    monkeypatch.setattr("convoy_py.engine.parts.Snapshots", type("Nobody", (), {}))
     with pytest.raises(Unsupported, match="volume db: backend fake takes no snapshots"):
         await plain.snapshots.create(["db"], "a", Progress())
 

@@ -95,6 +95,22 @@ async def test_a_leaked_reference_takes_its_clone_along(ci: Engine) -> None:
     assert not ci.is_mounted(clone_name("ci", "1"))
 
 
+async def test_one_that_is_busy_at_its_unmount_is_dropped_later(ci: Engine) -> None:
+    """The Unmount succeeds; the janitor comes back for the rest."""
+    name = clone_name("ci", "1")
+    await ci.volumes.mount("ci", "1", DOCKER)
+    ci.kernel.busy.add(name)
+    await ci.volumes.unmount("ci", "1")
+    assert ci.is_mounted(name)
+    assert len(_clones(ci)) == 1
+    assert ci.volumes.lingering() == 1
+    ci.kernel.busy.clear()
+    await ci.janitor.look()
+    assert not ci.is_mounted(name)
+    assert _clones(ci) == []
+    assert ci.volumes.lingering() == 0
+
+
 async def test_an_operator_mounts_the_volume_itself(ci: Engine) -> None:
     """To change what the next ones begin with."""
     path = await ci.volumes.mount("ci", "upkeep", OPERATOR)

@@ -142,6 +142,29 @@ async def test_purging_is_for_good(keeping: Engine) -> None:
     assert list(keeping.store.trash.iterdir()) == []
 
 
+async def test_purging_much_does_not_wait_for_each(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names are gone at once, the data in the background."""
+    for number in range(30):
+        await _removed(keeping, f"v{number}", "x")
+    gates = []
+
+    def slow(place: Place) -> None:
+        gates.append(place.name)
+        keeping.kernel.gate("slow", "v").pass_through()
+        files.remove_tree(place.home)
+
+    monkeypatch.setattr(keeping.backend, "destroy", slow)
+    async with asyncio.timeout(5):
+        assert len(await keeping.trash.purge()) == 30
+    assert keeping.trash.views() == []
+    keeping.kernel.gate("slow", "v").open()
+    await keeping.settled()
+    assert len(gates) == 30
+    assert keeping.left() == []
+
+
 async def test_what_was_kept_for_its_time_goes(keeping: Engine) -> None:
     """Each by its own clock."""
     await _removed(keeping, "a", "a")
