@@ -14,6 +14,7 @@ test: ## every check and every test
 	.venv/bin/pytest
 
 check: ## style, types and import directions
+	@[ -x .venv/bin/ruff ] || { echo "make check: first run 'sudo tools/setup test', which makes .venv" >&2; exit 1; }
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy

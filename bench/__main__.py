@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import calls, datapath, endtoend, footprint
+from bench import calls, datapath, endtoend, footprint, freezing, snapshots
 
 _PARTS = {
     "calls": "plugin calls, beside bare system calls and a bare server",
@@ -15,6 +15,8 @@ _PARTS = {
     "start": "time until our daemon answers",
     "data": "writing into volumes and into a container's layer (starts an engine)",
     "docker": "docker run with one volume (starts an engine)",
+    "snapshots": "snapshots and clones by the amount of data (12 GiB of disk)",
+    "freeze": "what a writer feels of snapshots (ten minutes)",
 }
 
 
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         "start": lambda: footprint.start(quick=given.quick),
         "data": lambda: datapath.run(data),
         "docker": lambda: endtoend.run(quick=given.quick),
+        "snapshots": lambda: snapshots.run(snapshots.QUICK if given.quick else snapshots.Effort()),
+        "freeze": lambda: freezing.run(freezing.QUICK if given.quick else freezing.Effort()),
     }
     chosen = given.part or (["calls"] if given.socket else list(_PARTS))
     for part in chosen:
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parts = "\n".join(f"  {name:8} {meaning}" for name, meaning in _PARTS.items())
+    parts = "\n".join(f"  {name:9} {meaning}" for name, meaning in _PARTS.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=f"Measures a volume plugin. The parts are:\n{parts}",

@@ -148,6 +148,7 @@ def _overwritten(running: Host, data: Path, effort: Effort) -> tuple[float, floa
         for _ in range(effort.region // _CHUNK):
             file.write(os.urandom(_CHUNK))
         os.fsync(file.fileno())
+        _rate(file.fileno(), effort)  # warms up
         before = _rate(file.fileno(), effort)
         running.snapshot(_VOLUME, "shared")
         after, again = _rate(file.fileno(), effort), _rate(file.fileno(), effort)

@@ -14,6 +14,7 @@ from convoy_py.config import Configuration
 from convoy_py.containers import Engine
 from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.copies import Copies
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
@@ -67,10 +68,11 @@ class _Service:
         jobs = Jobs(operations, _wall_clock)
         frozen = settings.run_dir / "frozen"
         copying = Copying(steps, frozen, settings.freeze_limit, self._metrics)
+        cloning = Cloning(steps, copying)
         deletions = Deletions(operations, steps)
         trash = TrashBin(operations, steps, deletions, keep=settings.trash_keep)
         volumes = Volumes(
-            operations, steps, copying, deletions, time.monotonic, jobs=jobs, trash=trash
+            operations, steps, cloning, deletions, time.monotonic, jobs=jobs, trash=trash
         )
         containers = Engine(settings.engine_host)
         self._pausing = Pausing(containers, settings.run_dir / "paused")
@@ -78,7 +80,7 @@ class _Service:
         self._verbs = Verbs(
             volumes=volumes,
             snapshots=Snapshots(volumes, steps, copying, deletions, containers, self._pausing),
-            copies=Copies(volumes, steps, copying, containers),
+            copies=Copies(volumes, steps, copying, cloning, containers),
             sizes=sizes,
             accounts=Accounts(operations),
             trash=trash,

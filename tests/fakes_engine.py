@@ -10,6 +10,7 @@ from convoy_py.containers import Container, LocalVolume
 from convoy_py.containers import Engine as ContainerEngine
 from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.copies import Copies
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
@@ -123,12 +124,13 @@ class Engine:
         self.jobs = Jobs(self.operations, self.wall)
         self.metrics = Metrics("0")
         copying = Copying(self.steps, folder / "run" / "frozen", 30.0, self.metrics)
+        cloning = Cloning(self.steps, copying)
         self.deletions = Deletions(self.operations, self.steps)
         self.trash = TrashBin(self.operations, self.steps, self.deletions, keep=trash_keep)
         self.volumes = Volumes(
             self.operations,
             self.steps,
-            copying,
+            cloning,
             self.deletions,
             self.clock,
             jobs=self.jobs,
@@ -144,7 +146,7 @@ class Engine:
             docker,
             Pausing(docker, folder / "run/paused"),
         )
-        self.copies = Copies(self.volumes, self.steps, copying, docker)
+        self.copies = Copies(self.volumes, self.steps, copying, cloning, docker)
         self.accounts = Accounts(self.operations)
         self.recovery = Recovery(self.steps, copying, self.clock)
         self.sizes = Sizes(self.volumes, self.steps, self.jobs, self.metrics, self.clock)

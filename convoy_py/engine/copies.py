@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from convoy_py.containers import Engine, LocalVolume
+from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Progress
@@ -14,7 +15,7 @@ from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import power
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, VolumeInUse
+from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse
 from convoy_py.linux import trees
 from convoy_py.linux.trees import Change
 from convoy_py.logs import event
@@ -54,13 +55,19 @@ class Copies:
     """What becomes of volumes' data, but for snapshots."""
 
     def __init__(
-        self, volumes: Volumes, steps: Steps, copying: Copying, containers: Engine
+        self,
+        volumes: Volumes,
+        steps: Steps,
+        copying: Copying,
+        cloning: Cloning,
+        containers: Engine,
     ) -> None:
         self._volumes = volumes
         self._trash = volumes.trash
         self._operations: Operations = volumes.operations
         self._steps = steps
         self._copying = copying
+        self._cloning = cloning
         self._containers = containers
 
     async def clone(self, source: str, name: str, options: Options, progress: Progress) -> View:
@@ -136,7 +143,7 @@ class Copies:
                 progress.note = "copying and comparing"
                 new, removed = await self._trash.with_room(
                     lambda: self._operations.do(
-                        volume, "convert", self._copying.convert, entry, options, progress
+                        volume, "convert", self._cloning.convert, entry, options, progress
                     )
                 )
                 self._trash.add(removed)
@@ -164,6 +171,10 @@ class Copies:
             found = [await run(self._containers.local_volume, docker_volume)]
         else:
             found = await run(self._containers.local_volumes_of_project, compose_project)
+        if not found:
+            raise NotFound(
+                f"compose project {compose_project} has no volume of Docker's own driver local"
+            )
         if name and len(found) != 1:
             raise Invalid("one name fits one volume: leave it out")
         plans = [await self._adoption(local, name or local.name) for local in found]
@@ -212,9 +223,9 @@ class Copies:
             if name in self._operations.entries:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
             folder = _on_host(local.mountpoint)
-            entry = await self._trash.with_room(
+            entry, files = await self._trash.with_room(
                 lambda: self._operations.do(
-                    name, "adopt", self._copying.adopt, name, folder, options, progress
+                    name, "adopt", self._cloning.adopt, name, folder, options, progress
                 )
             )
             self._operations.put(entry)
@@ -222,7 +233,7 @@ class Copies:
             f"Docker's own {local.name} is as it was: remove its containers and `docker volume rm "
             f"{local.name}`, then start them with driver convoy"
         )
-        return replace(plan, note=note)
+        return replace(plan, files=files, note=note)
 
     @asynccontextmanager
     async def _steady(

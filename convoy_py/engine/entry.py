@@ -8,7 +8,7 @@ from datetime import datetime
 from convoy_py.backends.base import Backend, Place
 from convoy_py.errors import BrokenVolume, VolumeInUse
 from convoy_py.models.names import joined
-from convoy_py.models.snapshot import SnapshotView
+from convoy_py.models.snapshot import SnapshotView, Way
 from convoy_py.models.volume import Spec, State, Usage, View
 from convoy_py.state.records import Record, References, SnapshotRecord
 
@@ -73,6 +73,11 @@ class Entry:
         """Its snapshots and private clones."""
         yield from self.snapshots.values()
         yield from self.clones.values()
+
+    @property
+    def lies_inside(self) -> bool:
+        """Whether it is a snapshot whose data lies in its volume's image."""
+        return isinstance(self.record, SnapshotRecord) and self.record.way is Way.INSIDE
 
     @property
     def spec(self) -> Spec | None:

@@ -1,6 +1,7 @@
 """Keeps count of the space that images were promised, and says whether more can be."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,22 @@ class Ledger:
             with self._lock:
                 self._set(name, before)
             raise
+
+    @contextmanager
+    def room(self, name: str, size: int) -> Iterator[None]:
+        """Have `size` bytes of the host for a copy while the block runs; raises NoSpace."""
+        if not size:
+            yield
+            return
+        key = f"{name} {secrets.token_hex(8)}"  # no volume's
+        free = self._free()
+        with self._lock:
+            self._check(name, size, free, preallocated=True)
+            self._set(key, size)
+        try:
+            yield
+        finally:
+            self.forget(key)
 
     def is_short(self) -> bool:
         """Whether the host has less than the reserve free. A look at the disk."""

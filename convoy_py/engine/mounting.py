@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from convoy_py.engine import references
-from convoy_py.engine.copying import Copying
+from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry, Work
 from convoy_py.engine.operations import Held, Operations
@@ -35,7 +35,7 @@ class Mounting:
         self,
         operations: Operations,
         steps: Steps,
-        copying: Copying,
+        cloning: Cloning,
         deletions: Deletions,
         clock: Callable[[], float],
         *,
@@ -44,7 +44,7 @@ class Mounting:
         """`clock` gives seconds that never go back."""
         self.operations = operations
         self._steps = steps
-        self._copying = copying
+        self._cloning = cloning
         self._deletions = deletions
         self._clock = clock
         self.trash = trash
@@ -230,7 +230,7 @@ class Mounting:
             async with self.steady("a private clone, which is being made", held, entry):
                 clone = await self.trash.with_room(
                     lambda: self.operations.do(
-                        volume, "mount", self._copying.private_clone, entry, name
+                        volume, "mount", self._cloning.private_clone, entry, name
                     )
                 )
                 self.operations.put(clone)

@@ -1,4 +1,4 @@
-"""What a snapshot is to be, before it is taken."""
+"""What a snapshot is to be, before it is taken, and who can take it."""
 
 import secrets
 import uuid as uuids
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from convoy_py.backends.base import Backend, Snapshots
 from convoy_py.engine.entry import Entry
 from convoy_py.errors import Unsupported
-from convoy_py.models.snapshot import Consistency, Way
+from convoy_py.models.snapshot import Consistency, Plan, Way
 from convoy_py.models.volume import Spec
 from convoy_py.state.records import SnapshotRecord, timestamp
 
@@ -19,6 +19,7 @@ class Part:
     volume: Entry
     record: SnapshotRecord
     mounted_at: float  # the volume's last Mount by now
+    takes: int  # bytes that the host has to give for it at once
 
     def settled(self, spec: Spec) -> SnapshotRecord:
         """The record of the snapshot that was taken."""
@@ -39,7 +40,7 @@ def power(backend: Backend, name: str) -> Snapshots:
 def planned(
     volume: Entry,
     name: str,
-    way: Way,
+    plan: Plan,
     now: float,
     group: str = "",
     *,
@@ -59,12 +60,12 @@ def planned(
         spec=spec.model_copy(
             update={"mount_options": read_only, "autogrow": None, "per_mount": None}
         ),
-        way=way,
-        consistency=_consistency(volume, way, paused=paused),
+        way=plan.way,
+        consistency=_consistency(volume, plan.way, paused=paused),
         group=group,
         automatic=automatic,
     )
-    return Part(volume, record, volume.mounted_at)
+    return Part(volume, record, volume.mounted_at, plan.takes)
 
 
 def _consistency(volume: Entry, way: Way, *, paused: bool) -> Consistency:

@@ -2,12 +2,14 @@
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from convoy_py.containers import Container, Engine
+from convoy_py.engine import references
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
@@ -20,8 +22,8 @@ from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid
 from convoy_py.logs import event
 from convoy_py.models.names import AT, check_name, joined
-from convoy_py.models.snapshot import Plan, SnapshotView, Way
-from convoy_py.state.records import SnapshotRecord, timestamp
+from convoy_py.models.snapshot import Plan, SnapshotView
+from convoy_py.state.records import timestamp
 
 log = logging.getLogger("convoy.engine")
 
@@ -94,9 +96,9 @@ class Snapshots:
         if name:
             check_name(name, "snapshot")
         names = await self._chosen(volumes, compose_project, container)
-        pausing: AbstractContextManager[object] = nullcontext()
-        if pause and (users := await self._operations.blocking.run(self._containers.users, names)):
-            pausing = self._pausing.paused(users)
+        users: list[Container] = []
+        if pause:
+            users = await self._operations.blocking.run(self._containers.users, names)
         group = secrets.token_hex(8) if len(names) > 1 else ""
         async with self._operations.hold_idle(*names) as held:
             sources = [self._operations.entry(volume) for volume in names]
@@ -106,7 +108,8 @@ class Snapshots:
                     raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
             doing = f"the snapshot {chosen}, which is being taken"
             async with self._volumes.steady(doing, held, *sources):
-                parts = await self._parts(sources, chosen, group, progress, paused=pause)
+                parts = await self._parts(sources, chosen, group, progress, paused=bool(users))
+                pausing = partial(self._pausing.paused, users) if users else nullcontext
                 entries = await self._take(parts, progress, pausing)
         return [
             entry.as_snapshot(source.name) for source, entry in zip(sources, entries, strict=True)
@@ -200,17 +203,25 @@ class Snapshots:
         for volume in volumes:
             plan = await self.plan(volume.name)
             progress.total += plan.bytes
+            # What people hold by `convoy mount` cannot be made to stand still.
+            held = references.operators(volume.references)
             parts.append(
-                planned(volume, name, plan.way, self._steps.wall_clock(), group, paused=paused)
+                planned(
+                    volume, name, plan, self._steps.wall_clock(), group, paused=paused and not held
+                )
             )
         progress.note = ", ".join(f"{each.volume.name}: {each.record.way.value}" for each in parts)
         return parts
 
     async def _take(
-        self, parts: Sequence[Part], progress: Progress, pausing: AbstractContextManager[object]
+        self,
+        parts: Sequence[Part],
+        progress: Progress,
+        pausing: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> list[Entry]:
-        entries = await self._operations.do(
-            parts[0].volume.name, "snapshot", self._copying.take, parts, progress, pausing
+        do, first = self._operations.do, parts[0].volume.name
+        entries = await self._volumes.trash.with_room(
+            lambda: do(first, "snapshot", self._copying.take, parts, progress, pausing())
         )
         for entry in entries:
             self._operations.put(entry)
@@ -236,7 +247,7 @@ class Snapshots:
             snapshot.usable()
             snapshot.idle()
             # What lies inside the volume's image holds its device.
-            inside = [each for each in entry.snapshots.values() if _lies_inside(each)]
+            inside = [each for each in entry.snapshots.values() if each.lies_inside]
             await self._volumes.vacate(entry, "rollback", *inside)
             doing = f"the rollback to {full}"
             async with self._volumes.steady(doing, held, entry, snapshot, still=True):
@@ -244,8 +255,8 @@ class Snapshots:
                 progress.total += 2 * plan.bytes
                 progress.note = f"saving what is there ({plan.way.value})"
                 name = self._fresh_name([volume], "before-rollback-")
-                part = planned(entry, name, plan.way, self._steps.wall_clock(), automatic=True)
-                (saved,) = await self._take([part], progress, nullcontext())
+                part = planned(entry, name, plan, self._steps.wall_clock(), automatic=True)
+                (saved,) = await self._take([part], progress)
                 progress.note = f"going back to {full} ({plan.way.value})"
                 await self._go_back(entry, snapshot, saved, progress)
                 entry.reason = ""
@@ -263,8 +274,3 @@ class Snapshots:
             self._operations.forget(saved.name)
             self._deletions.begin(gone)
             raise
-
-
-def _lies_inside(snapshot: Entry) -> bool:
-    record = snapshot.record
-    return isinstance(record, SnapshotRecord) and record.way is Way.INSIDE

@@ -94,6 +94,10 @@ class Steps:
         name = record.name
         return Place(name, record.uuid, self.store.home(name), self.mounts_dir / name, record.spec)
 
+    def staged(self, place: Place, staging: Path) -> Place:
+        """The place of a volume while it is built."""
+        return replace(place, home=staging, mountpoint=self.mounts_dir / staging.name)
+
     def entry(self, name: str, record: Record | Unreadable) -> Entry:
         """A volume as it was read from disk; unmounted and without references."""
         entry = Entry(name, self.reference_store.none())
@@ -197,9 +201,7 @@ class Steps:
         with self.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
             staging = self.store.stage()
             # Its mountpoint too bears a name that no volume can have: leftovers are known by it.
-            place = replace(
-                self.place(record), home=staging, mountpoint=self.mounts_dir / staging.name
-            )
+            place = self.staged(self.place(record), staging)
             try:
                 record = record.model_copy(update={"spec": backend.create(place)})
                 self.store.commit(staging, record)

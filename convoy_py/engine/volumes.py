@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from convoy_py.engine.copying import Copying
+from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Jobs, Progress
@@ -13,6 +13,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.errors import (
     AlreadyExists,
+    Conflict,
     ConvoyError,
     Invalid,
     OptionsDiffer,
@@ -20,7 +21,7 @@ from convoy_py.errors import (
     Unsupported,
     VolumeProtected,
 )
-from convoy_py.models.names import AT, check_name
+from convoy_py.models.names import AT, check_name, volume_of
 from convoy_py.models.volume import Options, View
 
 
@@ -31,7 +32,7 @@ class Volumes(Mounting):
         self,
         operations: Operations,
         steps: Steps,
-        copying: Copying,
+        cloning: Cloning,
         deletions: Deletions,
         clock: Callable[[], float],
         *,
@@ -39,7 +40,7 @@ class Volumes(Mounting):
         trash: TrashBin,
     ) -> None:
         """`clock` gives seconds that never go back."""
-        super().__init__(operations, steps, copying, deletions, clock, trash=trash)
+        super().__init__(operations, steps, cloning, deletions, clock, trash=trash)
         self._jobs = jobs
 
     # Reads
@@ -175,18 +176,24 @@ class Volumes(Mounting):
 
         The name's lock is held until it is done, and so whoever asks for it again joins.
         """
-        async with self.operations.hold_idle(name, origin) as held:
+        read = [self.operations.entry(origin)]
+        if read[0].lies_inside:
+            # Then the image is copied that is its volume's.
+            read.append(self.operations.entry(volume_of(origin)))
+        async with self.operations.hold_idle(name, *(entry.name for entry in read)) as held:
             if await self._is_there(name, options, adopt=False):
                 return
             source = self.operations.entry(origin)
+            if source is not read[0]:
+                raise Conflict(f"{origin} was replaced meanwhile; repeat the command")
             doing = f"the clone {name}, which is being made"
 
             async def cloned(progress: Progress) -> Entry:
                 do = self.operations.do
-                async with self.steady(doing, held, source):
-                    progress.total += await do(name, "clone", self._copying.clone_bytes, source)
+                async with self.steady(doing, held, *read):
+                    progress.total += await do(name, "clone", self._cloning.clone_bytes, source)
                     return await do(
-                        name, "clone", self._copying.clone, name, source, options, progress
+                        name, "clone", self._cloning.clone, name, source, options, progress
                     )
 
             if progress is None:

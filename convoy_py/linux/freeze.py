@@ -54,12 +54,11 @@ def frozen(
     """
     with ExitStack() as stack:
         folders = [(stack.enter_context(_own(path)), str(path)) for path in mountpoints]
-        # As long as this takes nobody waits; what is left to write is little then.
-        _sync(folders)
+        for folder, mountpoint in folders:
+            # As long as this takes nobody waits; what is left to write is little then.
+            libc.call("syncfs", folder, about=mountpoint)
         names = [mountpoint for _, mountpoint in folders]
         with _watched(names, limit):
-            # Less still: a busy volume writes megabytes while the watchdog starts.
-            _sync(folders)
             files.durable_replace(note, json.dumps(names).encode(), durable=False)
             held: list[tuple[int, str]] = []
             began = time.monotonic()
@@ -107,11 +106,6 @@ def _own(mountpoint: Path) -> AbstractContextManager[int]:
             errno.EINVAL, "only a filesystem that is mounted there can be frozen", str(mountpoint)
         )
     return descriptors.opened(mountpoint, _FOLDER)
-
-
-def _sync(folders: Sequence[tuple[int, str]]) -> None:
-    for folder, mountpoint in folders:
-        libc.call("syncfs", folder, about=mountpoint)
 
 
 def _freeze(folder: int, about: str) -> None:

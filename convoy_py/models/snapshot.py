@@ -35,6 +35,7 @@ class Plan(Frozen):
     way: Way
     instant: bool
     bytes: int = 0  # to be copied; 0 where it is instant
+    takes: int = 0  # bytes that the host has to give for it at once
     seconds: float = 0.0  # roughly
     freezes: bool = False  # writers wait meanwhile
     hint: str = ""  # how to get the fast way; "" where this is it

@@ -89,14 +89,18 @@ def test_holders_of_one_are_not_the_others(bed: Bed) -> None:
     bed.mounted(snapshot)
     stranger = bed.leak()
     bed.mounted(place)
+
+    def held(one: Place) -> bool:
+        return stranger.pid in {holder.pid for holder in bed.holders(one)}
+
     for mounted in (snapshot, place):
-        assert str(stranger.pid) in " ".join(map(str, bed.holders(snapshot)))
-        assert not bed.holders(place)
+        assert held(snapshot)
+        assert not held(place)
         bed.unmounted(mounted) if mounted is place else bed.backend.unmount(mounted)
     assert bed.backend.is_mounted(snapshot) is False
     stranger.end()
     bed.unmounted(snapshot)
-    assert not bed.holders(snapshot)
+    assert not held(snapshot)
     bed.at_rest(place)
 
 
@@ -137,14 +141,17 @@ def test_the_plan_comes_true(bed: Bed) -> None:
     place = bed.created()
     written(bed.mounted(place) / "file", 24 * MIB)
     bed.flush(place)
-    for clone in (False, True):
-        plan = bed.snapshots.plan(place, clone=clone)
+    nightly = place
+    for name in ("nightly", "clone", "of-it"):
+        clone, source = name != "nightly", nightly if name == "of-it" else place
+        plan = bed.snapshots.plan(source, clone=clone)
         assert plan.instant is (plan.way in INSTANT)
-        assert plan.freezes is (bed.snapshots.freezable(place, clone=clone) is not None)
+        assert plan.freezes is (bed.snapshots.freezable(source, clone=clone) is not None)
         assert bool(plan.hint) is not plan.instant
         told: list[int] = []
         before = bed.free()
-        bed.clone(place, step=told.append) if clone else bed.snapshot(place, step=told.append)
+        made = bed.clone if clone else bed.snapshot
+        copy = made(source, name, told.append)
         bed.flush(place)
         if plan.instant:
             assert sum(told) == plan.bytes == 0
@@ -154,6 +161,8 @@ def test_the_plan_comes_true(bed: Bed) -> None:
             assert plan.way in (Way.FILES, Way.COPY)
         if plan.way is Way.COPY:
             assert plan.seconds > 0
+        if not clone:
+            nightly = copy
 
 
 def test_what_is_shared_is_told(bed: Bed) -> None:

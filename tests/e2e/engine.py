@@ -94,7 +94,13 @@ class Engine:
     def clear(self, driver: str) -> None:
         """Remove all containers, and the volumes of `driver` and of `local`."""
         self.clear_containers()
-        until(lambda: not self._volumes_left(driver), "the removal of all volumes")
+        left: list[str] = []
+
+        def removed() -> bool:
+            left[:] = self._volumes_left(driver)
+            return not left
+
+        until(removed, f"the removal of all volumes: {left}")
 
     def clear_containers(self) -> None:
         for container in self.client.containers.list(all=True, ignore_removed=True):

@@ -78,7 +78,7 @@ class Plugin:
             self.build()
         elif not self.inspect()["Enabled"]:
             self.enable()
-        until(self._answers, "an answer of the plugin")
+        until(self.answers, "an answer of the plugin")
 
     def pack(self, folder: Path, **changes: object) -> None:
         """Lay out a plugin as it is now, with another manifest and another root, to create it."""
@@ -156,7 +156,7 @@ class Plugin:
         if any((ROOT / "trash").iterdir()):
             self.convoy("trash", "purge", "--all")
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             return bool(self.convoy("list"))
         except CommandError:
@@ -199,7 +199,7 @@ def import_base(engine: Engine, tar: Path) -> None:
 def read(container: Any) -> str:
     """The text of the container's /data/file; empty when it cannot be had."""
     try:
-        said = container.execcommand.run(["cat", "/data/file"])
+        said = container.exec_run(["cat", "/data/file"])
     except APIError:  # it does not run
         return ""
     return str(said.output.decode()) if said.exit_code == 0 else ""
@@ -209,7 +209,7 @@ def goes_on(container: Any) -> bool:
     """Whether a container still reads its volume, and writes more to it."""
 
     def lines() -> int:
-        return int(container.execcommand.run(["wc", "-l", "/data/log"]).output.split()[0])
+        return int(container.exec_run(["wc", "-l", "/data/log"]).output.split()[0])
 
     before = lines()
     until(lambda: lines() > before, "one more line")

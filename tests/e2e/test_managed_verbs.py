@@ -59,6 +59,7 @@ def test_killed_while_frozen(engine: Engine, plugin: Plugin, name: str, tmp_path
         assert any((RUN_DIR / "frozen").iterdir())
         plugin.crash()
         writer.goes_on(seconds=5)
+    until(plugin.answers, "the plugin that the engine starts anew")
     assert plugin.convoy("snapshot", "list", name) == "[]\n"
     until(lambda: not any((RUN_DIR / "frozen").iterdir()), "no note of what is frozen")
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -61,6 +62,18 @@ def test_leaks_are_counted_as_they_are_dropped() -> None:
     metrics.leaked(2)
     metrics.leaked(1)
     assert samples(metrics)["convoy_leaked_references_total"] == 3
+
+
+def test_freezes_tell_how_long_writers_waited() -> None:
+    """One that was over at once and one that hurt are told apart."""
+    metrics = Metrics("0")
+    metrics.froze(0.02)
+    metrics.froze(0.4)
+    shown = samples(metrics)
+    assert shown["convoy_freeze_seconds_bucket 0.025"] == 1
+    assert shown["convoy_freeze_seconds_bucket 0.25"] == 1
+    assert shown["convoy_freeze_seconds_bucket 0.5"] == 2
+    assert shown["convoy_freeze_seconds_sum"] == pytest.approx(0.42)
 
 
 def test_no_sample_says_when_counting_began() -> None:

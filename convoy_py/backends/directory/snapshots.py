@@ -32,7 +32,7 @@ class FolderSnapshots(Folders, Snapshots):
         if _is_subvolume(place):
             return Plan(way=Way.SUBVOLUME, instant=True)
         with self.reading(place) as folder:
-            count = trees.measure(folder)
+            count, takes = trees.measure(folder), files.disk_usage(folder)[1]
             apart = mounts.holding(folder).device != mounts.holding(place.home).device
         reason = "it lies on another filesystem" if apart else reflink.support(place.home)
         if reason is None:
@@ -42,6 +42,7 @@ class FolderSnapshots(Folders, Snapshots):
             way=Way.COPY,
             instant=False,
             bytes=count,
+            takes=takes,
             seconds=count / reflink.speed(place.home),
             hint=f"{reason}: keep the root on btrfs or xfs, or use backend=loopback",
         )

@@ -27,7 +27,9 @@ class ImageSnapshots(Snapshots):
         freezes = self.freezable(place, clone=clone) is not None
         folder = image.owner(place).home
         reason, hint = reflink.support(folder), "keep the root on xfs or btrfs"
-        if reason is None and not _is_reserved(place):
+        # A clone of a reserved volume is reserved too, also if it comes from a snapshot.
+        reserves = _is_reserved(place) or (clone and place.spec.sparse is False)
+        if reason is None and not reserves:
             return Plan(way=Way.REFLINK, instant=True, freezes=freezes)
         if reason is None:
             reason = "the reserved blocks of a volume (sparse=false) are shared with nothing"
@@ -39,6 +41,7 @@ class ImageSnapshots(Snapshots):
             way=Way.COPY,
             instant=False,
             bytes=count,
+            takes=count,
             seconds=count / reflink.speed(folder),
             freezes=freezes,
             hint=f"{reason}: {hint}",

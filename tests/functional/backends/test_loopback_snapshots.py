@@ -60,7 +60,7 @@ def test_a_clone_can_be_told_by_its_id(bed: Bed) -> None:
     clone = bed.clone(place)
     bed.mounted(place)
     bed.mounted(clone)
-    argv = ["btrfs", "filesystem", "show", "--raw", clone.mountpoint]
+    argv = ["btrfs", "filesystem", "show", "--raw", str(clone.mountpoint)]
     if place.spec.fs is Filesystem.BTRFS:
         found = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
         assert clone.uuid in found

@@ -133,6 +133,33 @@ def test_writers_wait_and_go_on_after(
     mounts.unmount(volume)
 
 
+def test_time_of_a_freeze_is_told_once_all_are_thawed(
+    make_volume: Callable[[str], Path], note: Path
+) -> None:
+    """It covers the whole block; where nothing could be frozen nobody waited."""
+    volumes = [make_volume("ext4"), make_volume("xfs")]
+    told: list[float] = []
+
+    def tell(seconds: float) -> None:
+        assert not any(map(is_frozen, volumes))
+        told.append(seconds)
+
+    with freeze.frozen(volumes, note=note, limit=60, tell=tell):
+        began = time.monotonic()
+        assert told == []
+        assert Writer(volumes[0]).waits()
+        least = time.monotonic() - began
+    assert len(told) == 1
+    assert told[0] >= least
+    freeze.freeze(volumes[0])
+    with (
+        pytest.raises(OSError, match="frozen already"),
+        freeze.frozen(volumes, note=note, limit=60, tell=tell),
+    ):
+        pytest.fail("the block must not run")
+    assert len(told) == 1
+
+
 def test_mount_is_free_at_once(make_host: MakeHost, note: Path) -> None:
     """It can be unmounted right after, as the watchdog has let go of it, too."""
     volume = make_host("ext4")

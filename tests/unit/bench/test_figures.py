@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.figures import Table, Timings, mebibytes, milliseconds, percentile, times
+from bench.figures import Table, Timings, mebibytes, milliseconds, percentile, sample, times
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,11 @@ def test_a_table_aligns_names_left_and_figures_right() -> None:
     assert str(table) == "\n".join(
         ["Title", "call      ms", "----  ------", "get     0.25", "list  1234.5", ""]
     )
+
+
+def test_a_sample_is_found_by_its_whole_name() -> None:
+    """Not by the beginning of another's, and a page without it is an error."""
+    page = "# HELP a_sum What\na_sum_total 1.0\na_sum 2.5\nb_sum 3.0\n"
+    assert sample(page, "a_sum") == 2.5
+    with pytest.raises(LookupError, match="a_s"):
+        sample(page, "a_s")

@@ -1,0 +1,254 @@
+"""The blocking steps that build a volume from data which is there: clones, conversion, adoption.
+
+Runs in worker threads; the caller sees to it that what is read stays. What is being made lies under
+a `.new-` name until it is complete.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from convoy_py.backends.base import Backend, Place
+from convoy_py.engine.copying import Copying
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.parts import power
+from convoy_py.engine.steps import Steps
+from convoy_py.errors import OperationFailed, Unsupported
+from convoy_py.linux import files, trees
+from convoy_py.linux.reflink import Step
+from convoy_py.linux.trees import Tree
+from convoy_py.models.volume import Options, Spec, show
+from convoy_py.state.records import Record, SnapshotRecord, timestamp
+from convoy_py.state.store import STAGING
+from convoy_py.state.trash import Removed, trash_key
+
+
+class Cloning:
+    """What clones do on this host."""
+
+    def __init__(self, steps: Steps, copying: Copying) -> None:
+        self._steps = steps
+        self._copying = copying
+
+    def clone(self, name: str, source: Entry, options: Options, step: Step) -> Entry:
+        """Build a volume as a copy of a volume or snapshot, and rename it into place."""
+        backend, spec = self.clone_spec(source, options)
+        if spec.per_mount and source.backend is backend:
+            _refuse_slow_clones(backend, source.usable()[1])
+
+        def fill(place: Place) -> Spec:
+            return self._filled(source, backend, place, step, options)
+
+        return self._built(name, backend, spec, fill)
+
+    def private_clone(self, volume: Entry, name: str) -> Entry:
+        """Build the clone of a volume that one mount ID gets."""
+        clone = self._steps.clone_entry(volume, name)
+        backend, place = clone.usable()
+        preallocated = place.spec.sparse is False
+        promised = backend.promised(place.spec)
+        with self._steps.ledger.promise(name, promised, preallocated=preallocated):
+            staging = self._steps.store.stage()
+            staged = self._steps.staged(place, staging)
+            try:
+                with self._copying.standing_still([volume], clone=True):
+                    power(backend, name).copy(volume.usable()[1], staged, _uncounted)
+                power(backend, name).finish(volume.usable()[1], staged, _uncounted)
+                place.home.parent.mkdir(mode=0o700, exist_ok=True)
+                staging.rename(place.home)
+            except BaseException:
+                self._steps.abandon(backend, staged)
+                raise
+        return clone
+
+    def clone_bytes(self, source: Entry) -> int:
+        """How many bytes a clone of a source would roughly copy."""
+        backend, place = source.usable()
+        return power(backend, source.name).plan(place, clone=True).bytes
+
+    def clone_spec(self, source: Entry, options: Options) -> tuple[Backend, Spec]:
+        """(backend, spec) of a clone: what is not given is as at the source."""
+        source.usable()
+        spec = source.spec
+        assert spec is not None
+        inherited = {key: getattr(spec, key) for key in Options.model_fields}
+        kept = spec.mount_options or ()
+        if isinstance(source.record, SnapshotRecord):
+            kept = tuple(option for option in kept if option != "ro")
+        inherited |= {"path": None, "per_mount": None, "mount_options": kept or None}
+        if options.backend not in (None, spec.backend):
+            # What is asked of one backend may mean nothing to another.
+            inherited |= dict.fromkeys(("size", "fs", "sparse", "autogrow"))
+        if options.fs not in (None, spec.fs):
+            inherited["autogrow"] = None
+        given = {key: value for key, value in options if value is not None}
+        return self._steps.choose(Options.model_validate({**inherited, **given}))
+
+    def _filled(
+        self, source: Entry, backend: Backend, place: Place, step: Step, options: Options
+    ) -> Spec:
+        """Fill the home of a new volume with a copy of the source; its spec as settled."""
+        theirs, data = source.usable()
+        able = power(theirs, source.name)
+        if theirs is backend and able.clones(data, place.spec):
+            with (
+                self._steps.ledger.room(place.name, able.plan(data, clone=True).takes),
+                self._copying.standing_still([source], clone=True),
+            ):
+                able.copy(data, place, step)
+            return able.finish(data, place, step)
+        if data.spec.fs is not None and source.mounted and isinstance(source.record, Record):
+            raise Unsupported(
+                f"volume {source.name} is mounted, and its files would be copied one by one while "
+                f"they change: clone a snapshot of it (`convoy snapshot create {source.name}`)"
+            )
+        with able.reading(data) as folder:
+            settled, _ = self._copied(folder, backend, place, step, options, verify=False)
+        return settled
+
+    def _built(
+        self, name: str, backend: Backend, spec: Spec, fill: Callable[[Place], Spec]
+    ) -> Entry:
+        """Build a volume beside the others and rename it into place; `fill` settles its spec."""
+        steps = self._steps
+        preallocated = spec.sparse is False
+        with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
+            staging = steps.store.stage()
+            record = steps.record(name, spec)
+            place = self._steps.staged(steps.place(record), staging)
+            try:
+                record = record.model_copy(update={"spec": fill(place)})
+                steps.store.commit(staging, record)
+            except BaseException:
+                steps.abandon(backend, place)
+                raise
+        return steps.entry(name, record)
+
+    def convert(self, volume: Entry, options: Options, step: Step) -> tuple[Entry, Removed]:
+        """Copy a vacated volume into another kind of volume, verify it, and swap the two.
+
+        Returns the new volume, and the old one, which goes to the trash.
+        """
+        old, steps = volume.volume_record(), self._steps
+        backend, spec = self.clone_spec(volume, options)
+        per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
+        spec = spec.model_copy(update={"source": old.spec.source, "per_mount": per_mount})
+        record = steps.record(volume.name, spec).model_copy(
+            update={"created": old.created, "protected": old.protected}
+        )
+        key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
+        with steps.ledger.promise(key, backend.promised(spec), preallocated=spec.sparse is False):
+            staging = steps.store.stage(trash_key(old))
+            place = self._steps.staged(steps.place(record), staging)
+            try:
+                theirs, data = volume.usable()
+                with power(theirs, volume.name).reading(data) as folder:
+                    settled, _ = self._copied(folder, backend, place, step, options)
+                record = record.model_copy(update={"spec": settled})
+                removed = self._swapped(staging, record, old)
+            except BaseException:
+                steps.abandon(backend, place)
+                raise
+        steps.ledger.forget(key)
+        return steps.entry(volume.name, record), removed
+
+    def _swapped(self, staging: Path, record: Record, old: Record) -> Removed:
+        """Give a built volume the place of an old one, which goes to the trash; both or neither."""
+        steps = self._steps
+        steps.trash.mark(old, timestamp(steps.wall_clock()))
+        steps.store.swap(staging, record)
+        try:
+            return steps.trash.take_in(old, staging)
+        except BaseException:
+            steps.store.swap(staging, old)
+            raise
+
+    def adopt(self, name: str, folder: Path, options: Options, step: Step) -> tuple[Entry, int]:
+        """Build a volume with a copy of a folder of the host in it, compared byte for byte.
+
+        Returns it, and how many files it has.
+        """
+        backend, spec = self._steps.choose(options)
+        found: list[Tree] = []
+
+        def fill(place: Place) -> Spec:
+            settled, tree = self._copied(folder, backend, place, step, options)
+            found.append(tree)
+            return settled
+
+        entry = self._built(name, backend, spec, fill)
+        return entry, found[0].files
+
+    def _copied(
+        self,
+        folder: Path,
+        backend: Backend,
+        place: Place,
+        step: Step,
+        options: Options,
+        *,
+        verify: bool = True,
+    ) -> tuple[Spec, Tree]:
+        """Fill a new volume with the files of a folder; returns its spec, and what there was.
+
+        With `verify` they are compared byte for byte. The owner and the mode are the folder's,
+        where no others are asked for.
+        """
+        able = power(backend, place.name)
+        with self._steps.ledger.room(place.name, files.disk_usage(folder)[1]):
+            settled = backend.create(place)
+            place = replace(place, spec=settled)
+            if settled.per_mount:
+                _refuse_slow_clones(backend, place)
+            with able.writing(place) as target, _fitting(place):
+                tree = trees.copy(folder, target, step)
+                if verify:
+                    trees.verify(folder, target, step)
+                _own(target, options)
+                files.sync_filesystem(target)
+                found = target.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        update = {"uid": found.st_uid, "gid": found.st_gid, "mode": mode}
+        return settled.model_copy(update=update), tree
+
+
+@contextmanager
+def _fitting(place: Place) -> Iterator[None]:
+    """Tell that a volume is too small for what is copied into it: the host is not to blame."""
+    try:
+        yield
+    except OSError as error:
+        if place.spec.size is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OperationFailed(
+            f"volume {place.name}: the files do not fit into {show('size', place.spec.size)}: "
+            "give it a larger size"
+        ) from error
+
+
+def _refuse_slow_clones(backend: Backend, place: Place) -> None:
+    """Raise Unsupported if every Mount of a volume with private clones would wait for a copy."""
+    plan = power(backend, place.name).plan(place, clone=True)
+    if not plan.instant:
+        raise Unsupported(
+            f"option per_mount needs clones that are made at once, and this one would be {plan.way}"
+            + (f": {plan.hint}" if plan.hint else "")
+        )
+
+
+def _own(folder: Path, options: Options) -> None:
+    """Give a copy the owner and mode that were asked for."""
+    if options.uid is not None or options.gid is not None:
+        uid = -1 if options.uid is None else options.uid
+        os.chown(folder, uid, -1 if options.gid is None else options.gid)
+    if options.mode is not None:
+        folder.chmod(options.mode)
+
+
+def _uncounted(count: int) -> None:
+    """A step of work that nobody follows."""
