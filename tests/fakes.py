@@ -119,7 +119,7 @@ class FakeVolumes(Volumes):
         if adopt:
             self.adopted.append(name)
 
-    async def remove(self, name: str, *, keep_data: bool = False) -> None:
+    async def remove(self, name: str, *, keep_data: bool = False, to_trash: bool = True) -> None:
         self.fail("remove")
         self.get(name)
         if AT in name:

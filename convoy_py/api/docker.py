@@ -32,7 +32,7 @@ from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
 from convoy_py.linux import peers
 from convoy_py.metrics import Metrics
-from convoy_py.models.names import is_source
+from convoy_py.models.names import HASH, is_source
 from convoy_py.models.options import parse_options
 from convoy_py.wire.docker import CreateRequest, MountRequest, NameRequest
 
@@ -103,7 +103,7 @@ class Plugin:
     async def remove(self, request: web.Request, message: NameRequest) -> bytes:
         await self._volumes.ready()
         with suppress(VolumeNotFound):
-            await self._volumes.remove(message.name)
+            await self._volumes.remove(_known(message.name))
         return _DONE
 
     async def mount(self, request: web.Request, message: MountRequest) -> bytes:
@@ -111,7 +111,7 @@ class Plugin:
         pid, epoch = self._caller(request)
         await self._volumes.ready()
         self._volumes.check_reach(message.name, pid)
-        path = await self._volumes.mount(message.name, message.id, epoch)
+        path = await self._volumes.mount(_known(message.name), message.id, epoch)
         if is_gone(request):
             await self._volumes.release(message.name, message.id, epoch)
             raise Unavailable(f"volume {message.name}: mounted too late, the client has gone")
@@ -126,11 +126,13 @@ class Plugin:
 
     async def path(self, request: web.Request, message: NameRequest) -> bytes:
         await self._volumes.ready()
-        return to_json({"Mountpoint": self._volumes.get(message.name).mountpoint, "Err": ""})
+        return to_json(
+            {"Mountpoint": self._volumes.get(_known(message.name)).mountpoint, "Err": ""}
+        )
 
     async def get(self, request: web.Request, message: NameRequest) -> bytes:
         await self._volumes.ready()
-        view = self._volumes.get(message.name)
+        view = self._volumes.get(_known(message.name))
         volume = {
             "Name": message.name,
             "Mountpoint": view.mountpoint,
@@ -211,6 +213,13 @@ class Plugin:
             level=level,
             change=operation in _CHANGES,
         )
+
+
+def _known(name: str) -> str:
+    """The name; VolumeNotFound for a private clone's, which is its volume's own affair."""
+    if HASH in name:
+        raise VolumeNotFound(name)
+    return name
 
 
 async def _read(request: web.Request, form: type[Form]) -> Form:

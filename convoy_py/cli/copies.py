@@ -18,7 +18,7 @@ from convoy_py.wire.copies import Adopt, Adopted, CloneVolume, ConvertVolume
 @click.command(short_help="Make a volume that begins as a copy of another.")
 @source_argument("source", metavar="SOURCE")
 @click.argument("new")
-@volume_options(without=("from",))
+@volume_options(without=("from", "path"), defaults=False)
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -45,7 +45,7 @@ def clone(
 
 @click.command(short_help="Change a volume's backend, filesystem or size.")
 @volume_argument(metavar="VOLUME")
-@volume_options(without=("from", "per_mount"))
+@volume_options(without=("from", "path", "per_mount"), defaults=False)
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -59,7 +59,8 @@ def convert(
 ) -> None:
     """Copy a volume that nobody uses into one of other options that takes its name; print that.
 
-    The copy is compared with the original, which then goes to the trash.
+    The copy is compared with the original, which then goes to the trash. The options that are not
+    given are as they were.
     """
     options = chosen_options(session, pairs, flags)
     if not options:
@@ -84,7 +85,7 @@ def convert(
 )
 @click.option("--dry-run", is_flag=True, help="only show what would be done")
 @click.option("--stop-containers", is_flag=True, help="stop the containers that use them")
-@volume_options(without=("from", "per_mount"))
+@volume_options(without=("from", "path", "per_mount"))
 @no_wait_option
 @output_options
 @click.pass_obj

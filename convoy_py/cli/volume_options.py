@@ -20,9 +20,10 @@ Flags = Mapping[str, str | bool | None]
 _CONVOY_FLAGS = {"backend": "--driver"}
 
 
-def volume_options(*, without: Container[str] = ()) -> Callable[[F], F]:
+def volume_options(*, without: Container[str] = (), defaults: bool = True) -> Callable[[F], F]:
     """One flag per row of the table, and -o; `without` has the keys that mean nothing here.
 
+    Without `defaults` what is not given is as at the source, so no other default is told.
     The command gets `pairs` and one argument per key, for `chosen_options` to read.
     """
 
@@ -37,17 +38,18 @@ def volume_options(*, without: Container[str] = ()) -> Callable[[F], F]:
         )(command)
         for option in reversed(OPTIONS):
             if option.key not in without:
-                command = _flag(option)(command)
+                command = _flag(option, defaults=defaults)(command)
         return command
 
     return decorate
 
 
-def _flag(option: Option) -> Callable[[F], F]:
+def _flag(option: Option, *, defaults: bool) -> Callable[[F], F]:
+    meaning = option.meaning if defaults else option.meaning.partition("; default:")[0]
     flag = "--" + option.key.replace("_", "-")
     if Options.model_fields[option.field].annotation == bool | None:
         names = [f"{flag}/--no-{flag[2:]}"]
-        return click.option(*names, option.key, default=None, help=option.meaning)
+        return click.option(*names, option.key, default=None, help=meaning)
     names = [flag, *([_CONVOY_FLAGS[option.key]] if option.key in _CONVOY_FLAGS else [])]
     return click.option(
         *names,
@@ -55,7 +57,7 @@ def _flag(option: Option) -> Callable[[F], F]:
         metavar=option.values if option.choices else option.key.upper(),
         # `from` has the one kind of value that exists already.
         shell_complete=complete_sources if option.key == "from" else completed_from(option.choices),
-        help=option.meaning if option.choices else f"{option.meaning}  [{option.values}]",
+        help=meaning if option.choices else f"{meaning}  [{option.values}]",
     )
 
 

@@ -18,7 +18,7 @@ from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import power
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import OperationFailed, Unsupported
+from convoy_py.errors import InvalidOption, OperationFailed, Unsupported
 from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import Tree
@@ -74,6 +74,7 @@ class Cloning:
     def clone_spec(self, source: Entry, options: Options) -> tuple[Backend, Spec]:
         """(backend, spec) of a clone: what is not given is as at the source."""
         source.usable()
+        _refuse_path(options)
         spec = source.spec
         assert spec is not None
         inherited = {key: getattr(spec, key) for key in Options.model_fields}
@@ -168,6 +169,19 @@ class Cloning:
             steps.store.swap(staging, old)
             raise
 
+    def check_adoption(self, name: str, size: int, options: Options) -> None:
+        """Raise what would stand in the way of adopting so many bytes, before anything is done."""
+        _refuse_path(options)
+        backend, spec = self._steps.choose(options)
+        ledger, preallocated = self._steps.ledger, spec.sparse is False
+        key = f"{STAGING}{secrets.token_hex(8)}"
+        with (
+            ledger.room(name, size),
+            ledger.promise(key, backend.promised(spec), preallocated=preallocated),
+        ):
+            pass
+        ledger.forget(key)
+
     def adopt(self, name: str, folder: Path, options: Options, step: Step) -> tuple[Entry, int]:
         """Build a volume with a copy of a folder of the host in it, compared byte for byte.
 
@@ -229,6 +243,13 @@ def _fitting(place: Place) -> Iterator[None]:
             f"volume {place.name}: the files do not fit into {show('size', place.spec.size)}: "
             "give it a larger size"
         ) from error
+
+
+def _refuse_path(options: Options) -> None:
+    if options.path is not None:
+        raise InvalidOption(
+            "option path: a copy goes into a volume of its own, not into a folder of the host"
+        )
 
 
 def _refuse_slow_clones(backend: Backend, place: Place) -> None:

@@ -24,8 +24,9 @@ from convoy_py.models.volume import Options, View
 
 log = logging.getLogger("convoy.engine")
 
-# So many changes are told one by one; all are counted.
+# So many changes are told one by one, and so many characters of their paths; all are counted.
 TOLD = 1000
+TOLD_CHARACTERS = 2**20
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Differences:
     bytes: int = 0
     changes: list[Change] = field(default_factory=list)
     truncated: bool = False
+    characters: int = 0  # of all paths
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Copies:
         if names[0] == names[1]:
             raise Invalid(f"{names[0]} does not differ from itself: name two snapshots")
         async with self._steady(volume, names, "a comparison") as entries:
-            return await self._operations.do(volume, "diff", _compare, *entries, progress)
+            return await self._operations.do_long(volume, "diff", _compare, *entries, progress)
 
     async def restore_file(self, volume: str, snapshot: str, path: str, progress: Progress) -> int:
         """Bring one file, or one folder with all in it, back from a snapshot; returns the bytes.
@@ -102,7 +104,7 @@ class Copies:
         names = [joined(volume, snapshot), volume]
         async with self._steady(volume, names, f"the restoring of {path}") as (source, entry):
             restore = self._copying.restore
-            await self._operations.do(
+            await self._operations.do_long(
                 volume, "restore-file", restore, source, entry, relative, progress
             )
         return progress.done
@@ -142,7 +144,7 @@ class Copies:
                 progress.total = 2 * (usage.used or usage.allocated or 0)
                 progress.note = "copying and comparing"
                 new, removed = await self._trash.with_room(
-                    lambda: self._operations.do(
+                    lambda: self._operations.do_long(
                         volume, "convert", self._cloning.convert, entry, options, progress
                     )
                 )
@@ -177,13 +179,14 @@ class Copies:
             )
         if name and len(found) != 1:
             raise Invalid("one name fits one volume: leave it out")
-        plans = [await self._adoption(local, name or local.name) for local in found]
+        plans = [await self._adoption(local, name or local.name, options) for local in found]
         if dry_run:
             return plans
         users = {user.id: user for local in found for user in local.users}
         if users and not stop_containers:
-            names = ", ".join(local.name for local in found)
-            raise VolumeInUse(names, map(str, users.values()))
+            used = ", ".join(local.name for local in found if local.users)
+            holders = [*map(str, users.values())]
+            raise VolumeInUse(used, [f"{', '.join(holders)} (--stop-containers stops them)"])
         stopped = await run(self._containers.stop, list(users.values())) if users else []
         progress.total = 2 * sum(plan.bytes for plan in plans)
         adopted: list[AdoptedVolume] = []
@@ -200,16 +203,17 @@ class Copies:
     async def _take_back(self, adopted: Sequence[AdoptedVolume]) -> None:
         for each in adopted:
             try:
-                await self._volumes.remove(each.name)
+                await self._volumes.remove(each.name, to_trash=False)
             except ConvoyError as error:
                 event(log, logging.WARNING, "adopted all the same", volume=each.name, failure=error)
 
-    async def _adoption(self, local: LocalVolume, name: str) -> AdoptedVolume:
+    async def _adoption(self, local: LocalVolume, name: str, options: Options) -> AdoptedVolume:
         """What taking over a volume would come to; raises what stands in the way."""
         check_name(name)
         if name in self._operations.entries:
             raise AlreadyExists(f"volume {name} exists already: give another name")
         size = await self._operations.do(name, "adopt", trees.measure, _on_host(local.mountpoint))
+        await self._operations.do(name, "adopt", self._cloning.check_adoption, name, size, options)
         users = ", ".join(map(str, local.users))
         note = f"in use by {users}, to be stopped first" if users else ""
         return AdoptedVolume(local.name, name, size, note=note)
@@ -224,7 +228,7 @@ class Copies:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
             folder = _on_host(local.mountpoint)
             entry, files = await self._trash.with_room(
-                lambda: self._operations.do(
+                lambda: self._operations.do_long(
                     name, "adopt", self._cloning.adopt, name, folder, options, progress
                 )
             )
@@ -260,7 +264,8 @@ def _count(found: Differences, change: Change) -> None:
     setattr(found, change.kind, getattr(found, change.kind) + 1)
     if change.kind != "removed":
         found.bytes += change.size
-    if len(found.changes) < TOLD:
+    found.characters += len(change.path)
+    if len(found.changes) < TOLD and found.characters <= TOLD_CHARACTERS:
         found.changes.append(change)
     else:
         found.truncated = True

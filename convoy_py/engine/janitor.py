@@ -13,6 +13,7 @@ from typing import Any
 
 from convoy_py.engine import references
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.parts import power
 from convoy_py.engine.references import engine_lives
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
@@ -163,12 +164,13 @@ class Janitor:
         if entry.backend is None or entry.place is None:
             return
         begun, mounted = self._clock(), entry.mounted
-        usage = None
+        usage, shared = None, 0
         try:
             await self._blocking.run(entry.backend.check, entry.place)
             usage = await self._blocking.run(
                 entry.backend.usage, entry.place, self._steps.wall_clock()
             )
+            shared = await self._blocking.run(_shared, entry)
             if entry.reason == self._missing.pop(entry.name, None):
                 entry.reason = ""  # what a failed Mount said stays until one succeeds
         except Corrupt as error:
@@ -186,7 +188,8 @@ class Janitor:
             entry.usage = _joined(usage, entry.usage)
             promised = entry.backend.promised(entry.place.spec)
             if self._operations.find(entry.name) is entry:
-                self._steps.ledger.record(entry.name, promised, usage.allocated or 0)
+                own = (usage.allocated or 0) - shared
+                self._steps.ledger.record(entry.name, promised, own)
 
     async def _repeat(self, look: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
@@ -202,6 +205,16 @@ def _joined(new: Usage, old: Usage | None) -> Usage:
     if new.used is not None or old is None or old.used is None:
         return new
     return old.model_copy(update={"allocated": new.allocated})
+
+
+def _shared(entry: Entry) -> int:
+    """Bytes of an image that are others' too: the first write to each takes more of the host."""
+    if entry.backend is None or entry.place is None or not entry.backend.promised(entry.place.spec):
+        return 0
+    if not entry.snapshots and entry.place.spec.source is None:
+        return 0
+    found = power(entry.backend, entry.name).shares(entry.place)
+    return found.shared if found else 0
 
 
 def _needs_attention(entry: Entry) -> bool:

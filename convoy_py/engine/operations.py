@@ -9,7 +9,7 @@ when the client has gone or the time is up. Reads are from memory, without a loc
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from convoy_py.engine.blocking import Blocking
@@ -96,7 +96,7 @@ class Operations:
             return found
         if AT in name and (volume := self.entries.get(volume_of(name))):
             raise SnapshotNotFound(name, [view.name for view in volume.snapshot_views()])
-        raise VolumeNotFound(name)
+        raise VolumeNotFound(volume_of(name))
 
     def find(self, name: str) -> Entry | None:
         """The same; None if there is none."""
@@ -252,7 +252,20 @@ class Operations:
         self, name: str, operation: str, call: Callable[..., T], *args: Any, **kw: Any
     ) -> T:
         """Run a blocking step of an operation; the system's own errors are told as ours."""
-        try:
+        with _told(name, operation):
             return await self.blocking.run(call, *args, **kw)
-        except OSError as error:
-            raise failed(f"volume {name}: {operation} failed", error) from error
+
+    async def do_long(
+        self, name: str, operation: str, call: Callable[..., T], *args: Any, **kw: Any
+    ) -> T:
+        """The same for a step that may take minutes."""
+        with _told(name, operation):
+            return await self.blocking.run_long(call, *args, **kw)
+
+
+@contextmanager
+def _told(name: str, operation: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise failed(f"volume {name}: {operation} failed", error) from error

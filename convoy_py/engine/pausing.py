@@ -42,14 +42,16 @@ class Pausing:
     def recover(self) -> None:
         """Have those go on that an earlier daemon paused; what cannot be done is logged."""
         for note in self._notes.glob("*.json"):
-            containers = [
-                Container(id=identity, name=name, state="paused")
-                for identity, name in json.loads(note.read_bytes())
-            ]
             try:
+                rows = json.loads(note.read_bytes())
+                containers = [Container(id=key, name=name, state="paused") for key, name in rows]
                 self._containers.unpause(containers)
+            except (ValueError, TypeError):
+                log.warning("%s is not a note of ours; it is deleted", note)
             except ConvoyError as error:
                 event(log, logging.WARNING, "containers stay paused", failure=error)
                 continue
-            event(log, logging.WARNING, "unpaused", containers=", ".join(map(str, containers)))
+            else:
+                names = ", ".join(map(str, containers))
+                event(log, logging.WARNING, "unpaused", containers=names)
             note.unlink()

@@ -74,7 +74,7 @@ class Sizes:
             backend, place = entry.usable()
             power = _resizable(backend, name)
             async with self._volumes.steady("a trim", held, entry):
-                return await self._operations.do(name, "trim", power.trim, place)
+                return await self._operations.do_long(name, "trim", power.trim, place)
 
     async def trim_all(self, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
         """Trim every volume that can be; returns the bytes by volume, and why others were not."""

@@ -22,7 +22,7 @@ from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid
 from convoy_py.logs import event
 from convoy_py.models.names import AT, check_name, joined
-from convoy_py.models.snapshot import Plan, SnapshotView
+from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
 from convoy_py.state.records import timestamp
 
 log = logging.getLogger("convoy.engine")
@@ -219,7 +219,10 @@ class Snapshots:
         progress: Progress,
         pausing: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> list[Entry]:
-        do, first = self._operations.do, parts[0].volume.name
+        first = parts[0].volume.name
+        # What is done at once need not wait for what is not.
+        at_once = all(part.record.way in INSTANT for part in parts)
+        do = self._operations.do if at_once else self._operations.do_long
         entries = await self._volumes.trash.with_room(
             lambda: do(first, "snapshot", self._copying.take, parts, progress, pausing())
         )
@@ -267,7 +270,9 @@ class Snapshots:
     ) -> None:
         do = self._operations.do
         try:
-            await do(volume.name, "rollback", self._copying.rollback, volume, snapshot, progress)
+            await self._operations.do_long(
+                volume.name, "rollback", self._copying.rollback, volume, snapshot, progress
+            )
         except Cancelled:
             # Then all is as it was; after any other failure it is safer to have what was saved.
             gone = await do(saved.name, "delete", self._copying.retire, saved.usable()[1])

@@ -115,8 +115,10 @@ class Volumes(Mounting):
         await self._create(name, options, adopt=False, progress=progress)
         return self.get(name)
 
-    async def remove(self, name: str, *, keep_data: bool = False) -> None:
+    async def remove(self, name: str, *, keep_data: bool = False, to_trash: bool = True) -> None:
         """Move a volume to the trash with its snapshots, or with `keep_data` only forget it.
+
+        What is not `to_trash` is deleted, as all is where the trash keeps nothing.
 
         Raises VolumeNotFound; VolumeInUse, naming the holders; VolumeProtected; BrokenVolume;
         StillRunning; Unsupported for a snapshot.
@@ -124,7 +126,11 @@ class Volumes(Mounting):
         self.operations.entry(name)
         if AT in name:
             raise Unsupported(f"{name} is a snapshot; `convoy snapshot delete {name}` deletes it")
-        await self.operations.bounded(name, "remove", self._remove(name, keep_data=keep_data))
+        await self.operations.bounded(
+            name,
+            "remove",
+            self._remove(name, keep_data=keep_data, to_trash=to_trash and self.trash.keeps),
+        )
 
     async def rename(self, name: str, new: str) -> View:
         """Give a volume that nobody uses another name. Raises as `remove` does; AlreadyExists."""
@@ -192,7 +198,7 @@ class Volumes(Mounting):
                 do = self.operations.do
                 async with self.steady(doing, held, *read):
                     progress.total += await do(name, "clone", self._cloning.clone_bytes, source)
-                    return await do(
+                    return await self.operations.do_long(
                         name, "clone", self._cloning.clone, name, source, options, progress
                     )
 
@@ -219,7 +225,7 @@ class Volumes(Mounting):
         has_record = self._steps.store.has_record
         return not await self.operations.do(entry.name, "create", has_record, entry.name)
 
-    async def _remove(self, name: str, *, keep_data: bool) -> None:
+    async def _remove(self, name: str, *, keep_data: bool, to_trash: bool) -> None:
         async with self.operations.hold(name):
             entry = self.operations.entry(name)
             _, place = entry.usable()
@@ -229,13 +235,13 @@ class Volumes(Mounting):
             await self.vacate(entry, "remove", *entry.within())
             if keep_data:
                 await self.operations.do(name, "remove", self._steps.keep, place)
-            elif self.trash.keeps:
+            elif to_trash:
                 removed = await self.operations.do(name, "remove", self._steps.discard, record)
                 self.trash.add(removed)
             else:
                 place = await self.operations.do(name, "remove", self._steps.retire, place)
             self.operations.forget(name)
-        if not keep_data and not self.trash.keeps:
+        if not keep_data and not to_trash:
             await self._deletions.delete(place)
 
     async def _rename(self, name: str, new: str) -> View:

@@ -100,11 +100,10 @@ class SnapshotStore:
         sealed = {path: record for path in half if (record := _sealed(path)) and record.group}
         if not sealed:
             return
-        volumes = {path.parent.parent.parent.name for path in self._store.volumes.glob("*/*/*/")}
         named = {
             record.group
-            for volume in volumes
-            for record in self.load(volume).values()
+            for folder in self._store.volumes.glob(f"*/{SNAPSHOTS}")
+            for record in self.load(folder.parent.name).values()
             if isinstance(record, SnapshotRecord)
         }
         for path, record in sealed.items():

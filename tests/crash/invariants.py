@@ -264,7 +264,10 @@ def _around(scene: Scene, name: str) -> Iterator[str]:
         return
     record = Store(scene.daemon.root).read(name)
     if _is_growing(record):
-        yield f"{name} is mounted and has not grown from {record.spec.grows_from}"
+        # What has been mounted since before the crash grows when that is repeated.
+        if name not in scene.model.held:
+            yield f"{name} is mounted and has not grown from {record.spec.grows_from}"
+        return
     if record.spec.per_mount:
         return  # what was mounted is a clone
     mountpoint, size = scene.daemon.run_dir / "mounts" / name, record.spec.size or 0

@@ -54,6 +54,17 @@ async def test_remove_never_deletes_one(plugin: Socket, engine: FakeVolumes) -> 
     assert set(engine.known) == {"db", SNAPSHOT}
 
 
+async def test_private_clones_cannot_be_named(plugin: Socket, engine: FakeVolumes) -> None:
+    """Else a Remove of one would take its volume away, and a Mount show another container's."""
+    clone = "db#0123456789abcdef"
+    engine.add(clone)
+    for call in ("Get", "Path", "Mount"):
+        assert_failed(await plugin.call(call, message(call, clone)), "no such volume")
+    assert (await plugin.call("Remove", message("Remove", clone))).json == {"Err": ""}
+    assert engine.holds == []
+    assert set(engine.known) == {"db", SNAPSHOT, clone}
+
+
 async def test_one_that_is_gone_is_forgotten(plugin: Socket) -> None:
     """Get says that there is none, and Remove succeeds, so that the engine drops its own record."""
     assert_failed(await plugin.call("Get", {"Name": "db@gone"}), "no such snapshot: db@gone")

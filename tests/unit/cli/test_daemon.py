@@ -28,6 +28,10 @@ def sample(key: str) -> tuple[list[str], Any]:
         return ["loop", "vfs"], ("loopback", "directory")
     if tuple[Path, ...] in kinds:
         return ["/a,/b", "/c"], (Path("/a"), Path("/b"), Path("/c"))
+    if key == "trim_interval":
+        return ["7d"], 7 * 86400.0
+    if key == "docker_host":
+        return ["unix:///sample"], "unix:///sample"
     samples = {Path: ("/sample", Path("/sample")), int: ("1.5G", 3 * 2**29), float: ("7.5", 7.5)}
     text, value = next((samples[kind] for kind in samples if kind in kinds), ("text", "text"))
     return [text], value

@@ -74,6 +74,17 @@ def test_what_cannot_be_unpaused_yet_is_not_forgotten(
     assert len(list(notes.glob("*.json"))) == 1
 
 
+def test_a_note_that_says_nothing_keeps_no_daemon_from_serving(
+    pausing: Pausing, engine: FakeEngine, notes: Path
+) -> None:
+    """Whatever wrote it."""
+    notes.mkdir()
+    (notes / "bad.json").write_text("{")
+    pausing.recover()
+    assert engine.unpaused == []
+    assert list(notes.glob("*.json")) == []
+
+
 def _die_meanwhile(pausing: Pausing, notes: Path) -> None:
     """Leave what a daemon leaves that is killed while containers are paused."""
     with pausing.paused([RUNNING, STOOD_STILL]):

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from convoy_py.errors import (
 )
 from convoy_py.models.snapshot import Consistency, Plan, SnapshotView, Way
 from convoy_py.models.volume import Filesystem, Options, State
+from convoy_py.state.records import SnapshotRecord
 from tests.fakes_engine import Engine, holder
 
 DOCKER = "100:1"
@@ -305,12 +307,26 @@ async def test_a_group_is_taken_at_one_moment(engine: Engine) -> None:
     assert views[0].group == views[1].group != ""
 
 
-@pytest.mark.parametrize("method", ["copy", "finish"])
-async def test_a_group_is_all_or_nothing(engine: Engine, method: str) -> None:
+@pytest.mark.parametrize("method", ["copy", "finish", "commit"])
+async def test_a_group_is_all_or_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     """What fails at the second takes back the first, also when that was complete already."""
     for name in ("a", "b"):
         await engine.volumes.create(name, Options())
-    engine.kernel.failures[method, "b"] = Corrupt("volume b: its image was cut")
+    failure = Corrupt("volume b: its image was cut")
+    store = engine.steps.snapshot_store
+    commit = store.commit
+
+    def failing(staging: Path, volume: str, record: SnapshotRecord) -> None:
+        if volume == "b":
+            raise failure
+        commit(staging, volume, record)
+
+    if method == "commit":
+        monkeypatch.setattr(store, "commit", failing)
+    else:
+        engine.kernel.failures[method, "b"] = failure
     with pytest.raises(Corrupt, match="its image was cut"):
         await engine.snapshots.create(["a", "b"], "r7", Progress())
     assert engine.snapshots.views() == []
