@@ -63,17 +63,18 @@ class SnapshotStore:
             return path
 
     def seal(self, staging: Path, record: SnapshotRecord) -> None:
-        """Give one of a group its record, durably, so that it lacks nothing but its name.
+        """Give a snapshot its record, durably, so that it lacks nothing but its name.
 
-        When the first of them gets its name, it is settled that all do: see `complete_groups`.
+        When the first of a group gets its name, it is settled that all do: see `complete_groups`.
         """
         with self._store.changing():
             files.durable_replace(staging / RECORD, encode_snapshot(record))
 
     def commit(self, staging: Path, volume: str, record: SnapshotRecord) -> None:
-        """Give a snapshot its record and its name, durably. Raises AlreadyExists."""
+        """Give a snapshot its record, unless it is sealed, and its name. Raises AlreadyExists."""
+        if not (staging / RECORD).exists():
+            self.seal(staging, record)
         with self._store.changing():
-            files.durable_replace(staging / RECORD, encode_snapshot(record))
             try:
                 self._store.move(staging, self.home(volume, record.name))
             except AlreadyExists:

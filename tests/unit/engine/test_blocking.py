@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.blocking import LONG_THREADS, Blocking
 from tests.fakes_engine import Gate
 
 
@@ -22,6 +22,19 @@ async def test_it_does_not_run_in_the_loop() -> None:
     """Or every client would wait."""
     blocking = Blocking()
     assert await blocking.run(threading.current_thread) is not threading.current_thread()
+    blocking.close()
+
+
+async def test_long_work_takes_no_thread_from_the_rest() -> None:
+    """However much of it is going on, a Mount finds a thread."""
+    blocking, gate = Blocking(), Gate()
+    long = [
+        asyncio.create_task(blocking.run_long(gate.pass_through)) for _ in range(LONG_THREADS + 1)
+    ]
+    await asyncio.to_thread(gate.wait_for_call)
+    assert await asyncio.wait_for(blocking.run(divmod, 7, 2), 5) == (3, 1)
+    gate.open()
+    await asyncio.gather(*long)
     blocking.close()
 
 

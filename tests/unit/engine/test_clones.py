@@ -8,8 +8,11 @@ import pytest
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
+    Conflict,
     Invalid,
+    InvalidOption,
     NoSpace,
+    OperationFailed,
     OptionsDiffer,
     SnapshotNotFound,
     Unsupported,
@@ -160,6 +163,52 @@ async def test_a_snapshot_that_is_read_is_not_deleted(db: Engine) -> None:
     gate.open()
     await cloning
     await db.snapshots.delete("db@a")
+
+
+async def test_what_lies_inside_a_volume_holds_the_volume_still(engine: Engine) -> None:
+    """A clone of such a snapshot copies the volume's image: nobody may mount it meanwhile."""
+    await engine.volumes.create("db", Options(fs=Filesystem.BTRFS, size=4096))
+    engine.backend.way = Way.INSIDE
+    await engine.snapshots.create(["db"], "a", Progress())
+    gate = engine.kernel.gate("copy", "db@a")
+    clone = asyncio.create_task(engine.copies.clone("db@a", "copy", Options(), Progress()))
+    await asyncio.to_thread(gate.wait_for_call)
+    mounting = asyncio.create_task(engine.volumes.mount("db", "container", DOCKER))
+    with pytest.raises(VolumeInUse, match="the clone copy, which is being made"):
+        await engine.volumes.remove("db")
+    assert not mounting.done()
+    gate.open()
+    await clone
+    await mounting
+    assert engine.is_mounted("db")
+
+
+async def test_a_volume_that_is_too_small_costs_the_trash_nothing(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is full inside; to make room on the host would not help it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("convoy_py.engine.cloning.trees.copy", full)
+    purges: list[object] = []
+    monkeypatch.setattr(db.trash, "purge_oldest", lambda: purges.append(1))
+    with pytest.raises(OperationFailed, match="the files do not fit into 4KiB: give it a larger"):
+        await db.copies.clone("db", "c", Options(backend="other", size=4096), Progress())
+    assert purges == []
+
+
+async def test_a_copy_goes_into_no_folder_of_the_host(db: Engine) -> None:
+    """What lies there already would be mixed with it."""
+    for change in (
+        db.copies.clone("db", "c", Options(path="/srv/data"), Progress()),
+        db.copies.convert("db", Options(path="/srv/data"), Progress()),
+    ):
+        with pytest.raises((Invalid, Conflict)):
+            await change
+    with pytest.raises(InvalidOption, match="not into a folder of the host"):
+        await db.copies.clone("db", "c", Options(path="/srv/data"), Progress())
 
 
 async def test_a_failed_clone_leaves_nothing(db: Engine) -> None:

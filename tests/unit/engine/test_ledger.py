@@ -60,3 +60,18 @@ def test_directories_are_promised_nothing(ledger: Ledger) -> None:
     """A volume without a size of its own is always possible."""
     _promise(ledger, "full", 20 * GIB)
     _promise(ledger, "a", 0)
+
+
+def test_a_copy_has_room_while_it_is_made(ledger: Ledger) -> None:
+    """Nobody else is promised what it takes, and the reserve is not touched; then it has it."""
+    with ledger.room("a", 6 * GIB):
+        with pytest.raises(NoSpace, match=r"volume b: .* cannot be promised") as error:
+            _promise(ledger, "b", 15 * GIB)
+        assert error.value.missing > 0
+        _promise(ledger, "b", 14 * GIB)
+    assert ledger.space().outstanding == 14 * GIB
+    with (
+        pytest.raises(NoSpace, match="volume a: 10GiB cannot be reserved"),
+        ledger.room("a", 10 * GIB + 1),
+    ):
+        pass

@@ -8,6 +8,7 @@ import pytest
 
 from convoy_py.containers import Container
 from convoy_py.engine.jobs import Progress
+from convoy_py.engine.references import OPERATOR
 from convoy_py.errors import (
     AlreadyExists,
     Corrupt,
@@ -170,6 +171,18 @@ async def test_containers_are_paused_while_it_is_taken(engine: Engine) -> None:
     (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
     assert view.consistency is Consistency.PAUSED
     assert engine.containers.calls == ["pause", "unpause"]
+
+
+async def test_nobody_who_could_not_be_paused_is_said_to_have_been(engine: Engine) -> None:
+    """Neither where no container was found, nor beside a person who holds the volume."""
+    await engine.volumes.create("db", Options())
+    await engine.volumes.mount("db", "convoy", OPERATOR)
+    engine.backend.way = Way.FILES
+    (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
+    assert view.consistency is Consistency.PER_FILE
+    engine.containers.using["db"] = [Container("1", "app", "running")]
+    (view,) = await engine.snapshots.create(["db"], "b", Progress(), pause=True)
+    assert view.consistency is Consistency.PER_FILE
 
 
 async def test_what_was_frozen_is_thawed_whatever_happens(engine: Engine) -> None:
