@@ -4,6 +4,7 @@ from convoy_py.api.admin import Admin
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.api.status import rfc3339
+from convoy_py.errors import Invalid
 from convoy_py.models.names import check_name
 from convoy_py.wire.admin import VolumeInfo
 from convoy_py.wire.copies import Purged, PurgeTrash, Removed, RestoreTrash, TrashList
@@ -35,7 +36,10 @@ async def trash_restore(admin: Admin, call: Call[RestoreTrash]) -> Reply:
 
 
 async def trash_purge(admin: Admin, call: Call[PurgeTrash]) -> Reply:
-    return Reply(Purged(keys=await admin.verbs.trash.purge(call.message.name)))
+    asked = call.message
+    if bool(asked.name) is asked.all:  # an empty name is an unset variable of a script
+        raise Invalid("name a volume of the trash, or say All")
+    return Reply(Purged(keys=await admin.verbs.trash.purge(asked.name)))
 
 
 ROUTES = (

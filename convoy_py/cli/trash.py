@@ -64,7 +64,7 @@ def purge(session: Session, name: str | None, everything: bool) -> None:
     """
     if everything == (name is not None):
         raise click.UsageError("purge takes either a NAME or --all")
-    keys = session.client().purge(PurgeTrash(name=name or ""))
+    keys = session.client().purge(PurgeTrash(name=name or "", all=name is None))
     if session.output.asked_json:
         show_json(keys)
     else:

@@ -15,7 +15,7 @@ from convoy_py.backends.base import Place
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import Part, power
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import ConvoyError, OperationFailed
+from convoy_py.errors import ConvoyError, NotFound, OperationFailed
 from convoy_py.linux import files, freeze, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
@@ -166,7 +166,10 @@ class Copying:
         store.note_restoring(target.name, str(relative.with_name(left)))
         try:
             with _open(source) as before, _open(target, write=True) as after:
-                trees.copy_one(before, relative, after, step, left)
+                try:
+                    trees.copy_one(before, relative, after, step, left)
+                except FileNotFoundError as error:
+                    raise NotFound(f"{source.name} has no {relative}") from error
         finally:
             store.forget_restoring(target.name)
 

@@ -19,9 +19,10 @@ from convoy_py.errors import (
     OptionsDiffer,
     Unavailable,
     Unsupported,
+    VolumeNotFound,
     VolumeProtected,
 )
-from convoy_py.models.names import AT, check_name, volume_of
+from convoy_py.models.names import AT, HASH, check_name, volume_of
 from convoy_py.models.volume import Options, View
 
 
@@ -123,9 +124,7 @@ class Volumes(Mounting):
         Raises VolumeNotFound; VolumeInUse, naming the holders; VolumeProtected; BrokenVolume;
         StillRunning; Unsupported for a snapshot.
         """
-        self.operations.entry(name)
-        if AT in name:
-            raise Unsupported(f"{name} is a snapshot; `convoy snapshot delete {name}` deletes it")
+        self._refuse_within(name, f"`convoy snapshot delete {name}` deletes it")
         await self.operations.bounded(
             name,
             "remove",
@@ -134,14 +133,22 @@ class Volumes(Mounting):
 
     async def rename(self, name: str, new: str) -> View:
         """Give a volume that nobody uses another name. Raises as `remove` does; AlreadyExists."""
-        self.operations.entry(name)
+        self._refuse_within(name, "it has its name for good")
         check_name(new)
         return await self.operations.bounded(name, "rename", self._rename(name, new))
 
     async def protect(self, name: str, *, on: bool) -> View:
         """Have Remove refuse the volume, or let it be removed again."""
-        self.operations.entry(name)
+        self._refuse_within(name, "protect its volume")
         return await self.operations.bounded(name, "protect", self._protect(name, on=on))
+
+    def _refuse_within(self, name: str, instead: str) -> None:
+        """Refuse what is no volume by itself; raises VolumeNotFound."""
+        if HASH in name:
+            raise VolumeNotFound(name)  # a private clone is its volume's own affair
+        self.operations.entry(name)
+        if AT in name:
+            raise Unsupported(f"{name} is a snapshot; {instead}")
 
     # Under the volume's lock
 

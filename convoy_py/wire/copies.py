@@ -210,9 +210,10 @@ class RestoreTrash(Message):
 
 
 class PurgeTrash(Message):
-    """`name` is a name or a key; empty for all, which has to be said."""
+    """`name` is a name or a key; `all`, which has to be said, is everything."""
 
-    name: str
+    name: str = ""
+    all: bool = False
 
 
 class Purged(Message):

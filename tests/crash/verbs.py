@@ -71,4 +71,4 @@ def restore(daemon: Daemon, name: str, as_name: str = "") -> None:
 
 def purge(daemon: Daemon, name: str = "") -> None:
     """Delete what is in the trash: of one name, or all."""
-    daemon.admin("POST", "/v1/trash/purge", {"Name": name})
+    daemon.admin("POST", "/v1/trash/purge", {"Name": name} if name else {"All": True})

@@ -76,18 +76,28 @@ async def test_what_is_not_in_the_trash_is_404(admin: Socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"), [("db", ["db.1"]), ("old.2", ["old.2"]), ("", ["db.1", "old.2"])]
+    ("asked", "keys"),
+    [
+        ({"Name": "db"}, ["db.1"]),
+        ({"Name": "old.2"}, ["old.2"]),
+        ({"All": True}, ["db.1", "old.2"]),
+    ],
 )
 @pytest.mark.usefixtures("filled")
-async def test_the_trash_is_purged(admin: Socket, name: str, keys: list[str]) -> None:
+async def test_the_trash_is_purged(
+    admin: Socket, asked: dict[str, object], keys: list[str]
+) -> None:
     """One volume, or all."""
-    answer = await ask(admin, "POST", "/v1/trash/purge", {"Name": name})
+    answer = await ask(admin, "POST", "/v1/trash/purge", asked)
     assert (answer.status, answer.json) == (200, {"Keys": keys})
 
 
+@pytest.mark.parametrize("asked", [None, {"Name": ""}, {"Name": "db", "All": True}])
 @pytest.mark.usefixtures("filled")
-async def test_nothing_is_purged_by_an_empty_request(admin: Socket, verbs: FakeVerbs) -> None:
-    """All is deleted only where that was written down."""
-    answer = await ask(admin, "POST", "/v1/trash/purge")
-    assert_failed(answer, 400, Kind.INVALID, "Name")
+async def test_nothing_is_purged_by_an_unclear_request(
+    admin: Socket, verbs: FakeVerbs, asked: dict[str, object] | None
+) -> None:
+    """All is deleted only where that was written down, not for an unset variable."""
+    answer = await ask(admin, "POST", "/v1/trash/purge", asked)
+    assert_failed(answer, 400, Kind.INVALID, "name a volume of the trash, or say All")
     assert len(verbs.trash.removed) == 2

@@ -62,15 +62,18 @@ def test_restore_where_the_name_is_taken(run: Run, daemon: FakeDaemon, told: Tol
     assert told(result) == text
 
 
-@pytest.mark.parametrize(("words", "name"), [(("db",), "db"), (("--all",), "")])
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [(("db",), {"Name": "db", "All": False}), (("--all",), {"Name": "", "All": True})],
+)
 def test_purge_prints_the_keys_of_what_is_gone(
-    run: Run, daemon: FakeDaemon, words: tuple[str, ...], name: str
+    run: Run, daemon: FakeDaemon, words: tuple[str, ...], asked: dict[str, object]
 ) -> None:
     """One a line, or a list."""
     daemon.answer("POST", "/v1/trash/purge", Purged(keys=["db.1", "db.2"]))
     result = run("trash", "purge", *words)
     assert (result.exit_code, result.stdout) == (0, "db.1\ndb.2\n")
-    assert daemon.requests == [Request("POST", "/v1/trash/purge", {"Name": name})]
+    assert daemon.requests == [Request("POST", "/v1/trash/purge", asked)]
     assert json.loads(run("trash", "purge", *words, "--json").stdout) == ["db.1", "db.2"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.references import OPERATOR
-from convoy_py.errors import Corrupt, Invalid, NoSpace, VolumeInUse
+from convoy_py.errors import Corrupt, Invalid, NoSpace, VolumeInUse, VolumeNotFound
 from convoy_py.models.names import clone_name
 from convoy_py.models.volume import Filesystem, Options, State
 from tests.fakes_engine import GRACE, Engine, holder
@@ -208,3 +208,17 @@ async def test_a_clone_is_made_room_for(keeping: Engine) -> None:
         await keeping.volumes.mount("ci", "1", DOCKER)
     assert keeping.trash.views() == []
     assert keeping.kernel.count("copy", "ci") == 2
+
+
+async def test_a_private_clone_is_its_volumes_own_affair(ci: Engine) -> None:
+    """By its name nobody gets at it, nor through it at its volume."""
+    await ci.volumes.mount("ci", "one", DOCKER)
+    (name,) = ci.operations.entries["ci"].clones
+    for change in (
+        ci.volumes.remove(name),
+        ci.volumes.rename(name, "new"),
+        ci.volumes.protect(name, on=True),
+    ):
+        with pytest.raises(VolumeNotFound):
+            await change
+    assert ci.operations.entries.keys() >= {"ci"}
