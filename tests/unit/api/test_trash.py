@@ -92,10 +92,10 @@ async def test_the_trash_is_purged(
     assert (answer.status, answer.json) == (200, {"Keys": keys})
 
 
-@pytest.mark.parametrize("asked", [None, {"Name": ""}, {"Name": "db", "All": True}])
+@pytest.mark.parametrize("asked", [{}, {"Name": ""}, {"Name": "db", "All": True}])
 @pytest.mark.usefixtures("filled")
 async def test_nothing_is_purged_by_an_unclear_request(
-    admin: Socket, verbs: FakeVerbs, asked: dict[str, object] | None
+    admin: Socket, verbs: FakeVerbs, asked: dict[str, object]
 ) -> None:
     """All is deleted only where that was written down, not for an unset variable."""
     answer = await ask(admin, "POST", "/v1/trash/purge", asked)
