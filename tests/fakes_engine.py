@@ -15,7 +15,7 @@ from convoy_py.engine.copies import Copies
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.janitor import Janitor
-from convoy_py.engine.jobs import Jobs
+from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.ledger import Ledger
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.pausing import Pausing
@@ -27,6 +27,7 @@ from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.volumes import Volumes
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
+from convoy_py.models.snapshot import SnapshotView
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
 from tests.fakes_kernel import Clock, FakeBackend, FakeKernel, Gate
@@ -165,6 +166,11 @@ class Engine:
         self.trash.open(self.steps.trash.load())
         self.operations.open(entries)
         return self
+
+    async def snapshot(self, volume: str, name: str = "") -> SnapshotView:
+        """Take a snapshot of one volume."""
+        (view,) = await self.snapshots.create([volume], name, Progress())
+        return view
 
     async def settled(self) -> None:
         """Wait for what goes on in the background, such as deletions."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from convoy_py.backends.base import Backend, Resizable
 from convoy_py.engine.entry import Entry
@@ -76,11 +77,18 @@ class Sizes:
             async with self._volumes.steady("a trim", held, entry):
                 return await self._operations.do_long(name, "trim", power.trim, place)
 
-    async def trim_all(self, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
-        """Trim every volume that can be; returns the bytes by volume, and why others were not."""
+    async def trim_all(
+        self, progress: Progress, *, mounted: bool = False
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """Trim every volume that can be, or that is `mounted`.
+
+        Returns the bytes by volume, and why others were not trimmed.
+        """
         trimmed: dict[str, int] = {}
         skipped: dict[str, str] = {}
-        for name in sorted(self._operations.entries):
+        for name, entry in sorted(self._operations.entries.items()):
+            if mounted and not entry.mounted:
+                continue  # a container that is to mount it would have to wait
             progress.note = name
             progress(0)
             try:
@@ -91,7 +99,7 @@ class Sizes:
 
     async def trim_in_background(self) -> None:
         """The chore of the setting trim_interval."""
-        trimmed, _ = await self._jobs.run("trim", "--all", self.trim_all)
+        trimmed, _ = await self._jobs.run("trim", "--all", partial(self.trim_all, mounted=True))
         told = format_size(sum(trimmed.values()))
         event(log, logging.INFO, "trimmed", volumes=len(trimmed), trimmed=told)
 

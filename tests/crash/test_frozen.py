@@ -1,0 +1,173 @@
+"""A filesystem that is frozen for a snapshot is thawed, whatever becomes of the daemon."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from convoy_py.linux import freeze
+from tests.crash import verbs
+from tests.crash.contents import CANARY, write_canary
+from tests.crash.invariants import check
+from tests.crash.scene import Model
+from tests.crash.tracing import injected, waits_in
+from tests.crash.volumes import CONTAINER, KINDS
+from tests.harness import Daemon, Refused, Unanswered, eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+# The root lies on a filesystem without reflinks: the image is copied while it is frozen.
+_COPY = "copy_file_range"
+_COPY_NUMBER = {"x86_64": 326, "aarch64": 285}[os.uname().machine]
+_HELD_UP = "delay_enter=60000000"  # microseconds
+_SLOWLY = "delay_enter=300000"
+_PROMISED = 5.0  # seconds within which writers go on
+CONTENT = os.urandom(48 << 20)
+
+
+@pytest.fixture
+def daemon(daemon: Daemon) -> Iterator[Daemon]:
+    """The same, started, with a mounted image; in the end nothing of it is frozen."""
+    daemon.flags = (*daemon.flags, "--freeze-limit=20s")
+    daemon.start()
+    daemon.create("v", **{**KINDS["ext4"], "size": "100M"})
+    write_canary(daemon.mount("v", CONTAINER), CONTENT)
+    try:
+        yield daemon
+    finally:
+        freeze.thaw(daemon.run_dir / "mounts/v")
+
+
+@contextmanager
+def _snapshot_held_up(daemon: Daemon) -> Iterator["Future[None]"]:
+    """A snapshot that is being copied, and stays so, while the volume is frozen."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        stack.enter_context(injected(daemon, _COPY, _HELD_UP))
+        snapshot = pool.submit(verbs.snapshot, daemon, "v", "s")
+        eventually(lambda: waits_in(daemon.pid, _COPY_NUMBER), "it is being copied")
+        yield snapshot
+
+
+@contextmanager
+def _writer(daemon: Daemon) -> Iterator[Callable[[], float]]:
+    """Somebody who writes and syncs all the time; when, by the monotonic clock, was the last."""
+    last, ended = [0.0], Event()
+
+    def write() -> None:
+        with (daemon.run_dir / "mounts/v/data/log").open("wb", buffering=0) as file:
+            while not ended.is_set():
+                file.write(b"line\n")
+                os.fsync(file.fileno())
+                last[0] = time.monotonic()
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            yield lambda: last[0]
+        finally:
+            ended.set()
+            freeze.thaw(daemon.run_dir / "mounts/v")
+            writing.result()
+            (daemon.run_dir / "mounts/v/data/log").unlink()
+
+
+def _waits(last: Callable[[], float]) -> None:
+    """Assert that a writer stands still."""
+    eventually(lambda: time.monotonic() - last() > 0.5, "the writer waits")
+
+
+def _goes_on(last: Callable[[], float]) -> float:
+    """The seconds until a writer that stood still goes on."""
+    begun, before = time.monotonic(), last()
+    eventually(lambda: last() > before, "the writer goes on")
+    return time.monotonic() - begun
+
+
+def test_writers_go_on_soon_after_the_daemon_was_killed(
+    daemon: Daemon, tell: Callable[[str], None]
+) -> None:
+    """Nobody has to start it again for that; then nothing is left of the snapshot."""
+    with _writer(daemon) as last, _snapshot_held_up(daemon) as snapshot:
+        _waits(last)
+        daemon.kill()
+        took = _goes_on(last)
+        assert took < _PROMISED
+        with pytest.raises(Unanswered):
+            snapshot.result()
+    daemon.start()
+    check(daemon, Model({"v": CONTENT}, {"v"}))
+    verbs.snapshot(daemon, "v", "s")
+    check(daemon, Model({"v": CONTENT}, {"v"}, snapshots={"v@s": CONTENT}))
+    tell(f"a killed daemon's volume was thawed after {took:.2f} s")
+
+
+def test_what_nobody_thawed_is_thawed_by_the_next_daemon(daemon: Daemon) -> None:
+    """Also if the watchdog was killed with the daemon, as by what kills a whole control group."""
+    with _writer(daemon) as last, _snapshot_held_up(daemon):
+        _waits(last)
+        os.kill(_watchdog(daemon), signal.SIGKILL)
+        daemon.kill()
+        _waits(last)
+        daemon.start()
+        daemon.listed()  # it has thawed by then
+        assert _goes_on(last) < _PROMISED
+    check(daemon, Model({"v": CONTENT}, {"v"}))
+
+
+def test_writers_wait_no_longer_than_the_limit_for_a_daemon_that_hangs(daemon: Daemon) -> None:
+    """What was copied by then is no snapshot, and the daemon, when it wakes up, says so."""
+    assert daemon.stop() == 0
+    daemon.flags = (*daemon.flags, "--freeze-limit=1s")
+    daemon.start()
+    with ThreadPoolExecutor(1) as pool, _writer(daemon) as last:
+        with injected(daemon, _COPY, _SLOWLY):
+            snapshot = pool.submit(verbs.snapshot, daemon, "v", "s")
+            eventually(lambda: waits_in(daemon.pid, _COPY_NUMBER), "it is being copied")
+        daemon.signal(signal.SIGSTOP)
+        _waits(last)
+        assert _goes_on(last) < _PROMISED
+        daemon.signal(signal.SIGCONT)
+        with pytest.raises(Refused, match="setting freeze_limit"):
+            snapshot.result()
+    check(daemon, Model({"v": CONTENT}, {"v"}))
+
+
+def test_sigterm_ends_a_copy_and_leaves_nothing_of_it(
+    daemon: Daemon, tell: Callable[[str], None]
+) -> None:
+    """The job is cut off at its next step: exit code 0, in time, and writers go on."""
+    with _writer(daemon) as last, ThreadPoolExecutor(1) as pool:
+        with injected(daemon, _COPY, _SLOWLY):
+            snapshot = pool.submit(verbs.snapshot, daemon, "v", "s")
+            eventually(lambda: waits_in(daemon.pid, _COPY_NUMBER), "it is being copied")
+            began = time.monotonic()
+            assert daemon.stop() == 0
+            took = time.monotonic() - began
+        assert took < 8
+        _goes_on(last)
+        with pytest.raises((Refused, Unanswered)):
+            snapshot.result()
+    # It has tidied up by itself: no start was needed for that.
+    assert list((daemon.root / "volumes/v/snapshots").iterdir()) == []
+    assert list((daemon.run_dir / "frozen").iterdir()) == []
+    daemon.start()
+    check(daemon, Model({"v": CONTENT}, {"v"}))
+    tell(f"SIGTERM during a copy: it ended after {took:.2f} s")
+
+
+def _watchdog(daemon: Daemon) -> int:
+    """The pid of the daemon's watchdog, which alone names a mountpoint of its."""
+    mountpoint = f"\0{daemon.run_dir}/mounts/".encode()
+    (found,) = (
+        int(process.name)
+        for process in Path("/proc").glob("[0-9]*")
+        if mountpoint in (process / "cmdline").read_bytes()
+    )
+    return found
