@@ -24,7 +24,7 @@ from convoy_py.engine.ledger import Ledger
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.recovery import Recovery
-from convoy_py.engine.sizes import LOOK, Sizes
+from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
@@ -87,7 +87,7 @@ class _Service:
             jobs=jobs,
         )
         self._recovery = Recovery(steps, copying, time.monotonic)
-        chores = [(trash.expire, settings.janitor_interval), (sizes.grow_the_full, LOOK)]
+        chores = [(trash.expire, settings.janitor_interval), (sizes.watch, 1.0)]
         if settings.trim_interval:
             chores.append((sizes.trim_in_background, settings.trim_interval))
         self._janitor = Janitor(
@@ -145,8 +145,8 @@ class _Service:
             self._configuration.settings.root,
             time.monotonic() - began,
         )
+        await self._blocking.run(self._pausing.recover)
         await self._verbs.snapshots.sweep(self._recovery.half_taken)
         await self._verbs.copies.sweep(self._recovery.half_restored)
-        await self._blocking.run(self._pausing.recover)
         await self._blocking.run(self._recovery.sweep)
         await self._janitor.run()

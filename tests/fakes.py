@@ -313,7 +313,9 @@ class FakeSizes(Sizes):
         self.volumes.get(name)
         return 4096
 
-    async def trim_all(self, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
+    async def trim_all(
+        self, progress: Progress, *, mounted: bool = False
+    ) -> tuple[dict[str, int], dict[str, str]]:
         return {view.name: 4096 for view in self.volumes.views()}, self.skipped
 
 

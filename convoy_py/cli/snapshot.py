@@ -116,7 +116,7 @@ def _told(plan: PlanInfo) -> str:
     what = (
         f"a copy of {format_size(plan.bytes)}" if plan.way == Way.COPY else "a clone, file by file"
     )
-    parts = [f"{what}, roughly {_duration(plan.seconds)}"]
+    parts = [f"{what}, roughly {_duration(plan.seconds)}" if plan.seconds else what]
     parts += ["writers wait meanwhile"] if plan.freezes else []
     parts += [plan.hint] if plan.hint else []
     return "; ".join(parts)

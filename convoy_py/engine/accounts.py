@@ -7,7 +7,7 @@ from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import power
 from convoy_py.errors import ConvoyError
 from convoy_py.linux.extents import Shares
-from convoy_py.models.names import AT
+from convoy_py.models.names import joined
 from convoy_py.models.space import Account
 
 
@@ -39,8 +39,8 @@ class Accounts:
             shared=own.shared if own else None,
             reclaimable=_reclaimable(entry, allocated, used),
             frees={
-                name.partition(AT)[2]: _freed(snapshot)
-                for name, snapshot in list(entry.snapshots.items())
+                view.name: _freed(entry.snapshots[joined(entry.name, view.name)])
+                for view in entry.snapshot_views()
             },
         )
 

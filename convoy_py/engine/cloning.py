@@ -8,10 +8,11 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.copying import Copying
@@ -19,7 +20,7 @@ from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import power
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import InvalidOption, OperationFailed, Unsupported
-from convoy_py.linux import files, trees
+from convoy_py.linux import files, growing, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import Tree
 from convoy_py.models.volume import Options, Spec, show
@@ -85,9 +86,9 @@ class Cloning:
         if options.backend not in (None, spec.backend):
             # What is asked of one backend may mean nothing to another.
             inherited |= dict.fromkeys(("size", "fs", "sparse", "autogrow"))
-        if options.fs not in (None, spec.fs):
-            inherited["autogrow"] = None
         given = {key: value for key, value in options if value is not None}
+        if not _may_grow({**inherited, **given}):
+            inherited["autogrow"] = None
         return self._steps.choose(Options.model_validate({**inherited, **given}))
 
     def _filled(
@@ -143,7 +144,8 @@ class Cloning:
             update={"created": old.created, "protected": old.protected}
         )
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
-        with steps.ledger.promise(key, backend.promised(spec), preallocated=spec.sparse is False):
+        promised, preallocated = backend.promised(spec), spec.sparse is False
+        with steps.ledger.promise(volume.name, promised, preallocated=preallocated, key=key):
             staging = steps.store.stage(trash_key(old))
             place = self._steps.staged(steps.place(record), staging)
             try:
@@ -177,7 +179,7 @@ class Cloning:
         key = f"{STAGING}{secrets.token_hex(8)}"
         with (
             ledger.room(name, size),
-            ledger.promise(key, backend.promised(spec), preallocated=preallocated),
+            ledger.promise(name, backend.promised(spec), preallocated=preallocated, key=key),
         ):
             pass
         ledger.forget(key)
@@ -243,6 +245,12 @@ def _fitting(place: Place) -> Iterator[None]:
             f"volume {place.name}: the files do not fit into {show('size', place.spec.size)}: "
             "give it a larger size"
         ) from error
+
+
+def _may_grow(wanted: Mapping[str, Any]) -> bool:
+    """Whether the limit up to which a source grows by itself is one for its clone, too."""
+    size, most, fs = wanted["size"], wanted["autogrow"], wanted["fs"]
+    return bool(most and size and most >= size and fs and growing.can_grow_online(fs) is None)
 
 
 def _refuse_path(options: Options) -> None:

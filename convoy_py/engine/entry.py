@@ -91,7 +91,8 @@ class Entry:
     def state(self) -> State:
         if self.reason:
             return State.BROKEN
-        return State.MOUNTED if self.mounted else State.READY
+        mounted = self.mounted or any(clone.mounted for clone in self.clones.values())
+        return State.MOUNTED if mounted else State.READY
 
     def mountpoint(self) -> str:
         """What a container sees, or "" while the volume is not mounted."""
@@ -107,7 +108,8 @@ class Entry:
             created=self.created,
             mountpoint=self.mountpoint(),
             home=str(self.place.home) if self.place else "",
-            references=self.references.total,
+            references=self.references.total
+            + sum(clone.references.total for clone in self.clones.values()),
             spec=self.spec,
             usage=self.usage,
             reason=self.reason,

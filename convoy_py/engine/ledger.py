@@ -1,7 +1,6 @@
 """Keeps count of the space that images were promised, and says whether more can be."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ class Ledger:
         self._reserve = reserve
         self._outstanding: dict[str, int] = {}
         self._total = 0
+        self._rooms = 0  # bytes that copies are about to take
         self._lock = Lock()
 
     def record(self, name: str, promised: int, allocated: int) -> None:
@@ -54,20 +54,22 @@ class Ledger:
             self._set(new, outstanding)
 
     @contextmanager
-    def promise(self, name: str, size: int, *, preallocated: bool) -> Iterator[None]:
+    def promise(self, name: str, size: int, *, preallocated: bool, key: str = "") -> Iterator[None]:
         """Promise `size` bytes to a new volume; taken back if the block fails.
 
-        Raises NoSpace, with the figures and the setting, when the host could not keep the promise.
+        `key` is under what it is to be found, where that is not the name. Raises NoSpace, with the
+        figures and the setting, when the host could not keep the promise.
         """
+        key = key or name
         if size:
             free = self._free()  # a look at the disk, so not under the lock
             with self._lock:
                 self._check(name, size, free, preallocated=preallocated)
-                self._set(name, size)
+                self._set(key, size)
         try:
             yield
         except BaseException:
-            self.forget(name)
+            self.forget(key)
             raise
 
     @contextmanager
@@ -90,19 +92,19 @@ class Ledger:
 
     @contextmanager
     def room(self, name: str, size: int) -> Iterator[None]:
-        """Have `size` bytes of the host for a copy while the block runs; raises NoSpace."""
-        if not size:
-            yield
-            return
-        key = f"{name} {secrets.token_hex(8)}"  # no volume's
+        """Have `size` bytes of the host for a copy while the block runs; raises NoSpace.
+
+        It takes them now, and what was promised to others does not matter to it.
+        """
         free = self._free()
         with self._lock:
-            self._check(name, size, free, preallocated=True)
-            self._set(key, size)
+            self._check_free(name, size, max(0, free - self._reserve - self._rooms), free)
+            self._rooms += size
         try:
             yield
         finally:
-            self.forget(key)
+            with self._lock:
+                self._rooms -= size
 
     def is_short(self) -> bool:
         """Whether the host has less than the reserve free. A look at the disk."""
@@ -132,13 +134,8 @@ class Ledger:
 
     def _check(self, name: str, size: int, free: int, *, preallocated: bool) -> None:
         usable = max(0, free - self._reserve)
-        if preallocated and size > usable:
-            raise NoSpace(
-                f"volume {name}: {format_size(size)} cannot be reserved, the host has "
-                f"{format_size(free)} free and keeps {format_size(self._reserve)} "
-                "(setting reserve)",
-                missing=size - usable,
-            )
+        if preallocated:
+            self._check_free(name, size, usable, free)
         if self._total + size > usable * self._overcommit:
             raise NoSpace(
                 f"volume {name}: {format_size(size)} cannot be promised, the host has "
@@ -146,4 +143,13 @@ class Ledger:
                 f"and at most {self._overcommit:g} times the free space is promised "
                 "(settings overcommit, reserve)",
                 missing=int((self._total + size) / self._overcommit) - usable,
+            )
+
+    def _check_free(self, name: str, size: int, usable: int, free: int) -> None:
+        if size > usable:
+            raise NoSpace(
+                f"volume {name}: {format_size(size)} cannot be reserved, the host has "
+                f"{format_size(free)} free and keeps {format_size(self._reserve)} "
+                "(setting reserve)",
+                missing=size - usable,
             )

@@ -85,7 +85,13 @@ class Mounting:
         for one in (*within, entry):
             if one.place is None and one is not entry:
                 continue  # a snapshot that cannot be read was never mounted
-            await self._vacate(one, operation)
+            try:
+                await self._vacate(one, operation)
+            except VolumeInUse:
+                if HASH not in one.name:
+                    raise
+                holder = "a container that has a private clone of it"
+                raise VolumeInUse(entry.name, [holder]) from None
             await self._drop_private(one)
 
     async def _vacate(self, entry: Entry, operation: str) -> None:

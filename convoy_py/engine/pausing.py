@@ -1,10 +1,11 @@
-"""Containers that stand still for a snapshot: noted first, so that none stays so."""
+"""Containers that are held up for a snapshot or a rollback: noted first, so that none stays so."""
 
 import json
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from convoy_py.containers import Container, Engine
@@ -15,8 +16,19 @@ from convoy_py.logs import event
 log = logging.getLogger("convoy.engine")
 
 
+PAUSED, STOPPED = "paused", "stopped"
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Containers that were stopped, and the note of it."""
+
+    containers: list[Container]
+    note: Path
+
+
 class Pausing:
-    """Pauses through the Docker Engine; `notes` is a folder below the run folder.
+    """Pauses and stops through the Docker Engine; `notes` is a folder below the run folder.
 
     Methods block and run in worker threads.
     """
@@ -28,30 +40,50 @@ class Pausing:
     @contextmanager
     def paused(self, containers: Sequence[Container]) -> Iterator[None]:
         """Have them stand still while the block runs; those that did before go on doing so."""
-        running = [c for c in containers if c.state == "running"]
-        note = self._notes / f"{secrets.token_hex(8)}.json"
-        self._notes.mkdir(mode=0o700, exist_ok=True)
-        text = json.dumps([[c.id, c.name] for c in running])
-        files.durable_replace(note, text.encode(), durable=False)
+        note = self._noted(PAUSED, [c for c in containers if c.state == "running"])
         try:
             with self._containers.paused(containers):
                 yield
         finally:
             note.unlink()
 
+    def stop(self, containers: Sequence[Container]) -> Stopped:
+        """Stop them until `start`; none, if one cannot be."""
+        note = self._noted(STOPPED, containers)
+        try:
+            return Stopped(self._containers.stop(containers), note)
+        except BaseException:
+            note.unlink()
+            raise
+
+    def start(self, stopped: Stopped) -> None:
+        """Start again what was stopped."""
+        self._containers.start(stopped.containers)
+        stopped.note.unlink()
+
     def recover(self) -> None:
-        """Have those go on that an earlier daemon paused; what cannot be done is logged."""
+        """Have those go on that an earlier daemon held up; what cannot be done is logged."""
         for note in self._notes.glob("*.json"):
             try:
-                rows = json.loads(note.read_bytes())
-                containers = [Container(id=key, name=name, state="paused") for key, name in rows]
-                self._containers.unpause(containers)
-            except (ValueError, TypeError):
+                state, rows = json.loads(note.read_bytes())
+                containers = [Container(id=key, name=name, state=state) for key, name in rows]
+                again = {PAUSED: self._containers.unpause, STOPPED: self._containers.start}[state]
+            except (ValueError, TypeError, KeyError):
                 log.warning("%s is not a note of ours; it is deleted", note)
-            except ConvoyError as error:
-                event(log, logging.WARNING, "containers stay paused", failure=error)
+                note.unlink()
                 continue
-            else:
-                names = ", ".join(map(str, containers))
-                event(log, logging.WARNING, "unpaused", containers=names)
+            try:
+                again(containers)
+            except ConvoyError as error:
+                event(log, logging.WARNING, f"containers stay {state}", failure=error)
+                continue
+            names = ", ".join(map(str, containers))
+            event(log, logging.WARNING, f"were {state}, and go on", containers=names)
             note.unlink()
+
+    def _noted(self, state: str, containers: Sequence[Container]) -> Path:
+        note = self._notes / f"{secrets.token_hex(8)}.json"
+        self._notes.mkdir(mode=0o700, exist_ok=True)
+        text = json.dumps([state, [[c.id, c.name] for c in containers]])
+        files.durable_replace(note, text.encode(), durable=False)
+        return note

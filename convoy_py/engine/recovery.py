@@ -40,6 +40,7 @@ class Recovery:
         for mountpoint in self._copying.recover():
             log.warning("thawed %s: frozen by a daemon that was interrupted", mountpoint)
         steps.mounts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._drop_copies()
         steps.reference_store.open()
         steps.isolation = steps.isolation_from(1)
         self._tidy()
@@ -85,6 +86,14 @@ class Recovery:
         for home in self._leftovers:
             log.warning("sweep %s: left by a daemon that was interrupted", home)
         self._steps.sweep(self._leftovers)
+
+    def _drop_copies(self) -> None:
+        """Let go of what an engine copied into the namespace of a plugin that it starts anew."""
+        try:
+            for mountpoint in mounts.drop_copies(self._steps.mounts_dir):
+                log.info("dropped %s: a copy of what is mounted for containers", mountpoint)
+        except OSError as error:
+            log.warning("copies of mounts stay, and their volumes in use: %s", error)
 
     def _drop_clones(self, volume: Entry) -> None:
         """Take away the private clones that nobody has mounted: their mounts are over."""

@@ -1,5 +1,6 @@
 """The verbs on space: resize, autogrow, trim."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -103,6 +104,12 @@ class Sizes:
         told = format_size(sum(trimmed.values()))
         event(log, logging.INFO, "trimmed", volumes=len(trimmed), trimmed=told)
 
+    async def watch(self) -> None:
+        """The chore of autogrow: look often, as long as there is a volume to look at."""
+        while any(map(_grows_by_itself, self._operations.entries.values())):
+            await self.grow_the_full()
+            await asyncio.sleep(LOOK)
+
     async def grow_the_full(self) -> None:
         """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""
         seen, self._seen = self._seen, {}
@@ -181,6 +188,10 @@ def _written_soon(before: tuple[float, int] | None, now: float, available: int) 
     if before is None or now <= before[0]:
         return 0.0
     return max(0, before[1] - available) / (now - before[0]) * AHEAD
+
+
+def _grows_by_itself(entry: Entry) -> bool:
+    return entry.mounted and entry.spec is not None and entry.spec.autogrow is not None
 
 
 def _resizable(backend: Backend, name: str) -> Resizable:

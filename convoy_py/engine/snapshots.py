@@ -135,17 +135,18 @@ class Snapshots:
         full = joined(volume, snapshot)
         self._operations.entry(full)
         run = self._operations.blocking.run
-        stopped: list[Container] = []
+        stopped = None
         if stop_containers:
             progress.note = "stopping containers"
             users = await run(self._containers.users, [volume])
-            stopped = await run(self._containers.stop, users)
+            stopped = await run(self._pausing.stop, users) if users else None
         try:
             saved = await self._rollback(volume, full, progress)
         finally:
             if stopped:
-                await run(self._containers.start, stopped)
-        return RolledBack(full, saved.name, [str(container) for container in stopped])
+                await run(self._pausing.start, stopped)
+        names = [str(container) for container in stopped.containers] if stopped else []
+        return RolledBack(full, saved.name, names)
 
     async def sweep(self, half_taken: Sequence[tuple[Entry, Path]]) -> None:
         """Take away what was being taken when an earlier daemon ended."""

@@ -74,12 +74,14 @@ class TrashBin:
 
     async def with_room(self, build: Callable[[], Awaitable[T]]) -> T:
         """Build something; if there is no room for it, again when some has been made."""
+        waited = False
         while True:
             try:
                 return await build()
             except NoSpace as error:
                 # What is being deleted, or lies in the trash, may be the room that is missing.
-                if self._deletions.pending:
+                if self._deletions.pending and not waited:
+                    waited = True  # once: a deletion may hang on dead storage
                     await self._deletions.settled(self._operations.time_limit)
                     continue
                 # But a wish that cannot come true must not cost what others removed by mistake.

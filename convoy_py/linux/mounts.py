@@ -8,12 +8,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from convoy_py.linux import libc
 
 _MS_BIND = 4096
 _MS_REMOUNT = 32
+_MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 
 _FLAGS = {
@@ -173,6 +174,43 @@ def unmount_unless_busy(target: Path) -> bool:
             raise
         return False
     return True
+
+
+def drop_copies(folder: Path) -> list[str]:
+    """Take away what this namespace has twice of the mount that holds `folder`; where that was.
+
+    Below its own folder on the host a managed plugin that starts finds copies of what an earlier
+    one mounted. They lie on a private mount (runc makes it so), so unlike the host's own they stay
+    when the volume is unmounted, and would hold its device. Only a bind mount of a folder, such as
+    an engine gives its plugin, is looked at; nothing that propagates is touched.
+    """
+    own = holding(folder)
+    dropped: list[str] = []
+    # One may cover another.
+    while own.root != "/" and (copy := next(_visible_copies(own), None)):
+        libc.call(
+            "umount2",
+            os.fsencode(copy.mountpoint),
+            _UMOUNT_NOFOLLOW | _MNT_DETACH,
+            about=copy.mountpoint,
+        )
+        dropped.append(copy.mountpoint)
+    return dropped
+
+
+def _visible_copies(own: Mount) -> Iterator[Mount]:
+    """Mounts that cover the folder which `own` shows, or one in it, elsewhere and for us alone."""
+    all_mounts = {mount.mount_id: mount for mount in table()}
+    for mount in all_mounts.values():
+        under = all_mounts.get(mount.parent_id)
+        path = PurePosixPath(mount.mountpoint)
+        if under is None or under.shared or under.device != own.device:
+            continue
+        if path.is_relative_to(own.mountpoint) or not path.is_relative_to(under.mountpoint):
+            continue
+        place = PurePosixPath(under.root, path.relative_to(under.mountpoint))
+        if place.is_relative_to(own.root) and _at(Path(path)) == (mount.mount_id, True):
+            yield mount
 
 
 def _mount(source: str, target: Path, fstype: str, flags: int, data: str) -> None:

@@ -116,3 +116,26 @@ def test_sharing_is_that_of_the_mount_around(scratch: Path) -> None:
     for how, shared in (("--make-shared", True), ("--make-private", False)):
         subprocess.run(["mount", how, scratch], check=True)
         assert mounts.is_shared(scratch / "within") is shared
+
+
+def test_copies_that_nobody_else_has_are_dropped(scratch: Path) -> None:
+    """As a managed plugin finds them at its start; what propagates, or lies elsewhere, stays."""
+    host, own, view, elsewhere = (scratch / name for name in ("host", "own", "view", "elsewhere"))
+    for folder in (host, own, view, elsewhere):
+        folder.mkdir()
+    mounts.mount("tmpfs", host, "tmpfs", ())
+    subprocess.run(["mount", "--make-shared", host], check=True)
+    (host / "plugin/volumes/vol").mkdir(parents=True)
+    mounts.bind(host / "plugin", own, ())
+    mounts.mount("tmpfs", own / "volumes/vol", "tmpfs", ())
+    subprocess.run(["mount", "--rbind", host, view], check=True)
+    subprocess.run(["mount", "--make-rprivate", view], check=True)
+    mounts.bind(host / "plugin", view / "plugin", ())  # which covers the copy of the volume
+    subprocess.run(["mount", "--bind", own / "volumes/vol", elsewhere], check=True)
+    dropped = [str(view / "plugin"), str(view / "plugin/volumes/vol")]
+    assert mounts.drop_copies(own / "volumes") == dropped
+    assert [mount.mountpoint for mount in mounts.below(view)] == [str(view)]
+    for kept in (own / "volumes/vol", host / "plugin/volumes/vol", elsewhere):
+        assert mounts.is_mountpoint(kept)
+    assert mounts.drop_copies(own / "volumes") == []
+    assert mounts.drop_copies(host / "plugin") == []
