@@ -115,7 +115,8 @@ class VolumeInUse(InUse):
     """`holders` are phrases such as `container 0123456789ab (pid 42, postgres)`."""
 
     def __init__(self, name: str, holders: Iterable[str]) -> None:
-        super().__init__(f"volume {name} is in use by {', '.join(holders)}")
+        self.holders = tuple(holders)
+        super().__init__(f"volume {name} is in use by {', '.join(self.holders)}")
 
 
 class Unsupported(ConvoyError):

@@ -87,11 +87,11 @@ class Mounting:
                 continue  # a snapshot that cannot be read was never mounted
             try:
                 await self._vacate(one, operation)
-            except VolumeInUse:
+            except VolumeInUse as error:
                 if HASH not in one.name:
                     raise
-                holder = "a container that has a private clone of it"
-                raise VolumeInUse(entry.name, [holder]) from None
+                # Of the names of private clones nobody outside knows.
+                raise VolumeInUse(entry.name, error.holders) from None
             await self._drop_private(one)
 
     async def _vacate(self, entry: Entry, operation: str) -> None:
