@@ -170,9 +170,14 @@ class Attempt:
 
     def _again(self, *, is_done: bool) -> None:
         """Repeat what was interrupted: that succeeds, or is refused for it is done."""
+        if (refusal := self._refusal()) is not None:
+            assert is_done, refusal
+            assert self._operation.refused, refusal
+            assert self._operation.refused in refusal
+
+    def _refusal(self) -> str | None:
         try:
             self._operation.act(self._daemon)
         except Refused as error:
-            assert is_done, error
-            assert self._operation.refused, error
-            assert self._operation.refused in str(error)  # noqa: PT017 - either way it ends here
+            return str(error)
+        return None

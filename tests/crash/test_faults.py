@@ -16,6 +16,7 @@ import pytest
 from convoy_py.linux import filesystems, loop, mounts
 from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary
+from tests.crash.disks import Disk
 from tests.crash.invariants import check
 from tests.crash.scene import Model
 from tests.crash.tracing import injected, waits_in
@@ -87,13 +88,7 @@ def _is_refused(call: Callable[[], object], told: str) -> bool:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Daemon]:
     """A daemon with its root on a host filesystem of 200 MiB and 400 inodes."""
-    disk, host = tmp_path / "disk", tmp_path / "host"
-    with disk.open("wb") as file:
-        file.truncate(200 * _MIB)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-N", "400", str(disk)], check=True)
-    host.mkdir()
-    subprocess.run(["mount", "-o", "loop", str(disk), str(host)], check=True)
-    daemon = Daemon(tmp_path, *FLAGS, root=host / "root")
+    daemon = Daemon(tmp_path, *FLAGS, root=Disk(tmp_path, "ext4", 200, "-N", "400").at / "root")
     yield daemon
     daemon.clean()
     eventually(lambda: not daemon.left(), "mounts and loop devices are gone")

@@ -13,7 +13,7 @@ import pytest
 
 from convoy_py.linux import freeze
 from tests.crash import verbs
-from tests.crash.contents import CANARY, write_canary
+from tests.crash.contents import write_canary
 from tests.crash.invariants import check
 from tests.crash.scene import Model
 from tests.crash.tracing import injected, waits_in
@@ -126,10 +126,13 @@ def test_writers_wait_no_longer_than_the_limit_for_a_daemon_that_hangs(daemon: D
     assert daemon.stop() == 0
     daemon.flags = (*daemon.flags, "--freeze-limit=1s")
     daemon.start()
-    with ThreadPoolExecutor(1) as pool, _writer(daemon) as last:
-        with injected(daemon, _COPY, _SLOWLY):
-            snapshot = pool.submit(verbs.snapshot, daemon, "v", "s")
-            eventually(lambda: waits_in(daemon.pid, _COPY_NUMBER), "it is being copied")
+    with (
+        ThreadPoolExecutor(1) as pool,
+        _writer(daemon) as last,
+        injected(daemon, _COPY, _SLOWLY),
+    ):
+        snapshot = pool.submit(verbs.snapshot, daemon, "v", "s")
+        eventually(lambda: waits_in(daemon.pid, _COPY_NUMBER), "it is being copied")
         daemon.signal(signal.SIGSTOP)
         _waits(last)
         assert _goes_on(last) < _PROMISED

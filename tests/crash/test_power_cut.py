@@ -4,14 +4,18 @@
 it is as after a power cut: data and names that were not synced are gone.
 """
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import run
 
 import pytest
 
+from tests.crash import verbs
 from tests.crash.conftest import FLAGS
+from tests.crash.contents import write_canary
+from tests.crash.disks import Disk
 from tests.crash.invariants import check
 from tests.crash.scene import Model
 from tests.crash.tracing import injected
@@ -20,38 +24,30 @@ from tests.harness import Daemon, attached_below, clean, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
-_MIB = 1 << 20
 _IMAGES = ("ext4", "btrfs")
 
 
+@dataclass(frozen=True)
 class Host:
     """A filesystem with the root of a daemon in it, which can lose its power."""
 
-    def __init__(self, folder: Path, fs: str) -> None:
-        self._disk, self._at = folder / "disk", folder / "host"
-        with self._disk.open("wb") as file:
-            file.truncate(512 * _MIB)
-        subprocess.run([f"mkfs.{fs}", "-q", str(self._disk)], check=True)
-        self._at.mkdir()
-        self._mount()
-        self.daemon = Daemon(folder, *FLAGS, root=self._at / "root")
+    disk: Disk
+    daemon: Daemon
 
     def cut_power(self) -> None:
         """Stop the filesystem and the daemon, take away what is mounted, mount it anew."""
-        subprocess.run(["xfs_io", "-x", "-c", "shutdown", str(self._at)], check=True)
+        run(["xfs_io", "-x", "-c", "shutdown", str(self.disk.at)], check=True)
         self.daemon.kill()
         clean(self.daemon.run_dir)
         eventually(lambda: not attached_below(self.daemon.root), "the images are let go")
-        subprocess.run(["umount", str(self._at)], check=True)
-        self._mount()
-
-    def _mount(self) -> None:
-        subprocess.run(["mount", "-o", "loop", str(self._disk), str(self._at)], check=True)
+        self.disk.unmount()
+        self.disk.mount()
 
 
 @pytest.fixture(params=["ext4", "xfs"])
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path, request.param)
+    disk = Disk(tmp_path, request.param, 512)
+    host = Host(disk, Daemon(tmp_path, *FLAGS, root=disk.at / "root"))
     yield host
     host.daemon.clean()
     eventually(lambda: not host.daemon.left(), "mounts and loop devices are gone")
@@ -79,6 +75,36 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(host: Host) -> None:
     for kind in _IMAGES:
         daemon.mount(kind, CONTAINER)
         daemon.unmount(kind, CONTAINER)
+    check(daemon, model)
+
+
+def test_a_power_cut_loses_no_snapshot_and_no_way_back(host: Host) -> None:
+    """What was snapshotted, rolled back, renamed, removed and taken back stays so."""
+    daemon = host.daemon
+    daemon.flags = (*FLAGS, "--trash-keep=24h")
+    daemon.start()
+    model = Model()
+    for kind in ("directory", "ext4", "btrfs"):
+        name, options = f"v-{kind}", {**KINDS[kind]}
+        bring(daemon, f"was-{kind}", options, Stage.MOUNTED)
+        verbs.snapshot(daemon, f"was-{kind}", "s")
+        write_canary(daemon.mount(f"was-{kind}", "another"), b"later\n")
+        for holder in (CONTAINER, "another"):
+            daemon.unmount(f"was-{kind}", holder)
+        verbs.rollback(daemon, f"was-{kind}", "s")
+        verbs.clone(daemon, f"was-{kind}", f"clone-{kind}", "s")
+        daemon.remove(f"was-{kind}")
+        verbs.restore(daemon, f"was-{kind}", "back")
+        verbs.rename(daemon, "back", name)
+        verbs.snapshot(daemon, name, "last")
+        model.volumes |= {name: CONTENT, f"clone-{kind}": CONTENT}
+        model.snapshots |= {
+            f"{name}@s": CONTENT,
+            f"{name}@saved-1": b"later\n",
+            f"{name}@last": CONTENT,
+        }
+    host.cut_power()
+    daemon.start()
     check(daemon, model)
 
 

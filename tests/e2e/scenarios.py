@@ -3,7 +3,8 @@
     python -m tests.e2e.scenarios
 
 A test says what it covers at the beginning of its docstring: `11.25, B17: …`. `11.n` is scenario n
-of the table below; a letter and a number name a fault of the fault table.
+of the contract, and `12.n` verb n of an owner, in the tables below; a letter and a number name a
+fault of the fault table.
 """
 
 import ast
@@ -107,6 +108,25 @@ TITLES = {
     90: "connection without a byte",
 }
 
+# What an owner does with volumes: docs/snapshots.md.
+VERBS = {
+    1: "snapshot under a writer",
+    2: "snapshot as a volume of Docker's",
+    3: "snapshots of a group; containers paused meanwhile",
+    4: "daemon killed while it has a volume frozen",
+    5: "rollback, with containers stopped, and undone",
+    6: "diff, restore-file",
+    7: "clone of a snapshot, of a live volume, of another kind",
+    8: "private clones",
+    9: "resize",
+    10: "autogrow, trim, df",
+    11: "trash",
+    12: "protect, rename, convert",
+    13: "adopt",
+    14: "in the managed plugin",
+    15: "who uses a volume, and pausing and stopping them",
+}
+
 # Why no test here covers a scenario. A reason whose scenario is covered is an error.
 UNCOVERED = {
     29: "a swarm opens ports of the host, which a test beside other engines must not",
@@ -154,6 +174,16 @@ def render() -> str:
         found = tests.get(f"11.{number}")
         shown = _links(found) if found else f"not covered: {UNCOVERED.get(number, '')}"
         lines.append(f"| {number} | {title} | {shown} |")
+    lines += [
+        "",
+        "## What an owner does",
+        "",
+        "The verbs of docs/snapshots.md, on volumes that containers use.",
+        "",
+        "| # | verb | test |",
+        "|---|---|---|",
+        *(f"| {n} | {title} | {_links(tests[f'12.{n}'])} |" for n, title in VERBS.items()),
+    ]
     faults = sorted((k for k in tests if k[0].isalpha()), key=lambda k: (k[0], int(k[1:])))
     lines += [
         "",

@@ -38,7 +38,7 @@ def state(container: Any) -> str:
 
 
 def test_users(docker: Engine, seen: Seen, tmp_path: Path) -> None:
-    """Those that run or are paused, by the name of the volume; not who binds or has ended."""
+    """12.15: those that run or are paused, by the volume's name; not who binds or has ended."""
     web = docker.background("data:/data", name="web")
     docker.background("data:/data", "more:/more", name="still").pause()
     docker.create("data:/data", name="new")
@@ -54,7 +54,7 @@ def test_users(docker: Engine, seen: Seen, tmp_path: Path) -> None:
 
 
 def test_users_of_a_volume_of_ours(engine: Engine, daemon: Daemon, volume: str) -> None:
-    """Also a container that reaches it by --volumes-from; asking calls nothing of the plugin."""
+    """12.15: also one that has it by --volumes-from; asking calls nothing of the plugin."""
     first = engine.background(f"{volume}:/data")
     second = engine.background(volumes_from=[first.id])
     calls = daemon.calls(volume)
@@ -65,7 +65,7 @@ def test_users_of_a_volume_of_ours(engine: Engine, daemon: Daemon, volume: str) 
 
 
 def test_paused(docker: Engine, seen: Seen) -> None:
-    """Nothing is written within; each is after it as it was before, and what ended is no error."""
+    """12.15: nothing is written within; each is after it as before; one that ended is no error."""
     writes = "while :; do echo >>/data/log; sleep 0.01; done"
     writer = docker.background("data:/data", command=writes)
     log = Path(docker.inspect("data")["Mountpoint"]) / "log"
@@ -90,7 +90,7 @@ def test_paused(docker: Engine, seen: Seen) -> None:
 
 
 def test_stop_and_start(docker: Engine, seen: Seen) -> None:
-    """The youngest first and the oldest first; a paused one too; what cannot return is refused."""
+    """12.15: youngest first, then oldest first; paused ones too; what cannot return is refused."""
     names = ["one", "two", "three"]
     made = [docker.background("data:/data", name=name) for name in names]
     made[1].pause()
@@ -110,7 +110,7 @@ def test_stop_and_start(docker: Engine, seen: Seen) -> None:
 
 
 def test_one_that_does_not_start(docker: Engine, seen: Seen) -> None:
-    """It is named with the engine's reason; the next one runs."""
+    """12.15: it is named with the engine's reason; the next one runs."""
     broken = docker.create(command=["/absent"])
     sound = docker.create(command=["sh", "-c", LIVE])
     chosen = [Container(container.id, container.name, "exited") for container in (broken, sound)]
@@ -120,7 +120,7 @@ def test_one_that_does_not_start(docker: Engine, seen: Seen) -> None:
 
 
 def test_docker_volumes(docker: Engine, seen: Seen, tmp_path: Path) -> None:
-    """A project's volumes, used and made; where its local ones lie; whose data is elsewhere."""
+    """12.15: a project's volumes, used and made; where local ones lie; whose data is elsewhere."""
     docker.client.volumes.create("shop_data", labels=PROJECT)
     docker.client.volumes.create("shop_idle", labels=PROJECT)
     user = docker.background("shop_data:/data", "external:/more", labels=PROJECT)
@@ -140,7 +140,7 @@ def test_docker_volumes(docker: Engine, seen: Seen, tmp_path: Path) -> None:
 
 
 def test_engine_that_is_away(docker: Engine, seen: Seen) -> None:
-    """It is said which one, and when it is back nothing has to be done."""
+    """12.15: it is said which one, and when it is back nothing has to be done."""
     docker.create("data:/data", name="web")
     assert seen.volumes_of_container("web") == ["data"]
     docker.stop()

@@ -4,13 +4,16 @@ from tests.e2e import scenarios
 
 
 def test_every_scenario_is_covered_or_explained() -> None:
-    """A scenario has a test or a reason why there is none, and never both."""
+    """A scenario has a test or a reason why there is none, never both; every verb has a test."""
     keys = set(scenarios.covered())
     tested = {number for number in scenarios.TITLES if f"11.{number}" in keys}
     assert tested | set(scenarios.UNCOVERED) == set(scenarios.TITLES)
     assert tested & set(scenarios.UNCOVERED) == set()
     assert {key for key in keys if key.startswith("11.")} <= {
         f"11.{number}" for number in scenarios.TITLES
+    }
+    assert {key for key in keys if key.startswith("12.")} == {
+        f"12.{number}" for number in scenarios.VERBS
     }
 
 
