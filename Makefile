@@ -24,7 +24,7 @@ plugin: ## the managed plugin convoy:latest in the running Docker Engine; FORCE=
 	tools/setup plugin
 	plugin/build $(if $(FORCE),--force)
 
-bench: ## ratios of one run: plugin calls, data path, docker run
+bench: ## ratios of one run: plugin calls, data path, docker run, snapshots
 	tools/setup test
 	.venv/bin/python -m bench
 

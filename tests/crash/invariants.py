@@ -218,7 +218,7 @@ def filesystem_checks(scene: Scene) -> Iterator[str]:
         live.add(image)
         try:
             filesystems.check(filesystems.identify(image) or "nothing known", image)
-        except filesystems.DamagedFilesystem as damage:
+        except (filesystems.DamagedFilesystem, FileNotFoundError) as damage:
             yield f"{name}: {damage}"
 
 
@@ -251,7 +251,7 @@ def look_inside(scene: Scene) -> Iterator[str]:
         except (OSError, Refused) as error:
             yield f"{name} cannot be used: {error}"
             continue
-        if found != content:
+        if found not in (content, model.or_else.get(name, content)):
             yield f"{name} holds {told(found)}, acknowledged was {told(content)}"
         if others:
             yield f"left behind in {name}: {', '.join(sorted(others))}"

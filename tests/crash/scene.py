@@ -23,7 +23,8 @@ class Model:
     Snapshots that rollbacks made, whose names are made up, are `<volume>@saved-1` and so on, by
     age. `unsure` are the volumes and snapshots of operations that were cut off before their answer:
     they may be there, whole, or not; `moving` the volumes of a Remove or restore that was: they are
-    listed or in the trash; `swaying` those of a Mount or Unmount: they may be mounted or not.
+    listed or in the trash; `swaying` those of a Mount or Unmount: they may be mounted or not;
+    `or_else` has what volumes may hold as well whose rollback was cut off.
     """
 
     volumes: dict[str, bytes] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Model:
     snapshots: dict[str, bytes] = field(default_factory=dict)
     trash: set[str] = field(default_factory=set)
     moving: set[str] = field(default_factory=set)
+    or_else: dict[str, bytes] = field(default_factory=dict)
     protected: set[str] = field(default_factory=set)
     # What Status says of some volumes, such as their size.
     status: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from convoy_py.linux import filesystems, loop, mounts
+from tests.crash import verbs
 from tests.crash.conftest import FLAGS
-from tests.crash.contents import read_canary
+from tests.crash.contents import read_canary, write_canary
 from tests.crash.disks import Disk
 from tests.crash.invariants import check
 from tests.crash.scene import Model
@@ -26,7 +27,9 @@ from tests.harness import Daemon, Refused, eventually
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 _MIB = 1 << 20
-_FALLOCATE = {"x86_64": 285, "aarch64": 47}[os.uname().machine]
+_MACHINE = os.uname().machine
+_FALLOCATE = {"x86_64": 285, "aarch64": 47}[_MACHINE]
+_COPY_FILE_RANGE = {"x86_64": 326, "aarch64": 285}[_MACHINE]
 
 
 # State that cannot be written
@@ -53,6 +56,28 @@ def test_a_failed_fsync_of_state_stops_changes_until_a_restart(daemon: Daemon) -
         check(daemon, model)
     assert refusals >= 3, "the record, its folder and the volumes' folder are synced"
     daemon.create("new", backend="directory")
+
+
+def test_a_failed_fsync_leaves_a_whole_snapshot_or_none(daemon: Daemon) -> None:
+    """Whichever fsync fails while one is taken, the volume is thawed and as it was."""
+    daemon.start()
+    bring(daemon, "v", KINDS["ext4"], Stage.MOUNTED)
+    model, refusals = Model({"v": CONTENT}, {"v"}), 0
+    for at in count(1):
+        take = partial(verbs.snapshot, daemon, "v", f"s{at}")
+        with injected(daemon, "fsync", f"error=EIO:when={at}"):
+            if not _is_refused(take, "Input/output error"):
+                break
+        refusals += 1
+        write_canary(daemon.mount("v", CONTAINER), CONTENT)
+        daemon.unmount("v", CONTAINER)
+        daemon.kill()
+        daemon.start()
+        # The last fsync is that of the rename: by then the snapshot may be there, and is whole.
+        model.unsure.add(f"v@s{at}")
+        model.snapshots[f"v@s{at}"] = CONTENT
+        check(daemon, model)
+    assert refusals >= 3, "the image, the record, its folder and the snapshots' are synced"
 
 
 def _changes_are_refused(daemon: Daemon) -> bool:
@@ -138,6 +163,65 @@ def test_on_a_full_host_all_goes_on_but_create(small: Daemon, fill: Callable[[Pa
     for filler in host.glob("filler*"):
         filler.unlink()
     small.create("new", backend="directory")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fill"),
+    [
+        ("directory", _fill_blocks),
+        ("ext4", _fill_blocks),
+        ("directory", _fill_inodes),
+        ("ext4", _fill_inodes),
+        ("btrfs", _fill_inodes),
+    ],
+)
+def test_on_a_full_host_a_snapshot_is_refused_and_hurts_nothing(
+    small: Daemon, kind: str, fill: Callable[[Path], None]
+) -> None:
+    """Nothing is left of it, the volume is thawed and used as before, and later one succeeds."""
+    small.start()
+    bring(small, "v", KINDS[kind], Stage.MOUNTED)
+    verbs.snapshot(small, "v", "before")
+    fill(small.root.parent)
+    model = Model({"v": CONTENT}, {"v"}, snapshots={"v@before": CONTENT})
+    with pytest.raises(Refused, match="No space left"):
+        verbs.snapshot(small, "v", "s")
+    check(small, model)
+    with pytest.raises(Refused, match=r"No space left|cannot be promised"):
+        verbs.clone(small, "v", "w")
+    check(small, model)
+    small.kill()
+    small.start()
+    check(small, model)
+    for filler in small.root.parent.glob("filler*"):
+        filler.unlink()
+    write_canary(small.mount("v", CONTAINER), b"later\n")
+    small.unmount("v", CONTAINER)
+    verbs.snapshot(small, "v", "s")
+    check(small, Model({"v": b"later\n"}, {"v"}, snapshots={**model.snapshots, "v@s": b"later\n"}))
+
+
+def test_a_copy_for_which_the_room_ends_midway_is_taken_back(small: Daemon) -> None:
+    """The space goes while a frozen image is copied: writers go on, and nothing is left."""
+    small.start()
+    small.create("v", **{**KINDS["ext4"], "size": "100M"})
+    content = os.urandom(60 * _MIB)
+    write_canary(small.mount("v", CONTAINER), content)
+    filler = small.root.parent / "filler"
+    with (
+        injected(small, "copy_file_range", "delay_enter=1000000"),
+        ThreadPoolExecutor(1) as pool,
+        filler.open("wb") as file,
+    ):
+        snapshot = pool.submit(verbs.snapshot, small, "v", "s")
+        eventually(lambda: waits_in(small.pid, _COPY_FILE_RANGE), "it is being copied")
+        os.posix_fallocate(file.fileno(), 0, 80 * _MIB)
+        with pytest.raises(Refused, match="No space left"):
+            snapshot.result()
+    check(small, Model({"v": content}, {"v"}))
+    filler.unlink()
+    verbs.snapshot(small, "v", "s")
+    check(small, Model({"v": content}, {"v"}, snapshots={"v@s": content}))
 
 
 def test_a_reservation_that_fails_midway_gives_everything_back(small: Daemon) -> None:

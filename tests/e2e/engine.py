@@ -94,13 +94,7 @@ class Engine:
     def clear(self, driver: str) -> None:
         """Remove all containers, and the volumes of `driver` and of `local`."""
         self.clear_containers()
-        left: list[str] = []
-
-        def removed() -> bool:
-            left[:] = self._volumes_left(driver)
-            return not left
-
-        until(removed, f"the removal of all volumes: {left}")
+        until(lambda: not self._volumes_left(driver), "the removal of all volumes")
 
     def clear_containers(self) -> None:
         for container in self.client.containers.list(all=True, ignore_removed=True):

@@ -113,7 +113,7 @@ def test_group(engine: Engine, owner: Daemon, name: str, tmp_path: Path) -> None
     ours = [image(engine, owner, f"{name}-{fs}", fs=fs, size="300M") for fs in ("ext4", "xfs")]
     other = image(engine, owner, f"{name}-other")
     for volume in ours:  # so that a copy takes longer than several writes
-        engine.run("dd if=/dev/zero of=/data/big bs=1M count=99 conv=fsync", f"{volume}:/data")
+        engine.run("dd if=/dev/zero of=/data/big bs=1M count=60 conv=fsync", f"{volume}:/data")
     writer = Writer(engine, tmp_path / "said", *ours, labels={PROJECT: name})
     user = engine.background(f"{other}:/data", "unknown:/local")
     for snapshot in ("r1", "r2"):

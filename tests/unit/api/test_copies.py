@@ -1,10 +1,10 @@
 """The admin API's routes about the data in volumes."""
 
 import pytest
-from convoy_py.linux.trees import Change
 
 from convoy_py.engine.copies import AdoptedVolume, Differences
 from convoy_py.errors import Kind
+from convoy_py.linux.trees import Change
 from convoy_py.models.volume import Options
 from convoy_py.wire import copies as wire
 from convoy_py.wire.admin import VolumeInfo
