@@ -94,10 +94,12 @@ def test_writers_go_on_soon_after_the_daemon_was_killed(
     daemon: Daemon, tell: Callable[[str], None]
 ) -> None:
     """Nobody has to start it again for that; then nothing is left of the snapshot."""
-    with _writer(daemon) as last, _snapshot_held_up(daemon) as snapshot:
-        _waits(last)
-        daemon.kill()
-        took = _goes_on(last)
+    with _writer(daemon) as last:
+        with _snapshot_held_up(daemon) as snapshot:
+            _waits(last)
+            daemon.signal(signal.SIGKILL)
+            took = _goes_on(last)
+        daemon.gone()
         assert took < _PROMISED
         with pytest.raises(Unanswered):
             snapshot.result()
@@ -110,10 +112,12 @@ def test_writers_go_on_soon_after_the_daemon_was_killed(
 
 def test_what_nobody_thawed_is_thawed_by_the_next_daemon(daemon: Daemon) -> None:
     """Also if the watchdog was killed with the daemon, as by what kills a whole control group."""
-    with _writer(daemon) as last, _snapshot_held_up(daemon):
-        _waits(last)
-        os.kill(_watchdog(daemon), signal.SIGKILL)
-        daemon.kill()
+    with _writer(daemon) as last:
+        with _snapshot_held_up(daemon):
+            _waits(last)
+            os.kill(_watchdog(daemon), signal.SIGKILL)
+            daemon.signal(signal.SIGKILL)
+        daemon.gone()
         _waits(last)
         daemon.start()
         daemon.listed()  # it has thawed by then

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tests.harness import PATIENCE, Daemon, eventually
 
+_FAREWELL = 2.0
+
 
 @contextmanager
 def injected(daemon: Daemon, calls: str, fault: str) -> Iterator[None]:
@@ -27,7 +29,11 @@ def injected(daemon: Daemon, calls: str, fault: str) -> Iterator[None]:
         yield
     finally:
         tracer.terminate()
-        tracer.wait(PATIENCE)
+        try:
+            tracer.wait(_FAREWELL)
+        except subprocess.TimeoutExpired:  # it holds up what was killed, and waits for that
+            tracer.kill()
+            tracer.wait(PATIENCE)
 
 
 def waits_in(pid: int, number: int) -> bool:

@@ -1,0 +1,58 @@
+"""Images on an xfs, whose snapshots freeze writers for as long as there are fragments to share."""
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from convoy_py.backends import BACKENDS
+from convoy_py.backends.base import Place
+from convoy_py.linux import filesystems, fsxattr, loop, mounts
+from convoy_py.models.volume import Filesystem, Options
+from tests.conformance.bed import MIB, Bed, Case, Host
+
+pytestmark = pytest.mark.root
+
+OPTIONS = Options(fs=Filesystem.EXT4, size=64 * MIB)
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Bed]:
+    """For ext4 images on a host of xfs."""
+    image, root = tmp_path / "image", tmp_path / "root"
+    root.mkdir()
+    with image.open("w+b") as file:
+        file.truncate(1024 * MIB)
+        filesystems.make("xfs", image, 1024 * MIB, uuid=str(uuid4()))
+        device, fd = loop.attach(file.fileno(), tag="test-host")
+    with open(fd, "rb"):
+        mounts.mount(device.path, root, "xfs", ())
+    try:
+        with closing(Bed(Host(root, "xfs"), Case("", BACKENDS["loopback"], "image", OPTIONS))) as b:
+            yield b
+    finally:
+        subprocess.run(["umount", "-l", root], check=True)
+
+
+def written_all_over(bed: Bed, place: Place) -> int:
+    """The fragments of an image in whose filesystem a file was written in no order, synced."""
+    with (bed.mounted(place) / "file").open("wb", buffering=0) as file:
+        for number in random.Random(1).sample(range(2048), 2048):
+            os.pwrite(file.fileno(), bytes(4096), number * 4096)
+            os.fsync(file.fileno())
+    bed.unmounted(place)
+    with bed.data(place).open("rb") as image:
+        return fsxattr.read(image.fileno()).extents
+
+
+def test_an_image_and_its_clone_have_few_fragments(bed: Bed) -> None:
+    """Though they are sparse and get thousands of small writes."""
+    place = bed.created()
+    clone = bed.clone(place)
+    assert written_all_over(bed, place) < 200
+    assert written_all_over(bed, clone) < 200
