@@ -1,11 +1,13 @@
 """The space ledger: where the host's bytes are, per volume, snapshot and trash."""
 
 import asyncio
+from contextlib import suppress
 
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import power
 from convoy_py.errors import ConvoyError
+from convoy_py.linux import filesystems
 from convoy_py.linux.extents import Shares
 from convoy_py.models.names import joined
 from convoy_py.models.space import Account
@@ -26,8 +28,7 @@ class Accounts:
             return [await run(self._account, entry) for _, entry in entries]
 
     def _account(self, entry: Entry) -> Account:
-        own, usage = _shares(entry), entry.usage
-        used = usage.used if usage else None
+        own, usage, used = _shares(entry), entry.usage, _used(entry)
         allocated = usage.allocated if usage else None
         if own is not None:
             allocated = own.allocated
@@ -52,6 +53,14 @@ def _shares(entry: Entry) -> Shares | None:
         return power(entry.backend, entry.name).shares(entry.place)
     except (OSError, ConvoyError):
         return None  # it went away, or cannot be read
+
+
+def _used(entry: Entry) -> int | None:
+    """Bytes that are used inside: of a mounted image now, else when it was last looked at."""
+    if entry.mounted and entry.spec and entry.spec.fs and entry.backend and entry.place:
+        with suppress(OSError):  # unmounted just now
+            return filesystems.space(entry.backend.exposed(entry.place)).used
+    return entry.usage.used if entry.usage else None
 
 
 def _freed(snapshot: Entry) -> int | None:

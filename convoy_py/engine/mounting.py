@@ -48,6 +48,7 @@ class Mounting:
         self._deletions = deletions
         self._clock = clock
         self.trash = trash
+        self.mounted = asyncio.Event()  # set by every Mount, for who waits for one
 
     async def mount(self, name: str, reference: str, epoch: str) -> str:
         """Mount if it is not mounted, count the reference, return the exposed folder."""
@@ -181,6 +182,7 @@ class Mounting:
             raise
         entry.references = held
         entry.mounted, entry.lingering, entry.reason = True, False, ""
+        self.mounted.set()
         entry.mounted_at = entry.held_at = self._clock()
         if fresh:
             await self._note_growth(entry)

@@ -105,10 +105,14 @@ class Sizes:
         event(log, logging.INFO, "trimmed", volumes=len(trimmed), trimmed=told)
 
     async def watch(self) -> None:
-        """The chore of autogrow: look often, as long as there is a volume to look at."""
-        while any(map(_grows_by_itself, self._operations.entries.values())):
-            await self.grow_the_full()
-            await asyncio.sleep(LOOK)
+        """The chore of autogrow: look often while there is a volume to look at; else await one."""
+        while True:
+            if any(map(_grows_by_itself, self._operations.entries.values())):
+                await self.grow_the_full()
+                await asyncio.sleep(LOOK)
+            else:
+                self._volumes.mounted.clear()
+                await self._volumes.mounted.wait()
 
     async def grow_the_full(self) -> None:
         """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""

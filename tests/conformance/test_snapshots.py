@@ -178,7 +178,7 @@ def test_what_is_shared_is_told(bed: Bed) -> None:
     bed.unmounted(place)
     # What lies inside cannot be seen then: to mount it would be in a Mount's way.
     inside = bed.snapshots.plan(place).way is Way.INSIDE
-    assert bed.snapshots.shares(snapshot) == (None if inside else found)
+    assert (bed.snapshots.shares(snapshot) is None) is inside
     bed.at_rest(place)
 
 

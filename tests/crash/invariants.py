@@ -179,10 +179,13 @@ def references(scene: Scene) -> Iterator[str]:
 
 def loop_devices(scene: Scene) -> Iterator[str]:
     """One loop device for each mounted image, and none besides."""
-    attached = len(attached_below(scene.daemon.root))
-    images = len({scene.image(name) for name in scene.mounted} - {None})
-    if attached != images:
-        yield f"{attached} loop devices are attached for {images} mounted images"
+    attached = attached_below(scene.daemon.root)
+    images = {scene.image(name) for name in scene.mounted} - {None}
+    if len(attached) != len(images):
+        devices = ", ".join(str(device.path) for device in attached)
+        yield (
+            f"{len(attached)} loop devices are attached for {len(images)} mounted images: {devices}"
+        )
 
 
 def processes(scene: Scene) -> Iterator[str]:

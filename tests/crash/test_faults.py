@@ -209,7 +209,7 @@ def test_a_copy_for_which_the_room_ends_midway_is_taken_back(small: Daemon) -> N
     write_canary(small.mount("v", CONTAINER), content)
     filler = small.root.parent / "filler"
     with (
-        injected(small, "copy_file_range", "delay_enter=1000000"),
+        injected(small, "copy_file_range", "delay_enter=300000"),
         ThreadPoolExecutor(1) as pool,
         filler.open("wb") as file,
     ):

@@ -5,7 +5,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -25,8 +26,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 # The root lies on a filesystem without reflinks: the image is copied while it is frozen.
 _COPY = "copy_file_range"
 _COPY_NUMBER = {"x86_64": 326, "aarch64": 285}[os.uname().machine]
-_HELD_UP = "delay_enter=60000000"  # microseconds
-_SLOWLY = "delay_enter=300000"
+_SLOWLY = "delay_enter=300000"  # microseconds
 _PROMISED = 5.0  # seconds within which writers go on
 CONTENT = os.urandom(48 << 20)
 
@@ -44,15 +44,27 @@ def daemon(daemon: Daemon) -> Iterator[Daemon]:
         freeze.thaw(daemon.run_dir / "mounts/v")
 
 
-@contextmanager
-def _snapshot_held_up(daemon: Daemon) -> Iterator["Future[None]"]:
-    """A snapshot that is being copied, and stays so, while the volume is frozen."""
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(1))
-        stack.enter_context(injected(daemon, _COPY, _HELD_UP))
+def _stopped_midway(daemon: Daemon, pool: ThreadPoolExecutor) -> "Future[None]":
+    """A snapshot that is being copied when SIGSTOP comes, so that the volume stays frozen."""
+    while True:
         snapshot = pool.submit(verbs.snapshot, daemon, "v", "s")
-        eventually(lambda: waits_in(daemon.pid, _COPY_NUMBER), "it is being copied")
-        yield snapshot
+        eventually(partial(_is_copying_or_done, daemon, snapshot), "it is being copied")
+        daemon.signal(signal.SIGSTOP)
+        if _is_copying(daemon):
+            return snapshot
+        daemon.signal(signal.SIGCONT)  # it came too late
+        snapshot.result()
+        verbs.delete_snapshot(daemon, "v@s")
+
+
+def _is_copying_or_done(daemon: Daemon, snapshot: "Future[None]") -> bool:
+    return _is_copying(daemon) or snapshot.done()
+
+
+def _is_copying(daemon: Daemon) -> bool:
+    """Whether a volume is frozen and a copy of its image has begun."""
+    notes = list((daemon.run_dir / "frozen").glob("*.json"))
+    return bool(notes) and any((daemon.root / "volumes/v/snapshots").glob(".new-*/image"))
 
 
 @contextmanager
@@ -83,23 +95,22 @@ def _waits(last: Callable[[], float]) -> None:
     eventually(lambda: time.monotonic() - last() > 0.5, "the writer waits")
 
 
-def _goes_on(last: Callable[[], float]) -> float:
-    """The seconds until a writer that stood still goes on."""
-    begun, before = time.monotonic(), last()
-    eventually(lambda: last() > before, "the writer goes on")
-    return time.monotonic() - begun
+def _goes_on(last: Callable[[], float], act: Callable[[], object]) -> float:
+    """Do something; the seconds until a writer that stood still goes on."""
+    begun = time.monotonic()
+    act()
+    eventually(lambda: last() > begun, "the writer goes on")
+    return last() - begun
 
 
 def test_writers_go_on_soon_after_the_daemon_was_killed(
     daemon: Daemon, tell: Callable[[str], None]
 ) -> None:
     """Nobody has to start it again for that; then nothing is left of the snapshot."""
-    with _writer(daemon) as last:
-        with _snapshot_held_up(daemon) as snapshot:
-            _waits(last)
-            daemon.signal(signal.SIGKILL)
-            took = _goes_on(last)
-        daemon.gone()
+    with _writer(daemon) as last, ThreadPoolExecutor(1) as pool:
+        snapshot = _stopped_midway(daemon, pool)
+        _waits(last)
+        took = _goes_on(last, daemon.kill)
         assert took < _PROMISED
         with pytest.raises(Unanswered):
             snapshot.result()
@@ -112,16 +123,13 @@ def test_writers_go_on_soon_after_the_daemon_was_killed(
 
 def test_what_nobody_thawed_is_thawed_by_the_next_daemon(daemon: Daemon) -> None:
     """Also if the watchdog was killed with the daemon, as by what kills a whole control group."""
-    with _writer(daemon) as last:
-        with _snapshot_held_up(daemon):
-            _waits(last)
-            os.kill(_watchdog(daemon), signal.SIGKILL)
-            daemon.signal(signal.SIGKILL)
-        daemon.gone()
+    with _writer(daemon) as last, ThreadPoolExecutor(1) as pool:
+        _stopped_midway(daemon, pool)
+        os.kill(_watchdog(daemon), signal.SIGKILL)
+        daemon.kill()
         _waits(last)
         daemon.start()
-        daemon.listed()  # it has thawed by then
-        assert _goes_on(last) < _PROMISED
+        assert _goes_on(last, daemon.listed) < _PROMISED
     check(daemon, Model({"v": CONTENT}, {"v"}))
 
 
@@ -130,16 +138,10 @@ def test_writers_wait_no_longer_than_the_limit_for_a_daemon_that_hangs(daemon: D
     assert daemon.stop() == 0
     daemon.flags = (*daemon.flags, "--freeze-limit=1s")
     daemon.start()
-    with (
-        ThreadPoolExecutor(1) as pool,
-        _writer(daemon) as last,
-        injected(daemon, _COPY, _SLOWLY),
-    ):
-        snapshot = pool.submit(verbs.snapshot, daemon, "v", "s")
-        eventually(lambda: waits_in(daemon.pid, _COPY_NUMBER), "it is being copied")
-        daemon.signal(signal.SIGSTOP)
+    with _writer(daemon) as last, ThreadPoolExecutor(1) as pool:
+        snapshot = _stopped_midway(daemon, pool)
         _waits(last)
-        assert _goes_on(last) < _PROMISED
+        assert _goes_on(last, lambda: None) < _PROMISED
         daemon.signal(signal.SIGCONT)
         with pytest.raises(Refused, match="setting freeze_limit"):
             snapshot.result()
@@ -158,7 +160,7 @@ def test_sigterm_ends_a_copy_and_leaves_nothing_of_it(
             assert daemon.stop() == 0
             took = time.monotonic() - began
         assert took < 8
-        _goes_on(last)
+        _goes_on(last, lambda: None)
         with pytest.raises((Refused, Unanswered)):
             snapshot.result()
     # It has tidied up by itself: no start was needed for that.

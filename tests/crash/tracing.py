@@ -7,8 +7,6 @@ from pathlib import Path
 
 from tests.harness import PATIENCE, Daemon, eventually
 
-_FAREWELL = 2.0
-
 
 @contextmanager
 def injected(daemon: Daemon, calls: str, fault: str) -> Iterator[None]:
@@ -29,11 +27,7 @@ def injected(daemon: Daemon, calls: str, fault: str) -> Iterator[None]:
         yield
     finally:
         tracer.terminate()
-        try:
-            tracer.wait(_FAREWELL)
-        except subprocess.TimeoutExpired:  # it holds up what was killed, and waits for that
-            tracer.kill()
-            tracer.wait(PATIENCE)
+        tracer.wait(PATIENCE)
 
 
 def waits_in(pid: int, number: int) -> bool:

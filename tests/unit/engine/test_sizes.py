@@ -222,6 +222,19 @@ async def test_one_that_nobody_has_mounted_does_not_grow(growing: Engine) -> Non
     assert _spec(growing).size == 4 * MIB
 
 
+async def test_a_mount_is_followed_by_a_look_at_once(growing: Engine) -> None:
+    """While there is nothing to look at nobody looks."""
+    await growing.volumes.unmount("db", "container")
+    watch = asyncio.create_task(growing.sizes.watch())
+    await asyncio.sleep(0)
+    assert not growing.volumes.mounted.is_set()
+    await growing.volumes.mount("db", "container", DOCKER)
+    async with asyncio.timeout(5):
+        while _spec(growing).size == 4 * MIB:
+            await asyncio.sleep(0)
+    watch.cancel()
+
+
 async def test_a_host_without_room_is_told_once_in_a_while(growing: Engine) -> None:
     """Counted as failed; tried again half a minute later, when it may succeed."""
     growing.kernel.failures["grow", "db"] = NoSpace("volume db: the host is full")
