@@ -22,6 +22,7 @@ def test_run_with_a_new_volume(
     assert (
         engine.run("echo precious > /data/file", f"{name}:/data", volume_driver=daemon.name) == ""
     )
+    activated = daemon.calls().count("activate")
     calls = daemon.calls(name)
     assert calls.count("create") == 1
     assert calls.count("mount") == calls.count("unmount") > 0
@@ -29,7 +30,7 @@ def test_run_with_a_new_volume(
     engine.remove_volume(name)
     assert daemon.calls(name).count("remove") == 1
     assert not daemon.data(name).parent.exists()
-    assert daemon.calls().count("activate") == 1
+    assert daemon.calls().count("activate") == activated > 0
 
 
 def test_anonymous_volume(engine: Engine, daemon: Daemon) -> None:

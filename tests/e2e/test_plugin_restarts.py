@@ -155,6 +155,7 @@ def test_restarts_under_load(
             until(lambda: len(made) > 8, "some volumes")
             assert spare.stop() == 0
             spare.start()
+    spare.clear()
     assert spare.leftovers() == []
 
 

@@ -34,7 +34,7 @@ BAD_NAMES = (
     "_under",
     ".hidden",
     "a:b",
-    "a@b",
+    "a@b@c",
     "a\\b",
     "%2e%2e",
     "\u202egnp",

@@ -202,3 +202,23 @@ def test_folder_that_is_swapped_while_it_is_built_leads_nowhere(
     trees.copy_one(source, PurePath("etc/app/config"), target, swap)
     assert os.listdir(outside) == []
     assert (moved / "app/config").read_bytes() == b"as it was"
+
+
+@pytest.mark.parametrize("path", ["etc/app/config", "etc/app", "untouched"])
+def test_what_was_cut_off_is_removed(target: Path, path: str) -> None:
+    """A file or a folder with all in it; a second time there is nothing to do."""
+    before = facts(target)
+    for _ in range(2):
+        trees.remove_one(target, PurePath(path))
+    assert facts(target).keys() == before.keys() - below(before, path).keys()
+
+
+@pytest.mark.parametrize("path", ["missing/x", "untouched/x", "away/config"])
+def test_nothing_is_removed_behind_a_link(target: Path, tmp_path: Path, path: str) -> None:
+    """Users may have changed what is on the way to what was cut off."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/config").write_bytes(b"theirs")
+    (target / "away").symlink_to(tmp_path / "elsewhere")
+    before = facts(tmp_path)
+    trees.remove_one(target, PurePath(path))
+    assert facts(tmp_path).keys() == before.keys()
