@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 # What decides whether a crash leaves the state before or after.
 _DECISIVE = ("os.rename", "renameat2", "fsync", "syncfs", "ioctl")
-SAMPLE = os.environ.get("CRASH_SAMPLE", "4")
+SAMPLE = os.environ.get("CRASH_SAMPLE", "3")
 SEED = os.environ.get("CRASH_SEED") or secrets.token_hex(4)
 # Those combinations that go different ways: see the table in docs/snapshots.md.
 CASES = (
@@ -45,7 +45,6 @@ CASES = (
     ("snapshot-delete", "btrfs", "host"),
     ("rollback", "directory", "host"),
     ("rollback", "directory", "btrfs"),
-    ("rollback", "ext4", "host"),
     ("rollback", "ext4", "xfs"),
     ("rollback", "btrfs", "host"),
     ("clone", "directory", "host"),
@@ -73,8 +72,8 @@ CASES = (
     ("mount-snapshot", "ext4", "xfs"),
     ("mount-snapshot", "btrfs", "host"),
     ("restore-file", "directory", "host"),
-    ("restore-file", "ext4", "xfs"),
-    ("restore-file-unmounted", "btrfs", "host"),
+    ("restore-file", "btrfs", "host"),
+    ("restore-file-unmounted", "ext4", "host"),
     ("protect", "directory", "host"),
 )
 

@@ -25,7 +25,7 @@ def changed(engine: Engine, owner: Daemon, db: str) -> str:
     return db
 
 
-@pytest.mark.parametrize("way", ["reflink", "subvolume", "inside", "files"], indirect=True)
+@pytest.mark.parametrize("way", ["reflink", "subvolume", "inside"], indirect=True)
 def test_there_and_back(engine: Engine, owner: Daemon, changed: str) -> None:
     """12.5: refused while it is in use; then all is as it was, and the undo is a rollback too."""
     user = engine.background(f"{changed}:/data", name=f"{changed}-user")

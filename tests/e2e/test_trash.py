@@ -30,7 +30,7 @@ def prepared(engine: Engine, volume: str) -> str:
     return engine.run(SHOW, f"{volume}:/data")
 
 
-@pytest.mark.parametrize("way", ["reflink", "subvolume", "inside"], indirect=True)
+@pytest.mark.parametrize("way", ["reflink", "subvolume"], indirect=True)
 def test_removed_and_restored(engine: Engine, owner: Daemon, db: str) -> None:
     """12.11: what `docker volume rm` took comes back with its snapshots, beside a new one."""
     shown = prepared(engine, db)

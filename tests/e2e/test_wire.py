@@ -148,7 +148,7 @@ def test_bad_names(daemon: Daemon, bad: str) -> None:
     for call in ("Get", "Mount", "Path"):
         found = daemon.call(f"/VolumeDriver.{call}", {"Name": bad, "ID": ID})
         assert found.status == 500
-        assert found.error.startswith("no such volume")
+        assert "no such volume" in found.error
     for call in ("Unmount", "Remove"):
         assert daemon.call(f"/VolumeDriver.{call}", {"Name": bad, "ID": ID}).status == 200
     assert _tree(daemon.home) == before
