@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from convoy_py.linux import files, loop, mounts
+from convoy_py.linux import files, freeze, loop, mounts
 
 PROJECT = Path(__file__).parents[1]
 # Generous: these machines are small and busy. Nothing waits that long unless it is broken.
@@ -233,9 +233,11 @@ def attached_below(folder: Path) -> list[loop.LoopDevice]:
 
 
 def clean(folder: Path) -> None:
-    """Take down every mount and loop device below a folder, also those that are in use."""
+    """Take down every mount and loop device below a folder, also those in use, or frozen."""
     # What an earlier unmount uncovers is seen at the next look.
     while found := mounts.below(folder):
+        with suppress(OSError):
+            freeze.thaw(Path(found[-1].mountpoint))
         subprocess.run(["umount", "-l", found[-1].mountpoint], check=True)
     for device in attached_below(folder):
         loop.detach(device)

@@ -29,7 +29,7 @@ class Operation:
 
     `outcomes` are made of what was there before: first not done, last done, between them what is
     whole as well. When it is done `again`, `repeated` may be there, which by default is done.
-    `steps` are kinds of changes that it must have been interrupted before.
+    `steps` are kinds of changes that it must have been seen to make.
     """
 
     begin: Callable[[Daemon, Kind], Model]

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.crash.crash_points import CrashPoints
-from tests.crash.invariants import check, untidy
+from tests.crash.invariants import check
 from tests.crash.scene import Model
 from tests.crash.volumes import (
-    CONTAINER,
     CONTENT,
     KINDS,
     OPERATIONS,
@@ -19,7 +18,7 @@ from tests.crash.volumes import (
     bring,
     take_away,
 )
-from tests.harness import Daemon, Unanswered, eventually
+from tests.harness import Daemon, Unanswered
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -120,54 +119,3 @@ def _afterwards(operation: Operation) -> Model:
     there = operation.after in (Stage.READY, Stage.MOUNTED)
     held = {NAME} if operation.after is Stage.MOUNTED else set()
     return Model({NAME: content} if there else {}, held)
-
-
-def test_a_crash_at_any_step_of_recovery_is_recovered_from(
-    daemon: Daemon, crash_points: CrashPoints, tell: Callable[[str], None]
-) -> None:
-    """A daemon that dies while it tidies up what a crash left is succeeded by one that does it."""
-    steps = Counter(_recover(daemon, crash_points, "", 0))
-    assert {"umount2", "os.remove", "os.rmdir", "os.mkdir"} <= steps.keys()
-    for step, total in steps.items():
-        for at in range(1, total + 1):
-            _recover(daemon, crash_points, step, at)
-    tell(f"recovery: {steps.total()} crashes survived")
-
-
-def _recover(daemon: Daemon, points: CrashPoints, step: str, at: int) -> list[str]:
-    """Start on a mess, die before the `at`-th step of a kind (or not at all), start again."""
-    model = _make_a_mess(daemon, points)
-    if step:
-        points.arm(step, at)
-        daemon.process = points.launch(daemon.arguments(), daemon.log)
-        assert daemon.gone() == -signal.SIGKILL
-        points.disarm()
-    else:
-        points.watch()
-    daemon.start(points.launch)
-    eventually(lambda: not untidy(daemon, model), "the mess is gone")
-    steps = points.trace()
-    points.disarm()
-    check(daemon, model)
-    assert daemon.stop() == 0
-    return steps
-
-
-def _make_a_mess(daemon: Daemon, points: CrashPoints) -> Model:
-    """Leave what several crashes would: half made, half deleted, half mounted; no daemon runs."""
-    daemon.start(points.launch)
-    for name in ("made", "mounted", "gone"):
-        daemon.remove(name)
-        bring(daemon, name, KINDS["ext4"], Stage.MOUNTED)
-    daemon.unmount("gone", CONTAINER)
-    daemon.remove("half")
-    points.arm("umount2", 1)
-    with pytest.raises(Unanswered):
-        daemon.create("half", **KINDS["ext4"])
-    assert daemon.gone() == -signal.SIGKILL
-    points.disarm()
-    (daemon.root / "volumes/gone").rename(daemon.root / "trash/rm-0123")
-    (daemon.run_dir / "references/mounted.json").unlink()
-    (daemon.run_dir / "references/.mounted.json.0123").write_bytes(b"{")
-    (daemon.run_dir / "mounts/stray").mkdir(mode=0)
-    return Model({"made": CONTENT, "mounted": CONTENT}, {"made"})
