@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
-from convoy_py.engine.parts import power
+from convoy_py.engine.parts import opened, power
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import InvalidOption, OperationFailed, Unsupported
 from convoy_py.linux import files, growing, trees
@@ -45,26 +45,20 @@ class Cloning:
         def fill(place: Place) -> Spec:
             return self._filled(source, backend, place, step, options)
 
-        return self._built(name, backend, spec, fill)
+        return self._steps.built(name, backend, spec, fill)
 
     def private_clone(self, volume: Entry, name: str) -> Entry:
         """Build the clone of a volume that one mount ID gets."""
         clone = self._steps.clone_entry(volume, name)
         backend, place = clone.usable()
-        preallocated = place.spec.sparse is False
-        promised = backend.promised(place.spec)
-        with self._steps.ledger.promise(name, promised, preallocated=preallocated):
-            staging = self._steps.store.stage()
-            staged = self._steps.staged(place, staging)
-            try:
-                with self._copying.standing_still([volume], clone=True):
-                    power(backend, name).copy(volume.usable()[1], staged, _uncounted)
-                power(backend, name).finish(volume.usable()[1], staged, _uncounted)
-                place.home.parent.mkdir(mode=0o700, exist_ok=True)
-                staging.rename(place.home)
-            except BaseException:
-                self._steps.abandon(backend, staged)
-                raise
+        _, source = volume.usable()
+        able = power(backend, name)
+        with self._steps.building(backend, place) as staged:
+            with self._copying.standing_still([volume], clone=True):
+                able.copy(source, staged, _uncounted)
+            able.finish(source, staged, _uncounted)
+            place.home.parent.mkdir(mode=0o700, exist_ok=True)
+            staged.home.rename(place.home)
         return clone
 
     def clone_bytes(self, source: Entry) -> int:
@@ -113,24 +107,6 @@ class Cloning:
             settled, _ = self._copied(folder, backend, place, step, options, verify=False)
         return settled
 
-    def _built(
-        self, name: str, backend: Backend, spec: Spec, fill: Callable[[Place], Spec]
-    ) -> Entry:
-        """Build a volume beside the others and rename it into place; `fill` settles its spec."""
-        steps = self._steps
-        preallocated = spec.sparse is False
-        with steps.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
-            staging = steps.store.stage()
-            record = steps.record(name, spec)
-            place = self._steps.staged(steps.place(record), staging)
-            try:
-                record = record.model_copy(update={"spec": fill(place)})
-                steps.store.commit(staging, record)
-            except BaseException:
-                steps.abandon(backend, place)
-                raise
-        return steps.entry(name, record)
-
     def convert(self, volume: Entry, options: Options, step: Step) -> tuple[Entry, Removed]:
         """Copy a vacated volume into another kind of volume, verify it, and swap the two.
 
@@ -144,19 +120,12 @@ class Cloning:
             update={"created": old.created, "protected": old.protected}
         )
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
-        promised, preallocated = backend.promised(spec), spec.sparse is False
-        with steps.ledger.promise(volume.name, promised, preallocated=preallocated, key=key):
-            staging = steps.store.stage(trash_key(old))
-            place = self._steps.staged(steps.place(record), staging)
-            try:
-                theirs, data = volume.usable()
-                with power(theirs, volume.name).reading(data) as folder:
-                    settled, _ = self._copied(folder, backend, place, step, options)
-                record = record.model_copy(update={"spec": settled})
-                removed = self._swapped(staging, record, old)
-            except BaseException:
-                steps.abandon(backend, place)
-                raise
+        place = steps.place(record)
+        with steps.building(backend, place, promised_as=key, replaced=trash_key(old)) as staged:
+            with opened(volume) as folder:
+                settled, _ = self._copied(folder, backend, staged, step, options)
+            record = record.model_copy(update={"spec": settled})
+            removed = self._swapped(staged.home, record, old)
         steps.ledger.forget(key)
         return steps.entry(volume.name, record), removed
 
@@ -197,7 +166,7 @@ class Cloning:
             found.append(tree)
             return settled
 
-        entry = self._built(name, backend, spec, fill)
+        entry = self._steps.built(name, backend, spec, fill)
         return entry, found[0].files
 
     def _copied(

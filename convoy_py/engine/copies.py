@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
@@ -12,7 +12,7 @@ from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.operations import Operations
-from convoy_py.engine.parts import power
+from convoy_py.engine.parts import opened
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse
@@ -112,15 +112,7 @@ class Copies:
     async def sweep(self, half_restored: Sequence[Entry]) -> None:
         """Take away what was being restored when an earlier daemon ended."""
         for entry in half_restored:
-            async with self._operations.hold_idle(entry.name):
-                if self._operations.find(entry.name) is not entry:
-                    continue  # the next start does it, wherever the volume is now
-                try:
-                    await self._operations.do(
-                        entry.name, "sweep", self._copying.sweep_restored, entry
-                    )
-                except ConvoyError as error:
-                    event(log, logging.WARNING, "sweep", volume=entry.name, failure=error)
+            await self._operations.put_right(entry, self._copying.sweep_restored, entry)
 
     async def convert(self, volume: str, options: Options, progress: Progress) -> View:
         """Change a volume that nobody uses into one of another backend, filesystem or size.
@@ -254,7 +246,7 @@ class Copies:
 
 def _compare(one: Entry, other: Entry, progress: Progress) -> Differences:
     found = Differences()
-    with _reading(one) as before, _reading(other) as after:
+    with opened(one) as before, opened(other) as after:
         for change in trees.compare(before, after, progress, content=False):
             _count(found, change)
     return found
@@ -269,11 +261,6 @@ def _count(found: Differences, change: Change) -> None:
         found.changes.append(change)
     else:
         found.truncated = True
-
-
-def _reading(entry: Entry) -> AbstractContextManager[Path]:
-    backend, place = entry.usable()
-    return power(backend, entry.name).reading(place)
 
 
 def _on_host(path: Path) -> Path:

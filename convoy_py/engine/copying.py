@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 from convoy_py.backends.base import Place
 from convoy_py.engine.entry import Entry
-from convoy_py.engine.parts import Part, power
+from convoy_py.engine.parts import Part, opened, power
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError, NotFound, OperationFailed
 from convoy_py.linux import files, freeze, trees
@@ -53,8 +53,8 @@ class Copying:
         try:
             for part in parts:
                 home = store.stage(part.volume.name, part.record.uuid)
-                place = self._steps.snapshot_place(part.volume, home, part.record)
-                staged.append((part, place))
+                place = self._steps.snapshot_place(part.volume, part.record)
+                staged.append((part, self._steps.staged(place, home)))
             room = self._steps.ledger.room(parts[0].volume.name, sum(part.takes for part in parts))
             with room, pausing, self.standing_still([part.volume for part in parts]):
                 for part, place in staged:
@@ -165,7 +165,7 @@ class Copying:
         store, left = self._steps.store, f".restore-{secrets.token_hex(8)}"
         store.note_restoring(target.name, str(relative.with_name(left)))
         try:
-            with _open(source) as before, _open(target, write=True) as after:
+            with opened(source) as before, opened(target, write=True) as after:
                 try:
                     trees.copy_one(before, relative, after, step, left)
                 except FileNotFoundError as error:
@@ -177,12 +177,6 @@ class Copying:
         """Take away what was being restored into a volume when a daemon ended."""
         left = self._steps.store.restoring(volume.name)
         if left is not None:
-            with _open(volume, write=True) as folder:
+            with opened(volume, write=True) as folder:
                 trees.remove_one(folder, PurePath(left))
             self._steps.store.forget_restoring(volume.name)
-
-
-def _open(entry: Entry, *, write: bool = False) -> AbstractContextManager[Path]:
-    backend, place = entry.usable()
-    able = power(backend, entry.name)
-    return able.writing(place) if write else able.reading(place)

@@ -209,6 +209,20 @@ class Operations:
             return None
         return volume.work
 
+    async def put_right(self, volume: Entry, sweep: Callable[..., None], *args: Any) -> None:
+        """Have a blocking step take away what was half done with a volume when a daemon ended.
+
+        What cannot be done now, or is not where it was any more, is left to the next start.
+        """
+        async with self.hold_idle(volume.name):
+            if self.find(volume.name) is not volume:
+                return
+            event(log, logging.WARNING, "swept: it was half done", volume=volume.name)
+            try:
+                await self.do(volume.name, "sweep", sweep, *args)
+            except ConvoyError as error:
+                event(log, logging.WARNING, "sweep", volume=volume.name, failure=error)
+
     async def bounded(
         self,
         name: str,

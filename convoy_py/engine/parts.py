@@ -1,8 +1,10 @@
-"""What a snapshot is to be, before it is taken, and who can take it."""
+"""What a snapshot is to be, before it is taken; who can take it, and how data is opened."""
 
 import secrets
 import uuid as uuids
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from convoy_py.backends.base import Backend, Snapshots
 from convoy_py.engine.entry import Entry
@@ -35,6 +37,13 @@ def power(backend: Backend, name: str) -> Snapshots:
     if isinstance(backend, Snapshots):
         return backend
     raise Unsupported(f"volume {name}: backend {backend.name} takes no snapshots")
+
+
+def opened(entry: Entry, *, write: bool = False) -> AbstractContextManager[Path]:
+    """The folder with the data of a volume or snapshot, to be read or written."""
+    backend, place = entry.usable()
+    able = power(backend, entry.name)
+    return able.writing(place) if write else able.reading(place)
 
 
 def planned(

@@ -118,12 +118,12 @@ class Sizes:
         """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""
         seen, self._seen = self._seen, {}
         for entry in list(self._operations.entries.values()):
-            if entry.mounted and entry.spec and entry.spec.autogrow and self._may_try(entry.name):
-                await self._grow_if_full(entry, entry.spec, seen.get(entry.name))
+            if _grows_by_itself(entry) and self._may_try(entry.name):
+                await self._grow_if_full(entry, seen.get(entry.name))
 
-    async def _grow_if_full(
-        self, entry: Entry, spec: Spec, before: tuple[float, int] | None
-    ) -> None:
+    async def _grow_if_full(self, entry: Entry, before: tuple[float, int] | None) -> None:
+        spec = entry.spec
+        assert spec is not None
         assert spec.autogrow is not None
         assert spec.size is not None
         growing = spec.grows_from is not None  # what was begun is to be completed first

@@ -19,8 +19,7 @@ from convoy_py.engine.parts import Part, planned, power
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid
-from convoy_py.logs import event
+from convoy_py.errors import AlreadyExists, Cancelled, Invalid
 from convoy_py.models.names import AT, check_name, joined
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
 from convoy_py.state.records import timestamp
@@ -151,16 +150,7 @@ class Snapshots:
     async def sweep(self, half_taken: Sequence[tuple[Entry, Path]]) -> None:
         """Take away what was being taken when an earlier daemon ended."""
         for volume, home in half_taken:
-            async with self._operations.hold_idle(volume.name):
-                if self._operations.find(volume.name) is not volume:
-                    continue  # the next start does it, wherever the volume is now
-                event(log, logging.WARNING, "swept: it was half taken", volume=volume.name)
-                try:
-                    await self._operations.do(
-                        volume.name, "sweep", self._copying.sweep, volume, home.name
-                    )
-                except ConvoyError as error:
-                    event(log, logging.WARNING, "sweep", volume=volume.name, failure=error)
+            await self._operations.put_right(volume, self._copying.sweep, volume, home.name)
 
     # Steps
 

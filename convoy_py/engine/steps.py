@@ -8,8 +8,8 @@ import logging
 import secrets
 import time
 import uuid as uuids
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from convoy_py.errors import (
 from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
-from convoy_py.models.names import AT, HASH, is_full_name, joined
+from convoy_py.models.names import AT, HASH, joined
 from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.records import Record, References, SnapshotRecord, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
@@ -95,7 +95,10 @@ class Steps:
         return Place(name, record.uuid, self.store.home(name), self.mounts_dir / name, record.spec)
 
     def staged(self, place: Place, staging: Path) -> Place:
-        """The place of a volume while it is built."""
+        """The place of a volume or snapshot while it is built.
+
+        Its mountpoint too bears a name that no volume can have: leftovers are known by it.
+        """
         return replace(place, home=staging, mountpoint=self.mounts_dir / staging.name)
 
     def entry(self, name: str, record: Record | Unreadable) -> Entry:
@@ -144,7 +147,7 @@ class Steps:
         if entry.backend is None:
             entry.reason = f"its backend {record.spec.backend} is not on (setting drivers)"
         else:
-            entry.place = self._snapshot_place(volume, name, record)
+            entry.place = self.snapshot_place(volume, record)
         return entry
 
     def clone_entry(self, volume: Entry, name: str) -> Entry:
@@ -165,17 +168,14 @@ class Steps:
             name = snapshot.name.partition(AT)[2]
             snapshot.name = joined(record.name, name)
             if isinstance(snapshot.record, SnapshotRecord):
-                snapshot.place = self._snapshot_place(entry, name, snapshot.record)
+                snapshot.place = self.snapshot_place(entry, snapshot.record)
             entry.snapshots[snapshot.name] = snapshot
 
-    def snapshot_place(self, volume: Entry, home: Path, record: SnapshotRecord) -> Place:
-        """Where a snapshot is, in its own home or in the one where it is being taken."""
+    def snapshot_place(self, volume: Entry, record: SnapshotRecord) -> Place:
         full = joined(volume.name, record.name)
-        mountpoint = self.mounts_dir / (full if is_full_name(home.name) else home.name)
+        home = self.snapshot_store.home(volume.name, record.name)
+        mountpoint = self.mounts_dir / full
         return Place(full, record.uuid, home, mountpoint, record.spec, within=volume.place)
-
-    def _snapshot_place(self, volume: Entry, name: str, record: SnapshotRecord) -> Place:
-        return self.snapshot_place(volume, self.snapshot_store.home(volume.name, name), record)
 
     def choose(self, options: Options) -> tuple[Backend, Spec]:
         """The backend that the options name, or the first that can do what they ask."""
@@ -196,19 +196,35 @@ class Steps:
     def create(self, name: str, options: Options) -> Entry:
         """Build a volume beside the others and rename it into place."""
         backend, spec = self.choose(options)
+        return self.built(name, backend, spec, backend.create)
+
+    def built(
+        self, name: str, backend: Backend, spec: Spec, fill: Callable[[Place], Spec]
+    ) -> Entry:
+        """Build a volume beside the others and rename it into place; `fill` settles its spec."""
         record = self.record(name, spec)
-        preallocated = spec.sparse is False
-        with self.ledger.promise(name, backend.promised(spec), preallocated=preallocated):
-            staging = self.store.stage()
-            # Its mountpoint too bears a name that no volume can have: leftovers are known by it.
-            place = self.staged(self.place(record), staging)
-            try:
-                record = record.model_copy(update={"spec": backend.create(place)})
-                self.store.commit(staging, record)
-            except BaseException:
-                self.abandon(backend, place)
-                raise
+        with self.building(backend, self.place(record)) as place:
+            record = record.model_copy(update={"spec": fill(place)})
+            self.store.commit(place.home, record)
         return self.entry(name, record)
+
+    @contextmanager
+    def building(
+        self, backend: Backend, place: Place, *, promised_as: str = "", replaced: str = ""
+    ) -> Iterator[Place]:
+        """Where a volume is built, with the space for it promised; nothing is left if that fails.
+
+        The promise is kept under `promised_as`, where that is not the volume's name; `replaced` is
+        the trash key of the volume whose place the new one takes.
+        """
+        promised, preallocated = backend.promised(place.spec), place.spec.sparse is False
+        with self.ledger.promise(place.name, promised, preallocated=preallocated, key=promised_as):
+            staged = self.staged(place, self.store.stage(replaced))
+            try:
+                yield staged
+            except BaseException:
+                self.abandon(backend, staged)
+                raise
 
     def adopt(self, name: str, options: Options) -> Entry:
         """Give a record to the data that lies in the volume's place, or in the user's folder."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from convoy_py.linux import libc
+from convoy_py.linux.descriptors import held
 
 _OPENAT2 = 437
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 2, 4, 8
@@ -26,8 +27,8 @@ def opened(top: Path, relative: PurePath) -> Iterator[int]:
     Raises OSError: ELOOP for a link on the way, EXDEV for a way out, ENOENT, ENOTDIR. Kernel 5.6.
     """
     with (
-        _held(os.open(top, os.O_PATH | _FOLDER)) as folder,
-        _held(_open(folder, relative, os.O_PATH)) as found,
+        held(os.open(top, os.O_PATH | _FOLDER)) as folder,
+        held(_open(folder, relative, os.O_PATH)) as found,
     ):
         yield found
 
@@ -41,12 +42,12 @@ def made(top: Path, relative: PurePath) -> Iterator[int]:
     with opened(top, relative.parent) as parent:
         is_new = _make(parent, relative.name)
         try:
-            with _held(_open(parent, PurePath(relative.name), os.O_RDONLY)) as found:
+            with held(_open(parent, PurePath(relative.name), os.O_RDONLY)) as found:
                 if is_new:
                     os.fchmod(found, 0o755)  # whatever the umask
                 yield found
             if is_new:
-                with _held(_open(parent, PurePath(), os.O_RDONLY)) as readable:
+                with held(_open(parent, PurePath(), os.O_RDONLY)) as readable:
                     os.fsync(readable)
         except BaseException:
             if is_new:
@@ -75,11 +76,3 @@ def _open(folder: int, relative: PurePath, flags: int) -> int:
                 continue
             raise OSError(error.errno, error.strerror, str(relative)) from None
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(relative))
-
-
-@contextmanager
-def _held(fd: int) -> Iterator[int]:
-    try:
-        yield fd
-    finally:
-        os.close(fd)

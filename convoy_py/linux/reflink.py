@@ -75,16 +75,17 @@ def keep_in_pieces(fd: int) -> None:
     _keep_in_pieces(fd, _AT_ONCE)
 
 
-def copy(source: int, target: int, step: Step) -> None:
+def copy(source: int, target: int, step: Step, *, share: bool = True) -> None:
     """Make the empty file `target` a copy of `source`: by reflink, else of its data, holes kept.
 
+    Where it may not `share`, each block is one of its own, and those that `target` has stay.
     What was reserved and never written counts as a hole. `step` is called at least every
     16 MiB of data; what it is told adds up to the size of `source`, with holes. A source that grows
     meanwhile is copied up to the size it had. Large copies are on the disk on return, but for the
     last 64 MiB, and leave the page cache to others.
     """
     size = os.fstat(source).st_size
-    if _cloned(source, target):
+    if share and _cloned(source, target):
         step(size)
         return
     # At its size from the start: xfs fills holes behind the data of files that are growing.
@@ -95,7 +96,8 @@ def copy(source: int, target: int, step: Step) -> None:
         step(start - at)
         at = start
         while at < end:
-            done = _moved(source, target, at, min(_PIECE, end - at))
+            count = min(_PIECE, end - at)
+            done = _moved(source, target, at, count, share=share)
             if not done:
                 break  # the source was cut short meanwhile
             at += done
@@ -183,8 +185,10 @@ def _data(source: int, size: int) -> Iterator[tuple[int, int]]:
             yield begin, end
 
 
-def _moved(source: int, target: int, at: int, count: int) -> int:
+def _moved(source: int, target: int, at: int, count: int, *, share: bool) -> int:
     """Copy at most `count` bytes that begin `at`; how many were copied, 0 at the source's end."""
+    if not share:  # the kernel might, in every way that it has to copy
+        return _moved_by_hand(source, target, at, min(count, _BUFFER))
     try:
         done = os.copy_file_range(source, target, count, at, at)
     except OSError as error:

@@ -131,15 +131,12 @@ class Store:
         with self.changing():
             files.durable_replace(staging / RECORD, encode(record))
             try:
-                staging.rename(home)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
+                self.move(staging, home)
+            except AlreadyExists:
                 raise AlreadyExists(
                     f"volume {record.name}: data is kept in {home}; take it over with "
                     f"`convoy create --adopt {record.name}` or delete the folder"
                 ) from None
-            self._sync_or_fail(self.volumes)
 
     def adopt(self, record: Record) -> None:
         """Write the record of data that is already in its place, durably.
@@ -176,16 +173,17 @@ class Store:
         with self.changing():
             files.durable_replace(self.home(record.name) / RECORD, encode(record))
 
-    def rename(self, record: Record, name: str) -> Record:
+    def rename(self, record: Record, name: str, home: Path | None = None) -> Record:
         """Give a volume another name, durably; returns its record under that name.
 
-        The record bears both names before the folder is renamed, so either is right at any moment.
-        Raises AlreadyExists.
+        `home` is where it lies, if not among the volumes. The record bears both names before the
+        folder is renamed, so either is right at any moment. Raises AlreadyExists.
         """
+        home = home or self.home(record.name)
         renamed = record.model_copy(update={"name": name, "formerly": record.name})
         with self.changing():
-            files.durable_replace(self.home(record.name) / RECORD, encode(renamed))
-            self.move(self.home(record.name), self.home(name))
+            files.durable_replace(home / RECORD, encode(renamed))
+            self.move(home, self.home(name))
         return renamed.model_copy(update={"formerly": None})
 
     def swap(self, staging: Path, record: Record) -> None:
@@ -259,10 +257,13 @@ class Store:
         try:
             files.fsync_dir(folder)
         except OSError as error:
-            self.failure = (
-                f"a write of state failed ({error}); restart the daemon when the disk is well again"
-            )
+            self._fail(error)
             raise
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = (
+            f"a write of state failed ({error}); restart the daemon when the disk is well again"
+        )
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -277,8 +278,5 @@ class Store:
             yield
         except OSError as error:
             if error.errno == errno.EIO:
-                self.failure = (
-                    f"a write of state failed ({error}); "
-                    "restart the daemon when the disk is well again"
-                )
+                self._fail(error)
             raise failed(f"state in {self.root}", error) from error

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
-from convoy_py.state.records import Record, Removal, Unreadable, decode, encode
+from convoy_py.state.records import Record, Removal, Unreadable, decode
 from convoy_py.state.store import RECORD, SNAPSHOTS, STAGING, Store
 
 REMOVED = "removed.json"
@@ -79,12 +79,10 @@ class Trash:
     def restore(self, removed: Removed, name: str) -> Record:
         """Give a volume back under a name, durably; raises AlreadyExists."""
         assert removed.record is not None
-        record = removed.record.model_copy(update={"name": name, "formerly": removed.name})
+        record = self._store.rename(removed.record, name, removed.home)
         with self._store.changing():
-            files.durable_replace(removed.home / RECORD, encode(record))
-            self._store.move(removed.home, self._store.home(name))
             (self._store.home(name) / REMOVED).unlink(missing_ok=True)
-        return record.model_copy(update={"formerly": None})
+        return record
 
     def retire(self, removed: Removed) -> Path:
         """Take a volume out of the trash, durably; the data is then to be deleted."""

@@ -1,6 +1,5 @@
 """The file of an image: copied, made longer, and given blocks of its own."""
 
-import errno
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,8 +7,6 @@ from pathlib import Path
 from convoy_py.linux import extents, files, reflink
 from convoy_py.linux.descriptors import held, opened
 from convoy_py.linux.reflink import Step
-
-_PIECE = 1 << 20
 
 
 def occupied(image: Path) -> int:
@@ -23,12 +20,7 @@ def copy(source: Path, target: Path, step: Step, counted: int, *, share: bool = 
     What `step` is told adds up to `counted`.
     """
     with opened(source) as old, _made(target) as new:
-        size = os.fstat(old).st_size
-        if share:
-            reflink.copy(old, new, _scaled(step, size, counted))
-            return
-        os.ftruncate(new, size)
-        _fill(new, old, _scaled(step, size, counted))
+        reflink.copy(old, new, _scaled(step, os.fstat(old).st_size, counted), share=share)
 
 
 def extend(image: Path, size: int, *, reserved: bool) -> None:
@@ -59,7 +51,7 @@ def reserve(image: Path, step: Step, counted: int) -> None:
         with _made(whole) as new:
             files.set_nocow(new)
             files.allocate(new, size)
-            _fill(new, old, _scaled(step, size, counted))
+            reflink.copy(old, new, _scaled(step, size, counted), share=False)
             os.fsync(new)
     whole.rename(image)
 
@@ -67,24 +59,6 @@ def reserve(image: Path, step: Step, counted: int) -> None:
 def _made(path: Path) -> AbstractContextManager[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return held(os.open(path, flags, 0o600))
-
-
-def _fill(target: int, source: int, step: Step) -> None:
-    """Copy data, and nothing but the data itself: the kernel's own ways to copy would share it."""
-    at, size = 0, os.fstat(source).st_size
-    while at < size:
-        before = at
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            at = size  # only a hole is left
-        data = memoryview(os.pread(source, _PIECE, at))
-        while data:
-            done = os.pwrite(target, data, at)
-            at, data = at + done, data[done:]
-        step(at - before)
 
 
 def _scaled(step: Step, size: int, counted: int) -> Step:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from convoy_py.backends import BACKENDS
+from convoy_py.backends.base import Place
 from convoy_py.config import Settings
 from convoy_py.errors import InvalidOption, NoSpace, OperationFailed, Unsupported
 from convoy_py.linux import growing, loop
@@ -42,11 +43,7 @@ def test_a_tool_that_is_missing_delays_the_growth(
     make_bed: MakeBed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The volume is not mounted half grown; it is completed once the tool is there."""
-    options = Options(fs=Filesystem.EXT4, size=64 * MIB)
-    bed = make_bed(Case("loopback", BACKENDS["loopback"], "image", options))
-    monkeypatch.setattr("convoy_py.linux.growing.can_grow_online", lambda fs: "not here")
-    place = bed.created()
-    wanted = replace(place, spec=bed.sizes.resized(place.spec, 128 * MIB))
+    bed, _, wanted = _to_grow_offline(make_bed, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr("convoy_py.linux.process._PATH", "/nonexistent")
         for refused in (bed.sizes.grow, bed.mounted):
@@ -61,11 +58,7 @@ def test_an_image_that_others_have_live_is_not_grown_under_them(
     make_bed: MakeBed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be destroyed; neither is it mounted half grown."""
-    options = Options(fs=Filesystem.EXT4, size=64 * MIB)
-    bed = make_bed(Case("loopback", BACKENDS["loopback"], "image", options))
-    monkeypatch.setattr("convoy_py.linux.growing.can_grow_online", lambda fs: "not here")
-    place = bed.created()
-    wanted = replace(place, spec=bed.sizes.resized(place.spec, 128 * MIB))
+    bed, place, wanted = _to_grow_offline(make_bed, monkeypatch)
     with bed.data(place).open("r+b") as image:
         _, fd = loop.attach(image.fileno(), tag=f"convoy:{place.uuid}")
         with open(fd, "rb"):
@@ -123,3 +116,14 @@ def test_autogrow_is_no_option_of_directories(bed: Bed) -> None:
     folders = BACKENDS["directory"](Settings(root=bed.root))
     with pytest.raises(Unsupported, match="autogrow is for backend=loopback"):
         folders.resolve(Options(autogrow=2**30))
+
+
+def _to_grow_offline(
+    make_bed: MakeBed, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Bed, Place, Place]:
+    """A volume of 64 MiB, and as it is to be at 128 MiB, where nothing grows while mounted."""
+    options = Options(fs=Filesystem.EXT4, size=64 * MIB)
+    bed = make_bed(Case("loopback", BACKENDS["loopback"], "image", options))
+    monkeypatch.setattr("convoy_py.linux.growing.can_grow_online", lambda fs: "not here")
+    place = bed.created()
+    return bed, place, replace(place, spec=bed.sizes.resized(place.spec, 128 * MIB))
