@@ -9,7 +9,7 @@ from convoy_py.cli.arguments import complete_sources
 from convoy_py.cli.options import completed_from
 from convoy_py.cli.output import show_json, show_table
 from convoy_py.cli.session import Session
-from convoy_py.models.options import OPTIONS, Option, asks_help
+from convoy_py.models.options import OPTIONS, Option, asks_help, is_blank
 from convoy_py.models.volume import Options
 from convoy_py.wire.admin import option_table
 
@@ -88,7 +88,9 @@ def _combine(pairs: Iterable[str], flags: Flags) -> dict[str, str]:
     for key, _, value in (pair.partition("=") for pair in pairs):
         given.append((key, value))
     for key, value in given:
-        if options.setdefault(key, value) != value:
+        if is_blank(options.get(key, "")):
+            options[key] = value
+        elif not is_blank(value) and options[key] != value:
             raise click.UsageError(f"option {key} is given twice with different values")
     return options
 

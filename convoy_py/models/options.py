@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from convoy_py.errors import HelpAsked, InvalidOption
+from convoy_py.models import docker_local
 from convoy_py.models.names import is_source
 from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import Filesystem, Options
@@ -77,7 +78,8 @@ def _mount_options(text: str) -> tuple[str, ...] | None:
         if option not in MOUNT_OPTIONS:
             allowed = ", ".join(MOUNT_OPTIONS)
             always = ", ".join(ALWAYS_ON)
-            raise ValueError(f"{option!r} is not one of {allowed} ({always} are always on)")
+            name = option.partition("=")[0]  # the value may be a password
+            raise ValueError(f"{name!r} is not one of {allowed} ({always} are always on)")
         if option not in chosen:
             chosen.append(option)
     return tuple(sorted(chosen)) or None
@@ -157,7 +159,7 @@ OPTIONS = (
     ),
     Option(
         "from",
-        ("source",),
+        ("source", "snapshot", "clone-from", "cloneof"),
         _source,
         "VOLUME|VOLUME@SNAPSHOT",
         "begin as a clone of this; what else is not given is as there",
@@ -178,10 +180,18 @@ OPTIONS = (
         "grow a loopback volume before it is full, up to this size",
     ),
 )
-_BY_NAME = {name: option for option in OPTIONS for name in (option.key, *option.aliases)}
 # The `o` of Docker's local driver and of Podman packs several options into one value.
 _PACKED = "o"
 _UNPACKED = ("size", "uid", "gid", "mode")
+_LOCAL = ("type", _PACKED, "device")
+
+
+def plain(key: str) -> str:
+    """A key as it is compared: `clone-from`, `clone_from` and `cloneFrom` are the same."""
+    return key.lower().replace("-", "").replace("_", "")
+
+
+_BY_NAME = {plain(name): option for option in OPTIONS for name in (option.key, *option.aliases)}
 
 
 def known_options() -> str:
@@ -202,35 +212,52 @@ def asks_help(raw: Mapping[str, str]) -> bool:
 def parse_options(raw: Mapping[str, str]) -> Options:
     """Read raw options; keys in any case (Podman sends SIZE beside o=size=…).
 
-    Raises InvalidOption, in one line that lists what is allowed, for an unknown key, a bad value,
-    or two names of one option with different values; HelpAsked with the table for `-o help`.
+    An empty value is one that a template had no value for: nothing was said. Raises InvalidOption,
+    in one line that lists what is allowed, for an unknown key, a bad value, or two names of one
+    option with different values; HelpAsked with the table for `-o help`.
     """
     if asks_help(raw):
         raise HelpAsked(help_line())
     given: dict[str, object] = {}
     for key, text in _flatten(raw):
-        option = _BY_NAME.get(key.lower())
+        option = _BY_NAME.get(plain(key))
         if option is None:
             raise InvalidOption(f"unknown option {key!r}: use {known_options()}")
+        if is_blank(text):
+            continue
         try:
             value = option.read(text)
         except ValueError as error:
             raise InvalidOption(f"option {key}: {error}") from None
         if given.setdefault(option.field, value) != value:
             raise InvalidOption(f"option {option.key} is given twice with different values")
+    if "path" not in given and docker_local.binds(_of_local(raw)):
+        raise InvalidOption("o=bind without a folder: add device=FOLDER, or path=FOLDER alone")
     return Options.model_validate(given)
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing is said: an empty value, or white space."""
+    return not text.strip()
+
+
+def _of_local(raw: Mapping[str, str]) -> dict[str, str]:
+    return {key.lower(): text for key, text in raw.items() if key.lower() in _LOCAL}
+
+
 def _flatten(raw: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The pairs with `o` unpacked; raises InvalidOption for what only the local driver mounts."""
+    if instead := docker_local.advice(_of_local(raw)):
+        raise InvalidOption(f"type, o, device are of Docker's driver `local`: {instead}")
     pairs: list[tuple[str, str]] = []
     rest: list[str] = []
     for key, text in raw.items():
-        if key.lower() == "type" and text.lower() == "none":
-            continue  # `type=none,o=bind,device=/x` is how the local driver spells path=/x
+        if key.lower() == "type" or (is_blank(key) and is_blank(text)):
+            continue  # the type of a folder says nothing
         if key.lower() != _PACKED:
             pairs.append((key, text))
             continue
-        for part in filter(None, text.split(",")):
+        for part in filter(None, map(str.strip, text.split(","))):
             name, separator, value = part.partition("=")
             if separator and name.lower() in _UNPACKED:
                 pairs.append((name, value))

@@ -80,6 +80,8 @@ def test_every_volume_option_is_a_flag(run: Run, daemon: FakeDaemon, option: Any
         (("-o", "fstype=xfs", "--opt", "o=size=1G,uid=5"), {"fstype": "xfs", "o": "size=1G,uid=5"}),
         (("--size", "1G", "-o", "size=1G"), {"size": "1G"}),
         (("-o", "path="), {"path": ""}),
+        (("--uid", "", "-o", "uid=5"), {"uid": "5"}),
+        (("--uid", "5", "-o", "uid= "), {"uid": "5"}),
     ],
 )
 def test_options_in_other_spellings(
