@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
+from convoy_py.escapes import encodable
 from convoy_py.models.options import BACKEND_ALIASES, BACKENDS_KNOWN
 from convoy_py.models.sizes import exact_size, parse_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem
@@ -318,11 +319,15 @@ def _check_default_size(settings: Settings, sources: Mapping[str, str]) -> None:
 
 
 def _check_paths(settings: Settings, sources: Mapping[str, str]) -> None:
-    """Relative paths would depend on where the daemon was started."""
+    """Relative paths would depend on where the daemon was started; answers are UTF-8."""
     for key, value in settings:
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path) and not path.is_absolute():
                 raise InvalidSetting(key, sources[key], f"{str(path)!r} is not an absolute path")
+            if isinstance(path, Path) and encodable(str(path)) != str(path):
+                raise InvalidSetting(
+                    key, sources[key], f"'{encodable(str(path))}' is not UTF-8, as Docker needs it"
+                )
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:

@@ -15,9 +15,12 @@ ConvoyError
 """
 
 import errno
+import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import ClassVar
+
+from convoy_py.escapes import escaped
 
 
 class Kind(StrEnum):
@@ -190,7 +193,9 @@ class OperationFailed(ConvoyError):
 
 def failed(what: str, error: OSError) -> ConvoyError:
     """The system's refusal as an error of ours: NoSpace or OperationFailed."""
-    reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    reason = f"{error.strerror or error}"
+    if error.filename:
+        reason += f": {escaped(os.fsdecode(error.filename))}"
     kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else OperationFailed
     return kind(f"{what}: {reason}")
 

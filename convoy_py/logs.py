@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
+from convoy_py.escapes import encodable, printable
+
 OURS = "convoy"
 AUDIT = "convoy.audit"
 _FIELDS = "convoy_fields"
@@ -79,7 +81,7 @@ class TextLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         facts = "".join(f" {k}={_value(v)}" for k, v in self.fields(record).items())
-        message = _printable(record.getMessage())
+        message = printable(record.getMessage())
         return f"{self.moment(record)} {record.levelname} {message}{facts}"
 
 
@@ -88,13 +90,17 @@ class JsonLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         told = {
-            **self.fields(record),
+            **{key: _encodable(value) for key, value in self.fields(record).items()},
             "time": self.moment(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": encodable(record.getMessage()),
         }
-        return json.dumps(told, default=str)
+        return json.dumps(told, default=lambda value: encodable(str(value)))
+
+
+def _encodable(value: object) -> object:
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _value(value: object) -> str:
@@ -102,11 +108,4 @@ def _value(value: object) -> str:
         return f"{value:.6f}".rstrip("0").rstrip(".")
     text = str(value)
     plain = text.isprintable() and text and not set(text) & set(' "=')
-    return text if plain else '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-
-
-def _printable(text: str) -> str:
-    """`text` with escapes for line breaks and whatever else a terminal would act upon."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if plain else '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'

@@ -3,9 +3,11 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from convoy_py.api.admin import Admin
+from convoy_py.api.failures import one_line
 from convoy_py.api.rest import Call, Reply, job
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import Invalid
+from convoy_py.escapes import escaped
 from convoy_py.models.names import check_name, joined
 from convoy_py.models.options import parse_options
 from convoy_py.wire.admin import VolumeInfo
@@ -51,7 +53,9 @@ async def diff(admin: Admin, call: Call[DiffQuery]) -> Reply:
             removed=found.removed,
             bytes=found.bytes,
             changes=[
-                ChangeInfo(kind=each.kind, path=each.path, size=each.size, what=list(each.what))
+                ChangeInfo(
+                    kind=each.kind, path=escaped(each.path), size=each.size, what=list(each.what)
+                )
                 for each in found.changes
             ],
             truncated=found.truncated,
@@ -104,7 +108,7 @@ async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
                     name=each.name,
                     bytes=each.bytes,
                     files=each.files,
-                    note=each.note,
+                    note=one_line(each.note),
                 )
                 for each in volumes
             ],

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from convoy_py.errors import ConvoyError, HelpAsked, Kind
+from convoy_py.escapes import encodable
 from convoy_py.models.names import AT
 
 # For the admin API. Docker's protocol knows 500 only: it takes every other status for the same.
@@ -35,11 +36,13 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07
 def one_line(text: str) -> str:
     """`text` without control characters, line breaks and terminal escapes, cut at LONGEST.
 
+    A byte of a file's name that is no UTF-8 is told by its escape.
+
     Docker's client prints an Err raw to the user's terminal.
     """
     if not text.isprintable():
         plain = _ESCAPE_SEQUENCE.sub("", text)
-        spaced = "".join(c if c.isprintable() else " " for c in plain)
+        spaced = "".join(c if c.isprintable() else " " for c in encodable(plain))
         text = " ".join(spaced.split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

@@ -153,9 +153,10 @@ class Edge:
                     await self._ready()
                 reply = await route.handle(owner, Call(name, message, subject, path.get("id", "")))
                 subject = reply.subject or subject
+                response = _response(reply, route.media)
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
                 failure = error
-                reply = _failed(error, subject, route)
+                response = _response(_failed(error, subject, route), JSON)
             self._recorder.record(
                 route.operation,
                 subject,
@@ -165,7 +166,7 @@ class Edge:
                 level=level_of(failure, logging.INFO if route.changes else logging.DEBUG),
                 change=route.changes,
             )
-            return _response(reply, route.media)
+            return response
 
         return handler
 

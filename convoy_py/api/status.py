@@ -35,11 +35,11 @@ def status(view: View, now: float) -> dict[str, Any]:
         "size": _exact(offered if limit is None else limit),
         "references": view.references,
         "state": view.state.value,
-        "reason": view.reason or None,
+        "reason": one_line(view.reason) or None,
         "options": spec.shown() if spec else None,
         "snapshots": len(view.snapshots),
         "protected": view.protected,
-        "doing": view.doing or None,
+        "doing": one_line(view.doing) or None,
     }
     if usage:
         found |= _usage(usage, now)
@@ -108,7 +108,7 @@ def snapshot_info(view: SnapshotView) -> SnapshotInfo:
         references=view.references,
         mount_point=view.mountpoint,
         state=(State.BROKEN if view.reason else state).value,
-        reason=view.reason,
+        reason=one_line(view.reason),
         driver_info={
             "SnapshotCreatedAt": created,
             "SnapshotName": view.name,

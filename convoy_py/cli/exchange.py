@@ -14,6 +14,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from convoy_py.errors import (
     Cancelled,
@@ -117,7 +118,7 @@ class Exchange:
     def _send(
         self, connection: "_Connection", method: str, target: str, message: Message | None
     ) -> tuple[int, bytes]:
-        body = message.model_dump_json(by_alias=True).encode() if message else None
+        body = _encoded(message) if message else None
         headers = {"Content-Type": "application/json"} if message else {}
         try:
             connection.request(method, target, body, headers)
@@ -149,6 +150,15 @@ class Exchange:
             f"{self._path} answered {status} with something that is not convoy's: "
             "is it the admin socket of a convoy daemon?"
         )
+
+
+def _encoded(message: Message) -> bytes:
+    try:
+        return message.model_dump_json(by_alias=True).encode()
+    except PydanticSerializationError as error:
+        raise Invalid(
+            "an argument is not UTF-8: no other text is taken, but for the PATH of restore-file"
+        ) from error
 
 
 class _Connection(http.client.HTTPConnection):

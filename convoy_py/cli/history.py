@@ -8,6 +8,7 @@ from convoy_py.cli.follow import no_wait_option, run
 from convoy_py.cli.options import output_options
 from convoy_py.cli.output import note, say, show_json, show_table
 from convoy_py.cli.session import Session
+from convoy_py.escapes import encodable, escaped
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.copies import Difference, RestoreFile, Rollback
 
@@ -94,12 +95,14 @@ def _show_difference(found: Difference) -> None:
 def restore_file(session: Session, source: str, no_wait: bool) -> None:
     """Bring a file, or a folder with all in it, back from a snapshot, and print its path.
 
-    PATH is below the volume's root, as in a container. It replaces what is there now.
+    PATH is below the volume's root, as in a container, or as `diff` shows it. It replaces what is
+    there now.
     """
     name, _, path = source.partition(":")
     volume, snapshot = full_name("restore-file", name)
     if not path:
         raise click.UsageError(f"say which file: {name}:PATH, below the volume's root")
-    wanted = RestoreFile(snapshot=snapshot, path=path)
+    # What the shell gives byte for byte is a name itself; anything else may be one that was shown.
+    wanted = RestoreFile(snapshot=snapshot, path=path if encodable(path) == path else escaped(path))
     done = run(session, work.restore_file(volume, wanted), no_wait=no_wait)
     session.output.answer(done.path, done)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from convoy_py.escapes import printable
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.admin import Message
 
@@ -73,11 +74,6 @@ def show_table(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> No
         show_heading(lines.pop(0))
     for line in lines:
         click.echo(line)
-
-
-def printable(text: str) -> str:
-    """Control characters made visible: a process or a path may carry escape sequences."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def moment(time: str) -> str:

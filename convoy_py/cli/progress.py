@@ -17,7 +17,7 @@ from rich.table import Column
 from rich.text import Text
 
 from convoy_py.cli.client import Tell
-from convoy_py.cli.output import printable
+from convoy_py.escapes import printable
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.copies import JobInfo
 

@@ -16,6 +16,7 @@ from convoy_py.engine.parts import opened
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse
+from convoy_py.escapes import meanings, printable
 from convoy_py.linux import trees
 from convoy_py.linux.trees import Change
 from convoy_py.logs import event
@@ -96,16 +97,16 @@ class Copies:
     async def restore_file(self, volume: str, snapshot: str, path: str, progress: Progress) -> int:
         """Bring one file, or one folder with all in it, back from a snapshot; returns the bytes.
 
-        It replaces what is there, atomically. `path` is as a container sees it below the volume.
+        It replaces what is there, atomically. `path` is as a container sees it below the volume,
+        or as `diff` tells it.
         """
-        relative = PurePath(path.lstrip("/"))
-        if not relative.parts or ".." in relative.parts:
-            raise Invalid(f"path {path!r}: name a file or folder below the volume's root")
+        ways = [_below(path, meaning) for meaning in meanings(path)]
         names = [joined(volume, snapshot), volume]
-        async with self._steady(volume, names, f"the restoring of {path}") as (source, entry):
+        doing = f"the restoring of {printable(path)}"
+        async with self._steady(volume, names, doing) as (source, entry):
             restore = self._copying.restore
             await self._operations.do_long(
-                volume, "restore-file", restore, source, entry, relative, progress
+                volume, "restore-file", restore, source, entry, ways, progress
             )
         return progress.done
 
@@ -261,6 +262,14 @@ def _count(found: Differences, change: Change) -> None:
         found.changes.append(change)
     else:
         found.truncated = True
+
+
+def _below(told: str, path: str) -> PurePath:
+    """A path below a volume's root; it is `told` so by a user."""
+    relative = PurePath(path.lstrip("/"))
+    if not relative.parts or ".." in relative.parts or "\0" in path:
+        raise Invalid(f"path {told!r}: name a file or folder below the volume's root")
+    return relative
 
 
 def _on_host(path: Path) -> Path:

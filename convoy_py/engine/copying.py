@@ -16,6 +16,7 @@ from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import Part, opened, power
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError, NotFound, OperationFailed
+from convoy_py.escapes import escaped
 from convoy_py.linux import files, freeze, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
@@ -159,19 +160,22 @@ class Copying:
             finally:
                 self._steps.abandon(backend, replace(staged, uuid=""))
 
-    def restore(self, source: Entry, target: Entry, relative: PurePath, step: Step) -> None:
-        """Bring one file or folder back; what a crash leaves in the user's data is noted first."""
+    def restore(self, source: Entry, target: Entry, ways: Sequence[PurePath], step: Step) -> None:
+        """Bring one file or folder back, the first of `ways` that is there.
+
+        What a crash leaves in the user's data is noted first.
+        """
         self.sweep_restored(target)
         store, left = self._steps.store, f".restore-{secrets.token_hex(8)}"
-        store.note_restoring(target.name, str(relative.with_name(left)))
-        try:
-            with opened(source) as before, opened(target, write=True) as after:
-                try:
-                    trees.copy_one(before, relative, after, step, left)
-                except FileNotFoundError as error:
-                    raise NotFound(f"{source.name} has no {relative}") from error
-        finally:
-            store.forget_restoring(target.name)
+        with opened(source) as before, opened(target, write=True) as after:
+            relative = next((way for way in ways if trees.has(before, way)), ways[0])
+            store.note_restoring(target.name, str(relative.with_name(left)))
+            try:
+                trees.copy_one(before, relative, after, step, left)
+            except FileNotFoundError as error:
+                raise NotFound(f"{source.name} has no {escaped(str(relative))}") from error
+            finally:
+                store.forget_restoring(target.name)
 
     def sweep_restored(self, volume: Entry) -> None:
         """Take away what was being restored into a volume when a daemon ended."""

@@ -21,6 +21,7 @@ from convoy_py.errors import (
     NotFound,
     Unsupported,
     VolumeInUse,
+    failed,
 )
 from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
@@ -120,7 +121,7 @@ class Steps:
         try:
             self._load_within(entry, record)
         except OSError as error:
-            entry.reason = f"its snapshots cannot be read: {error.strerror}: {error.filename}"
+            entry.reason = str(failed("its snapshots cannot be read", error))
         return entry
 
     def _load_within(self, volume: Entry, record: Record) -> None:

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from convoy_py.wire.admin import Message, SnapshotInfo, Space
 
+PATH = r"below the volume's root; \xHH is a byte that cannot be printed, \\ a backslash"
+
 
 class JobInfo(Message):
     """Long work. `done` and `total` in bytes; `result`, once it is done, is the verb's answer."""
@@ -112,7 +114,7 @@ class ProtectVolume(Message):
 
 class ChangeInfo(Message):
     kind: str  # added, changed or removed
-    path: str
+    path: str = Field(description=PATH)
     size: int  # bytes of the file; of a removed one, those it had
     what: list[str] = Field(default_factory=list)  # of a changed one: content, mode, owner, …
 
@@ -130,7 +132,7 @@ class Difference(Message):
 
 class RestoreFile(Message):
     snapshot: str = Field(min_length=1)
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, description=PATH)
 
 
 class RestoredFile(Message):

@@ -59,6 +59,7 @@ def test_text_is_a_moment_a_level_a_message_and_fields(capsys: pytest.CaptureFix
         ("back\\slash", "back\\slash"),
         ("a\nb\x1b[31m\u2028", '"a\\nb\\x1b[31m\\u2028"'),
         ("\ud800", '"\\ud800"'),
+        ("caf\udce9", '"caf\\xe9"'),
         (0.0, "0"),
         (25.0, "25"),
         (True, "True"),
@@ -101,6 +102,14 @@ def test_json_is_one_object_in_a_line(capsys: pytest.CaptureFixture[str]) -> Non
         "volume": "\ud800",
         "path": "/x",
     }
+
+
+def test_json_has_no_bytes_of_file_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other programs refuse half a surrogate pair; the bytes are told by their numbers."""
+    configure("info", "json", None)
+    event(OURS, logging.INFO, "no \udce9", path=Path("/\udce9"), error="not \udce9")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["message"], told["path"], told["error"]) == (r"no \xe9", r"/\xe9", r"not \xe9")
 
 
 def test_a_message_with_line_breaks_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:

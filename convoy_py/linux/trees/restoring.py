@@ -52,6 +52,15 @@ def copy_one(
             _remove(place, temporary)
 
 
+def has(tree: Path, relative: PurePath) -> bool:
+    """Whether the tree has anything at that path; no link is followed."""
+    try:
+        with _found(tree, relative):
+            return True
+    except FileNotFoundError:
+        return False
+
+
 def remove_one(target: Path, relative: PurePath) -> None:
     """Delete the file or folder `relative` of a tree, if it is there; no link is followed."""
     try:

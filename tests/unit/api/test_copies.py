@@ -55,6 +55,36 @@ async def test_what_differs_is_told(
     )
 
 
+async def test_names_that_are_no_text_are_told(
+    admin: Socket, engine: FakeVolumes, verbs: FakeVerbs
+) -> None:
+    """File names are bytes: JSON has those that are no UTF-8 by their numbers."""
+    engine.add("db")
+    engine.add_snapshot("db", "a")
+    names = ["caf\udce9.txt", "back\\slash", "two\nlines"]
+    verbs.copies.differences = Differences(
+        added=3, changes=[Change("added", name, 1) for name in names]
+    )
+    answer = await ask(admin, "GET", "/v1/volumes/db/diff?from=a")
+    told = wire.Difference.model_validate(answer.json["Result"])
+    assert [each.path for each in told.changes] == [
+        r"caf\xe9.txt",
+        r"back\\slash",
+        r"two\x0alines",
+    ]
+
+
+async def test_an_answer_that_cannot_be_written_is_a_failure_in_json(
+    admin: Socket, engine: FakeVolumes, verbs: FakeVerbs
+) -> None:
+    """Like any other fault of ours, and not aiohttp's own page."""
+    engine.add("db")
+    engine.add_snapshot("db", "a")
+    verbs.copies.differences = Differences(changes=[Change("added", "x", 1, ("\udce9",))])
+    answer = await ask(admin, "GET", "/v1/volumes/db/diff?from=a")
+    assert_failed(answer, 500, Kind.FAILED, "db: internal error")
+
+
 async def test_a_file_is_restored(admin: Socket, engine: FakeVolumes, verbs: FakeVerbs) -> None:
     """The path is the engine's to understand."""
     engine.add("db")

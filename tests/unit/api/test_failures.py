@@ -49,6 +49,7 @@ def test_every_error_is_of_a_kind_in_the_table(error: type[ConvoyError]) -> None
         ("bell\x07 nul\0 del\x7f c1\x9b31m", "bell nul del c1 31m"),
         ("turn\u202egnp.exe\u2028next", "turn gnp.exe next"),
         ("lone \ud800 surrogate", "lone surrogate"),
+        ("a byte of a name: caf\udce9", r"a byte of a name: caf\xe9"),
     ],
 )
 def test_one_line_is_printable(text: str, line: str) -> None:

@@ -1,6 +1,7 @@
 """rollback, diff, restore-file: what they ask the daemon, what they print."""
 
 import json
+import os
 
 import pytest
 
@@ -136,6 +137,45 @@ def test_restore_file_prints_the_path(run: Run, daemon: FakeDaemon) -> None:
     assert daemon.requests[0].body == {"Snapshot": "nightly", "Path": "a:b@c/d e"}
     shown = json.loads(run("restore-file", "db@nightly:a:b@c/d e", "--json").stdout)
     assert shown == {"Path": "a:b@c/d e", "Bytes": 12}
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (b"caf\xe9.txt", r"caf\xe9.txt"),
+        (rb"caf\xe9.txt", r"caf\xe9.txt"),
+        (b"a\\\xe9", r"a\\\xe9"),
+        (b"a\\b", r"a\b"),
+    ],
+)
+def test_restore_file_takes_bytes_and_what_diff_shows(
+    run: Run, daemon: FakeDaemon, given: bytes, asked: str
+) -> None:
+    """Which of its meanings a text has that may be both, the daemon knows."""
+    daemon.done("POST", "/v1/volumes/db/restore-file", RestoredFile(path=asked, bytes=1))
+    result = run("restore-file", "db@nightly:" + os.fsdecode(given))
+    assert (result.exit_code, result.stdout) == (0, f"{asked}\n")
+    assert daemon.requests[0].body["Path"] == asked
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create", "db", "--path", "/srv/caf\udce9"),
+        ("create", "db", "-o", "size=\udce9"),
+        ("adopt", "--from-docker-volume", "caf\udce9"),
+        ("mount", "db", "--hold", "caf\udce9"),
+        ("trash", "restore", "caf\udce9"),
+    ],
+)
+def test_other_bytes_are_refused_in_one_line(
+    run: Run, daemon: FakeDaemon, told: Told, words: tuple[str, ...]
+) -> None:
+    """They cannot be sent, and what is no file in a volume has no need of them."""
+    result = run(*words)
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert "UTF-8" in told(result)
+    assert daemon.requests == []
 
 
 @pytest.mark.parametrize("name", ["db@nightly", "db@nightly:"])

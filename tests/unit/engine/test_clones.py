@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import os
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from convoy_py.errors import (
     Invalid,
     InvalidOption,
     NoSpace,
+    NotFound,
     OperationFailed,
     OptionsDiffer,
     SnapshotNotFound,
@@ -287,7 +290,45 @@ async def test_a_file_is_brought_back(db: Engine) -> None:
     assert (place.home / "data" / "more").exists()
 
 
-@pytest.mark.parametrize("path", ["", "/", "../x", "a/../../x", "."])
+@pytest.mark.parametrize(
+    ("name", "others", "path"),
+    [
+        (b"caf\xe9.txt", [rb"caf\xe9.txt"], r"caf\xe9.txt"),
+        (rb"caf\xe9.txt", [b"caf\xe9.txt"], r"/caf\\xe9.txt"),
+        (rb"caf\xe9.txt", [], r"caf\xe9.txt"),
+        (rb"a\x2db", [b"a-b"], r"a\x2db"),
+        (b"two\nlines", [], r"two\x0alines"),
+        (b"two\nlines", [], "two\nlines"),
+        (b"f\xfc/caf\xe9", [], r"f\xfc/caf\xe9"),
+    ],
+)
+async def test_a_file_is_found_by_what_diff_tells_or_by_its_name(
+    engine: Engine, name: bytes, others: list[bytes], path: str
+) -> None:
+    """Names are bytes; what may be read in two ways is what `diff` tells, if that is there."""
+    await engine.volumes.create("v", Options())
+    _, place = engine.operations.entry("v").usable()
+    data = os.fsencode(place.home / "data")
+    for each in [name, *others]:
+        Path(os.fsdecode(data + b"/" + each)).parent.mkdir(exist_ok=True)
+        Path(os.fsdecode(data + b"/" + each)).write_bytes(each)
+    await engine.snapshots.create(["v"], "a", Progress())
+    for each in [name, *others]:
+        Path(os.fsdecode(data + b"/" + each)).write_bytes(b"new")
+    assert await engine.copies.restore_file("v", "a", path, Progress()) == len(name)
+    assert Path(os.fsdecode(data + b"/" + name)).read_bytes() == name
+    for each in others:
+        assert Path(os.fsdecode(data + b"/" + each)).read_bytes() == b"new"
+
+
+async def test_what_is_not_there_is_named_as_it_was_told(db: Engine) -> None:
+    """In a line that can be written anywhere."""
+    with pytest.raises(NotFound) as caught:
+        await db.copies.restore_file("db", "a", "caf\\xe9", Progress())
+    assert str(caught.value) == r"db@a has no caf\xe9"
+
+
+@pytest.mark.parametrize("path", ["", "/", "../x", "a/../../x", ".", "a\0b", r"a\x00b"])
 async def test_only_what_is_below_the_root_is_brought_back(db: Engine, path: str) -> None:
     """The whole of it is what a rollback is for."""
     with pytest.raises(Invalid, match="name a file or folder below the volume's root"):
