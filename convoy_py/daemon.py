@@ -15,7 +15,7 @@ from pathlib import Path
 from convoy_py import logs
 from convoy_py.config import Configuration
 from convoy_py.errors import InvalidSetting, RootLocked, Unavailable
-from convoy_py.linux import files, mounts, sockets
+from convoy_py.linux import files, mounts, signals, sockets
 from convoy_py.state.store import Store
 
 # How a managed plugin sees its own root filesystem, which dies with it.
@@ -23,12 +23,13 @@ _PLUGIN_ROOT = re.compile(r"/plugins/[0-9a-f]{64}/rootfs$")
 
 
 def serve(configuration: Configuration) -> int:
-    """Run the daemon until SIGTERM or SIGINT; returns the exit code.
+    """Run the daemon until a signal that ends it; returns the exit code.
 
     Raises RootLocked if another daemon has one of the folders, Unavailable if one has a socket,
     InvalidSetting for a setting that this host refuses.
     """
     settings = configuration.settings
+    heard = signals.Signals()
     holder = f"pid {os.getpid()}, admin socket {settings.socket}"
     with ExitStack() as stack:
         with _blaming(configuration, "log"):
@@ -49,7 +50,7 @@ def serve(configuration: Configuration) -> int:
         admin = stack.enter_context(_listening(configuration, "socket", inherited))
         # By name, for an import statement would be resolved while the sockets are still closed.
         service = importlib.import_module("convoy_py.service")
-        return int(service.run(configuration, store, plugin, admin))
+        return int(service.run(configuration, store, plugin, admin, heard))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import signal
 import socket
 import time
 
@@ -30,7 +29,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
-from convoy_py.linux import peers, sockets
+from convoy_py.linux import peers, signals, sockets
 from convoy_py.metrics import Metrics
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
@@ -43,10 +42,14 @@ DRAIN = 8.0
 
 
 def run(
-    configuration: Configuration, store: Store, plugin: socket.socket, admin: socket.socket
+    configuration: Configuration,
+    store: Store,
+    plugin: socket.socket,
+    admin: socket.socket,
+    heard: signals.Signals,
 ) -> int:
     """Serve the two listening sockets until a signal; `store` is open and locked."""
-    asyncio.run(_Service(configuration, store).run(plugin, admin))
+    asyncio.run(_Service(configuration, store).run(plugin, admin, heard))
     return 0
 
 
@@ -101,11 +104,12 @@ class _Service:
             chores=chores,
         )
 
-    async def run(self, plugin: socket.socket, admin: socket.socket) -> None:
+    async def run(
+        self, plugin: socket.socket, admin: socket.socket, heard: signals.Signals
+    ) -> None:
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_reader(heard, _heed, heard, stop)
+        heard.serve()
         runners = [
             await serve(docker_app(self._verbs.volumes, self._metrics, _wall_clock), plugin),
             await serve(
@@ -150,3 +154,16 @@ class _Service:
         await self._verbs.copies.sweep(self._recovery.half_restored)
         await self._blocking.run(self._recovery.sweep)
         await self._janitor.run()
+
+
+def _heed(heard: signals.Signals, stop: asyncio.Event) -> None:
+    """Stop at a signal that ends us; an administrator hears what another one does: nothing."""
+    for number in heard.read():
+        if number in signals.ENDING:
+            stop.set()
+        else:
+            log.warning(
+                "%s does nothing: settings are read at start, and the log's file is opened anew by "
+                "itself; restart the daemon for new settings, containers go on meanwhile",
+                signals.name(number),
+            )

@@ -123,7 +123,7 @@ def daemon(
     config: Path | None,
     **settings: str | tuple[str, ...] | None,
 ) -> None:
-    """Run the daemon in the foreground until SIGTERM or SIGINT.
+    """Run the daemon in the foreground until a signal such as SIGTERM ends it.
 
     A setting comes from its flag, else its environment variable, else the settings file, else
     its default; `convoy info` shows each value and where it came from.

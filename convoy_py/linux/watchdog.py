@@ -19,6 +19,21 @@ _FITHAW = 0xC0045878
 _STDIN, _STDOUT = 0, 1
 _AGAIN_SECONDS = 0.1
 
+# Faults end a process with a core dump, some signals cannot be caught, and these do no harm.
+_LEFT_ALONE = frozenset(
+    {
+        *(signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE),
+        *(signal.SIGSEGV, signal.SIGSYS, signal.SIGKILL, signal.SIGSTOP),
+        *(signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH),
+        *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGPIPE, signal.SIGXFSZ),
+    }
+)
+
+
+def left_alone(number: int) -> bool:
+    """Whether a signal is none of those that end a process for no fault of its own."""
+    return number in _LEFT_ALONE
+
 
 def thaw(folder: int) -> bool:
     """Let writes to the filesystem of an open folder go on; False if it was not frozen."""
@@ -34,8 +49,9 @@ def thaw(folder: int) -> bool:
 def main(limit: float, mountpoints: list[str]) -> None:
     """Stand by for at most `limit` seconds; then, or at the end of stdin, thaw all."""
     # Only the end of its work ends it: who stops the daemon's whole group must not leave it frozen.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for number in signal.valid_signals():
+        if not left_alone(number):
+            signal.signal(number, signal.SIG_IGN)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     folders = [os.open(mountpoint, flags) for mountpoint in mountpoints]
     os.write(_STDOUT, READY)

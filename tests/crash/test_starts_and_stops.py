@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -21,7 +20,7 @@ from convoy_py.state.records import Record, encode, timestamp
 from tests.crash.contents import read_canary
 from tests.crash.invariants import check
 from tests.crash.scene import Model
-from tests.crash.tracing import injected, waits_in
+from tests.crash.tracing import child, injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused, Unanswered, clean, environment, eventually
 
@@ -111,7 +110,7 @@ def test_a_program_dies_with_the_daemon(daemon: Daemon) -> None:
     daemon.start()
     with injected(daemon, "pwrite64", _LONG), ThreadPoolExecutor(1) as pool:
         create = pool.submit(daemon.create, "v", **KINDS["ext4"])
-        program = eventually(lambda: _child(daemon.pid, "mke2fs"), "mkfs is at work")
+        program = eventually(lambda: child(daemon.pid, "mke2fs"), "mkfs is at work")
         eventually(lambda: waits_in(program, _PWRITE64), "it writes")
         daemon.kill()
         eventually(lambda: _is_killed(program), "mkfs is killed", 10)
@@ -131,16 +130,6 @@ def _is_killed(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return bool(int(status["ShdPnd"], 16) & 1 << signal.SIGKILL - 1) or status["State"][0] == "Z"
-
-
-def _child(parent: int, command: str) -> int:
-    """The pid of the child that runs a command; 0 if there is none."""
-    for children in Path(f"/proc/{parent}/task").glob("*/children"):
-        for pid in children.read_text().split():
-            with suppress(FileNotFoundError):
-                if Path(f"/proc/{pid}/comm").read_text().strip() == command:
-                    return int(pid)
-    return 0
 
 
 @pytest.mark.parametrize("run_dir", ["wiped", "of another boot"])

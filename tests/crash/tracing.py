@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.harness import PATIENCE, Daemon, eventually
@@ -46,3 +46,13 @@ def _is_traced(pid: int) -> bool:
         "TracerPid:\t0\n" not in (thread / "status").read_text()
         for thread in Path(f"/proc/{pid}/task").iterdir()
     )
+
+
+def child(parent: int, command: str) -> int:
+    """The pid of the child that runs a command; 0 if there is none."""
+    for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        for pid in children.read_text().split():
+            with suppress(FileNotFoundError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == command:
+                    return int(pid)
+    return 0
