@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
 from convoy_py.escapes import encodable
-from convoy_py.models.options import BACKEND_ALIASES, BACKENDS_KNOWN
+from convoy_py.models.options import BACKENDS_KNOWN, backend_named
 from convoy_py.models.sizes import exact_size, parse_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem
 
@@ -60,10 +60,7 @@ def _backends(value: object) -> object:
         return value
     if not names:
         raise ValueError(f"no backend is named; use {BACKENDS_KNOWN}")
-    for name in names:
-        if str(name).lower() not in BACKEND_ALIASES:
-            raise ValueError(f"{name!r} is not a backend; use {BACKENDS_KNOWN}")
-    return tuple(dict.fromkeys(BACKEND_ALIASES[str(n).lower()] for n in names))
+    return tuple(dict.fromkeys(backend_named(str(name)) for name in names))
 
 
 def _duration(value: object) -> object:
@@ -219,6 +216,16 @@ DRIVER_OPTIONS = {
     "dm.defaultvolumesize": "default_size",
     "dm.fs": "default_fs",
 }
+_MOUNTED_BY_THE_HOST = "mount it on the host, and have --root there, or a folder of --allowed-paths"
+# What to do instead, by the beginning of the keys of Convoy that have no meaning here.
+_INSTEAD = {
+    "vfs.": "a folder has no size unless a volume asks for one (size=10G); data lies below --root",
+    "dm.": "there is no thin pool and no device to name: volumes of a fixed size are images of the "
+    "backend loopback, below --root",
+    "ebs.": f"there are no EBS volumes: {_MOUNTED_BY_THE_HOST}",
+    "do.": f"there are no volumes of DigitalOcean: {_MOUNTED_BY_THE_HOST}",
+    "glusterfs.": f"there is no driver for GlusterFS: {_MOUNTED_BY_THE_HOST}",
+}
 
 
 def driver_settings(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -234,7 +241,9 @@ def driver_settings(pairs: tuple[str, ...]) -> dict[str, str]:
             )
         if key not in DRIVER_OPTIONS:
             known = ", ".join(DRIVER_OPTIONS)
-            raise InvalidSetting("driver-opts", "flag", f"unknown key {key!r}: use {known}")
+            hints = [f"; {hint}" for start, hint in _INSTEAD.items() if key.startswith(start)]
+            told = f"unknown key {key!r}: use {known}{''.join(hints)}"
+            raise InvalidSetting("driver-opts", "flag", told)
         found[DRIVER_OPTIONS[key]] = value
     return found
 

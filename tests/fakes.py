@@ -75,6 +75,7 @@ class FakeVolumes(Volumes):
 
     def add_snapshot(self, volume: str, name: str, *, way: Way = Way.REFLINK) -> SnapshotView:
         taken = SnapshotView(
+            backend="directory",
             volume=volume,
             name=name,
             created=CREATED,

@@ -110,6 +110,7 @@ def snapshot_info(view: SnapshotView) -> SnapshotInfo:
         state=(State.BROKEN if view.reason else state).value,
         reason=one_line(view.reason),
         driver_info={
+            "Driver": view.backend,
             "SnapshotCreatedAt": created,
             "SnapshotName": view.name,
             "Size": str(size),

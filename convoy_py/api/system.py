@@ -10,6 +10,7 @@ from convoy_py.api.admin import Admin
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.api.status import host_space
+from convoy_py.config import Settings
 from convoy_py.metrics import CONTENT_TYPE
 from convoy_py.models.volume import State
 from convoy_py.wire.admin import General, Health, Info, Setting, option_table
@@ -26,8 +27,21 @@ async def info(admin: Admin, call: Call[Nothing]) -> Reply:
             space=host_space(await volumes.space()),
             options=option_table(),
             drivers=await volumes.drivers(),
+            vfs=_in_convoys_keys("directory", settings),
+            loopback=_in_convoys_keys("loopback", settings),
         )
     )
+
+
+def _in_convoys_keys(backend: str, settings: Settings) -> dict[str, str]:
+    """What Convoy told of a driver, as text; sizes in bytes, "0" where there is none."""
+    if backend not in settings.drivers:
+        return {}
+    found = {"Root": str(settings.root), "Path": str(settings.root / "volumes")}
+    if backend == "directory":
+        return found | {"DefaultVolumeSize": "0"}
+    size, fs = str(settings.default_size), settings.default_fs.value
+    return found | {"DefaultVolumeSize": size, "Filesystem": fs}
 
 
 async def _general(admin: Admin) -> General:

@@ -1,17 +1,20 @@
 """The commands on volumes: create, delete, rename, protect, mount, umount, list, inspect."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 from pydantic import ValidationError
 
 from convoy_py.cli.arguments import source_argument, volume_argument
-from convoy_py.cli.options import output_options, refused
+from convoy_py.cli.options import completed_from, output_options, refused
 from convoy_py.cli.output import moment, say, show_json, show_table, size_or_dash
 from convoy_py.cli.session import Session
 from convoy_py.cli.several import delete_each
 from convoy_py.cli.trash import note_trash
 from convoy_py.cli.volume_options import chosen_options, volume_options
 from convoy_py.models.names import check_name
-from convoy_py.models.options import BACKEND_ALIASES
+from convoy_py.models.options import BACKEND_ALIASES, backend_named
 from convoy_py.wire.admin import CreateVolume, MountVolume, VolumeInfo
 
 
@@ -145,23 +148,45 @@ def inspect(session: Session, name: str) -> None:
     show_json(session.client().inspect(name))
 
 
+# In Convoy --driver was a switch.
+_ALONE = "*"
+
+
+def _wanted(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value in (None, _ALONE):
+        return value
+    try:
+        return backend_named(str(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
+def _filter(flag: str, **attributes: Any) -> Callable[[Any], Any]:
+    complete = completed_from(dict.fromkeys(BACKEND_ALIASES.values()))
+    return click.option(
+        flag, metavar="BACKEND", callback=_wanted, shell_complete=complete, **attributes
+    )
+
+
 @click.command("list", short_help="Show all volumes.")
-@click.option(
+@_filter("--backend", help="only the volumes of this backend")
+@_filter(
     "--driver",
-    "--backend",
-    "backend",
-    type=click.Choice(sorted(BACKEND_ALIASES), case_sensitive=False),
-    help="only the volumes of this backend",
+    is_flag=False,
+    flag_value=_ALONE,
+    help="the same; without BACKEND, as in Convoy: of every volume its DriverInfo alone, JSON",
 )
 @output_options
 @click.pass_obj
-def list_volumes(session: Session, backend: str | None) -> None:
+def list_volumes(session: Session, backend: str | None, driver: str | None) -> None:
     """Show all volumes: a table on a terminal, else JSON, a map of name to volume."""
-    volumes = session.client().volumes()
-    if backend:
-        wanted = BACKEND_ALIASES[backend]
-        volumes = {name: each for name, each in volumes.items() if each.driver == wanted}
-    if session.output.wants_json:
+    wanted = {each for each in (backend, driver) if each not in (None, _ALONE)}
+    volumes = {
+        name: each for name, each in session.client().volumes().items() if wanted <= {each.driver}
+    }
+    if driver == _ALONE:
+        show_json({name: each.driver_info for name, each in volumes.items()})
+    elif session.output.wants_json:
         show_json(volumes)
     else:
         show_table(map(_row, volumes.values()), _COLUMNS)

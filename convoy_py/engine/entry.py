@@ -130,6 +130,7 @@ class Entry:
         return SnapshotView(
             volume=volume,
             name=name,
+            backend=self.spec.backend if self.spec else "",
             created=self.created,
             way=record.way if record else None,
             consistency=record.consistency if record else None,

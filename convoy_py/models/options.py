@@ -32,6 +32,13 @@ BACKEND_ALIASES = {
     "loop": "loopback",
 }
 BACKENDS_KNOWN = "directory (vfs, dir), loopback (loop)"
+# What Convoy had besides, and what does the same here.
+_IN_PLACE = {
+    "devicemapper": "loopback gives volumes of a fixed size, on any disk and without a thin pool",
+    "glusterfs": "mount it on the host, and keep volumes there by directory with the option path",
+    "ebs": "attach and mount the disk on the host, and have the daemon's root on it",
+    "digitalocean": "attach and mount the disk on the host, and have the daemon's root on it",
+}
 
 
 def _filesystem(text: str) -> Filesystem:
@@ -91,10 +98,13 @@ def _source(text: str) -> str:
     return text
 
 
-def _backend(text: str) -> str:
-    if text.lower() not in BACKEND_ALIASES:
-        raise ValueError(f"{text!r} is not a backend; use {BACKENDS_KNOWN}")
-    return BACKEND_ALIASES[text.lower()]
+def backend_named(text: str) -> str:
+    """The backend that goes by this name; raises ValueError with those there are."""
+    name = text.strip().lower()
+    if name in BACKEND_ALIASES:
+        return BACKEND_ALIASES[name]
+    hint = f" ({_IN_PLACE[name]})" if name in _IN_PLACE else ""
+    raise ValueError(f"{text!r} is not a backend; use {BACKENDS_KNOWN}{hint}")
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ OPTIONS = (
     Option(
         "backend",
         ("driver",),
-        _backend,
+        backend_named,
         "directory|loopback",
         "where the data lives; default: the daemon's first, or the first that can do the rest",
         ("directory", "loopback"),

@@ -46,6 +46,7 @@ class SnapshotView(Frozen):
 
     volume: str
     name: str
+    backend: str = ""  # of the volume; "" where the record cannot be read
     created: datetime | None  # aware, UTC; None where the record cannot be read
     way: Way | None = None
     consistency: Consistency | None = None

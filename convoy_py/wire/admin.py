@@ -155,6 +155,9 @@ class Info(Message):
     space: Space
     options: list[OptionHelp]
     drivers: dict[str, dict[str, str]]  # backend -> what it can do here, and what not and why
+    # Where Convoy told of its drivers, in its keys; empty for one that is off.
+    vfs: dict[str, str] = Field(default_factory=dict, alias="vfs")
+    loopback: dict[str, str] = Field(default_factory=dict, alias="loopback")
 
 
 class Health(Message):

@@ -42,6 +42,7 @@ async def test_a_snapshot_lives_through_the_api(
         size=2**30,
         state="ready",
         driver_info={
+            "Driver": "directory",
             "SnapshotName": "nightly",
             "SnapshotCreatedAt": "2026-01-02T03:04:05Z",
             "Size": str(2**30),

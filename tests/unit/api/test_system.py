@@ -28,6 +28,10 @@ async def test_info_shows_every_setting_and_its_source(admin: Socket, engine: Fa
     assert (info.space.size, info.space.promised, info.space.may_promise) == (100, 30, 90)
     assert {row.key for row in info.options} >= {"size", "backend"}
     assert set(info.drivers) == {"directory", "loopback"}
+    where = {"Root": "/srv/volumes", "Path": "/srv/volumes/volumes"}
+    assert answer.json["vfs"] == where | {"DefaultVolumeSize": "0"}
+    loopback = {"DefaultVolumeSize": str(10 * 2**30), "Filesystem": "ext4"}
+    assert answer.json["loopback"] == where | loopback
 
 
 async def test_health_and_metrics_answer_before_the_records_are_read(

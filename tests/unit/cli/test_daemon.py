@@ -131,6 +131,30 @@ def test_contradictions_and_bad_values_are_refused(
     assert served == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--drivers", "devicemapper"), "loopback gives volumes of a fixed size"),
+        (("--drivers", "DeviceMapper,vfs"), "loopback gives volumes of a fixed size"),
+        (("--drivers", "glusterfs"), "mount it on the host"),
+        (("--drivers", "ebs"), "mount the disk on the host"),
+        (("--driver-opts", "dm.datadev=/dev/loop5"), "images of the backend loopback"),
+        (("--driver-opts", "dm.thinpoolname=x"), "loopback.size"),
+        (("--driver-opts", "ebs.defaultvolumesize=1G"), "mount it on the host"),
+        (("--driver-opts", "glusterfs.servers=a"), "mount it on the host"),
+        (("--driver-opts", "vfs.defaultvolumesize=1G"), "a folder has no size"),
+    ],
+)
+def test_convoys_drivers_that_are_not_here_are_told_their_way(
+    run: Run, served: list[Configuration], told: Told, arguments: tuple[str, ...], said: str
+) -> None:
+    """The line says what takes their place."""
+    result = run("daemon", *arguments)
+    assert result.exit_code == 2
+    assert said in told(result)
+    assert served == []
+
+
 def test_underscores_are_as_good_as_dashes(run: Run, served: list[Configuration]) -> None:
     """The settings file and the environment spell them so."""
     run("daemon", "--run_dir", "/r")

@@ -271,6 +271,31 @@ def test_list_can_show_one_backend(run: Run, daemon: FakeDaemon, backend: str) -
     assert list(json.loads(run("list", "--driver", backend).stdout)) == ["b"]
 
 
+@pytest.mark.parametrize("arguments", [("--driver",), ("--driver", "--json")])
+def test_list_knows_driver_as_the_switch_that_it_was(
+    run: Run, daemon: FakeDaemon, arguments: tuple[str, ...]
+) -> None:
+    """Convoy's `list --driver`: of every volume what its driver tells."""
+    volumes = {name: volume(name, driver_info={"Driver": "directory"}) for name in "ab"}
+    daemon.answer("GET", "/v1/volumes", VolumeList(volumes=volumes))
+    shown = json.loads(run("list", *arguments).stdout)
+    assert shown == {"a": {"Driver": "directory"}, "b": {"Driver": "directory"}}
+
+
+def test_list_takes_the_switch_with_a_backend(run: Run, daemon: FakeDaemon) -> None:
+    """Together they are what each is alone."""
+    volumes = {"a": volume("a"), "b": volume("b", driver="loopback")}
+    daemon.answer("GET", "/v1/volumes", VolumeList(volumes=volumes))
+    assert list(json.loads(run("list", "--backend", "loop", "--driver").stdout)) == ["b"]
+
+
+def test_list_tells_what_takes_the_place_of_a_driver(run: Run, told: Told) -> None:
+    """As the daemon does."""
+    result = run("list", "--backend", "devicemapper")
+    assert result.exit_code == 2
+    assert "loopback gives volumes of a fixed size" in told(result)
+
+
 def test_list_refuses_an_unknown_backend(run: Run, told: Told) -> None:
     """An empty list would say that there are no such volumes."""
     result = run("list", "--driver", "ebs")

@@ -43,6 +43,7 @@ async def test_a_snapshot_has_what_was_there(engine: Engine) -> None:
     engine.write("db", "new")
     assert engine.read("db@nightly") == "old"
     assert (view.volume, view.name, view.size, view.way) == ("db", "nightly", 4096, Way.REFLINK)
+    assert view.backend == engine.volumes.get("db").backend
     assert engine.volumes.get("db").snapshots == (view,)
     assert engine.snapshots.inspect("db@nightly") == view
     assert engine.restarted().snapshots.views("db") == [view]

@@ -88,6 +88,7 @@ def test_other_plugins_names_for_the_same_are_understood(
         ({"path": "relative"}, "absolute"),
         ({"path": "/srv/../etc"}, "absolute"),
         ({"backend": "devicemapper"}, "directory"),
+        ({"driver": "DeviceMapper"}, "loopback gives volumes of a fixed size"),
         ({"mount_options": "suid"}, "always on"),
         ({"mount_options": "loop=/dev/sda"}, "always on"),
         ({"o": "dev"}, "always on"),
