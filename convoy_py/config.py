@@ -147,6 +147,11 @@ class Settings(BaseModel):
         le=_LONGEST,
         description="how long a removed volume stays in the trash, such as 24h or 7d; 0: no trash",
     )
+    rollback_keep: int = Field(
+        10,
+        ge=0,
+        description="how many of the snapshots that its rollbacks make a volume keeps; 0: all",
+    )
     freeze_limit: Duration = Field(
         30.0,
         gt=0.0,
@@ -289,7 +294,7 @@ _WANTED = {
     "path": "a path",
     "string": "text",
     "float": "a number",
-    "int": "a size",
+    "int": "a whole number",
     "tuple": "a list",
     "finite": "a number",
 }

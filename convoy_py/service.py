@@ -82,7 +82,15 @@ class _Service:
         sizes = Sizes(volumes, steps, jobs, self._metrics, time.monotonic)
         self._verbs = Verbs(
             volumes=volumes,
-            snapshots=Snapshots(volumes, steps, copying, deletions, containers, self._pausing),
+            snapshots=Snapshots(
+                volumes,
+                steps,
+                copying,
+                deletions,
+                containers,
+                self._pausing,
+                rollback_keep=settings.rollback_keep,
+            ),
             copies=Copies(volumes, steps, copying, cloning, containers),
             sizes=sizes,
             accounts=Accounts(operations),

@@ -240,14 +240,21 @@ class FakeSnapshots(Snapshots):
         self.volumes.drop_snapshot(volume_of(name), name.partition(AT)[2])
 
     async def rollback(
-        self, volume: str, snapshot: str, progress: Progress, *, stop_containers: bool = False
+        self,
+        volume: str,
+        snapshot: str,
+        progress: Progress,
+        *,
+        stop_containers: bool = False,
+        keep: bool = True,
     ) -> RolledBack:
-        self.asked.append((volume, snapshot, stop_containers))
+        self.asked.append((volume, snapshot, stop_containers, keep))
         self.volumes.fail("rollback")
         self.volumes.get(joined(volume, snapshot))
         saved = self.volumes.add_snapshot(volume, "before")
         stopped = ["container 0123 (web)"] if stop_containers else []
-        return RolledBack(joined(volume, snapshot), joined(volume, saved.name), stopped)
+        saved_as = joined(volume, saved.name) if keep else ""
+        return RolledBack(joined(volume, snapshot), saved_as, stopped, [])
 
 
 class FakeCopies(Copies):
@@ -300,14 +307,14 @@ class FakeSizes(Sizes):
 
     def __init__(self, volumes: FakeVolumes) -> None:
         self.volumes = volumes
-        self.asked: list[tuple[str, int]] = []
+        self.asked: list[tuple[str, int, bool]] = []
         self.pending = ""
         self.skipped: dict[str, str] = {}
 
-    async def resize(self, name: str, size: int) -> tuple[int, str]:
+    async def resize(self, name: str, size: int, *, by: bool = False) -> tuple[int, str]:
         self.volumes.fail("resize")
         self.volumes.get(name)
-        self.asked.append((name, size))
+        self.asked.append((name, size, by))
         return size, self.pending
 
     async def trim(self, name: str) -> int:

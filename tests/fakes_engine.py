@@ -146,6 +146,7 @@ class Engine:
             self.deletions,
             docker,
             Pausing(docker, folder / "run/paused"),
+            rollback_keep=4,
         )
         self.copies = Copies(self.volumes, self.steps, copying, cloning, docker)
         self.accounts = Accounts(self.operations)

@@ -19,13 +19,16 @@ from convoy_py.wire.copies import (
 
 
 async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply:
+    text = call.message.size
     try:
-        wanted = parse_size(call.message.size)
+        wanted = parse_size(text.removeprefix("+"))
     except ValueError as error:
-        raise InvalidOption(str(error)) from None
+        raise InvalidOption(f"{error}; +10G for so much more than it has") from None
 
     async def work(progress: Progress) -> Resized:
-        size, pending = await admin.verbs.sizes.resize(call.name, wanted)
+        size, pending = await admin.verbs.sizes.resize(
+            call.name, wanted, by=text.startswith("+")
+        )
         return Resized(size=size, pending=pending)
 
     return await admin.job("resize", call, work)

@@ -84,9 +84,18 @@ async def rollback(admin: Admin, call: Call[Rollback]) -> Reply:
 
     async def work(progress: Progress) -> RolledBack:
         done = await admin.verbs.snapshots.rollback(
-            call.name, asked.snapshot, progress, stop_containers=asked.stop_containers
+            call.name,
+            asked.snapshot,
+            progress,
+            stop_containers=asked.stop_containers,
+            keep=asked.keep,
         )
-        return RolledBack(snapshot=done.snapshot, saved_as=done.saved_as, stopped=done.stopped)
+        return RolledBack(
+            snapshot=done.snapshot,
+            saved_as=done.saved_as,
+            stopped=done.stopped,
+            deleted=done.deleted,
+        )
 
     return await admin.job("rollback", call, work)
 

@@ -18,6 +18,7 @@ from convoy_py.config import (
     Duration,
     LogLevel,
     Settings,
+    Size,
     driver_settings,
     load,
 )
@@ -45,35 +46,36 @@ def _is_list(field: FieldInfo) -> bool:
 
 
 def _metavar(field: FieldInfo) -> str:
-    if any(mark in field.metadata for mark in get_args(Duration)):
-        return "DURATION"
+    for known, name in ((Duration, "DURATION"), (Size, "SIZE")):
+        if any(mark in field.metadata for mark in get_args(known)):
+            return name
     kinds = {field.annotation, *get_args(field.annotation)}
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):
             return "|".join(str(member.value) for member in kind)
-    for known, name in ((Path, "PATH"), (int, "SIZE"), (float, "NUMBER")):
-        if known in kinds:
+    for plain, name in ((Path, "PATH"), (int, "NUMBER"), (float, "NUMBER")):
+        if plain in kinds:
             return name
     return "NAME"
 
 
 def _help(key: str, field: FieldInfo) -> str:
     facts = ["repeatable"] if _is_list(field) else []
-    default = _default(field.default)
+    default = _default(field)
     facts += [f"default: {default}"] if default else []
     facts.append(f"env: {PREFIX}{key.upper()}")
     return f"{field.description}  [{'; '.join(facts)}]"
 
 
-def _default(value: object) -> str:
-    match value:
+def _default(field: FieldInfo) -> str:
+    match field.default:
         case None | ():
             return ""
-        case tuple():
-            return ",".join(map(str, value))
-        case int():
-            return format_size(value)
-        case _:
+        case tuple() as values:
+            return ",".join(map(str, values))
+        case int() as size if _metavar(field) == "SIZE":
+            return format_size(size)
+        case value:
             return str(value)
 
 

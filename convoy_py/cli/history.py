@@ -20,20 +20,27 @@ from convoy_py.wire.copies import Difference, RestoreFile, Rollback
     is_flag=True,
     help="stop the containers that use the volume, and start them again afterwards",
 )
+@click.option("--no-keep", is_flag=True, help="keep no snapshot of what is there now")
 @no_wait_option
 @output_options
 @click.pass_obj
-def rollback(session: Session, name: str, stop_containers: bool, no_wait: bool) -> None:
+def rollback(
+    session: Session, name: str, stop_containers: bool, no_keep: bool, no_wait: bool
+) -> None:
     """Put a volume back to a snapshot, and print what its present content was saved as.
 
-    That is a snapshot too, so a rollback can itself be rolled back. While the volume is in use it
-    is refused, unless --stop-containers is given.
+    That is a snapshot too, so a rollback can itself be rolled back; the last few of them stay. With
+    --no-keep nothing is saved, and the volume's name is printed. While the volume is in use it is
+    refused, unless --stop-containers is given.
     """
     volume, snapshot = full_name("rollback", name)
-    wanted = Rollback(snapshot=snapshot, stop_containers=stop_containers)
+    wanted = Rollback(snapshot=snapshot, stop_containers=stop_containers, keep=not no_keep)
     done = run(session, work.rollback(volume, wanted), no_wait=no_wait)
-    session.output.answer(done.saved_as, done)
-    note(f"{volume} is as {name} was; `convoy rollback {done.saved_as}` undoes it")
+    session.output.answer(done.saved_as or volume, done)
+    undo = f"`convoy rollback {done.saved_as}` undoes it" if done.saved_as else "nothing undoes it"
+    note(f"{volume} is as {name} was; {undo}")
+    if done.deleted:
+        note(f"deleted, as there were more by rollbacks than stay: {', '.join(done.deleted)}")
     if done.stopped:
         note(f"stopped and started again: {', '.join(done.stopped)}")
 

@@ -27,8 +27,9 @@ from convoy_py.wire.copies import JobInfo, ResizeVolume, SpaceReport, Trimmed, V
 def resize(session: Session, name: str, size: str, no_wait: bool) -> None:
     """Make a volume larger, in use or not, and print its new size.
 
-    SIZE is the whole size, such as 20G. What cannot grow while it is mounted does so at its next
-    mount; a line on stderr says it then. Smaller is not possible: clone into a smaller volume.
+    SIZE is the whole size, such as 20G, or +10G for so much more than it has. What cannot grow
+    while it is mounted does so at its next mount; a line on stderr says it then. Smaller is not
+    possible: clone into a smaller volume.
     """
     told = run(session, work.resize(name, ResizeVolume(size=size)), no_wait=no_wait)
     session.output.answer(exact_size(told.size), told)

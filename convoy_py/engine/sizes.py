@@ -50,18 +50,19 @@ class Sizes:
         self._not_before: dict[str, float] = {}
         self._seen: dict[str, tuple[float, int]] = {}  # at the last look: when, what was available
 
-    async def resize(self, name: str, size: int) -> tuple[int, str]:
+    async def resize(self, name: str, size: int, *, by: bool = False) -> tuple[int, str]:
         """Make a volume larger: at once, or where that cannot be at its next mount.
 
-        Returns (size in bytes, why it is to wait or ""). Raises Unsupported for a smaller size,
-        InvalidOption, NoSpace.
+        With `by`, so many bytes larger than it is. Returns (size in bytes, why it is to wait or
+        ""). Raises Unsupported for a smaller size, InvalidOption, NoSpace.
         """
         async with self._operations.hold_idle(name):
             entry = self._operations.entry(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
             old = entry.volume_record().spec
-            new = await self._operations.do(name, "resize", power.resized, old, size)
+            wanted = (old.size or 0) + size if by else size
+            new = await self._operations.do(name, "resize", power.resized, old, wanted)
             if new != old or old.grows_from is not None:
                 await self._grow(entry, power, old, new)
             assert new.size is not None

@@ -19,7 +19,8 @@ from convoy_py.engine.parts import Part, planned, power
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Cancelled, Invalid
+from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid
+from convoy_py.logs import event
 from convoy_py.models.names import AT, check_name, joined
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
 from convoy_py.state.records import timestamp
@@ -29,11 +30,12 @@ log = logging.getLogger("convoy.engine")
 
 @dataclass(frozen=True)
 class RolledBack:
-    """What a rollback came to; `saved_as` is the snapshot of what was there before."""
+    """What a rollback came to; `saved_as` is the snapshot of what was there before, "" if gone."""
 
     snapshot: str
     saved_as: str
     stopped: list[str]  # containers, which were started again
+    deleted: list[str]  # snapshots that rollbacks had made and that were too many
 
 
 class Snapshots:
@@ -47,7 +49,10 @@ class Snapshots:
         deletions: Deletions,
         containers: Engine,
         pausing: Pausing,
+        *,
+        rollback_keep: int = 0,
     ) -> None:
+        """`rollback_keep`: how many of those that rollbacks make a volume keeps; 0 means all."""
         self._volumes = volumes
         self._operations: Operations = volumes.operations
         self._steps = steps
@@ -55,6 +60,7 @@ class Snapshots:
         self._deletions = deletions
         self._containers = containers
         self._pausing = pausing
+        self._rollback_keep = rollback_keep
 
     # Reads
 
@@ -125,11 +131,18 @@ class Snapshots:
         )
 
     async def rollback(
-        self, volume: str, snapshot: str, progress: Progress, *, stop_containers: bool = False
+        self,
+        volume: str,
+        snapshot: str,
+        progress: Progress,
+        *,
+        stop_containers: bool = False,
+        keep: bool = True,
     ) -> RolledBack:
         """Replace a volume's data by a snapshot's, after a snapshot of what is there.
 
         Refused while the volume is in use, unless its containers are to be stopped for that time.
+        Unless it is to be kept, that snapshot is deleted once the volume has the other data.
         """
         full = joined(volume, snapshot)
         self._operations.entry(full)
@@ -145,7 +158,9 @@ class Snapshots:
             if stopped:
                 await run(self._pausing.start, stopped)
         names = [str(container) for container in stopped.containers] if stopped else []
-        return RolledBack(full, saved.name, names)
+        gone = await self._delete_automatic(volume, full, "" if keep else saved.name)
+        saved_as = "" if saved.name in gone else saved.name
+        return RolledBack(full, saved_as, names, [name for name in gone if name != saved.name])
 
     async def sweep(self, half_taken: Sequence[tuple[Entry, Path]]) -> None:
         """Take away what was being taken when an earlier daemon ended."""
@@ -234,6 +249,29 @@ class Snapshots:
             gone = await self._operations.do(name, "delete", self._copying.retire, place)
             self._operations.forget(name)
         await self._deletions.delete(gone)
+
+    async def _delete_automatic(self, volume: str, source: str, unwanted: str) -> list[str]:
+        """Delete one snapshot, and of those that rollbacks made the oldest that are too many.
+
+        Not the `source` of the rollback. What is in use stays. Returns the names of what is gone.
+        """
+        found = [
+            joined(volume, view.name)
+            for view in self.views(volume)
+            if view.automatic and joined(volume, view.name) != unwanted
+        ]
+        surplus = found[: -self._rollback_keep] if self._rollback_keep else []
+        gone = []
+        for name in filter(None, (unwanted, *surplus)):
+            if name == source:
+                continue
+            try:
+                await self._delete(volume, name)
+            except ConvoyError as error:
+                event(log, logging.WARNING, "not deleted", volume=name, failure=error)
+            else:
+                gone.append(name)
+        return gone
 
     async def _rollback(self, volume: str, full: str, progress: Progress) -> Entry:
         async with self._operations.hold(volume) as held:

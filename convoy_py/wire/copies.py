@@ -65,14 +65,16 @@ class PlanInfo(Message):
 class Rollback(Message):
     snapshot: str = Field(min_length=1)
     stop_containers: bool = False
+    keep: bool = True  # the snapshot of what is there now
 
 
 class RolledBack(Message):
-    """`saved_as` is the snapshot of what was there before."""
+    """`saved_as` is the snapshot of what was there before; empty if it was not to be kept."""
 
     snapshot: str
     saved_as: str
     stopped: list[str] = Field(default_factory=list)  # containers, started again
+    deleted: list[str] = Field(default_factory=list)  # snapshots by rollbacks, too many of them
 
 
 class CloneVolume(Message):
@@ -84,7 +86,7 @@ class CloneVolume(Message):
 
 
 class ResizeVolume(Message):
-    size: str = Field(min_length=1)  # as people write it: 20G
+    size: str = Field(min_length=1)  # as people write it: 20G, or +10G for so much more
 
 
 class Resized(Message):

@@ -13,8 +13,20 @@ async def test_a_volume_grows(admin: Socket, engine: FakeVolumes, verbs: FakeVer
     engine.add("db")
     verbs.sizes.pending = "ext4 needs CAP_SYS_RESOURCE to grow while mounted"
     answer = await ask(admin, "POST", "/v1/volumes/db/resize", {"Size": "20G"})
-    assert verbs.sizes.asked == [("db", 20 * 2**30)]
+    assert verbs.sizes.asked == [("db", 20 * 2**30, False)]
     assert answer.json["Result"] == {"Size": 20 * 2**30, "Pending": verbs.sizes.pending}
+
+
+async def test_a_volume_grows_by_a_size(
+    admin: Socket, engine: FakeVolumes, verbs: FakeVerbs
+) -> None:
+    """With a plus sign it is so much more, whatever the volume has."""
+    engine.add("db")
+    await ask(admin, "POST", "/v1/volumes/db/resize", {"Size": "+10G"})
+    assert verbs.sizes.asked == [("db", 10 * 2**30, True)]
+    for wrong in ("+", "++1G", "+-1G", "-1G"):
+        answer = await ask(admin, "POST", "/v1/volumes/db/resize", {"Size": wrong})
+        assert_failed(answer, 400, Kind.INVALID, "+10G for so much more")
 
 
 async def test_a_volume_does_not_shrink(admin: Socket, engine: FakeVolumes) -> None:

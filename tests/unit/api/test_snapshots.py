@@ -163,10 +163,22 @@ async def test_a_rollback_says_how_to_undo_it(
     engine.add_snapshot("db", "nightly")
     asked = {"Snapshot": "nightly", "StopContainers": True}
     answer = await ask(admin, "POST", "/v1/volumes/db/rollback", asked)
-    assert verbs.snapshots.asked == [("db", "nightly", True)]
+    assert verbs.snapshots.asked == [("db", "nightly", True, True)]
     assert RolledBack.model_validate(answer.json["Result"]) == RolledBack(
         snapshot="db@nightly", saved_as="db@before", stopped=["container 0123 (web)"]
     )
+
+
+async def test_a_rollback_may_keep_nothing(
+    admin: Socket, engine: FakeVolumes, verbs: FakeVerbs
+) -> None:
+    """Then there is no snapshot to be told."""
+    engine.add("db")
+    engine.add_snapshot("db", "nightly")
+    asked = {"Snapshot": "nightly", "Keep": False}
+    answer = await ask(admin, "POST", "/v1/volumes/db/rollback", asked)
+    assert verbs.snapshots.asked == [("db", "nightly", False, False)]
+    assert answer.json["Result"]["SavedAs"] == ""
 
 
 async def test_a_volume_tells_its_snapshots(admin: Socket, engine: FakeVolumes) -> None:

@@ -30,6 +30,8 @@ def sample(key: str) -> tuple[list[str], Any]:
         return ["/a,/b", "/c"], (Path("/a"), Path("/b"), Path("/c"))
     if key == "trim_interval":
         return ["7d"], 7 * 86400.0
+    if key == "rollback_keep":
+        return ["3"], 3
     if key == "docker_host":
         return ["unix:///sample"], "unix:///sample"
     samples = {Path: ("/sample", Path("/sample")), int: ("1.5G", 3 * 2**29), float: ("7.5", 7.5)}

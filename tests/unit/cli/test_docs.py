@@ -112,7 +112,7 @@ def test_each_setting_stands_with_its_description_and_default(key: str) -> None:
             default = ""
         case tuple() as values:
             default = f"`{','.join(values)}`"
-        case int() as size:
+        case int() as size if size > 2**20:
             default = f"`{format_size(size)}`"
         case value:
             default = f"`{value}`"

@@ -33,8 +33,21 @@ def test_rollback_prints_what_the_old_content_is_now(run: Run, daemon: FakeDaemo
     undo, stopped = result.stderr.splitlines()
     assert undo == "convoy: db is as db@nightly was; `convoy rollback db@before-1` undoes it"
     assert stopped == "convoy: stopped and started again: web, worker"
-    body = {"Snapshot": "nightly", "StopContainers": True}
+    body = {"Snapshot": "nightly", "StopContainers": True, "Keep": True}
     assert daemon.requests == [Request("POST", "/v1/volumes/db/rollback", body)]
+
+
+def test_rollback_that_keeps_nothing(run: Run, daemon: FakeDaemon) -> None:
+    """There is no snapshot to print; which others went as there were too many is told."""
+    gone = RolledBack(snapshot="db@nightly", saved_as="", deleted=["db@before-0"])
+    daemon.done("POST", "/v1/volumes/db/rollback", gone)
+    result = run("rollback", "db@nightly", "--no-keep")
+    assert (result.exit_code, result.stdout) == (0, "db\n")
+    assert result.stderr.splitlines() == [
+        "convoy: db is as db@nightly was; nothing undoes it",
+        "convoy: deleted, as there were more by rollbacks than stay: db@before-0",
+    ]
+    assert daemon.requests[0].body["Keep"] is False
 
 
 def test_rollback_as_json(run: Run, daemon: FakeDaemon) -> None:

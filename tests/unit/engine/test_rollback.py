@@ -48,6 +48,47 @@ async def test_it_is_as_it_was_and_can_be_undone(db: Engine) -> None:
     assert db.restarted().read("db") == "new"
 
 
+async def test_what_was_there_is_kept_only_if_wanted(db: Engine) -> None:
+    """It is saved first all the same, and goes once the volume has the other data."""
+    done = await db.snapshots.rollback("db", "a", Progress(), keep=False)
+    assert (done.snapshot, done.saved_as, done.deleted) == ("db@a", "", [])
+    assert db.read("db") == "old"
+    assert [view.name for view in db.snapshots.views("db")] == ["a"]
+    assert db.left() == []
+    assert [view.name for view in db.restarted().snapshots.views("db")] == ["a"]
+
+
+async def test_a_rollback_that_fails_keeps_what_was_there(db: Engine) -> None:
+    """Whether it was wanted or not: nobody knows what the volume has then."""
+    db.kernel.failures["rollback", "db"] = OperationFailed("no")
+    with pytest.raises(OperationFailed, match="no"):
+        await db.snapshots.rollback("db", "a", Progress(), keep=False)
+    assert [view.name for view in db.snapshots.views("db")] == ["a", BEFORE]
+
+
+async def test_a_volume_keeps_the_last_of_its_rollbacks(db: Engine) -> None:
+    """As many as the setting says; what people made, and what is gone back to, stays."""
+    saved = [(await db.snapshots.rollback("db", "a", Progress())).saved_as for _ in range(4)]
+    # The setting of these tests is 4; the fifth is what was gone back to.
+    last = await db.snapshots.rollback("db", saved[0].removeprefix("db@"), Progress())
+    assert last.deleted == []
+    more = await db.snapshots.rollback("db", "a", Progress())
+    assert more.deleted == saved[:2]
+    left = [view.automatic for view in db.snapshots.views("db")]
+    assert left == [False, *[True] * 4]
+    assert db.left() == []
+
+
+async def test_a_snapshot_by_a_rollback_that_is_in_use_stays(db: Engine) -> None:
+    """Until a later rollback finds that nobody has it."""
+    first = (await db.snapshots.rollback("db", "a", Progress())).saved_as
+    await db.volumes.mount(first, "container", DOCKER)
+    for _ in range(4):
+        assert (await db.snapshots.rollback("db", "a", Progress())).deleted == []
+    await db.volumes.unmount(first, "container")
+    assert first in (await db.snapshots.rollback("db", "a", Progress())).deleted
+
+
 async def test_who_uses_the_volume_is_named(db: Engine) -> None:
     """And nothing was done: no snapshot, no unmount."""
     await db.volumes.mount("db", "container", DOCKER)

@@ -59,6 +59,14 @@ async def test_a_volume_is_made_larger(db: Engine) -> None:
     assert await _outstanding(after) == 8 * MIB
 
 
+async def test_a_volume_is_made_larger_by_a_size(db: Engine) -> None:
+    """Each time by so much more than it has by then."""
+    assert await db.sizes.resize("db", 2 * MIB, by=True) == (6 * MIB, "")
+    assert await db.sizes.resize("db", 2 * MIB, by=True) == (8 * MIB, "")
+    assert await db.sizes.resize("db", 0, by=True) == (8 * MIB, "")
+    assert _spec(db.restarted()).size == 8 * MIB
+
+
 async def test_the_same_size_is_nothing_to_do(db: Engine) -> None:
     """And a smaller one is refused, as is a volume that is not there."""
     assert await db.sizes.resize("db", 4 * MIB) == (4 * MIB, "")
