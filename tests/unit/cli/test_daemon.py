@@ -28,12 +28,14 @@ def sample(key: str) -> tuple[list[str], Any]:
         return ["loop", "vfs"], ("loopback", "directory")
     if tuple[Path, ...] in kinds:
         return ["/a,/b", "/c"], (Path("/a"), Path("/b"), Path("/c"))
-    if key == "trim_interval":
-        return ["7d"], 7 * 86400.0
-    if key == "rollback_keep":
-        return ["3"], 3
-    if key == "docker_host":
-        return ["unix:///sample"], "unix:///sample"
+    special: dict[str, tuple[str, Any]] = {
+        "trim_interval": ("7d", 7 * 86400.0),
+        "rollback_keep": ("3", 3),
+        "docker_host": ("unix:///sample", "unix:///sample"),
+    }
+    if key in special:
+        text, value = special[key]
+        return [text], value
     samples = {Path: ("/sample", Path("/sample")), int: ("1.5G", 3 * 2**29), float: ("7.5", 7.5)}
     text, value = next((samples[kind] for kind in samples if kind in kinds), ("text", "text"))
     return [text], value
