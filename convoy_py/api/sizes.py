@@ -26,9 +26,7 @@ async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply:
         raise InvalidOption(f"{error}; +10G for so much more than it has") from None
 
     async def work(progress: Progress) -> Resized:
-        size, pending = await admin.verbs.sizes.resize(
-            call.name, wanted, by=text.startswith("+")
-        )
+        size, pending = await admin.verbs.sizes.resize(call.name, wanted, by=text.startswith("+"))
         return Resized(size=size, pending=pending)
 
     return await admin.job("resize", call, work)

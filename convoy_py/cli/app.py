@@ -10,11 +10,11 @@ from convoy_py import __version__
 from convoy_py.cli.completion import completion
 from convoy_py.cli.copies import adopt, clone, convert
 from convoy_py.cli.daemon import daemon
-from convoy_py.cli.exits import INTERRUPTED, exit_code
+from convoy_py.cli.exits import EXIT_CODES, INTERRUPTED, exit_code
 from convoy_py.cli.history import diff, restore_file, rollback
 from convoy_py.cli.jobs import jobs
 from convoy_py.cli.options import help_without_command
-from convoy_py.cli.output import Output, complain
+from convoy_py.cli.output import Output, complain, drop_output, have_streams, wants_color
 from convoy_py.cli.session import Session
 from convoy_py.cli.snapshot import snapshot
 from convoy_py.cli.space import df, resize, trim
@@ -31,13 +31,14 @@ from convoy_py.cli.volume import (
     umount,
 )
 from convoy_py.config import DEFAULT_SOCKET
-from convoy_py.errors import ConvoyError
+from convoy_py.errors import ConvoyError, Kind
 
 
 class Application(click.Group):
     """A group that tells errors our way; `obj` of main() is the Serve of the daemon command."""
 
     def main(self, *arguments: Any, **extra: Any) -> Any:
+        have_streams()
         extra["standalone_mode"] = False  # else click would tell errors its own way
         extra["prog_name"] = "convoy"
         sys.exit(_run(lambda: super(Application, self).main(*arguments, **extra)))
@@ -57,6 +58,13 @@ def _run(command: Callable[[], int | None]) -> int:
     except click.ClickException as error:
         complain(error.format_message())
         return error.exit_code
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Where the reader of a pipe has gone, click has ended quietly.
+        drop_output()
+        complain(f"cannot write the answer: {error.strerror}; what was asked for is done")
+        return EXIT_CODES[Kind.FAILED]
     except click.Abort:
         complain("interrupted; what the daemon has begun goes on, see `convoy jobs`")
         return INTERRUPTED
@@ -85,6 +93,7 @@ def convoy(
 
     --json and --verbose may also stand after the command.
     """
+    context.color = wants_color()
     context.obj = Session(
         serve=context.obj, socket=socket, debug=debug, output=Output(as_json, verbose)
     )

@@ -1,10 +1,13 @@
 """What the user sees: JSON or tables on stdout, one line per error on stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
@@ -38,13 +41,31 @@ class Output:
             say(word)
 
 
+def have_streams() -> None:
+    """Give the command somewhere to write where its user has closed stdout or stderr."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere())
+
+
+def drop_output() -> None:
+    """Forget what could not be written to stdout, which Python would try again at its end."""
+    sys.stdout = _nowhere()
+
+
+def wants_color() -> bool | None:
+    """False where the user wants no escape sequences (https://no-color.org), else as ever."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
 def say(text: str) -> None:
     click.echo(printable(text))
 
 
 def complain(text: str) -> None:
-    """One line on stderr, whatever the text holds."""
-    click.echo(f"convoy: {printable(' '.join(text.split()))}", err=True)
+    """One line on stderr, whatever the text holds; where it cannot be written, it is not."""
+    with suppress(OSError):
+        click.echo(f"convoy: {printable(' '.join(text.split()))}", err=True)
 
 
 def note(text: str) -> None:
@@ -85,6 +106,10 @@ def moment(time: str) -> str:
 def size_or_dash(value: object) -> str:
     """Bytes (as text where they are too many for a JSON number), or a dash if not known."""
     return "-" if value is None else format_size(int(str(value)))
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _plain(value: object) -> Any:

@@ -104,11 +104,15 @@ def _show_group(session: Session, made: list[SnapshotInfo]) -> None:
             say(each.full_name)
 
 
+# Seconds that nobody wants to be told of beforehand.
+_A_MOMENT = 2.0
+
+
 def _foretell(client: Client, volumes: Iterable[str]) -> None:
-    """Say of each volume whose snapshot is not made at once what it will cost."""
+    """Say of each volume whose snapshot may take longer than a moment what it will cost."""
     for volume in volumes:
         plan = client.plan(volume)
-        if not plan.instant:
+        if not plan.instant and (plan.seconds >= _A_MOMENT or not plan.seconds):
             note(f"{volume}: {_told(plan)}")
 
 

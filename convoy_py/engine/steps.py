@@ -18,6 +18,7 @@ from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.ledger import Ledger
 from convoy_py.errors import (
+    ConvoyError,
     NotFound,
     Unsupported,
     VolumeInUse,
@@ -197,7 +198,12 @@ class Steps:
     def create(self, name: str, options: Options) -> Entry:
         """Build a volume beside the others and rename it into place."""
         backend, spec = self.choose(options)
-        return self.built(name, backend, spec, backend.create)
+        entry = self.built(name, backend, spec, backend.create)
+        _, place = entry.usable()
+        if not backend.keeps_data(place):  # nothing is in it yet, so to measure it costs nothing
+            with suppress(OSError, ConvoyError):
+                entry.usage = backend.usage(place, self.wall_clock())
+        return entry
 
     def built(
         self, name: str, backend: Backend, spec: Spec, fill: Callable[[Place], Spec]

@@ -237,5 +237,6 @@ def _open_paths(pid: int) -> Iterator[str]:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         own = (process / name for name in ("cwd", "root", "exe"))
         for link in (*own, *(process / "fd").iterdir()):
-            with contextlib.suppress(FileNotFoundError):
+            # Gone, or longer than a path can be told (ENAMETOOLONG): none of it is ours to mend.
+            with contextlib.suppress(OSError):
                 yield str(link.readlink())

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from convoy_py import __version__
 from convoy_py.cli.exits import EXIT_CODES, exit_code
 from convoy_py.errors import Kind, VolumeNotFound
 from convoy_py.wire.admin import General, Info, Setting, Space, VolumeList, option_table
+from convoy_py.wire.copies import RolledBack
 from tests.unit.cli.conftest import Run, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, snapshot, volume
 
@@ -142,6 +144,15 @@ def test_info_on_a_terminal_is_readable(daemon: FakeDaemon, module: Module) -> N
     assert "directory quota no: [overlay] has none" in lines
 
 
+def test_no_color_means_no_escape_sequences(daemon: FakeDaemon, module: Module) -> None:
+    """On a terminal too; an empty variable asks for nothing."""
+    daemon.answer("GET", "/v1/info", INFO)
+    plain = {**module, "env": {**module["env"], "NO_COLOR": "1"}}
+    assert "\x1b" not in on_terminal(plain, "info")[1]
+    unset = {**module, "env": {**module["env"], "NO_COLOR": ""}}
+    assert "\x1b[1m" in on_terminal(unset, "info")[1]
+
+
 def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> None:
     """One line a volume, and no escape sequence of a volume's reaches the terminal."""
     volumes = {
@@ -233,3 +244,37 @@ def test_control_c_exits_as_shells_expect(daemon: FakeDaemon, module: Module) ->
             process.kill()
     assert (process.returncode, out) == (130, "")
     assert err == "\nconvoy: interrupted; what the daemon has begun goes on, see `convoy jobs`\n"
+
+
+@pytest.mark.parametrize("words", [("list",), ("create", "db"), ("--help",), ("create", "--help")])
+@pytest.mark.parametrize("output", ["full", "closed", "gone"])
+def test_an_answer_that_cannot_be_written(
+    daemon: FakeDaemon, module: Module, words: tuple[str, ...], output: str
+) -> None:
+    """At most one line about it, no traceback; who closed stdout wants no answer."""
+    daemon.answer("GET", "/v1/volumes", VolumeList(volumes={}))
+    daemon.answer("POST", "/v1/volumes", volume("db"), 201)
+    to = {"full": ">/dev/full", "closed": ">&-", "gone": "| true"}[output]
+    command = f"set -o pipefail; {shlex.join([*CONVOY, *words])} {to}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, **module
+    )
+    assert done.returncode in {"full": (1,), "closed": (0,), "gone": (0, 1)}[output]
+    assert done.stderr.count("\n") == (output == "full")
+    assert "Traceback" not in done.stderr
+    if output == "full":
+        assert done.stderr.startswith("convoy: cannot write the answer: No space left on device")
+
+
+def test_a_note_that_cannot_be_written_fails_nothing(daemon: FakeDaemon, module: Module) -> None:
+    """The answer is what counts."""
+    daemon.done("POST", "/v1/volumes/db/rollback", RolledBack(snapshot="db@a", saved_as="db@b"))
+    command = shlex.join([*CONVOY, "rollback", "db@a"])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} 2>/dev/full"],
+        capture_output=True,
+        text=True,
+        check=True,
+        **module,
+    )
+    assert done.stdout == "db@b\n"

@@ -68,7 +68,8 @@ def test_create_can_show_the_snapshot(run: Run, daemon: FakeDaemon) -> None:
             "a copy of 1TiB, roughly 30min",
         ),
         ({"way": "copy", "bytes": 2**50, "seconds": 9000}, "a copy of 1PiB, roughly 2h; writers"),
-        ({"way": "files", "seconds": 0.2, "freezes": False}, "a clone, file by file, roughly 1s"),
+        ({"way": "files", "seconds": 2.2, "freezes": False}, "a clone, file by file, roughly 2s"),
+        ({"way": "files", "freezes": False}, "a clone, file by file"),
     ],
 )
 def test_create_tells_beforehand_what_takes_long(
@@ -81,6 +82,14 @@ def test_create_tells_beforehand_what_takes_long(
     assert result.stdout == "db@x\n"
     assert result.stderr.startswith(f"convoy: db: {line}")
     assert result.stderr.count("\n") == 1
+
+
+def test_what_takes_a_moment_is_not_told(run: Run, daemon: FakeDaemon) -> None:
+    """A script that takes a snapshot of a small volume each hour gets its name and no more."""
+    daemon.answer("GET", "/v1/volumes/db/plan", plan(way="copy", instant=False, seconds=1.5))
+    daemon.done(*MAKE, snapshot("db@x"))
+    result = run("snapshot", "create", "db")
+    assert (result.stdout, result.stderr) == ("db@x\n", "")
 
 
 def test_a_group_is_made_at_one_moment(run: Run, daemon: FakeDaemon) -> None:

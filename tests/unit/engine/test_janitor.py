@@ -174,37 +174,39 @@ async def test_idle_volumes_cost_no_look(engine: Engine, monkeypatch: pytest.Mon
 
 async def test_usage_is_sampled_in_its_time(mounted: Engine) -> None:
     """A mounted volume once in an interval; the sample says when it was taken."""
-    assert mounted.volumes.get("v").usage is None
+    assert mounted.kernel.count("usage", "v") == 1  # at its creation
+    mounted.wall.now = NOW + 5
     for _ in range(2):
         await mounted.janitor.sample()
-    assert mounted.kernel.count("usage", "v") == 1
+    assert mounted.kernel.count("usage", "v") == 2
     usage = mounted.volumes.get("v").usage
     assert usage is not None
-    assert (usage.used, usage.sampled) == (1, NOW)
+    assert (usage.used, usage.sampled) == (1, NOW + 5)
     mounted.clock.now += 60
     await mounted.janitor.sample()
-    assert mounted.kernel.count("usage", "v") == 2
+    assert mounted.kernel.count("usage", "v") == 3
 
 
 async def test_an_idle_volume_is_measured_once(engine: Engine) -> None:
     """What is not mounted does not change; after its last unmount there is one more sample."""
     await engine.volumes.create("v", Options())
+    created = engine.kernel.count("usage", "v")
     for _ in range(3):
         await engine.janitor.sample()
         engine.clock.now += 60
-    assert engine.kernel.count("usage", "v") == 1
+    assert engine.kernel.count("usage", "v") == created + 1
     await engine.volumes.mount("v", "container", DOCKER)
     await engine.janitor.sample()
     await engine.volumes.unmount("v", "container")
     for _ in range(3):
         engine.clock.now += 60
         await engine.janitor.sample()
-    assert engine.kernel.count("usage", "v") == 3
+    assert engine.kernel.count("usage", "v") == created + 3
 
 
 async def test_a_slow_sample_is_taken_seldom(mounted: Engine) -> None:
     """At most a twentieth of the time is spent on it."""
-    gate = mounted.kernel.gate("usage", "v")
+    created, gate = mounted.kernel.count("usage", "v"), mounted.kernel.gate("usage", "v")
     task = asyncio.create_task(mounted.janitor.sample())
     await asyncio.to_thread(gate.wait_for_call)
     mounted.clock.now += 10
@@ -212,10 +214,10 @@ async def test_a_slow_sample_is_taken_seldom(mounted: Engine) -> None:
     await task
     mounted.clock.now += 180
     await mounted.janitor.sample()
-    assert mounted.kernel.count("usage", "v") == 1
+    assert mounted.kernel.count("usage", "v") == created + 1
     mounted.clock.now += 10
     await mounted.janitor.sample()
-    assert mounted.kernel.count("usage", "v") == 2
+    assert mounted.kernel.count("usage", "v") == created + 2
 
 
 async def test_a_sample_corrects_what_is_promised(mounted: Engine) -> None:
@@ -228,14 +230,21 @@ async def test_a_sample_corrects_what_is_promised(mounted: Engine) -> None:
 async def test_a_volume_that_cannot_be_measured_is_only_that(mounted: Engine) -> None:
     """The others are measured, and it is tried again in its time."""
     await mounted.volumes.create("w", Options())
+    mounted.wall.now = NOW + 60
     mounted.kernel.failures["usage", "v"] = OSError("Input/output error")
     await mounted.janitor.sample()
-    assert mounted.volumes.get("v").usage is None
-    assert mounted.volumes.get("w").usage is not None
+    assert _sampled(mounted, "v") == NOW
+    assert _sampled(mounted, "w") == NOW + 60
     del mounted.kernel.failures["usage", "v"]
     mounted.clock.now += 60
     await mounted.janitor.sample()
-    assert mounted.volumes.get("v").usage is not None
+    assert _sampled(mounted, "v") == NOW + 60
+
+
+def _sampled(engine: Engine, name: str) -> float:
+    usage = engine.volumes.get(name).usage
+    assert usage is not None
+    return usage.sampled
 
 
 async def test_a_removed_volume_is_not_remembered(mounted: Engine) -> None:
@@ -244,9 +253,11 @@ async def test_a_removed_volume_is_not_remembered(mounted: Engine) -> None:
     await mounted.volumes.unmount("v", "container")
     await mounted.volumes.remove("v")
     await mounted.janitor.sample()
+    mounted.wall.now = NOW + 60
     await mounted.volumes.create("v", Options())
+    mounted.wall.now = NOW + 61
     await mounted.janitor.sample()
-    assert mounted.volumes.get("v").usage is not None
+    assert _sampled(mounted, "v") == NOW + 61
 
 
 async def test_a_failure_of_its_own_does_not_end_it(

@@ -38,7 +38,8 @@ async def test_a_removed_volume_can_be_had_back(keeping: Engine) -> None:
     keeping.write("db", "old")
     await keeping.snapshots.create(["db"], "a", Progress())
     keeping.write("db", "new")
-    before = keeping.volumes.get("db")
+    # What it takes is measured again.
+    before = keeping.volumes.get("db").model_copy(update={"usage": None})
     await keeping.volumes.remove("db")
     assert keeping.volumes.views() == []
     assert (await keeping.volumes.space()).outstanding == 0

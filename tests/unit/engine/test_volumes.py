@@ -32,6 +32,14 @@ async def test_a_created_volume_is_there(engine: Engine) -> None:
     assert engine.volumes.listing() == [("v", "")]
 
 
+async def test_what_a_new_volume_takes_is_known_at_once(engine: Engine) -> None:
+    """Before it was mounted, and before the janitor's first look."""
+    await engine.volumes.create("v", Options(size=4096))
+    usage = engine.volumes.get("v").usage
+    assert usage is not None
+    assert usage.allocated == 4096
+
+
 async def test_creating_again_touches_nothing(engine: Engine) -> None:
     """With the same options, or with fewer of them."""
     await engine.volumes.create("v", Options(size=4096, uid=7))

@@ -1,8 +1,11 @@
 """Naming who holds: containers are recognised by their cgroup."""
 
+import os
+from pathlib import Path
+
 import pytest
 
-from convoy_py.linux.holders import Holder, container_in
+from convoy_py.linux.holders import Holder, container_in, of_open_files
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -43,3 +46,19 @@ def test_holder_reads_as_a_phrase() -> None:
     """A container by its short id, any other process by where it has the volume."""
     assert str(Holder(42, "postgres", ID, "/data")) == "container 0123456789ab (pid 42, postgres)"
     assert str(Holder(42, "bash", None, "/mnt/x")) == "process 42 (bash) at /mnt/x"
+
+
+def test_a_path_that_is_too_long_to_be_told_hides_no_other(tmp_path: Path) -> None:
+    """Any process of the host may have such a folder open."""
+    deep, folders = os.open(tmp_path, os.O_RDONLY), 20
+    for _ in range(folders):
+        os.mkdir("d" * 250, dir_fd=deep)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    with pytest.raises(OSError, match="File name too long"):
+        os.readlink(f"/proc/self/fd/{deep}")
+    with (tmp_path / "file").open("w"):
+        found = of_open_files(tmp_path)
+    os.close(deep)
+    assert [holder.pid for holder in found] == [os.getpid()]
