@@ -27,7 +27,7 @@ from convoy_py.api.failures import one_line, tell
 from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, Nothing, is_gone, parse, read_body
 from convoy_py.api.status import rfc3339, status
-from convoy_py.engine.references import UNSEEN
+from convoy_py.engine.references import NO_ID, UNSEEN
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
 from convoy_py.linux import peers
@@ -103,7 +103,7 @@ class Plugin:
     async def remove(self, request: web.Request, message: NameRequest) -> bytes:
         await self._volumes.ready()
         with suppress(VolumeNotFound):
-            await self._volumes.remove(_known(message.name))
+            await self._volumes.remove(_known(_named(message.name)))
         return _DONE
 
     async def mount(self, request: web.Request, message: MountRequest) -> bytes:
@@ -111,9 +111,10 @@ class Plugin:
         pid, epoch = self._caller(request)
         await self._volumes.ready()
         self._volumes.check_reach(message.name, pid)
-        path = await self._volumes.mount(_known(message.name), message.id, epoch)
+        mount_id = message.id or NO_ID
+        path = await self._volumes.mount(_known(message.name), mount_id, epoch)
         if is_gone(request):
-            await self._volumes.release(message.name, message.id, epoch)
+            await self._volumes.release(message.name, mount_id, epoch)
             raise Unavailable(f"volume {message.name}: mounted too late, the client has gone")
         # An engine would bind a folder of its own into the container in place of a missing path.
         assert path.startswith("/")
@@ -121,7 +122,7 @@ class Plugin:
 
     async def unmount(self, request: web.Request, message: MountRequest) -> bytes:
         await self._volumes.ready()
-        await self._volumes.unmount(message.name, message.id)
+        await self._volumes.unmount(_named(message.name), message.id or NO_ID)
         return _DONE
 
     async def path(self, request: web.Request, message: NameRequest) -> bytes:
@@ -213,6 +214,16 @@ class Plugin:
             level=level,
             change=operation in _CHANGES,
         )
+
+
+def _named(name: str) -> str:
+    """The name; raises Invalid where there is none.
+
+    An unknown volume is no error to whoever wants it gone; an unset variable of a script is.
+    """
+    if not name.strip():
+        raise Invalid("the request names no volume")
+    return name
 
 
 def _known(name: str) -> str:

@@ -19,12 +19,17 @@ UNSEEN = "unseen:"
 # Podman uses this one ID for every volume and keeps the count itself; its processes are
 # short-lived, so their end says nothing. Source: libpod/define/volume_inspect.go.
 PODMAN_ID = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2"
+# The one reference of whoever mounts without an ID: a call that was made by hand, whose process
+# ends at once.
+NO_ID = "no ID"
+# Held or not held, and only an Unmount says that it is over.
+_FLAGS = {PODMAN_ID, NO_ID}
 
 
 def acquire(references: References, mount_id: str, epoch: str) -> References:
-    """Count a Mount: one more in the same epoch, the first of a new one, one flag for Podman."""
+    """Count a Mount: one more in the same epoch, the first of a new one; a flag is not counted."""
     held = references.holds.get(mount_id)
-    flag = mount_id == PODMAN_ID or epoch == OPERATOR
+    flag = mount_id in _FLAGS or epoch == OPERATOR
     again = held is not None and held.epoch == epoch and not flag
     count = held.count + 1 if held is not None and again else 1
     return _replace(references, mount_id, Hold(count=count, epoch=epoch))
@@ -66,7 +71,7 @@ def collectable(references: References) -> dict[str, str]:
     return {
         k: v.epoch
         for k, v in references.holds.items()
-        if k != PODMAN_ID and v.epoch != OPERATOR and not v.epoch.startswith(UNSEEN)
+        if k not in _FLAGS and v.epoch != OPERATOR and not v.epoch.startswith(UNSEEN)
     }
 
 

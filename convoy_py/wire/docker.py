@@ -28,7 +28,12 @@ class NameRequest(Message):
 
 
 class MountRequest(Message):
-    """Mount, Unmount. `id` is 64 hex digits, made by the engine for a container's mount."""
+    """Mount, Unmount. `id` is 64 hex digits, made by the engine for a container's mount.
+
+    Calls that are made by hand have none, or an empty one: "".
+    """
 
     name: str = Field(alias="Name")
-    id: str = Field(alias="ID", min_length=1, max_length=256)
+    id: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = Field(
+        "", alias="ID", max_length=256
+    )

@@ -173,10 +173,22 @@ FAILING: dict[str, tuple[str, dict[str, object]]] = {
     "Create on a forbidden path": ("Create", {"Opts": {"path": "/etc"}}),
     "Get unknown": ("Get", {}),
     "Mount unknown": ("Mount", {"ID": ID}),
-    "Mount without ID": ("Mount", {}),
-    "Mount with an empty ID": ("Mount", {"ID": ""}),
+    "Remove without a name": ("Remove", {"Name": ""}),
+    "Unmount without a name": ("Unmount", {"Name": "", "ID": ID}),
     "Path unknown": ("Path", {}),
 }
+
+
+@pytest.mark.parametrize("no_id", [{}, {"ID": ""}], ids=["absent", "empty"])
+def test_calls_without_an_id(daemon: Daemon, name: str, no_id: dict[str, object]) -> None:
+    """What a person or a script sends by hand holds by one reference, and ends it."""
+    daemon.create(name)
+    for _ in range(2):
+        found = daemon.call("/VolumeDriver.Mount", {"Name": name, **no_id})
+        assert found.status == 200
+    assert daemon.holds(name) == {"no ID": 1}
+    assert daemon.call("/VolumeDriver.Unmount", {"Name": name, **no_id}).status == 200
+    assert daemon.is_released(name)
 
 
 @pytest.mark.parametrize("case", FAILING)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from convoy_py.engine.references import NO_ID
 from convoy_py.linux import peers
 from tests.fakes import FakeVolumes
 from tests.unit.api.volume_api import ID, assert_failed, message
@@ -58,6 +59,19 @@ async def test_a_mount_whose_client_has_gone_is_taken_back(
     assert [(volume, held) for volume, held, _ in engine.released] == [
         ("db", message("Mount")["ID"])
     ]
+    assert engine.holds == []
+
+
+@pytest.mark.parametrize("no_id", [{}, {"ID": ""}, {"ID": None}], ids=["absent", "empty", "null"])
+async def test_without_an_id_there_is_one_reference(
+    plugin: Socket, engine: FakeVolumes, no_id: dict[str, object]
+) -> None:
+    """Calls made by hand, and those of the tests of go-plugins-helpers, have none."""
+    engine.add("db")
+    answer = await plugin.call("Mount", {"Name": "db", **no_id})
+    assert answer.json["Mountpoint"] == "/run/convoy/mounts/db/data"
+    assert [(volume, held) for volume, held, _ in engine.holds] == [("db", NO_ID)]
+    assert (await plugin.call("Unmount", {"Name": "db", **no_id})).status == 200
     assert engine.holds == []
 
 

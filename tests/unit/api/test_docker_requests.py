@@ -85,6 +85,20 @@ async def test_a_malformed_body_is_an_error(
     assert (await plugin.call("List")).status == 200
 
 
+@pytest.mark.parametrize("call", [c for c in NAMED if c != "Get"])
+@pytest.mark.parametrize("name", ["", " ", "\t"], ids=repr)
+async def test_no_name_is_an_error(
+    plugin: Socket, engine: FakeVolumes, call: str, name: str
+) -> None:
+    """Also to Remove and Unmount, which take an unknown volume for one that is gone already."""
+    assert_failed(await plugin.call(call, message(call, name)), "volume")
+
+
+async def test_get_without_a_name_finds_nothing(plugin: Socket, engine: FakeVolumes) -> None:
+    """It is an answer like that about any other name which cannot be."""
+    assert_failed(await plugin.call("Get", {"Name": ""}), "no such volume")
+
+
 @pytest.mark.parametrize("options", [{"size": 5}, {"size": None}, [], "size=1G"], ids=repr)
 async def test_create_refuses_options_that_are_not_text(
     plugin: Socket, engine: FakeVolumes, options: object

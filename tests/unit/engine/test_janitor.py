@@ -6,7 +6,7 @@ import os
 import pytest
 
 from convoy_py.engine.janitor import LIVING
-from convoy_py.engine.references import OPERATOR, PODMAN_ID
+from convoy_py.engine.references import NO_ID, OPERATOR, PODMAN_ID
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import peers
 from convoy_py.linux.holders import Census
@@ -87,11 +87,13 @@ async def test_only_what_was_suspected_is_collected(mounted: Engine) -> None:
     assert mounted.is_mounted("v")
 
 
-@pytest.mark.parametrize(("reference", "epoch"), [("nightly", OPERATOR), (PODMAN_ID, DOCKER)])
+@pytest.mark.parametrize(
+    ("reference", "epoch"), [("nightly", OPERATOR), (PODMAN_ID, DOCKER), (NO_ID, DOCKER)]
+)
 async def test_what_shows_no_mount_of_its_own_is_left(
     mounted: Engine, reference: str, epoch: str
 ) -> None:
-    """An operator works on the host; Podman tells the end of its containers itself."""
+    """An operator works on the host; Podman, and a script, tell the end themselves."""
     await mounted.volumes.mount("v", reference, epoch)
     mounted.clock.now += GRACE
     for _ in range(3):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convoy_py.engine.references import (
+    NO_ID,
     OPERATOR,
     PODMAN_ID,
     UNSEEN,
@@ -42,10 +43,13 @@ def test_an_engine_that_died_mounts_its_old_ids_anew() -> None:
     assert release(held, "a").holds == {}
 
 
-def test_podmans_one_id_is_a_flag() -> None:
-    """Podman counts for itself, and repeats a Mount that timed out."""
-    held = acquire(acquire(NONE, PODMAN_ID, "1:1"), PODMAN_ID, "1:1")
+@pytest.mark.parametrize("flag", [PODMAN_ID, NO_ID])
+def test_podmans_one_id_and_no_id_are_flags(flag: str) -> None:
+    """Podman counts for itself, and repeats a Mount that timed out; so does who calls by hand."""
+    held = acquire(acquire(NONE, flag, "1:1"), flag, "1:1")
     assert held.total == 1
+    assert collectable(held) == {}
+    assert release(held, flag).holds == {}
 
 
 def test_an_operators_hold_is_a_flag_and_no_leak() -> None:
@@ -80,7 +84,7 @@ def test_dropping_forgets_all_counts_of_an_id() -> None:
     assert drop(held, "a").holds.keys() == {"b"}
 
 
-_ids = st.sampled_from(["a", "b", PODMAN_ID])
+_ids = st.sampled_from(["a", "b", PODMAN_ID, NO_ID])
 _epochs = st.sampled_from(["1:1", "2:2", OPERATOR])
 
 
