@@ -31,12 +31,19 @@ from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
 from convoy_py.linux import peers, signals, sockets
 from convoy_py.metrics import Metrics
+from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
 
 log = logging.getLogger("convoy.daemon")
 
 _wall_clock = time.time  # noqa: TID251 - the one place that hands the clock out
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 # A managed plugin is killed 10 s after SIGTERM.
 DRAIN = 8.0
 
@@ -59,13 +66,14 @@ class _Service:
         self._configuration = configuration
         self._blocking = Blocking()
         self._metrics = Metrics(__version__)
+        boot = peers.boot_id()
         self._steps = steps = Steps(
             store,
-            ReferenceStore(settings.run_dir, peers.boot_id()),
+            ReferenceStore(settings.run_dir, boot),
             {name: BACKENDS[name](settings) for name in settings.drivers},
             Ledger(settings.root, overcommit=settings.overcommit, reserve=settings.reserve),
             settings.mounts.resolve(),  # as the kernel's table names it
-            _wall_clock,
+            PassedTime(settings.root, boot, _boottime, _wall_clock),
         )
         self._operations = operations = Operations(self._blocking)
         jobs = Jobs(operations, _wall_clock)

@@ -341,6 +341,10 @@ class FakeTrash(TrashBin):
     def __init__(self, volumes: FakeVolumes) -> None:
         self.volumes = volumes
         self.removed: list[RemovedView] = []
+        self.told: list[str] = []
+
+    def notes(self) -> list[str]:
+        return self.told
 
     def views(self) -> list[RemovedView]:
         return self.removed

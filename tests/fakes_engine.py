@@ -28,6 +28,7 @@ from convoy_py.engine.volumes import Volumes
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
 from convoy_py.models.snapshot import SnapshotView
+from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
 from tests.fakes_kernel import Clock, FakeBackend, FakeKernel, Gate
@@ -119,7 +120,7 @@ class Engine:
             {self.backend.name: self.backend},
             Ledger(folder, overcommit=1000.0, reserve=0),
             folder / "run" / "mounts",
-            self.wall,
+            PassedTime(self.store.root, boot, kernel.boottime, self.wall),
         )
         self.operations = Operations(self.blocking, time_limit=time_limit)
         self.jobs = Jobs(self.operations, self.wall)
@@ -167,6 +168,11 @@ class Engine:
         self.trash.open(self.steps.trash.load())
         self.operations.open(entries)
         return self
+
+    def pass_time(self, seconds: float) -> None:
+        """Let it pass for all clocks alike."""
+        for clock in (self.clock, self.wall, self.kernel.boottime):
+            clock.now += seconds
 
     async def snapshot(self, volume: str, name: str = "") -> SnapshotView:
         """Take a snapshot of one volume."""

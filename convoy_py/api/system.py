@@ -58,6 +58,7 @@ async def _general(admin: Admin) -> General:
         mounted=states[State.MOUNTED],
         kept=await volumes.kept(),
         health="; ".join(volumes.health()) or "ok",
+        notes=admin.verbs.trash.notes(),
         uptime=round(monotonic() - admin.started, 3),
     )
 
@@ -77,7 +78,7 @@ async def metrics(admin: Admin, call: Call[Nothing]) -> Reply:
 
 async def health(admin: Admin, call: Call[Nothing]) -> Reply:
     problems = admin.verbs.volumes.health()
-    told = Health(healthy=not problems, problems=problems)
+    told = Health(healthy=not problems, problems=problems, notes=admin.verbs.trash.notes())
     return Reply(told, HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK)
 
 

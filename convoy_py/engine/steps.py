@@ -29,6 +29,7 @@ from convoy_py.linux.holders import Census
 from convoy_py.logs import event
 from convoy_py.models.names import AT, HASH, joined
 from convoy_py.models.volume import Options, Spec, Usage
+from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, References, SnapshotRecord, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.snapshots import SnapshotStore
@@ -61,17 +62,17 @@ class Steps:
         backends: Mapping[str, Backend],
         ledger: Ledger,
         mounts_dir: Path,
-        wall_clock: Callable[[], float],
+        passed: PassedTime,
     ) -> None:
-        """`backends` in the order of preference; `wall_clock` gives POSIX seconds."""
+        """`backends` in the order of preference; by `passed` ages what lies in the trash."""
         self.store = store
         self.snapshot_store = SnapshotStore(store)
-        self.trash = Trash(store)
+        self.trash = Trash(store, passed)
         self.reference_store = reference_store
         self.backends = backends
         self.ledger = ledger
         self.mounts_dir = mounts_dir
-        self.wall_clock = wall_clock
+        self.wall_clock = passed.wall_clock  # POSIX seconds
         self.isolation = ""  # why mounts made here would not reach containers
 
     def problems(self) -> list[str]:

@@ -2,8 +2,9 @@
 
 import bisect
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from convoy_py.engine.deletions import PATIENCE, Deletions
@@ -15,6 +16,8 @@ from convoy_py.logs import event
 from convoy_py.models.names import check_name
 from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import View
+from convoy_py.state.passed import JUMP
+from convoy_py.state.records import timestamp
 from convoy_py.state.trash import Removed, age
 
 log = logging.getLogger("convoy.trash")
@@ -37,6 +40,10 @@ class TrashBin:
     @property
     def keeps(self) -> bool:
         return self._keep > 0
+
+    def notes(self) -> list[str]:
+        """What is to be known of why things are kept for longer than the wall clock says."""
+        return [jump] if (jump := self._steps.trash.passed.jump) else []
 
     def open(self, removed: Sequence[Removed]) -> None:
         """Take what lay in the trash at start."""
@@ -103,9 +110,9 @@ class TrashBin:
 
     async def expire(self) -> None:
         """Delete what was kept for its time, and what is in the way when the host has no room."""
-        now = self._steps.wall_clock()
+        await self._operations.blocking.run(self._steps.trash.passed.look)
         for removed in list(self._removed):
-            if removed.removed and removed.removed.timestamp() + self._keep <= now:
+            if self._left(removed) <= 0:
                 event(log, logging.INFO, "purged: its time is up", volume=removed.name)
                 await self._delete(removed)
         while await self._operations.blocking.run(self._steps.ledger.is_short):
@@ -165,12 +172,25 @@ class TrashBin:
         return found
 
     def _view(self, removed: Removed) -> RemovedView:
-        until = removed.removed and removed.removed + timedelta(seconds=self._keep)
         return RemovedView(
             name=removed.name,
             key=removed.key,
             backend=removed.record.spec.backend if removed.record else "",
             removed=removed.removed,
-            until=until,
+            until=self._until(removed),
             snapshots=removed.snapshots,
         )
+
+    def _left(self, removed: Removed) -> float:
+        """For how many seconds more it is kept; what has no date is left to people."""
+        age = self._steps.trash.passed.since(removed.moment) if removed.moment else None
+        return math.inf if age is None else self._keep - age
+
+    def _until(self, removed: Removed) -> datetime | None:
+        """When its time will be up, by the wall clock as it is set now; None if that is never."""
+        left = self._left(removed)
+        if removed.removed is None or left == math.inf:
+            return None
+        planned = removed.removed + timedelta(seconds=self._keep)
+        until = timestamp(self._steps.wall_clock() + left)
+        return planned if abs((until - planned).total_seconds()) < JUMP else until

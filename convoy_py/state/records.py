@@ -47,10 +47,28 @@ class SnapshotRecord(Frozen):
     automatic: bool = False
 
 
+class Moment(Frozen):
+    """A reading of the clock of passed time: of which root's, and its seconds."""
+
+    clock: str
+    passed: float
+
+
 class Removal(Frozen):
     """When a volume was removed: `<root>/trash/<name>.<uuid>/removed.json`."""
 
     removed: AwareDatetime
+    moment: Moment | None = None  # the same by the clock of passed time; older daemons had none
+
+
+class Passed(Frozen):
+    """The clock of passed time, and what others said then: `<root>/passed.json`."""
+
+    format: Literal[1] = 1
+    moment: Moment
+    boot: str
+    boottime: float  # seconds since that boot
+    wall: AwareDatetime
 
 
 class Hold(Frozen):

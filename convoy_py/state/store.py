@@ -241,8 +241,8 @@ class Store:
 
     def tidy(self) -> None:
         """Delete records that were being written when a daemon ended."""
-        for folder in (self.volumes, self.trash):
-            for path in folder.glob("*/.*.json.*"):
+        for pattern in (".*.json.*", "volumes/*/.*.json.*", "trash/*/.*.json.*"):
+            for path in self.root.glob(pattern):
                 path.unlink(missing_ok=True)
 
     def half_made(self) -> list[Path]:

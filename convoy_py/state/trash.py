@@ -3,8 +3,10 @@
 <root>/trash/<name>.<uuid>/     a volume's home, with its snapshots, and removed.json
 """
 
+import math
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from pydantic import ValidationError
 
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
-from convoy_py.state.records import Record, Removal, Unreadable, decode
+from convoy_py.state.passed import PassedTime
+from convoy_py.state.records import Moment, Record, Removal, Unreadable, decode
 from convoy_py.state.store import RECORD, SNAPSHOTS, STAGING, Store
 
 REMOVED = "removed.json"
@@ -27,6 +30,7 @@ class Removed:
     removed: datetime | None  # aware, UTC
     record: Record | None
     snapshots: tuple[str, ...] = ()
+    moment: Moment | None = None  # the same by the clock by which it ages
 
     @property
     def key(self) -> str:
@@ -37,8 +41,10 @@ class Removed:
 class Trash:
     """The removed volumes below one root. Methods do disk I/O and run in worker threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, passed: PassedTime) -> None:
+        """`passed` is the clock by which what is removed ages."""
         self._store = store
+        self.passed = passed
 
     def put(self, record: Record, removed: datetime) -> Removed:
         """Move a volume here with all that is in its home, durably."""
@@ -47,9 +53,9 @@ class Trash:
 
     def mark(self, record: Record, removed: datetime) -> None:
         """Note when a volume is removed, durably; that says nothing before it is in the trash."""
-        text = Removal(removed=removed).model_dump_json().encode() + b"\n"
+        removal = Removal(removed=removed, moment=self.passed.now())
         with self._store.changing():
-            files.durable_replace(self._store.home(record.name) / REMOVED, text)
+            files.durable_replace(self._store.home(record.name) / REMOVED, _encode(removal))
 
     def take_in(self, record: Record, home: Path) -> Removed:
         """Move here what lies in `home`: a volume that was marked."""
@@ -68,13 +74,23 @@ class Trash:
 
     def load(self) -> list[Removed]:
         """Everything in the trash, oldest first."""
-        found = []
+        found, now = [], self.passed.now()
         with os.scandir(self._store.trash) as entries:
             for entry in entries:
                 name, _, _ = entry.name.rpartition(".")  # none in what is being deleted
                 if is_valid_name(name) and entry.is_dir(follow_symlinks=False):
-                    found.append(_read(name, self._store.trash / entry.name))
+                    found.append(self._aging(_read(name, self._store.trash / entry.name), now))
         return sorted(found, key=age)
+
+    def _aging(self, removed: Removed, now: Moment) -> Removed:
+        """Let what an older daemon put here, or another root's, age from now on."""
+        known = removed.moment is not None and self.passed.since(removed.moment) is not None
+        if removed.removed is None or known:
+            return removed
+        with suppress(OSError):  # then from the next start on
+            removal = Removal(removed=removed.removed, moment=now)
+            files.durable_replace(removed.home / REMOVED, _encode(removal), durable=False)
+        return replace(removed, moment=now)
 
     def restore(self, removed: Removed, name: str) -> Record:
         """Give a volume back under a name, durably; raises AlreadyExists."""
@@ -95,17 +111,24 @@ def trash_key(record: Record) -> str:
 
 
 def _read(name: str, home: Path) -> Removed:
-    removed = record = None
+    removal = record = None
     try:
-        removed = Removal.model_validate_json((home / REMOVED).read_bytes()).removed
+        removal = Removal.model_validate_json((home / REMOVED).read_bytes())
         record = decode((home / RECORD).read_bytes(), name)
     except (OSError, ValidationError, Unreadable):
         pass  # it stays, is listed, and can be purged by hand
     folder = home / SNAPSHOTS
     names = filter(is_valid_name, os.listdir(folder) if folder.is_dir() else ())  # noqa: PTH208 - names are wanted
-    return Removed(name, home, removed, record, tuple(sorted(names)))
+    removed, moment = (removal.removed, removal.moment) if removal else (None, None)
+    return Removed(name, home, removed, record, tuple(sorted(names)), moment)
 
 
-def age(removed: Removed) -> tuple[bool, float]:
+def _encode(removal: Removal) -> bytes:
+    return removal.model_dump_json().encode() + b"\n"
+
+
+def age(removed: Removed) -> tuple[float, float]:
     """What sorts the oldest first; what cannot be dated counts as newest."""
-    return removed.removed is None, removed.removed.timestamp() if removed.removed else 0.0
+    if removed.removed is None:
+        return math.inf, math.inf
+    return removed.moment.passed if removed.moment else 0.0, removed.removed.timestamp()

@@ -121,6 +121,7 @@ class General(Message):
     mounted: int
     kept: list[str]  # names of data that `delete --reference` left for `create --adopt`
     health: str
+    notes: list[str] = []  # what is to be known though all is well, as that the clock was set
     uptime: float  # seconds
 
 
@@ -163,3 +164,4 @@ class Info(Message):
 class Health(Message):
     healthy: bool
     problems: list[str]
+    notes: list[str] = []

@@ -11,6 +11,7 @@ from convoy_py.linux import filesystems, freeze, mounts, peers
 from convoy_py.models.names import is_valid_name, volume_of
 from convoy_py.models.volume import Filesystem, State
 from convoy_py.state import snapshots as snapshot_records
+from convoy_py.state.passed import PASSED
 from convoy_py.state.records import Record, SnapshotRecord, Unreadable
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import CLONES, KEPT, RECORD, SNAPSHOTS, Store
@@ -129,7 +130,7 @@ def trash(scene: Scene) -> Iterator[str]:
 def leftovers(scene: Scene) -> Iterator[str]:
     """No temporary file, staging or trash folder, and nothing of unknown origin."""
     root, run = scene.daemon.root, scene.daemon.run_dir
-    yield from _strangers(root, {"lock", "volumes", "trash"})
+    yield from _strangers(root, {"lock", "volumes", "trash", PASSED})
     yield from _strangers(root / "trash", set(scene.trash))
     # When a volume was removed means nothing elsewhere: the next Remove writes it anew.
     known = {RECORD, "data", "image", KEPT, SNAPSHOTS, CLONES, REMOVED}

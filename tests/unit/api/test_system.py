@@ -4,7 +4,7 @@ import os
 
 from convoy_py.config import Settings
 from convoy_py.wire.admin import Info
-from tests.fakes import FakeVolumes
+from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask
 from tests.unit.api.wire import Socket
 
@@ -39,11 +39,29 @@ async def test_health_and_metrics_answer_before_the_records_are_read(
 ) -> None:
     """Whoever watches the daemon is not to wait for it."""
     engine.opened.clear()
-    assert (await ask(admin, "GET", "/healthz")).json == {"Healthy": True, "Problems": []}
+    assert (await ask(admin, "GET", "/healthz")).json == {
+        "Healthy": True,
+        "Problems": [],
+        "Notes": [],
+    }
     engine.problems = ["the root is read-only"]
     answer = await ask(admin, "GET", "/healthz")
     assert answer.status == 503
-    assert answer.json == {"Healthy": False, "Problems": ["the root is read-only"]}
+    assert answer.json == {
+        "Healthy": False,
+        "Problems": ["the root is read-only"],
+        "Notes": [],
+    }
     answer = await ask(admin, "GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     assert b"convoy_problems 1.0" in answer.body
+
+
+async def test_what_is_to_be_known_makes_nobody_ill(admin: Socket, verbs: FakeVerbs) -> None:
+    """That a clock was set is told by info and health; the daemon serves as before."""
+    verbs.trash.told = ["the wall clock went from 2020 to 2026"]
+    answer = await ask(admin, "GET", "/healthz")
+    assert (answer.status, answer.json["Healthy"]) == (200, True)
+    assert answer.json["Notes"] == verbs.trash.told
+    info = Info.model_validate_json((await ask(admin, "GET", "/v1/info")).body)
+    assert (info.general.notes, info.general.health) == (verbs.trash.told, "ok")

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ async def _removed(engine: Engine, name: str, text: str) -> None:
     """Make a volume with something in it, and remove it a minute later."""
     await engine.volumes.create(name, Options(size=4096))
     engine.write(name, text)
-    engine.wall.now += 60
+    engine.pass_time(60)
     await engine.volumes.remove(name)
 
 
@@ -170,13 +171,85 @@ async def test_what_was_kept_for_its_time_goes(keeping: Engine) -> None:
     """Each by its own clock."""
     await _removed(keeping, "a", "a")
     await _removed(keeping, "b", "b")
-    keeping.wall.now = NOW + 60 + DAY - 1
+    keeping.pass_time(DAY - 60 - 1)
     await keeping.trash.expire()
     assert len(keeping.trash.views()) == 2
-    keeping.wall.now += 1
+    keeping.pass_time(1)
     await keeping.trash.expire()
     assert [view.name for view in keeping.trash.views()] == ["b"]
     assert [view.name for view in keeping.restarted().trash.views()] == ["b"]
+
+
+@pytest.mark.parametrize("year", [2036, 2020])
+async def test_a_wall_clock_that_is_set_purges_nothing(keeping: Engine, year: int) -> None:
+    """Ahead or back, before a restart or after it: its time is up when so much has passed."""
+    await _removed(keeping, "a", "a")
+    keeping.pass_time(60)
+    keeping.wall.now = datetime(year, 7, 8, tzinfo=UTC).timestamp()
+    await keeping.trash.expire()
+    (view,) = keeping.trash.views()
+    assert view.until is not None
+    assert view.until.timestamp() == keeping.wall.now + DAY - 60
+    (note,) = keeping.trash.notes()
+    assert f"to {year}-07-08 00:00 UTC" in note
+    after = keeping.restarted()
+    after.wall.now = keeping.wall.now
+    await after.trash.expire()
+    after.pass_time(DAY - 61)
+    await after.trash.expire()
+    assert [view.name for view in after.trash.views()] == ["a"]
+    after.pass_time(1)
+    await after.trash.expire()
+    assert after.trash.views() == []
+
+
+async def test_removed_before_the_clock_was_set_right(keeping: Engine) -> None:
+    """A host without a battery begins in 2020; minutes later NTP says that it is 2026."""
+    keeping.wall.now = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    await _removed(keeping, "a", "a")
+    keeping.wall.now = NOW
+    await keeping.trash.expire()
+    await _removed(keeping, "b", "b")
+    first, second = keeping.trash.views()
+    assert (first.name, second.name) == ("a", "b")
+    assert first.until is not None
+    assert second.until is not None
+    assert (second.until - first.until).total_seconds() == 60
+    keeping.pass_time(DAY - 60)
+    await keeping.trash.expire()
+    assert [view.name for view in keeping.trash.views()] == ["b"]
+
+
+async def test_a_night_without_power_is_no_time_to_look(keeping: Engine) -> None:
+    """Nobody knows whether it was a night, or the clock was set: what was off does not count."""
+    await _removed(keeping, "a", "a")
+    keeping.killed()
+    keeping.kernel.boottime.now = 5.0
+    after = keeping.rebooted()
+    after.wall.now = NOW + 10 * DAY
+    await after.trash.expire()
+    assert [view.name for view in after.trash.views()] == ["a"]
+    after.pass_time(DAY)
+    await after.trash.expire()
+    assert after.trash.views() == []
+
+
+async def test_what_an_older_daemon_removed_ages_from_now_on(keeping: Engine) -> None:
+    """It noted the wall clock alone; the oldest goes first still, and after its time all do."""
+    for name in ("b", "a"):
+        await _removed(keeping, name, name)
+    for home, hour in zip(sorted(keeping.store.trash.iterdir()), (5, 4), strict=True):
+        (home / "removed.json").write_text(f'{{"removed": "2026-01-01T{hour:02}:00:00Z"}}')
+    after = keeping.restarted()
+    assert [view.name for view in after.trash.views()] == ["b", "a"]
+    after.pass_time(DAY / 2)
+    again = after.restarted()
+    again.pass_time(DAY / 2 - 1)
+    await again.trash.expire()
+    assert len(again.trash.views()) == 2
+    again.pass_time(1)
+    await again.trash.expire()
+    assert again.trash.views() == []
 
 
 async def test_with_no_time_to_keep_nothing_is_kept(engine: Engine) -> None:
@@ -250,7 +323,7 @@ async def test_what_cannot_be_read_is_listed_and_left_to_people(keeping: Engine)
     assert (view.name, view.backend, view.removed, view.until) == ("bad", "", None, None)
     with pytest.raises(Corrupt, match=r"bad\..* has no record that can be read"):
         await after.trash.restore("bad")
-    after.wall.now += 10 * DAY
+    after.pass_time(10 * DAY)
     await after.trash.expire()
     assert not await after.trash.purge_oldest()
     assert [view.name for view in after.trash.views()] == ["bad"]

@@ -7,6 +7,7 @@ import pytest
 
 from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Spec
+from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import Store
@@ -28,6 +29,10 @@ def store(tmp_path: Path) -> Store:
     for number, name in enumerate(("db", "web")):
         store.commit(store.stage(), Record(name=name, uuid=_uuid(number), created=NOON, spec=SPEC))
     return store
+
+
+def _passed_time(store: Store) -> PassedTime:
+    return PassedTime(store.root, "boot", lambda: 5.0, NOON.timestamp)
 
 
 @pytest.fixture
@@ -87,7 +92,7 @@ def test_one_of_a_group_that_was_being_deleted_does_not_come_back(
 
 def test_what_a_conversion_replaced_goes_to_the_trash(store: Store) -> None:
     """When it was cut off after the swap; before that, what it built is swept."""
-    trash, old = Trash(store), store.read("db")
+    trash, old = Trash(store, _passed_time(store)), store.read("db")
     new = Record(name="db", uuid=_uuid(7), created=NOON, spec=SPEC)
     staging = store.stage(trash_key(old))
     trash.mark(old, NOON)
@@ -102,7 +107,7 @@ def test_what_a_conversion_replaced_goes_to_the_trash(store: Store) -> None:
 
 def test_records_that_were_being_written_are_deleted(store: Store) -> None:
     """Those alone."""
-    trash = Trash(store)
+    trash = Trash(store, _passed_time(store))
     home = trash.put(store.read("web"), NOON).home
     kept = {*store.home("db").iterdir(), *home.iterdir()}
     for path in (store.home("db") / ".volume.json.0123", home / ".removed.json.0123"):

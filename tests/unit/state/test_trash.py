@@ -7,6 +7,7 @@ import pytest
 
 from convoy_py.errors import AlreadyExists
 from convoy_py.models.volume import Spec
+from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record
 from convoy_py.state.store import Store
 from convoy_py.state.trash import Trash
@@ -23,7 +24,12 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def trash(store: Store) -> Trash:
-    return Trash(store)
+    return Trash(store, passed_time(store))
+
+
+def passed_time(store: Store) -> PassedTime:
+    """Seconds of a boot that has just begun, at noon."""
+    return PassedTime(store.root, "boot", lambda: 5.0, NOON.timestamp)
 
 
 def _volume(store: Store, name: str, number: int = 0) -> Record:
