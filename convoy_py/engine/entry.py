@@ -40,7 +40,7 @@ class Entry:
     mounted: bool = False  # as the kernel said when it was last asked
     lingering: bool = False  # an unmount is not complete: something holds the mount or the device
     usage: Usage | None = None
-    mounted_at: float = 0.0  # clock of the last Mount, seconds
+    mounted_at: float = 0.0  # clock of the last Mount, or of the start that took it over, seconds
     held_at: float = 0.0  # clock of the last Mount, or look, that showed someone who holds it
     suspects: frozenset[str] = frozenset()  # mount IDs that nobody held at the janitor's last look
     work: Work | None = None  # what reads it without the lock: it stays, and stays mounted

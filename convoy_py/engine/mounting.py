@@ -106,7 +106,7 @@ class Mounting:
         age = self._clock() - entry.mounted_at
         if entry.references.holds and age < FRESH:
             await do(name, operation, self._steps.refuse_holders, backend, place)
-            raise VolumeInUse(name, [f"a mount made {age:.0f} s ago"])
+            raise VolumeInUse(name, [f"a mount made or taken over {age:.0f} s ago"])
         try:
             await do(name, operation, self._steps.vacate, backend, place)
         except ConvoyError:

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from convoy_py.errors import BrokenVolume
+from convoy_py.engine.jobs import Progress
+from convoy_py.engine.mounting import FRESH
+from convoy_py.errors import BrokenVolume, VolumeInUse
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import GRACE, Engine, FakeKernel, holder
 
@@ -36,6 +39,38 @@ async def test_a_mount_in_use_is_adopted(engine: Engine) -> None:
     for _ in range(2):
         await after.volumes.unmount("v", "container")
     assert not after.is_mounted("v")
+
+
+_TAKING_AWAY: dict[str, Callable[[Engine, str], Awaitable[object]]] = {
+    "remove": lambda engine, name: engine.volumes.remove(name),
+    "rename": lambda engine, name: engine.volumes.rename(name, "new"),
+    "convert": lambda engine, name: engine.copies.convert(name, Options(), Progress()),
+    "rollback": lambda engine, name: engine.snapshots.rollback(name, "a", Progress()),
+    "delete": lambda engine, name: engine.snapshots.delete(name),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        *((verb, name) for verb in ("remove", "rename", "convert") for name in ("v", "private")),
+        ("rollback", "v"),
+        ("delete", "v@a"),
+    ],
+)
+async def test_a_mount_that_was_taken_over_is_fresh(engine: Engine, verb: str, name: str) -> None:
+    """The daemon died between a Mount and the start of its container."""
+    await engine.volumes.create("v", Options())
+    await engine.volumes.create("private", Options(source="v", per_mount=True))
+    if verb in ("rollback", "delete"):
+        await engine.snapshot("v", "a")
+    await engine.volumes.mount(name, "container", DOCKER)
+    after = engine.restarted()
+    after.clock.now += FRESH - 1
+    with pytest.raises(VolumeInUse, match="by a mount made or taken over 9 s ago"):
+        await _TAKING_AWAY[verb](after, name)
+    after.clock.now += 1
+    await _TAKING_AWAY[verb](after, name)
 
 
 async def test_after_a_reboot_nothing_is_held(engine: Engine) -> None:
