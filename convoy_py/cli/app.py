@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from convoy_py import __version__
 from convoy_py.cli.completion import completion
@@ -51,6 +52,10 @@ def _run(command: Callable[[], int | None]) -> int:
     except ConvoyError as error:
         complain(str(error))
         return exit_code(error)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        complain(f"{' '.join(map(str, first['loc']))}: {first['msg']}")
+        return EXIT_CODES[Kind.INVALID]
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "convoy"
         complain(f"{error.format_message().rstrip('.')} (see `{where} --help`)")
