@@ -296,6 +296,20 @@ def _bound() -> list[int]:
     return [int(number) for number in _PARTITION.findall(Path("/proc/partitions").read_bytes())]
 
 
+def backing_file(source: str) -> str | None:
+    """The path, when it was attached, of the file behind a mount's source; None if it has none.
+
+    As the kernel tells it, without a look at the file.
+    """
+    number = re.fullmatch(r"/dev/loop(\d+)", source)
+    try:
+        return number and os.fsdecode(
+            Path(f"/sys/block/loop{number[1]}/loop/backing_file").read_bytes().rstrip(b"\n")
+        )
+    except OSError:
+        return None  # it was detached meanwhile
+
+
 def _info(fd: int) -> bytes | None:
     try:
         return fcntl.ioctl(fd, _LOOP_GET_STATUS64, _NO_INFO)

@@ -125,6 +125,18 @@ def holding(path: Path) -> Mount:
     return mount
 
 
+def position(fd: int) -> tuple[Mount, PurePosixPath]:
+    """The mount through which a folder was opened, and its path from the top of the filesystem.
+
+    With the mount's device that path is alike wherever the folder is shown.
+    """
+    mount = _by_id(mount_id(fd))
+    path = PurePosixPath(Path(f"/proc/self/fd/{fd}").readlink())
+    if mount is None or not path.is_relative_to(mount.mountpoint):
+        raise FileNotFoundError(f"the mount that holds {path} is not in /proc/self/mountinfo")
+    return mount, PurePosixPath(mount.root) / path.relative_to(mount.mountpoint)
+
+
 def mount_id(fd: int) -> int:
     """The id of the mount through which `fd` was opened."""
     return _statx(fd, b"", _AT_EMPTY_PATH)[0]

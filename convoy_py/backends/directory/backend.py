@@ -57,7 +57,7 @@ class Folders(Backend):
                 raise Unsupported("size cannot be enforced on a host folder (option path)")
             if options.source is not None:
                 raise Unsupported("option from makes a volume of its own: it goes without path")
-            self.allowed.check(options.path, Path(options.path).resolve())
+            self.allowed.check(options.path)
             return spec
         if options.source is not None:
             return spec  # a clone keeps the owner and the mode that it finds

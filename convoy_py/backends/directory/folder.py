@@ -6,14 +6,16 @@ descriptor, never the name again.
 """
 
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from convoy_py.backends.base import Place
 from convoy_py.errors import InvalidOption, Unsupported
-from convoy_py.linux import beneath
+from convoy_py.linux import beneath, loop, mounts
 from convoy_py.linux.descriptors import opened
+from convoy_py.linux.mounts import Mount
 
 DATA = "data"
 
@@ -49,7 +51,8 @@ class Allowed:
         reach = beneath.made if make else beneath.opened
         try:
             with reach(top, way) as folder:
-                self.check(path, Path(f"/proc/self/fd/{folder}").readlink())
+                self._check_way(path, Path(f"/proc/self/fd/{folder}").readlink())
+                self._check_shown(path, folder, PurePath())
                 yield folder
         except OSError as error:
             if error.errno == errno.ENOTDIR:
@@ -58,8 +61,15 @@ class Allowed:
                 raise Unsupported(f"path {path} leads through a link or away from {top}") from error
             raise
 
-    def check(self, path: str, real: Path) -> None:
+    def check(self, path: str) -> None:
         """Refuse a folder that a link led to, and one with data of ours in it or around it."""
+        real = Path(path).resolve()
+        self._check_way(path, real)
+        there = next(each for each in (real, *real.parents) if each.is_dir())
+        with opened(there, os.O_PATH) as folder:
+            self._check_shown(path, folder, real.relative_to(there))
+
+    def _check_way(self, path: str, real: Path) -> None:
         top, way = self._below(path)
         if real != top.resolve() / way:
             raise Unsupported(
@@ -67,8 +77,21 @@ class Allowed:
             )
         for own in self._refused:
             ours = own.resolve()
-            if real.is_relative_to(ours) or ours.is_relative_to(real):
-                raise Unsupported(f"path {path} overlaps {own}, where the daemon keeps its own")
+            if _overlap(real, ours):
+                raise _refusal(path, own)
+
+    def _check_shown(self, path: str, folder: int, rest: PurePath) -> None:
+        """Refuse what shows folders of ours under other names: by bind mounts, there or below.
+
+        `rest` leads from the open `folder` to what is still to be made.
+        """
+        mount, at = mounts.position(folder)
+        below = mounts.below(Path(f"/proc/self/fd/{folder}").readlink() / rest)
+        shown = [(mount, at / rest), *((each, PurePosixPath(each.root)) for each in below)]
+        for own in filter(Path.exists, self._refused):
+            ours = own.resolve()
+            if _is_shown(ours, shown) or (not rest.parts and _is_one_of(folder, ours.parents)):
+                raise _refusal(path, own)
 
     def _below(self, path: str) -> tuple[Path, PurePath]:
         """(allowed folder, the way from there to `path`), as the names say; raises Unsupported."""
@@ -83,3 +106,26 @@ class Allowed:
             f"path {path} does not lie below a folder that the administrator allowed "
             f"(setting allowed_paths: {allowed})"
         )
+
+
+def _overlap(one: PurePath, other: PurePath) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _is_shown(own: Path, shown: Sequence[tuple[Mount, PurePosixPath]]) -> bool:
+    """Whether what is in `own`, or in an image there, is in one of these folders of filesystems."""
+    with opened(own, os.O_PATH) as folder:
+        mount, place = mounts.position(folder)
+    images = (loop.backing_file(each.source) for each, _ in shown)
+    return any(
+        each.device == mount.device and _overlap(there, place) for each, there in shown
+    ) or any(image and PurePath(image).is_relative_to(own) for image in images)
+
+
+def _is_one_of(folder: int, others: Sequence[Path]) -> bool:
+    found = os.fstat(folder)
+    return any(os.path.samestat(found, other.stat()) for other in others)
+
+
+def _refusal(path: str, own: Path) -> Unsupported:
+    return Unsupported(f"path {path} overlaps {own}, where the daemon keeps its own")

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from convoy_py.backends import BACKENDS
+from convoy_py.backends.directory import Directory
 from convoy_py.config import Settings
 from convoy_py.errors import ConvoyError, InvalidOption, Unsupported
 from convoy_py.linux import mounts
 from convoy_py.models.volume import Filesystem, Options
-from tests.conformance.bed import Bed
+from tests.conformance.bed import MIB, Bed, Case
+from tests.functional.backends.conftest import MakeBed
 
 pytestmark = pytest.mark.root
 
@@ -157,6 +159,114 @@ def test_the_daemons_own_folders_are_no_volume(tmp_path: Path) -> None:
         with pytest.raises(Unsupported, match="overlaps"):
             backend.resolve(Options(path=str(path)))
     backend.resolve(Options(path=str(tmp_path / "a/other")))
+
+
+@contextmanager
+def _shown(source: Path, target: Path) -> Iterator[None]:
+    """A folder with a bind mount of `source`, and of all that is mounted there."""
+    target.mkdir()
+    subprocess.run(["mount", "--rbind", "--make-private", source, target], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--recursive", target], check=True)
+        target.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("shown", "path"),
+    [
+        ("a/root", "x"),
+        ("a/root/volumes", "x"),
+        ("a/root/volumes", "x/new"),
+        ("a/root/volumes/v/data", "x"),
+        ("a", "x"),
+        ("a", "x/root"),
+        ("b/run", "x"),
+        ("b/run/mounts", "x"),
+        ("b/run/mounts/v", "x"),
+    ],
+)
+def test_the_daemons_own_folders_are_no_volume_under_other_names(
+    tmp_path: Path, allowed: Path, shown: str, path: str
+) -> None:
+    """A bind mount of them, or of what they are in, shows all volumes as well."""
+    root, run = tmp_path / "a/root", tmp_path / "b/run"
+    for folder in (root / "volumes/v/data", run / "mounts/v"):
+        folder.mkdir(parents=True)
+    backend = BACKENDS["directory"](Settings(root=root, run_dir=run, allowed_paths=(allowed,)))
+    assert isinstance(backend, Directory)
+    with _shown(tmp_path / shown, allowed / "x"):
+        with pytest.raises(Unsupported, match="overlaps"):
+            backend.resolve(Options(path=str(allowed / path)))
+        with (
+            pytest.raises(Unsupported, match="overlaps"),
+            backend.allowed.at(str(allowed / path), make=True),
+        ):
+            pytest.fail("it is opened")
+    assert not (tmp_path / shown / "new").exists()
+
+
+def test_what_is_around_the_daemons_own_disk_is_no_volume(tmp_path: Path, allowed: Path) -> None:
+    """Though a bind mount of it does not show what is mounted there."""
+    root = tmp_path / "a/root"
+    root.mkdir(parents=True)
+    (allowed / "x").mkdir()
+    backend = BACKENDS["directory"](Settings(root=root, allowed_paths=(allowed,)))
+    subprocess.run(["mount", "-t", "tmpfs", "none", root], check=True)
+    try:
+        subprocess.run(["mount", "--bind", tmp_path / "a", allowed / "x"], check=True)
+        try:
+            with pytest.raises(Unsupported, match="overlaps"):
+                backend.resolve(Options(path=str(allowed / "x")))
+        finally:
+            subprocess.run(["umount", allowed / "x"], check=True)
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+@pytest.mark.parametrize("where", ["x", "x/y/z"])
+def test_a_folder_below_which_the_daemons_own_are_shown_is_no_volume(
+    tmp_path: Path, allowed: Path, where: str
+) -> None:
+    """At any depth; beside another mount, which harms nobody."""
+    root, run = tmp_path / "root", tmp_path / "run"
+    for folder in (root / "volumes", run, tmp_path / "other", allowed / "data/x/y"):
+        folder.mkdir(parents=True)
+    (allowed / "data/x/y").rmdir()
+    (allowed / "data/x").rmdir()
+    (allowed / "data" / where).parent.mkdir(parents=True, exist_ok=True)
+    settings = Settings(root=root, run_dir=run, allowed_paths=(allowed,))
+    backend = BACKENDS["directory"](settings)
+    with _shown(tmp_path / "other", allowed / "data/other"):
+        backend.resolve(Options(path=str(allowed / "data")))
+        with (
+            _shown(root / "volumes", allowed / "data" / where),
+            pytest.raises(Unsupported, match="overlaps"),
+        ):
+            backend.resolve(Options(path=str(allowed / "data")))
+
+
+def test_a_volume_in_an_image_is_no_folder_of_another(
+    make_bed: MakeBed, tmp_path: Path, allowed: Path
+) -> None:
+    """Its filesystem is not the root's, but its image lies there."""
+    images = make_bed(Case("loopback", BACKENDS["loopback"], "image", Options(size=32 * MIB)))
+    seen = images.mounted(images.created())
+    backend = BACKENDS["directory"](
+        Settings(root=images.root, run_dir=tmp_path / "run", allowed_paths=(allowed,))
+    )
+    with _shown(seen, allowed / "x"), pytest.raises(Unsupported, match="overlaps"):
+        backend.resolve(Options(path=str(allowed / "x")))
+
+
+def test_two_volumes_may_show_one_folder(folders: Bed, allowed: Path) -> None:
+    """A mount of the first is none of the daemon's own data."""
+    (allowed / "data").mkdir()
+    one = folders.created("one", path=str(allowed / "data"))
+    folders.mounted(one)
+    two = folders.created("two", path=str(allowed / "data"))
+    assert mounts.is_mountpoint(folders.mounted(two))
 
 
 def test_a_folder_replaced_while_mounted_is_unmounted(folders: Bed, allowed: Path) -> None:
