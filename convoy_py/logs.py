@@ -17,6 +17,8 @@ from convoy_py.escapes import encodable, printable
 OURS = "convoy"
 AUDIT = "convoy.audit"
 _FIELDS = "convoy_fields"
+# So many characters of a field are written, but for a traceback.
+LONGEST = 1024
 
 
 def configure(level: str, form: str, file: Path | None) -> None:
@@ -50,16 +52,21 @@ def event(
     failure: BaseException | None = None,
     **fields: object,
 ) -> None:
-    """Log `message` with `fields`; those that are None or "" are left out.
+    """Log `message` with `fields`; those that are None or "" are left out, long text is cut.
 
     A `failure` is told in the field `error`, and at level ERROR with its traceback in `trace`.
     """
     if logger.isEnabledFor(level):
-        known = {key: value for key, value in fields.items() if value not in (None, "")}
+        known = {key: _short(value) for key, value in fields.items() if value not in (None, "")}
         if failure is not None:
-            known["error"] = str(failure)
+            known["error"] = _short(str(failure))
         trace = failure if level >= logging.ERROR else None
         logger.log(level, message, exc_info=trace, extra={_FIELDS: known})
+
+
+def _short(value: object) -> object:
+    """A client chooses how long a name is that it asks for."""
+    return f"{value[:LONGEST]}…" if isinstance(value, str) and len(value) > LONGEST else value
 
 
 class _Lines(logging.Formatter):

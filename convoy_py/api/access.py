@@ -14,7 +14,7 @@ _SO_PEERGROUPS = 59
 _GROUPS_BYTES = 1024
 
 
-def caller_of(request: web.Request) -> Peer | None:
+def caller_of(request: web.BaseRequest) -> Peer | None:
     """The process that asks, as the kernel knew it when it connected; None if it has gone."""
     if request.transport is None:
         return None

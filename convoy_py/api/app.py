@@ -7,7 +7,9 @@ from collections.abc import Callable
 from aiohttp import web
 
 from convoy_py.api.admin import Admin
+from convoy_py.api.connections import Runner
 from convoy_py.api.docker import Plugin
+from convoy_py.api.recording import Recorder
 from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
 from convoy_py.api.rest import Edge, others
 from convoy_py.api.routes import ROUTES
@@ -26,11 +28,15 @@ BEGINNING_TIME = 0.5
 # asyncio takes a few turns of its loop from accepting a connection to serving it.
 _ATTACHING_TIME = 0.01
 
+RECORDER = web.AppKey("recorder", Recorder)
+
 
 def docker_app(volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> web.Application:
     """The plugin socket's application. `clock` is POSIX time in seconds."""
     app = web.Application(client_max_size=LARGEST_BODY)
-    app.add_routes(Plugin(volumes, metrics, clock).routes())
+    plugin = Plugin(volumes, metrics, clock)
+    app[RECORDER] = plugin.recorder
+    app.add_routes(plugin.routes())
     return app
 
 
@@ -44,6 +50,7 @@ def admin_app(
     app = web.Application(client_max_size=LARGEST_BODY)
     admin = Admin(verbs, metrics, configuration, clock)
     edge = Edge(metrics, configuration.socket_gid(), verbs.volumes.ready)
+    app[RECORDER] = edge.recorder
     for route in (*ROUTES, *others(ROUTES)):
         app.router.add_route(route.method, route.path, edge.serve(route, admin))
     return app
@@ -54,8 +61,9 @@ async def serve(app: web.Application, sock: socket.socket) -> web.AppRunner:
 
     A call goes on when its client has gone: an operation is never left half done.
     """
-    runner = web.AppRunner(
+    runner = Runner(
         app,
+        recorder=app[RECORDER],
         access_log=None,
         handler_cancellation=False,
         shutdown_timeout=SHUTDOWN_TIMEOUT,

@@ -60,7 +60,7 @@ class Plugin:
 
     def __init__(self, volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._volumes = volumes
-        self._recorder = Recorder("docker", log, metrics)
+        self.recorder = Recorder("docker", log, metrics)
         self._clock = clock
         self._token = secrets.token_hex(8)
         self._activations = 0
@@ -205,7 +205,7 @@ class Plugin:
         # Docker looks for every new volume in every plugin: that it is not here is no news.
         if operation != "get" or not isinstance(error, VolumeNotFound):
             level = level_of(error, level)
-        self._recorder.record(
+        self.recorder.record(
             operation,
             name,
             caller,

@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convoy_py.errors import Invalid
+from convoy_py.linux.peers import is_hung_up
 
 M = TypeVar("M", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,4 +53,9 @@ def parse(form: type[M], source: bytes | Mapping[str, str]) -> M:
 
 def is_gone(request: web.Request) -> bool:
     """Whether the client hung up, so that no answer will reach it."""
-    return request.transport is None or request.transport.is_closing()
+    transport = request.transport
+    return (
+        transport is None
+        or transport.is_closing()
+        or is_hung_up(transport.get_extra_info("socket"))
+    )

@@ -131,7 +131,7 @@ class Edge:
     def __init__(
         self, metrics: Metrics, group: int | None, ready: Callable[[], Awaitable[None]]
     ) -> None:
-        self._recorder = Recorder("admin", log, metrics)
+        self.recorder = Recorder("admin", log, metrics)
         self._group = group
         self._ready = ready
 
@@ -157,7 +157,7 @@ class Edge:
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
                 failure = error
                 response = _response(_failed(error, subject, route), JSON)
-            self._recorder.record(
+            self.recorder.record(
                 route.operation,
                 subject,
                 caller,

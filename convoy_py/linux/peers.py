@@ -1,5 +1,6 @@
 """Processes: who is at the other end of a socket, and whether a process is still that process."""
 
+import select
 import socket
 import struct
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ class Peer:
 def peer(sock: socket.socket) -> Peer:
     """Who connected to this Unix socket, as the kernel recorded it then."""
     return Peer(*_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+
+
+def is_hung_up(sock: socket.socket) -> bool:
+    """Whether the other end is closed; not if it has only said that it sends no more."""
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
 
 
 def start_time(pid: int) -> int | None:

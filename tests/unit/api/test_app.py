@@ -6,10 +6,11 @@ import pytest
 
 from convoy_py.api import app
 from convoy_py.api.app import docker_app
+from convoy_py.api.requests import READ_TIMEOUT
 from convoy_py.metrics import Metrics
 from tests.fakes import NOW, FakeVolumes
 from tests.unit.api.conftest import Serve
-from tests.unit.api.wire import DOCKER
+from tests.unit.api.wire import DOCKER, Socket, answer_in
 
 MOUNT = {"Name": "db", "ID": "x"}
 
@@ -22,6 +23,58 @@ async def test_headers_that_do_not_come_are_given_up(
     plugin, _ = await serving(docker_app(engine, Metrics("0"), lambda: NOW))
     assert await plugin.exchange(f"POST /VolumeDriver.List HTTP/1.1\r\n{DOCKER}".encode()) == b""
     assert await plugin.exchange(b"") == b""
+
+
+@pytest.mark.parametrize("body", [b'{"Name":"db","ID":"x"}', b"{"], ids=["good", "bad"])
+async def test_who_only_stops_sending_gets_the_answer(
+    plugin: Socket, engine: FakeVolumes, body: bytes
+) -> None:
+    """As hand-made clients do, long before the work is done; then the connection is closed."""
+    engine.add("db")
+    engine.gate.clear()
+    asked = asyncio.create_task(plugin.half_closed(_mount(body)))
+    if body != b"{":
+        await engine.entered.wait()
+    engine.gate.set()
+    answer = answer_in(await asked)
+    assert answer is not None
+    assert answer.status == (200 if body != b"{" else 500)
+    assert len(engine.holds) == (body != b"{")
+
+
+async def test_each_request_before_the_end_is_answered(admin: Socket, engine: FakeVolumes) -> None:
+    """And the connection, which could be kept, is closed at once after the last."""
+    get = b"GET /v1/volumes HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with asyncio.timeout(READ_TIMEOUT / 2):
+        assert (await admin.half_closed(get)).count(b"HTTP/1.1 200 OK") == 1
+        assert (await admin.half_closed(get * 3)).count(b"HTTP/1.1 200 OK") == 3
+        assert await admin.half_closed(b"") == b""
+
+
+async def test_a_request_that_breaks_off_is_answered_at_once(plugin: Socket) -> None:
+    """What is missing of its body will never come."""
+    head = f"POST /VolumeDriver.Remove HTTP/1.1\r\n{DOCKER}Content-Length: 10\r\n\r\n{{"
+    async with asyncio.timeout(READ_TIMEOUT / 2):
+        answer = answer_in(await plugin.half_closed(head.encode()))
+    assert answer is not None
+    assert answer.json == {"Err": "request body broke off"}
+
+
+async def test_who_hangs_up_after_all_is_gone(plugin: Socket, engine: FakeVolumes) -> None:
+    """Though it had only stopped sending at first: its Mount is taken back."""
+    engine.add("db")
+    engine.gate.clear()
+    _, writer = await asyncio.open_unix_connection(plugin.path)
+    writer.write(_mount(b'{"Name":"db","ID":"x"}'))
+    writer.write_eof()
+    await engine.entered.wait()
+    writer.close()
+    await writer.wait_closed()
+    engine.gate.set()
+    async with asyncio.timeout(5):
+        while not engine.released:
+            await asyncio.sleep(0)
+    assert engine.holds == []
 
 
 async def test_calls_in_flight_are_answered_before_the_end(
@@ -53,3 +106,8 @@ async def test_a_call_that_hangs_does_not_hold_up_the_end(
     async with asyncio.timeout(5):
         await runner.cleanup()
     assert await waiting is None
+
+
+def _mount(body: bytes) -> bytes:
+    head = f"POST /VolumeDriver.Mount HTTP/1.1\r\n{DOCKER}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body

@@ -44,6 +44,16 @@ class Socket:
         finally:
             writer.close()
 
+    async def half_closed(self, raw: bytes) -> bytes:
+        """Send bytes and shut our own half, as `printf … | nc -U` does; then read to the end."""
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        writer.write(raw)
+        writer.write_eof()
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
     async def request(
         self, target: str, body: object = b"", *, method: str = "POST", headers: str = DOCKER
     ) -> Answer | None:
