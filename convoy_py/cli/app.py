@@ -56,12 +56,8 @@ def _run(command: Callable[[], int | None]) -> int:
         first = error.errors(include_url=False, include_input=False)[0]
         complain(f"{' '.join(map(str, first['loc']))}: {first['msg']}")
         return EXIT_CODES[Kind.INVALID]
-    except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "convoy"
-        complain(f"{error.format_message().rstrip('.')} (see `{where} --help`)")
-        return error.exit_code
     except click.ClickException as error:
-        complain(error.format_message())
+        complain(_told(error))
         return error.exit_code
     except OSError as error:
         if error.filename is not None:
@@ -73,6 +69,13 @@ def _run(command: Callable[[], int | None]) -> int:
     except click.Abort:
         complain("interrupted; what the daemon has begun goes on, see `convoy jobs`")
         return INTERRUPTED
+
+
+def _told(error: click.ClickException) -> str:
+    if not isinstance(error, click.UsageError):
+        return error.format_message()
+    where = error.ctx.command_path if error.ctx else "convoy"
+    return f"{error.format_message().rstrip('.')} (see `{where} --help`)"
 
 
 @click.group(
