@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
 from convoy_py.escapes import encodable
-from convoy_py.models.options import BACKENDS_KNOWN, backend_named
+from convoy_py.models.options import BACKENDS_KNOWN, GUARDED, backend_named
 from convoy_py.models.sizes import exact_size, parse_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem
 
@@ -72,6 +72,13 @@ def _duration(value: object) -> object:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def _guarded(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in GUARDED:
+            raise ValueError(f"{name!r} is not one of {', '.join(GUARDED)}")
+    return names
+
+
 def _seldom(seconds: float) -> float:
     if 0 < seconds < _LEAST_INTERVAL:
         raise ValueError(f"{seconds:g} s is too often: use 0, or {_LEAST_INTERVAL:g}s and more")
@@ -91,6 +98,7 @@ def _level(value: object) -> object:
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_list)]
+Guarded = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_guarded)]
 
 
 class Settings(BaseModel):
@@ -122,6 +130,9 @@ class Settings(BaseModel):
         Filesystem.EXT4, description="filesystem of a loopback volume that asked for none"
     )
     allowed_paths: Paths = Field((), description="host folders below which `path` volumes may lie")
+    allowed_mount_options: Guarded = Field(
+        (), description="mount options that users may choose although they are risky: suid, dev"
+    )
     overcommit: float = Field(
         2.0,
         ge=1.0,

@@ -9,9 +9,15 @@ from convoy_py.config import Settings
 
 BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
     Directory.name: lambda settings: Directory(
-        settings.root, settings.allowed_paths, (settings.run_dir, settings.mounts)
+        settings.root,
+        settings.allowed_paths,
+        (settings.run_dir, settings.mounts),
+        settings.allowed_mount_options,
     ),
     Loopback.name: lambda settings: Loopback(
-        settings.root, settings.default_size, settings.default_fs
+        settings.root,
+        settings.default_size,
+        settings.default_fs,
+        settings.allowed_mount_options,
     ),
 }

@@ -1,16 +1,16 @@
 """Reads the `-o key=value` options of Create into Options; one table drives parsing and help."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from convoy_py.errors import HelpAsked, InvalidOption
+from convoy_py.errors import HelpAsked, InvalidOption, Unsupported
 from convoy_py.models import docker_local
 from convoy_py.models.names import is_source
 from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import Filesystem, Options
 
-# nosuid and nodev are always on and cannot be taken off; these may be added.
+# These may be added to nosuid and nodev.
 MOUNT_OPTIONS = (
     "ro",
     "noexec",
@@ -22,6 +22,8 @@ MOUNT_OPTIONS = (
     "sync",
 )
 ALWAYS_ON = ("nosuid", "nodev")
+# What takes those off, where the administrator allows it (setting allowed_mount_options).
+GUARDED = ("suid", "dev")
 _HARMLESS = ("rw", "bind", "rbind", "defaults", *ALWAYS_ON)
 
 BACKEND_ALIASES = {
@@ -82,14 +84,31 @@ def _mount_options(text: str) -> tuple[str, ...] | None:
     for option in filter(None, (part.strip().lower() for part in text.split(","))):
         if option in _HARMLESS:
             continue
-        if option not in MOUNT_OPTIONS:
+        if option not in (*MOUNT_OPTIONS, *GUARDED):
             allowed = ", ".join(MOUNT_OPTIONS)
-            always = ", ".join(ALWAYS_ON)
+            guarded = ", ".join(GUARDED)
             name = option.partition("=")[0]  # the value may be a password
-            raise ValueError(f"{name!r} is not one of {allowed} ({always} are always on)")
+            raise ValueError(f"{name!r} is not one of {allowed}, or, where allowed, {guarded}")
         if option not in chosen:
             chosen.append(option)
     return tuple(sorted(chosen)) or None
+
+
+def refuse_guarded(chosen: Iterable[str] | None, allowed: Collection[str]) -> None:
+    """Raise Unsupported for a mount option that this daemon's administrator did not allow."""
+    if refused := [option for option in chosen or () if option in {*GUARDED} - {*allowed}]:
+        raise Unsupported(
+            f"mount option {', '.join(refused)} is not allowed here "
+            f"(setting allowed_mount_options: {', '.join(allowed) or 'none'})"
+        )
+
+
+def effective(chosen: Iterable[str] | None, allowed: Collection[str]) -> list[str]:
+    """The options of a mount: nosuid and nodev, unless their opposite is chosen and allowed."""
+    wanted = list(chosen or ())
+    off = {f"no{option}" for option in wanted if option in allowed}
+    always = [option for option in ALWAYS_ON if option not in off]
+    return [*always, *(option for option in wanted if option not in GUARDED)]
 
 
 def _source(text: str) -> str:
@@ -165,7 +184,7 @@ OPTIONS = (
         ("mountopts", "mount_opts"),
         _mount_options,
         ",".join(MOUNT_OPTIONS),
-        "any of these, added to nosuid,nodev",
+        "any of these, added to nosuid,nodev; suid and dev where the administrator allows them",
     ),
     Option(
         "from",

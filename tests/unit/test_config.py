@@ -36,7 +36,7 @@ def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "environment", "said"),
     [
-        ({}, {"CONVOY_RUTE": "/x"}, "setting rute from environment: unknown; use allowed_paths"),
+        ({}, {"CONVOY_RUTE": "/x"}, "setting rute from environment: unknown; use allowed_mount"),
         ({"default_size": "10X"}, {}, "setting default_size from flag"),
         (
             {},
@@ -63,6 +63,11 @@ def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
         ({}, {"CONVOY_TRASH_KEEP": "-1"}, "trash_keep from environment: '-1' is not a time"),
         ({}, {"CONVOY_TRASH_KEEP": "inf"}, "trash_keep from environment: 'inf' is not a time"),
         ({}, {"CONVOY_TRASH_KEEP": "9999999d"}, "is more than 3.1536e+09"),
+        (
+            {"allowed_mount_options": "suid,exec"},
+            {},
+            "allowed_mount_options from flag: 'exec' is not one of suid, dev",
+        ),
         ({"freeze_limit": "0"}, {}, "freeze_limit from flag: 0.0 is not more than 0"),
         ({"freeze_limit": "1h"}, {}, "freeze_limit from flag: 3600.0 is more than 300"),
         ({}, {"CONVOY_TRIM_INTERVAL": "1s"}, "1 s is too often: use 0, or 60s and more"),

@@ -14,7 +14,7 @@ from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, mounts, quota, reflink
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.holders import Census, Holder
-from convoy_py.models.options import ALWAYS_ON
+from convoy_py.models.options import effective, refuse_guarded
 from convoy_py.models.volume import Options, Spec, Usage
 
 # These belong to a whole filesystem, and a directory's is the host's.
@@ -27,14 +27,20 @@ class Folders(Backend):
     name: ClassVar[str] = "directory"
 
     def __init__(
-        self, root: Path, allowed_paths: Sequence[Path] = (), refused: Sequence[Path] = ()
+        self,
+        root: Path,
+        allowed_paths: Sequence[Path] = (),
+        refused: Sequence[Path] = (),
+        allowed_mount_options: Sequence[str] = (),
     ) -> None:
         """`refused` are folders of the daemon besides the root, of which no path may be a part."""
         self._volumes = root / "volumes"
         self.allowed = Allowed(allowed_paths, (root, *refused))
+        self._allowed_mount_options = allowed_mount_options
 
     def resolve(self, options: Options) -> Spec:
         _refuse_loopback_options(options)
+        refuse_guarded(options.mount_options, self._allowed_mount_options)
         wrong = _OF_FILESYSTEM.intersection(options.mount_options or ())
         if wrong:
             raise InvalidOption(
@@ -90,6 +96,7 @@ class Folders(Backend):
         data = place.home / DATA
         if data.is_symlink() or not data.is_dir():
             raise NotFound(f"{place}: {data} is not a folder")
+        refuse_guarded(options.mount_options, self._allowed_mount_options)
         found = data.stat()
         spec = place.spec.model_copy(
             update={
@@ -121,7 +128,7 @@ class Folders(Backend):
             return
         self.check(place)
         _limit_again(place)
-        options = [*ALWAYS_ON, *(place.spec.mount_options or ())]
+        options = effective(place.spec.mount_options, self._allowed_mount_options)
         if place.within is not None:
             options.append("ro")
         with self.allowed.open(place) as folder:

@@ -14,6 +14,7 @@ from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink
 from convoy_py.linux.descriptors import held
 from convoy_py.linux.holders import Census, Holder
+from convoy_py.models.options import effective, refuse_guarded
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Options, Spec, Usage, show
 
@@ -23,14 +24,22 @@ class Images(Backend):
 
     name: ClassVar[str] = "loopback"
 
-    def __init__(self, root: Path, default_size: int, default_fs: Filesystem) -> None:
+    def __init__(
+        self,
+        root: Path,
+        default_size: int,
+        default_fs: Filesystem,
+        allowed_mount_options: Sequence[str] = (),
+    ) -> None:
         self._root = root
         self._default_size = default_size
         self._default_fs = default_fs
+        self._allowed_mount_options = allowed_mount_options
 
     def resolve(self, options: Options) -> Spec:
         if options.path is not None:
             raise Unsupported("option path is for backend=directory")
+        refuse_guarded(options.mount_options, self._allowed_mount_options)
         fs = options.fs or self._default_fs
         size = self._default_size if options.size is None else options.size
         size = growth.bounded(fs, size)
@@ -81,6 +90,7 @@ class Images(Backend):
         if fs is None:
             raise Corrupt(f"{place}: {path} is not an image of {', '.join(Filesystem)}")
         _check_whole(place, fs)
+        refuse_guarded(options.mount_options, self._allowed_mount_options)
         kept = place.spec.sparse
         spec = place.spec.model_copy(
             update={
@@ -106,7 +116,8 @@ class Images(Backend):
             return
         if place.spec.grows_from is not None:
             growth.complete(place)
-        image.mount(place, place.mountpoint, place.spec.mount_options or ())
+        options = effective(place.spec.mount_options, self._allowed_mount_options)
+        image.mount(place, place.mountpoint, options)
         if not _is_folder(self.exposed(place)):
             self.unmount(place)
             raise Corrupt(f"{place}: the folder {place.spec.exposed} is missing in its filesystem")

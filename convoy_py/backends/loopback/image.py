@@ -90,7 +90,7 @@ def mount(place: Place, mountpoint: Path, options: Iterable[str]) -> None:
     spec = owner(place).spec
     fs, _ = form(spec)
     check(place)
-    chosen = [*ALWAYS_ON, *options, *filesystems.mount_data(fs, discard=spec.sparse is not False)]
+    chosen = [*options, *filesystems.mount_data(fs, discard=spec.sparse is not False)]
     if place.within is not None:
         chosen.append("ro")
     if is_inside(place):
@@ -112,7 +112,7 @@ def mount(place: Place, mountpoint: Path, options: Iterable[str]) -> None:
 def privately(place: Place, *options: str) -> Iterator[Path]:
     """Where it is mounted, for nobody else to see, while the block runs."""
     with mountpoints.private(place.mountpoint) as mountpoint:
-        mount(place, mountpoint, options)
+        mount(place, mountpoint, (*ALWAYS_ON, *options))
         yield mountpoint
 
 

@@ -28,6 +28,8 @@ def sample(key: str) -> tuple[list[str], Any]:
         return ["loop", "vfs"], ("loopback", "directory")
     if tuple[Path, ...] in kinds:
         return ["/a,/b", "/c"], (Path("/a"), Path("/b"), Path("/c"))
+    if key == "allowed_mount_options":
+        return ["suid,dev"], ("suid", "dev")
     special: dict[str, tuple[str, Any]] = {
         "trim_interval": ("7d", 7 * 86400.0),
         "rollback_keep": ("3", 3),

@@ -4,7 +4,13 @@ import pytest
 
 from convoy_py.errors import HelpAsked, InvalidOption
 from convoy_py.linux import filesystems
-from convoy_py.models.options import MOUNT_OPTIONS, OPTIONS, help_line, parse_options
+from convoy_py.models.options import (
+    MOUNT_OPTIONS,
+    OPTIONS,
+    effective,
+    help_line,
+    parse_options,
+)
 from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Options, Spec, show
 
@@ -89,9 +95,9 @@ def test_other_plugins_names_for_the_same_are_understood(
         ({"path": "/srv/../etc"}, "absolute"),
         ({"backend": "devicemapper"}, "directory"),
         ({"driver": "DeviceMapper"}, "loopback gives volumes of a fixed size"),
-        ({"mount_options": "suid"}, "always on"),
-        ({"mount_options": "loop=/dev/sda"}, "always on"),
-        ({"o": "dev"}, "always on"),
+        ({"mount_options": "exec"}, "'exec' is not one of ro, noexec"),
+        ({"mount_options": "loop=/dev/sda"}, "'loop' is not one of ro, noexec"),
+        ({"o": "async"}, "or, where allowed, suid, dev"),
         ({"size": "1G", "o": "size=2G"}, "twice"),
         ({"from": "../db"}, "'../db' is not a volume such as db, or a snapshot such as db@nightly"),
         ({"from": "db@"}, "option from: 'db@' is not"),
@@ -105,6 +111,24 @@ def test_what_cannot_be_meant_is_refused_in_one_line(raw: dict[str, str], said: 
         parse_options(raw)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "allowed", "mounted"),
+    [
+        ((), (), ["nosuid", "nodev"]),
+        (("ro",), ("suid", "dev"), ["nosuid", "nodev", "ro"]),
+        (("noatime", "suid"), ("suid",), ["nodev", "noatime"]),
+        (("dev", "suid"), ("suid", "dev"), []),
+        (("dev", "suid"), ("dev",), ["nosuid"]),
+        (("suid",), (), ["nosuid", "nodev"]),
+    ],
+)
+def test_suid_and_dev_hold_only_where_they_are_allowed(
+    chosen: tuple[str, ...], allowed: tuple[str, ...], mounted: list[str]
+) -> None:
+    """And chosen; what a record of before says is not enough."""
+    assert effective(chosen, allowed) == mounted
 
 
 @pytest.mark.parametrize("raw", [{"help": ""}, {"help": "x"}, {"o": "help"}])
