@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from convoy_py.errors import HelpAsked, InvalidOption, Unsupported
 from convoy_py.models import docker_local
+from convoy_py.models.modes import parse_mode
 from convoy_py.models.names import is_source
 from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import Filesystem, Options
@@ -63,13 +64,6 @@ def _owner(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:12]) >= 2**32 - 1:
         raise ValueError(f"{text!r} is not a numeric id from 0 to {2**32 - 2}")
     return int(text)
-
-
-def _mode(text: str) -> int:
-    digits = text.lower().removeprefix("0o")
-    if not digits or len(digits) > 5 or set(digits) - set("01234567") or int(digits, 8) > 0o7777:
-        raise ValueError(f"{text!r} is not an octal mode such as 0750")
-    return int(digits, 8)
 
 
 def _path(text: str) -> str:
@@ -171,7 +165,13 @@ OPTIONS = (
     ),
     Option("uid", (), _owner, "NUMBER", "owner of the volume's root; default: 0"),
     Option("gid", (), _owner, "NUMBER", "group of the volume's root; default: 0"),
-    Option("mode", (), _mode, "OCTAL", "mode of the volume's root; default: 0755"),
+    Option(
+        "mode",
+        (),
+        parse_mode,
+        "OCTAL",
+        "mode of the volume's root, with its leading zero; default: 0755",
+    ),
     Option(
         "path",
         ("mountpoint", "device"),
