@@ -51,7 +51,8 @@ class Recovery:
             if isinstance(record, Unreadable):
                 event(log, logging.WARNING, "broken", volume=name, failure=record)
         known = _everything(entries)
-        repairs = plan(set(known), self._mounted(), set(held))
+        mounted = self._mounted()
+        repairs = plan(set(known), mounted, set(held))
         for name, repair in repairs.items():
             self._apply(name, repair, known, held)
         for entry in entries.values():
@@ -65,7 +66,7 @@ class Recovery:
             entries[name] for name in steps.store.half_restored() if name in entries
         ]
         self._leftovers = self._find_leftovers()
-        self._remove_mountpoints(set(_everything(entries)))
+        self._remove_mountpoints({*_everything(entries), *mounted})
         return entries
 
     def _tidy(self) -> None:
@@ -115,7 +116,10 @@ class Recovery:
         return [store.volumes / name for name in sorted(names)] + store.half_deleted()
 
     def _remove_mountpoints(self, names: set[str]) -> None:
-        """Remove mountpoints without a volume, as an interrupted adopt leaves."""
+        """Remove mountpoints without a volume, as an interrupted adopt leaves.
+
+        Of what is mounted nothing is asked: it may not answer.
+        """
         for path in self._steps.mounts_dir.iterdir():
             if path.name in names or path.name.startswith(STAGING):
                 continue

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from convoy_py.linux import libc
+from convoy_py.linux import backing, libc
+from convoy_py.linux.asking import Questions
+from convoy_py.linux.descriptors import opened
 
 _LOOP_CLR_FD = 0x4C01
 _LOOP_GET_STATUS64 = 0x4C05
@@ -31,11 +33,10 @@ _NO_INFO = bytes(_INFO.size)
 _NAME_AT = 56
 _TAG_BYTES = 63
 
-# No file; or one on a filesystem that has failed, which must not keep others from being found.
-_NOTHING_TO_TELL = frozenset({errno.ENXIO, errno.EIO, errno.ESTALE})
-
-# A line of /proc/partitions: major 7, minor, blocks, name.
-_PARTITION = re.compile(rb"^ +7 +\d+ +\d+ loop(\d+)$", re.MULTILINE)
+# A healthy storage answers in microseconds; one that keeps a device waiting for so long is not that
+# of a file at which we have just looked. In seconds.
+_PATIENCE = 2.0
+_DEVICE = re.compile(r"/dev/loop(\d+)")
 _CONTROL = "/dev/loop-control"
 
 # 128 threads that race for free devices need six tries at most; this is for slower machines.
@@ -111,18 +112,45 @@ def reopen(device: LoopDevice, image_fd: int, *, read_only: bool = False) -> int
 
 
 def find(image: int | Path) -> list[Attached]:
-    """Every device, whoever made it, whose backing file is this very file (device and inode)."""
-    wanted = os.fstat(image) if isinstance(image, int) else image.stat()
+    """Every device, whoever made it, whose backing file is this very file (device and inode).
+
+    Those of others cost nothing, whatever their storage does: one that does not answer for its file
+    in time is not ours, for of ours we have just seen the file. Raises OSError for a device that
+    cannot be opened, and TimeoutError if the image's lock says that it is attached all the same.
+    """
+    if isinstance(image, int):
+        wanted, path = os.fstat(image), Path(f"/proc/self/fd/{image}").readlink()
+    else:
+        wanted, path = image.stat(), image
     begins = _identity(wanted)
-    found = [_parsed(number, info) for number, info in _raw() if info.startswith(begins)]
+    found = [_parsed(number, info) for number, info in _raw(path) if info.startswith(begins)]
+    if not found and _questions.silent and _is_locked(image):
+        told = "it is attached, or in other use, but a loop device does not answer"
+        raise TimeoutError(errno.ETIMEDOUT, told, str(path))
     # Having been looked at, it may have been us who kept it from detaching itself.
     return [a for a in found if is_attached(a.device)]
 
 
-def attached(tag_prefix: str) -> list[Attached]:
-    """Every device whose tag begins so."""
+def attached(tag_prefix: str, image: Path) -> list[Attached]:
+    """Every device whose tag begins so; of those that may hold `image`, which may be deleted."""
     tag = os.fsencode(tag_prefix)
-    return [_parsed(number, info) for number, info in _raw() if info.startswith(tag, _NAME_AT)]
+    return [_parsed(number, info) for number, info in _raw(image) if info.startswith(tag, _NAME_AT)]
+
+
+def look(path: str) -> Attached | None:
+    """What the device at `path`, such as /dev/loop0, holds; None if it is none or holds nothing.
+
+    Raises TimeoutError if its storage does not answer.
+    """
+    named = _DEVICE.fullmatch(path)
+    if named is None:
+        return None
+    number = int(named[1])
+    for _, info in _questions.answers([number]):
+        if isinstance(info, OSError):
+            raise info
+        return _parsed(number, info) if info else None
+    raise TimeoutError(errno.ETIMEDOUT, "the storage of its file does not answer", path)
 
 
 def is_attached(device: LoopDevice) -> bool:
@@ -267,18 +295,42 @@ def _taken(device: LoopDevice, config: bytes, mode: int) -> int:
     return fd
 
 
-def _raw() -> Iterator[tuple[int, bytes]]:
-    """(number, loop_info64) of every device that holds a file; parsed only for those wanted."""
-    for number in _bound():
-        # A device may be detached, or its node taken away, between the listing and this look.
-        with contextlib.suppress(FileNotFoundError):
-            fd = _opened(Path(f"/dev/loop{number}"), os.O_RDONLY)
-            try:
-                info = _info(fd)
-            finally:
-                os.close(fd)
-            if info is not None:
-                yield number, info
+def _is_locked(image: int | Path) -> bool:
+    """Whether somebody has the lock that `attach` takes, such as a device that it has attached."""
+    # Opened anew: a lock of our own would not be in our way.
+    path = Path(f"/proc/self/fd/{image}") if isinstance(image, int) else image
+    with opened(path, os.O_RDONLY) as fd:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _raw(file: Path) -> Iterator[tuple[int, bytes]]:
+    """(number, loop_info64) of each device that may hold a file; parsed only for those wanted."""
+    likely = {found.number: found.likely for found in backing.candidates(file)}
+    for number, info in _questions.answers(list(likely)):
+        if isinstance(info, OSError):
+            if likely[number]:
+                raise info
+        elif info:
+            yield number, info
+
+
+def _asked(number: int) -> bytes:
+    """A device's loop_info64; empty if it holds no file, or one that its storage cannot tell of."""
+    # A device may be detached, or its node taken away, between the listing and this look.
+    with contextlib.suppress(FileNotFoundError):
+        fd = _opened(Path(f"/dev/loop{number}"), os.O_RDONLY)
+        try:
+            return _info(fd) or b""
+        finally:
+            os.close(fd)
+    return b""
+
+
+_questions = Questions(_asked, _PATIENCE)
 
 
 def _opened(path: Path, mode: int) -> int:
@@ -291,32 +343,21 @@ def _opened(path: Path, mode: int) -> int:
         raise FileNotFoundError(errno.ENOENT, "it is being detached", str(path)) from error
 
 
-def _bound() -> list[int]:
-    """Devices that hold a file: those with a size, which alone are listed in /proc/partitions."""
-    return [int(number) for number in _PARTITION.findall(Path("/proc/partitions").read_bytes())]
-
-
 def backing_file(source: str) -> str | None:
-    """The path, when it was attached, of the file behind a mount's source; None if it has none.
+    """The path of the file behind a mount's source, as it was seen where it was attached.
 
-    As the kernel tells it, without a look at the file.
+    As the kernel tells it, without a look at the file; None if there is none.
     """
-    number = re.fullmatch(r"/dev/loop(\d+)", source)
-    try:
-        return number and os.fsdecode(
-            Path(f"/sys/block/loop{number[1]}/loop/backing_file").read_bytes().rstrip(b"\n")
-        )
-    except OSError:
-        return None  # it was detached meanwhile
+    named = _DEVICE.fullmatch(source)
+    return (backing.path(int(named[1])) or None) if named else None
 
 
 def _info(fd: int) -> bytes | None:
+    """None if the device holds no file, or one that has failed: then it is no file of ours."""
     try:
         return fcntl.ioctl(fd, _LOOP_GET_STATUS64, _NO_INFO)
-    except OSError as error:
-        if error.errno in _NOTHING_TO_TELL:
-            return None
-        raise
+    except OSError:
+        return None
 
 
 def _parsed(number: int, info: bytes) -> Attached:

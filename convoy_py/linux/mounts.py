@@ -40,10 +40,13 @@ _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_NO_AUTOMOUNT = 0x800
 _AT_EMPTY_PATH = 0x1000
+# What is asked here the kernel knows without its filesystem, which may not answer.
+_AT_STATX_DONT_SYNC = 0x4000
 _STATX_MNT_ID = 0x1000
 _STATX_ATTR_MOUNT_ROOT = 0x2000
 _STATX_SIZE, _STATX_ATTRIBUTES_AT, _STATX_MNT_ID_AT = 256, 0x08, 0x90
 
+_MOUNTPOINT = 4  # the field of a line that names it
 _SPECIAL = re.compile(rb"[ \t\n\\]")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
@@ -93,6 +96,23 @@ def lines_with(text: bytes, needle: bytes) -> list[Mount]:
     A needle may begin with a newline, to match at the start of a line but the first.
     """
     return list(_parsed(_lines(text, needle)))
+
+
+class Covers:
+    """What lies on which mount, by the names alone: no filesystem is asked."""
+
+    def __init__(self) -> None:
+        lines = (line for line in read().split(b"\n") if line)
+        # Of several at one mountpoint the topmost comes last.
+        self._lines = {line.split(b" ", _MOUNTPOINT + 1)[_MOUNTPOINT]: line for line in lines}
+
+    def of(self, path: str) -> Mount | None:
+        """The mount on which a whole path without symbolic links lies; None if none is seen."""
+        at = _escaped(path).rstrip(b"/")
+        while at and at not in self._lines:
+            at = at.rpartition(b"/")[0]
+        line = self._lines.get(at or b"/")
+        return next(_parsed((line,)), None) if line else None
 
 
 def find(mountpoint: Path) -> Mount | None:
@@ -258,7 +278,7 @@ def _at(path: Path) -> tuple[int, bool]:
 def _statx(fd: int, path: bytes, flags: int) -> tuple[int, bool]:
     """(mount id, whether it is the root of that mount); kernel 5.8 or newer."""
     answer = ctypes.create_string_buffer(_STATX_SIZE)
-    flags |= _AT_NO_AUTOMOUNT
+    flags |= _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC
     libc.call("statx", fd, path, flags, _STATX_MNT_ID, answer, about=os.fsdecode(path))
     (attributes,) = struct.unpack_from("=Q", answer, _STATX_ATTRIBUTES_AT)
     (found,) = struct.unpack_from("=Q", answer, _STATX_MNT_ID_AT)

@@ -79,10 +79,22 @@ def is_mounted(place: Place) -> bool:
     mount = mounts.find(place.mountpoint)
     if mount is None:
         return False
-    ours = any(str(attached.device.path) == mount.source for attached in devices(place))
-    if not ours or mount.root != _shown(place):
+    if not _is_on(place, mount.source) or mount.root != _shown(place):
         raise foreign_mount(place)
     return True
+
+
+def _is_on(place: Place, source: str) -> bool:
+    """Whether what is mounted from `source` is the place's image; asks that device and no other."""
+    attached = loop.look(source)
+    if attached is None:
+        return False
+    try:
+        image = path(place).stat()
+    except FileNotFoundError:  # deleted while it was mounted
+        uuid = owner(place).uuid
+        return bool(uuid) and attached.tag.startswith(TAG + uuid)
+    return (attached.file_device, attached.inode) == (image.st_dev, image.st_ino)
 
 
 def mount(place: Place, mountpoint: Path, options: Iterable[str]) -> None:
@@ -149,7 +161,7 @@ def devices(place: Place) -> list[loop.Attached]:
     except FileNotFoundError:
         # Deleted while it was mounted; a home that a crash left half made has no uuid.
         uuid = owner(place).uuid
-        return loop.attached(TAG + uuid) if uuid else []
+        return loop.attached(TAG + uuid, path(place)) if uuid else []
 
 
 def is_let_go(place: Place) -> bool:

@@ -28,7 +28,7 @@ def scratch(tmp_path: Path, tag: str) -> Iterator[Path]:
     yield tmp_path
     for mount in reversed(mounts.below(tmp_path)):
         subprocess.run(["umount", "-l", mount.mountpoint], check=False)
-    for attached in loop.attached(tag):
+    for attached in loop.attached(tag, tmp_path):
         loop.detach(attached.device)
 
 

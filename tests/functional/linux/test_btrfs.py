@@ -73,7 +73,7 @@ def test_snapshot_is_on_the_disk_when_it_was_made(
     (host / "volume" / "file").write_bytes(b"x" * MIB)
     btrfs.snapshot(host / "volume", host / "snapshot", read_only=True)
     (host / "volume" / "later").touch()
-    (attached,) = loop.attached(tag)
+    (attached,) = loop.attached(tag, scratch)
     (image,) = (p for p in scratch.iterdir() if p.stat().st_ino == attached.inode)
     subprocess.run(["cp", "--sparse=always", image, scratch / "cut"], check=True)
     filesystems.new_identity("btrfs", scratch / "cut", str(uuid4()))

@@ -157,12 +157,12 @@ def test_concurrent_attaches_all_succeed(scratch: Path, tag: str, detaches: Deta
         held = list(pool.map(attach, range(64)))
     try:
         assert len({device.number for device, _ in held}) == 64
-        assert len(loop.attached(tag)) == 64
+        assert len(loop.attached(tag, scratch)) == 64
     finally:
         for _, fd in held:
             os.close(fd)
     assert all(detaches(device) for device, _ in held)
-    assert loop.attached(tag) == []
+    assert loop.attached(tag, scratch) == []
 
 
 def test_image_is_found_on_its_device_under_any_name(scratch: Path, tag: str) -> None:
@@ -193,7 +193,7 @@ def test_image_attached_by_others_is_found(scratch: Path, tag: str) -> None:
         (found,) = loop.find(image)
         assert str(found.device.path) == made
         assert not found.autoclear
-        assert loop.attached(tag) == []
+        assert loop.attached(tag, scratch) == []
     finally:
         loop.detach(found.device)
 

@@ -1,0 +1,88 @@
+"""Which loop devices may hold a file, told without a word to the storage on which theirs lie.
+
+To ask a device for its file is to ask that file's storage, which may never answer. What the kernel
+tells without asking it is a path, as it was seen where the file was attached: in another mount
+namespace, or on a mount that was taken away since, it begins otherwise, but it ends alike. So who
+may hold a file is who has one of its name or on its filesystem; ruled out is only what lies on
+another filesystem without a disk of its own, such as NFS or FUSE.
+"""
+
+import errno
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from convoy_py.linux import mounts
+from convoy_py.linux.mounts import Mount
+
+# A line of /proc/partitions: major 7, minor, blocks, name.
+_PARTITION = re.compile(rb"^ +7 +\d+ +\d+ loop(\d+)$", re.MULTILINE)
+_DELETED = " (deleted)"
+# The file's own name and its folder's: above them, paths differ by where one looks from.
+_TAIL = 2
+# The device was detached before, or while, its attribute was read.
+_GONE = (errno.ENOENT, errno.ENODEV)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The number of a device; `likely` if its file has the name, or the filesystem, asked for."""
+
+    number: int
+    likely: bool
+
+
+def candidates(file: Path) -> list[Candidate]:
+    """Every device that may hold `file`, which may be gone; asks no storage but that file's own."""
+    held = [(number, known) for number in _bound() if (known := path(number)) != ""]
+    if not held:
+        return []
+    own, covers = _holding(file), mounts.Covers()
+    found = []
+    for number, known in held:
+        likely = known is None or _ends_alike(known, file)
+        if known is not None and not likely:
+            on = covers.of(known)
+            likely = on is not None and on.device == own.device
+            if on is not None and not likely and _may_hang(on):
+                continue
+        found.append(Candidate(number, likely))
+    return found
+
+
+def _bound() -> list[int]:
+    """Devices that hold a file: those with a size, which alone are listed in /proc/partitions."""
+    return [int(number) for number in _PARTITION.findall(Path("/proc/partitions").read_bytes())]
+
+
+def path(number: int) -> str | None:
+    """The path of a device's file; "" if it holds none by now, None if that cannot be told."""
+    try:
+        told = Path(f"/sys/block/loop{number}/loop/backing_file").read_bytes()
+    except OSError as error:
+        return "" if error.errno in _GONE else None  # as one that is too long
+    return os.fsdecode(told.removesuffix(b"\n"))
+
+
+def _ends_alike(known: str, file: Path) -> bool:
+    """Whether the last parts of a path, as many as it has and count, are those of `file`."""
+    return any(
+        file.parts[-len(tail) :] == tail
+        for name in (known, known.removesuffix(_DELETED))
+        if (tail := PurePosixPath(name).parts[1:][-_TAIL:])
+    )
+
+
+def _holding(file: Path) -> Mount:
+    """The mount on which a file lies, or would lie."""
+    for each in (file, *file.parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return mounts.holding(each)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+
+
+def _may_hang(mount: Mount) -> bool:
+    """Whether a filesystem has no disk of its own, but one that answers for it."""
+    return mount.device.startswith("0:") or mount.fstype.startswith("fuse")
