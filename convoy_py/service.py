@@ -29,7 +29,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
-from convoy_py.linux import peers, signals, sockets
+from convoy_py.linux import outside, peers, signals, sockets
 from convoy_py.metrics import Metrics
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
@@ -126,11 +126,11 @@ class _Service:
         stop = asyncio.Event()
         asyncio.get_running_loop().add_reader(heard, _heed, heard, stop)
         heard.serve()
+        settings, verbs, metrics = self._configuration.settings, self._verbs, self._metrics
+        seen = outside.look((settings.root, settings.mounts))
         runners = [
-            await serve(docker_app(self._verbs.volumes, self._metrics, _wall_clock), plugin),
-            await serve(
-                admin_app(self._verbs, self._metrics, self._configuration, _wall_clock), admin
-            ),
+            await serve(docker_app(verbs.volumes, metrics, _wall_clock, seen), plugin),
+            await serve(admin_app(verbs, metrics, self._configuration, _wall_clock, seen), admin),
         ]
         background = asyncio.create_task(self._background())
         # What was loaded so far lives as long as the daemon: the collector need not visit it.

@@ -131,6 +131,9 @@ class FakeBackend(Backend, SnapshotPower, Resizable):
     def promised(self, spec: Spec) -> int:
         return spec.size or 0
 
+    def data(self, place: Place) -> Path | None:
+        return None if place.spec.fs else place.home / "data"
+
     def create(self, place: Place) -> Spec:
         with self._call("create", place):
             (place.home / "data").mkdir()

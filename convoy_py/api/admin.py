@@ -7,13 +7,15 @@ from time import monotonic
 from typing import Any
 
 from convoy_py.api.rest import Call, Reply
-from convoy_py.api.status import job_info, volume_info
+from convoy_py.api.status import job_info, snapshot_info, volume_info
 from convoy_py.config import Configuration
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.verbs import Verbs
+from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
+from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import View
-from convoy_py.wire.admin import Message, VolumeInfo
+from convoy_py.wire.admin import Message, SnapshotInfo, VolumeInfo
 
 # Seconds for which a job is waited for: what ends by then is answered as if it were none.
 PATIENCE = 1.0
@@ -27,10 +29,14 @@ class Admin:
     metrics: Metrics
     configuration: Configuration
     clock: Callable[[], float]
+    outside: Outside
     started: float = field(default_factory=monotonic)
 
     def told(self, view: View) -> VolumeInfo:
-        return volume_info(view, self.clock())
+        return volume_info(view, self.clock(), self.outside)
+
+    def snapshot(self, view: SnapshotView) -> SnapshotInfo:
+        return snapshot_info(view, self.outside)
 
     async def job(
         self, verb: str, call: Call[Any], work: Callable[[Progress], Awaitable[Message]]

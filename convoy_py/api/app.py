@@ -16,6 +16,7 @@ from convoy_py.api.routes import ROUTES
 from convoy_py.config import Configuration
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
+from convoy_py.linux.outside import Outside
 from convoy_py.linux.sockets import BACKLOG
 from convoy_py.metrics import Metrics
 
@@ -31,10 +32,12 @@ _ATTACHING_TIME = 0.01
 RECORDER = web.AppKey("recorder", Recorder)
 
 
-def docker_app(volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> web.Application:
+def docker_app(
+    volumes: Volumes, metrics: Metrics, clock: Callable[[], float], outside: Outside
+) -> web.Application:
     """The plugin socket's application. `clock` is POSIX time in seconds."""
     app = web.Application(client_max_size=LARGEST_BODY)
-    plugin = Plugin(volumes, metrics, clock)
+    plugin = Plugin(volumes, metrics, clock, outside)
     app[RECORDER] = plugin.recorder
     app.add_routes(plugin.routes())
     return app
@@ -45,10 +48,11 @@ def admin_app(
     metrics: Metrics,
     configuration: Configuration,
     clock: Callable[[], float],
+    outside: Outside,
 ) -> web.Application:
     """The admin socket's application. Raises InvalidSetting for an unknown `socket_group`."""
     app = web.Application(client_max_size=LARGEST_BODY)
-    admin = Admin(verbs, metrics, configuration, clock)
+    admin = Admin(verbs, metrics, configuration, clock, outside)
     edge = Edge(metrics, configuration.socket_gid(), verbs.volumes.ready)
     app[RECORDER] = edge.recorder
     for route in (*ROUTES, *others(ROUTES)):

@@ -31,6 +31,7 @@ from convoy_py.engine.references import NO_ID, UNSEEN
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
 from convoy_py.linux import peers
+from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.names import HASH, is_source
 from convoy_py.models.options import parse_options
@@ -58,10 +59,13 @@ Form = TypeVar("Form", bound=CreateRequest | NameRequest | MountRequest | Nothin
 class Plugin:
     """The endpoints of one plugin socket. `clock` is POSIX time in seconds."""
 
-    def __init__(self, volumes: Volumes, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, volumes: Volumes, metrics: Metrics, clock: Callable[[], float], outside: Outside
+    ) -> None:
         self._volumes = volumes
         self.recorder = Recorder("docker", log, metrics)
         self._clock = clock
+        self._outside = outside
         self._token = secrets.token_hex(8)
         self._activations = 0
         # The last answer to List: comparing what it lists is much cheaper than writing it anew.
@@ -138,7 +142,7 @@ class Plugin:
             "Name": message.name,
             "Mountpoint": view.mountpoint,
             "CreatedAt": rfc3339(view.created),
-            "Status": status(view, self._clock()),
+            "Status": status(view, self._clock(), self._outside),
         }
         return to_json({"Volume": volume, "Err": ""})
 

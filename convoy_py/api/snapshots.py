@@ -5,7 +5,6 @@ from http import HTTPStatus
 from convoy_py.api.admin import Admin
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route, job
-from convoy_py.api.status import snapshot_info
 from convoy_py.engine.jobs import Progress
 from convoy_py.models.names import check_name, joined
 from convoy_py.wire.admin import SnapshotInfo
@@ -21,11 +20,11 @@ from convoy_py.wire.copies import (
 
 async def snapshot_list(admin: Admin, call: Call[Nothing]) -> Reply:
     views = admin.verbs.snapshots.views(call.name)
-    return Reply(SnapshotList(snapshots=[snapshot_info(view) for view in views]))
+    return Reply(SnapshotList(snapshots=[admin.snapshot(view) for view in views]))
 
 
 async def snapshot_inspect(admin: Admin, call: Call[Nothing]) -> Reply:
-    return Reply(snapshot_info(admin.verbs.snapshots.inspect(call.name)))
+    return Reply(admin.snapshot(admin.verbs.snapshots.inspect(call.name)))
 
 
 async def snapshot_plan(admin: Admin, call: Call[Nothing]) -> Reply:
@@ -49,7 +48,7 @@ async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply:
     async def work(progress: Progress) -> SnapshotInfo:
         snapshots = admin.verbs.snapshots
         (view,) = await snapshots.create([call.name], name, progress, pause=asked.pause)
-        return snapshot_info(view)
+        return admin.snapshot(view)
 
     return await admin.job("snapshot create", call, work)
 
@@ -67,7 +66,7 @@ async def snapshot_group(admin: Admin, call: Call[CreateGroup]) -> Reply:
             compose_project=asked.compose_project,
             container=asked.container,
         )
-        return SnapshotList(snapshots=[snapshot_info(view) for view in views])
+        return SnapshotList(snapshots=[admin.snapshot(view) for view in views])
 
     return await admin.job("snapshot create", call, work)
 

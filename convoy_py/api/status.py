@@ -5,6 +5,7 @@ from typing import Any
 
 from convoy_py.api.failures import one_line
 from convoy_py.engine.ledger import HostSpace
+from convoy_py.linux.outside import Outside
 from convoy_py.models.job import JobView
 from convoy_py.models.names import joined
 from convoy_py.models.snapshot import SnapshotView
@@ -21,10 +22,12 @@ def rfc3339(moment: datetime | None) -> str | None:
     return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
-def status(view: View, now: float) -> dict[str, Any]:
+def status(view: View, now: float, outside: Outside) -> dict[str, Any]:
     """The Status object of Get: what is known, sizes in bytes, `usageAge` in seconds.
 
-    `size` is the volume's limit, or what its filesystem offers where it has none.
+    `data` is there because an engine tells no Mountpoint of a volume that is not mounted, and
+    `{{.Mountpoint}}/` then is the host's root. `size` is the volume's limit, or what its filesystem
+    offers where it has none.
     """
     spec, usage = view.spec, view.usage
     limit = spec.size if spec else None
@@ -32,6 +35,7 @@ def status(view: View, now: float) -> dict[str, Any]:
     found: dict[str, Any] = {
         "backend": view.backend,
         "filesystem": spec.fs if spec else None,
+        "data": _data(view, outside) if spec else None,
         "size": _exact(offered if limit is None else limit),
         "references": view.references,
         "state": view.state.value,
@@ -44,6 +48,10 @@ def status(view: View, now: float) -> dict[str, Any]:
     if usage:
         found |= _usage(usage, now)
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _data(view: View, outside: Outside) -> str:
+    return outside.path(view.data) or f"in an image: `convoy mount {view.name}` shows it"
 
 
 def _usage(usage: Usage, now: float) -> dict[str, Any]:
@@ -59,27 +67,27 @@ def _exact(size: int | None) -> int | str | None:
     return str(size) if size is not None and size > LARGEST_EXACT else size
 
 
-def volume_info(view: View, now: float) -> VolumeInfo:
-    """One volume in Convoy's keys."""
+def volume_info(view: View, now: float, outside: Outside) -> VolumeInfo:
+    """One volume in Convoy's keys, with paths as the host has them."""
     return VolumeInfo(
         name=view.name,
         driver=view.backend,
-        mount_point=view.mountpoint,
+        mount_point=outside.path(view.mountpoint),
         created_time=rfc3339(view.created) or "",
-        driver_info=_driver_info(view),
-        snapshots={each.name: snapshot_info(each) for each in view.snapshots},
-        status=status(view, now),
+        driver_info=_driver_info(view, outside),
+        snapshots={each.name: snapshot_info(each, outside) for each in view.snapshots},
+        status=status(view, now, outside),
         state=view.state.value,
         references=view.references,
     )
 
 
-def _driver_info(view: View) -> dict[str, str]:
+def _driver_info(view: View, outside: Outside) -> dict[str, str]:
     """Convoy's DriverInfo: text only; Size is in bytes and "0" where there is no limit."""
     spec = view.spec
     found = {
         "Driver": view.backend,
-        "MountPoint": view.mountpoint,
+        "MountPoint": outside.path(view.mountpoint),
         "Size": str(spec.size or 0) if spec else "",
         "VolumeCreatedAt": rfc3339(view.created) or "",
         "VolumeName": view.name,
@@ -87,12 +95,12 @@ def _driver_info(view: View) -> dict[str, str]:
     if spec and spec.fs:
         found["Filesystem"] = spec.fs.value
     if path := (spec.path if spec and spec.path else view.home):
-        found["Path"] = path
+        found["Path"] = outside.path(path)
     return found
 
 
-def snapshot_info(view: SnapshotView) -> SnapshotInfo:
-    """One snapshot in Convoy's keys."""
+def snapshot_info(view: SnapshotView, outside: Outside) -> SnapshotInfo:
+    """One snapshot in Convoy's keys, with paths as the host has them."""
     created, size = rfc3339(view.created) or "", view.size or 0
     state = State.MOUNTED if view.mountpoint else State.READY
     return SnapshotInfo(
@@ -106,7 +114,7 @@ def snapshot_info(view: SnapshotView) -> SnapshotInfo:
         group=view.group,
         automatic=view.automatic,
         references=view.references,
-        mount_point=view.mountpoint,
+        mount_point=outside.path(view.mountpoint),
         state=(State.BROKEN if view.reason else state).value,
         reason=one_line(view.reason),
         driver_info={

@@ -56,7 +56,7 @@ async def mount(admin: Admin, call: Call[MountVolume]) -> Reply:
     So nothing is taken back from a client that has gone: it may have held the volume before.
     """
     path = await admin.verbs.volumes.mount(call.name, call.message.reference, OPERATOR)
-    return Reply(Mounted(mount_point=path))
+    return Reply(Mounted(mount_point=admin.outside.path(path)))
 
 
 async def umount(admin: Admin, call: Call[MountVolume]) -> Reply:

@@ -80,6 +80,10 @@ class Backend(ABC):
     def exposed(self, place: Place) -> Path:
         """The folder that a container sees while the volume is mounted. No I/O."""
 
+    def data(self, place: Place) -> Path | None:
+        """The folder of the data, where it can be read without a mount. No I/O."""
+        return None
+
     @abstractmethod
     def is_mounted(self, place: Place) -> bool:
         """Whether this volume, and no other thing, is mounted at its mountpoint.

@@ -100,6 +100,12 @@ class Entry:
             return ""
         return str(self.backend.exposed(self.place))
 
+    def _data(self) -> str:
+        """Where the data can be read now; "" where it has to be mounted for that."""
+        if self.backend is None or self.place is None:
+            return ""
+        return str(self.backend.data(self.place) or self.mountpoint())
+
     def view(self) -> View:
         return View(
             name=self.name,
@@ -108,6 +114,7 @@ class Entry:
             created=self.created,
             mountpoint=self.mountpoint(),
             home=str(self.place.home) if self.place else "",
+            data=self._data(),
             references=self.references.total
             + sum(clone.references.total for clone in self.clones.values()),
             spec=self.spec,

@@ -119,6 +119,7 @@ class View(Frozen):
     created: datetime | None  # aware, UTC; None where the record cannot be read
     mountpoint: str  # what a container sees; "" while not mounted
     home: str = ""  # the folder with the data and the record
+    data: str = ""  # the folder of the data where it can be read without a mount, or is mounted
     references: int  # how many mounts are counted
     spec: Spec | None  # None where the record cannot be read
     usage: Usage | None  # None until the first sample

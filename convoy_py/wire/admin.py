@@ -40,6 +40,7 @@ def _known(kind: str, meaning: str) -> dict[str, str]:
 STATUS: dict[str, Any] = {
     "backend": _known("string", "directory or loopback"),
     "filesystem": _known("string", "of a loopback image"),
+    "data": _known("string", "the host's folder with the data, or how to have one shown"),
     "size": _known("integer", "bytes: the limit, else what the filesystem offers"),
     "references": _known("integer", "counted mounts"),
     "state": _known("string", "ready, mounted or broken"),

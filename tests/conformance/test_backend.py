@@ -74,6 +74,15 @@ def test_what_is_exposed_lies_in_the_mount(bed: Bed) -> None:
     assert mounts.holding(seen).mountpoint == str(place.mountpoint)
 
 
+def test_what_can_be_read_without_a_mount_is_the_data(bed: Bed) -> None:
+    """Where a backend names a folder, it is the one that containers write to."""
+    place = bed.created()
+    (bed.mounted(place) / "file").write_text("precious")
+    bed.unmounted(place)
+    folder = bed.backend.data(place)
+    assert folder is None or (folder / "file").read_text() == "precious"
+
+
 def test_no_setuid_and_no_devices(bed: Bed) -> None:
     """Whatever is put into a volume, it gives nobody rights on the host."""
     place = bed.created()

@@ -314,10 +314,25 @@ def test_setting_the_folder(
         engine.run("echo precious > /data/file", f"{name}:/data")
         assert (place / "convoy/volumes" / name / "volume.json").exists()
         assert not (ROOT / "volumes" / name).exists()
+        _check_paths(engine, plugin, name)
         engine.remove_volume(name)
     finally:
         plugin.disable("--force")
         plugin.set("state.source=/var/lib")
+
+
+def _check_paths(engine: Engine, plugin: Plugin, name: str) -> None:
+    """What is told of a volume's data can be used on the host, where the folders have other names.
+
+    Docker itself tells a folder of the plugin's as long as nothing is mounted.
+    """
+    if engine.inspect(name)["Status"]["backend"] == "directory":
+        told = Path(engine.inspect(name)["Status"]["data"])
+        assert (told / "file").read_text(encoding="utf-8") == "precious\n"
+    mountpoint = Path(plugin.convoy("mount", name).strip())
+    assert (mountpoint / "file").read_text(encoding="utf-8") == "precious\n"
+    assert Path(engine.inspect(name)["Status"]["data"], "file").exists()
+    plugin.convoy("umount", name)
 
 
 def test_refused_settings(plugin: Plugin) -> None:

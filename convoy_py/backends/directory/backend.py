@@ -112,6 +112,9 @@ class Folders(Backend):
     def exposed(self, place: Place) -> Path:
         return place.mountpoint
 
+    def data(self, place: Place) -> Path | None:
+        return source(place)
+
     def is_mounted(self, place: Place) -> bool:
         if not mounts.is_mountpoint(place.mountpoint):
             return False

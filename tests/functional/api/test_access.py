@@ -11,6 +11,7 @@ import pytest
 
 from convoy_py.api.app import admin_app, serve
 from convoy_py.config import Configuration, Settings
+from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from tests.fakes import NOW, FakeVerbs, FakeVolumes
 
@@ -47,7 +48,9 @@ async def address(engine: FakeVolumes) -> AsyncIterator[str]:
     sock.bind(f"\0{name}")
     sock.listen()
     settings = Configuration(Settings(socket_group=GROUP.gr_name), {"socket_group": "flag"})
-    runner = await serve(admin_app(FakeVerbs(engine), Metrics("0"), settings, lambda: NOW), sock)
+    runner = await serve(
+        admin_app(FakeVerbs(engine), Metrics("0"), settings, lambda: NOW, Outside()), sock
+    )
     yield name
     await runner.cleanup()
 

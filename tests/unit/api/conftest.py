@@ -12,6 +12,7 @@ from aiohttp import web
 from convoy_py.api import access
 from convoy_py.api.app import admin_app, docker_app, serve
 from convoy_py.config import Configuration, Settings
+from convoy_py.linux.outside import Outside
 from convoy_py.linux.peers import Peer
 from convoy_py.metrics import Metrics
 from tests.fakes import NOW, FakeVerbs, FakeVolumes
@@ -54,7 +55,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def plugin(serving: Serve, engine: FakeVolumes, metrics: Metrics) -> Socket:
-    served, _ = await serving(docker_app(engine, metrics, lambda: NOW + 7))
+    served, _ = await serving(docker_app(engine, metrics, lambda: NOW + 7, Outside()))
     return served
 
 
@@ -80,7 +81,7 @@ async def admin(
     configuration: Configuration,
     caller: Peer,
 ) -> Socket:
-    served, _ = await serving(admin_app(verbs, metrics, configuration, lambda: NOW + 7))
+    served, _ = await serving(admin_app(verbs, metrics, configuration, lambda: NOW + 7, Outside()))
     return served
 
 

@@ -6,6 +6,7 @@ from convoy_py.api import access
 from convoy_py.api.app import admin_app
 from convoy_py.config import Configuration, Settings
 from convoy_py.errors import InvalidSetting, Kind
+from convoy_py.linux.outside import Outside
 from convoy_py.linux.peers import Peer
 from convoy_py.metrics import Metrics
 from tests.fakes import FakeVerbs, FakeVolumes
@@ -56,7 +57,7 @@ async def test_members_of_the_group_are_admitted(
     """The kernel names the groups of who connected, the supplementary ones too."""
     monkeypatch.setattr(access, "peer", lambda sock: Peer(1, 1000, 1000))
     group = Configuration(Settings(socket_group="staff"), {"socket_group": "flag"})
-    admin, _ = await serving(admin_app(verbs, Metrics("0"), group, lambda: 0.0))
+    admin, _ = await serving(admin_app(verbs, Metrics("0"), group, lambda: 0.0, Outside()))
     monkeypatch.setattr(access, "_groups", lambda sock, caller: {1000, 50})
     assert (await ask(admin, "GET", "/healthz")).status == 200
     monkeypatch.setattr(access, "_groups", lambda sock, caller: {1000})
@@ -67,7 +68,7 @@ async def test_a_group_that_does_not_exist_is_a_bad_setting(verbs: FakeVerbs) ->
     """The daemon does not start with a group that admits nobody."""
     group = Configuration(Settings(socket_group="nosuchgroup"), {"socket_group": "environment"})
     with pytest.raises(InvalidSetting, match=r"socket_group from environment: .*nosuchgroup"):
-        admin_app(verbs, Metrics("0"), group, lambda: 0.0)
+        admin_app(verbs, Metrics("0"), group, lambda: 0.0, Outside())
 
 
 async def test_a_refused_change_is_in_the_audit_log(

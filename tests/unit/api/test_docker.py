@@ -1,11 +1,14 @@
 """The volume API as the engines see it: what each call does, and what it answers."""
 
 import asyncio
+from pathlib import PurePosixPath
 
 import pytest
 
+from convoy_py.api.status import status, volume_info
+from convoy_py.linux.outside import Outside
 from convoy_py.models.options import help_line
-from convoy_py.models.volume import Filesystem, Options, Spec, Usage
+from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage, View
 from tests.fakes import NOW, FakeVolumes
 from tests.unit.api.volume_api import ALL, assert_failed, message
 from tests.unit.api.wire import Socket
@@ -49,6 +52,7 @@ async def test_get_tells_all_that_is_known(plugin: Socket, engine: FakeVolumes) 
     assert volume["Status"] == {
         "backend": "loopback",
         "filesystem": "xfs",
+        "data": "in an image: `convoy mount db` shows it",
         "size": str(2**60),  # float64 would not hold it in general
         "used": 5,
         "available": str(2**54),
@@ -66,6 +70,39 @@ async def test_get_tells_all_that_is_known(plugin: Socket, engine: FakeVolumes) 
             "mode": "0750",
         },
     }
+
+
+async def test_status_tells_where_the_data_lies(plugin: Socket, engine: FakeVolumes) -> None:
+    """Mountpoint is empty while nobody has mounted it, and an empty one and a `/` is the root."""
+    folder = "/var/lib/convoy/volumes/db/data"
+    engine.add("db", spec=Spec(backend="directory"))
+    engine.known["db"] = engine.known["db"].model_copy(update={"data": folder})
+    told = (await plugin.call("Get", {"Name": "db"})).json["Volume"]
+    assert (told["Mountpoint"], told["Status"]["data"]) == ("", folder)
+
+
+def test_status_tells_it_as_the_host_has_it() -> None:
+    """A managed plugin sees the host's folders elsewhere, and where it mounts them is its own."""
+    view = View(
+        name="db",
+        state=State.MOUNTED,
+        backend="loopback",
+        created=None,
+        mountpoint="/mnt/volumes/db/data",
+        home="/var/lib/convoy/volumes/db",
+        data="/mnt/volumes/db/data",
+        references=1,
+        spec=Spec(backend="loopback"),
+        usage=None,
+    )
+    pairs = [("/mnt/volumes", "/srv/docker/p/volumes"), ("/var/lib", "/srv/state")]
+    outside = Outside(tuple((PurePosixPath(here), PurePosixPath(there)) for here, there in pairs))
+    assert status(view, 0.0, outside)["data"] == "/srv/docker/p/volumes/db/data"
+    info = volume_info(view, 0.0, outside)
+    assert info.mount_point == info.driver_info["MountPoint"] == "/srv/docker/p/volumes/db/data"
+    assert info.driver_info["Path"] == "/srv/state/convoy/volumes/db"
+    assert outside.path("/var/library") == "/var/library"
+    assert outside.path("") == ""
 
 
 async def test_get_of_a_broken_volume_succeeds_and_says_why(

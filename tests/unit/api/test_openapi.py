@@ -8,6 +8,7 @@ from convoy_py.api.openapi import document
 from convoy_py.api.requests import Nothing
 from convoy_py.api.routes import ROUTES
 from convoy_py.api.status import status
+from convoy_py.linux.outside import Outside
 from convoy_py.models.volume import Filesystem, Spec, Usage
 from tests.fakes import FakeVolumes
 from tests.unit.api.rest import ask
@@ -94,7 +95,7 @@ def test_status_has_the_properties_that_are_described() -> None:
     view = volumes.get("db").model_copy(update={"reason": "lost", "doing": "a trim"})
     described = DOCUMENT["components"]["schemas"]["VolumeInfo"]["properties"]["Status"]
     assert described["type"] == "object"
-    assert set(described["properties"]) == set(status(view, 0.0))
+    assert set(described["properties"]) == set(status(view, 0.0, Outside()))
 
 
 def test_jobs_are_described_with_their_results() -> None:

@@ -12,6 +12,7 @@ from convoy_py.api.rest import Call
 from convoy_py.config import Configuration
 from convoy_py.engine.references import OPERATOR
 from convoy_py.errors import Kind
+from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Options, Spec
 from convoy_py.wire.admin import VolumeInfo, VolumeList
@@ -121,7 +122,7 @@ async def test_a_long_list_lets_docker_in(
     """The list is made in batches, between which the loop serves others."""
     for number in range(1000):
         engine.add(f"volume-{number}")
-    admin = Admin(verbs, metrics, configuration, lambda: NOW)
+    admin = Admin(verbs, metrics, configuration, lambda: NOW, Outside())
     waiting = asyncio.create_task(volumes.list_(admin, Call("", Nothing())))
     turns = 0
     while not waiting.done():

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from convoy_py.errors import (
     Unsupported,
     VolumeNotFound,
 )
-from convoy_py.models.volume import Options, State
+from convoy_py.models.volume import Filesystem, Options, State
 from tests.fakes_engine import Engine
 
 DOCKER = "100:1"
@@ -154,6 +155,20 @@ async def test_an_engine_that_was_killed_counts_anew(engine: Engine) -> None:
     assert engine.counted("v") == 1
     await engine.volumes.unmount("v", "container")
     assert not engine.is_mounted("v")
+
+
+async def test_a_folder_can_be_read_without_a_mount(engine: Engine) -> None:
+    """What lies in an image is to be had only while that is mounted."""
+    await engine.volumes.create("plain", Options())
+    await engine.volumes.create("image", Options(fs=Filesystem.EXT4))
+    engine.write("plain", "precious")
+    folder = Path(engine.volumes.get("plain").data)
+    assert "precious" in [path.read_text() for path in folder.iterdir()]
+    assert engine.volumes.get("image").data == ""
+    path = await engine.volumes.mount("image", "container", DOCKER)
+    assert engine.volumes.get("image").data == path
+    await engine.volumes.unmount("image", "container")
+    assert engine.volumes.get("image").data == ""
 
 
 async def test_podman_counts_for_itself(engine: Engine) -> None:
