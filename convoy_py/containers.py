@@ -1,4 +1,4 @@
-"""What the Docker Engine knows of containers and of its own volumes, and pausing and stopping them.
+"""What the Docker Engine knows of containers, and pausing and stopping them.
 
 Blocking: for worker threads. While the engine stops or starts a container it calls Unmount and
 Mount, and looking up a volume may call Get or List: so nobody may hold a volume's lock, or keep a
@@ -11,9 +11,8 @@ import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from convoy_py.errors import (
@@ -32,15 +31,13 @@ _SCHEME = "unix://"
 _DEFAULT_HOST = f"{_SCHEME}/var/run/docker.sock"
 # Seconds. The second is for stop (beside its grace) and start, in which the engine calls plugins.
 _QUICK, _SLOW = 10.0, 30.0
-_PROJECT = "com.docker.compose.project"
+PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.swarm.service.name"
 # One that restarts may run at the next moment; the others are "created", "exited", "dead" and
 # "removing".
 _ALIVE = ["running", "paused", "restarting"]
 # What Docker lets a container, or a volume of its own driver, be called.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-# Options by which the `local` driver mounts something instead of using its own folder.
-_ELSEWHERE = ("type", "o", "device")
 _SHORT = 12
 # Errors of the system that have no number if it was a library that noticed.
 _NUMBERLESS = (TimeoutError, ConnectionError)
@@ -56,18 +53,6 @@ class Container:
 
     def __str__(self) -> str:
         return f"container {self.name} ({self.id[:_SHORT]})"
-
-
-@dataclass(frozen=True)
-class LocalVolume:
-    """A volume of Docker's `local` driver; `mountpoint` is as the host sees it."""
-
-    name: str
-    driver: str
-    mountpoint: Path
-    options: dict[str, str] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    users: list[Container] = field(default_factory=list)
 
 
 class Engine:
@@ -91,50 +76,28 @@ class Engine:
         wanted = set(volumes)
         with self._client() as client:
             return [
-                _container(entry)
-                for entry in _alive(client)
-                if wanted.intersection(_volumes(entry))
+                container_of(entry)
+                for entry in alive(client)
+                if wanted.intersection(volumes_of(entry))
             ]
 
     def volumes_of_container(self, container: str) -> list[str]:
         """The names of the volumes of a container, given its name or id; raises NotFound."""
-        _check_name("container", container)
+        check_name("container", container)
         with self._client() as client:
-            return list(dict.fromkeys(_volumes(client.inspect_container(container))))
+            return list(dict.fromkeys(volumes_of(client.inspect_container(container))))
 
     def volumes_of_project(self, project: str) -> list[str]:
         """The names of the volumes that a compose project made, or that its containers mount.
 
         Those of all drivers, sorted; empty if there is no such project.
         """
-        label = {"label": f"{_PROJECT}={project}"}
+        label = {"label": f"{PROJECT}={project}"}
         with self._client() as client:
             entries = client.containers(all=True, filters=label)
-            names = {name for entry in entries for name in _volumes(entry)}
-            names.update(info["Name"] for info in _listed(client, label))
+            names = {name for entry in entries for name in volumes_of(entry)}
+            names.update(info["Name"] for info in listed(client, label))
         return sorted(names)
-
-    # Docker's own volumes
-
-    def local_volume(self, name: str) -> LocalVolume:
-        """A volume of the `local` driver; raises NotFound.
-
-        Raises Unsupported for one of another driver, or whose data is not in Docker's folder.
-        """
-        _check_name("Docker volume", name)
-        with self._client() as client:
-            return _local(client.inspect_volume(name), _alive(client))
-
-    def local_volumes_of_project(self, project: str) -> list[LocalVolume]:
-        """Those that a compose project made, by name; its external and anonymous ones are not.
-
-        Empty if there are none; raises Unsupported if one of them cannot be taken over.
-        """
-        made = {"label": f"{_PROJECT}={project}", "driver": "local"}
-        with self._client() as client:
-            names = sorted(info["Name"] for info in _listed(client, made))
-            alive = _alive(client)
-            return [_local(client.inspect_volume(name), alive) for name in names]
 
     # Pause, stop, start
 
@@ -322,55 +285,24 @@ def _line(said: object) -> str:
 # What the engine answers
 
 
-def _alive(client: Any) -> list[dict[str, Any]]:
+def alive(client: Any) -> list[dict[str, Any]]:
     return list(client.containers(filters={"status": _ALIVE}))
 
 
-def _listed(client: Any, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+def listed(client: Any, filters: Mapping[str, str]) -> list[dict[str, Any]]:
     """Volumes; unless `filters` names a driver, the engine asks each for its own."""
     return list(client.volumes(filters=filters)["Volumes"] or ())
 
 
-def _volumes(entry: Mapping[str, Any]) -> list[str]:
+def volumes_of(entry: Mapping[str, Any]) -> list[str]:
     """The names of the volumes among the mounts of a container."""
     return [mount["Name"] for mount in entry["Mounts"] or () if mount["Type"] == "volume"]
 
 
-def _container(entry: Mapping[str, Any]) -> Container:
+def container_of(entry: Mapping[str, Any]) -> Container:
     # Beside its own name, as /db, there are those that others gave it by a link, as /web/db.
     names = [name[1:] for name in entry["Names"] or () if "/" not in name[1:]]
     return Container(entry["Id"], names[0] if names else entry["Id"][:_SHORT], entry["State"])
-
-
-def _local(info: Mapping[str, Any], alive: Iterable[Mapping[str, Any]]) -> LocalVolume:
-    """A volume by its description and the containers that are alive; raises Unsupported."""
-    name, driver = info["Name"], info["Driver"]
-    if driver != "local":
-        raise Unsupported(
-            f"Docker volume {name} is one of {driver}: only those of `local` can be taken over"
-        )
-    options = dict(info["Options"] or {})
-    _check_is_here(name, options)
-    users = [_container(entry) for entry in alive if name in _volumes(entry)]
-    mountpoint = Path(info["Mountpoint"])
-    return LocalVolume(name, driver, mountpoint, options, dict(info["Labels"] or {}), users)
-
-
-def _check_is_here(name: str, options: Mapping[str, str]) -> None:
-    """Raise Unsupported if the volume's data is not in the folder that Docker made for it."""
-    if not any(options.get(key) for key in _ELSEWHERE):
-        return
-    device = options.get("device", "")
-    if {"bind", "rbind"} & set(options.get("o", "").split(",")):
-        raise Unsupported(
-            f"Docker volume {name} is the folder {device}, not Docker's own: make a volume with "
-            f"`-o path={device}`, or copy what is in it"
-        )
-    # The values of `o` stay unsaid: there may be a password among them.
-    raise Unsupported(
-        f"Docker volume {name} is type={options.get('type', '')}, device={device}, mounted only "
-        "while in use: its data is not Docker's own; copy what is in it"
-    )
 
 
 def _check_comes_back(container: Container, info: Mapping[str, Any]) -> None:
@@ -384,7 +316,7 @@ def _check_comes_back(container: Container, info: Mapping[str, Any]) -> None:
         )
 
 
-def _check_name(what: str, name: str) -> None:
+def check_name(what: str, name: str) -> None:
     """The name becomes part of a URL."""
     if not _NAME.fullmatch(name):
         raise NotFound(f"no such {what}: {name}")

@@ -10,7 +10,7 @@ from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
 from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
-from convoy_py.containers import Engine
+from convoy_py.docker_volumes import Docker
 from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.cloning import Cloning
@@ -23,6 +23,7 @@ from convoy_py.engine.ledger import Ledger
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.recovery import Recovery
+from convoy_py.engine.releases import Releases
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
@@ -85,8 +86,9 @@ class _Service:
         volumes = Volumes(
             operations, steps, cloning, deletions, time.monotonic, jobs=jobs, trash=trash
         )
-        containers = Engine(settings.engine_host)
+        containers = Docker(settings.engine_host)
         self._pausing = Pausing(containers, settings.run_dir / "paused")
+        releases = Releases(volumes, steps, containers)
         sizes = Sizes(volumes, steps, jobs, self._metrics, time.monotonic)
         self._verbs = Verbs(
             volumes=volumes,
@@ -100,13 +102,18 @@ class _Service:
                 rollback_keep=settings.rollback_keep,
             ),
             copies=Copies(volumes, steps, copying, cloning, containers),
+            releases=releases,
             sizes=sizes,
             accounts=Accounts(operations),
             trash=trash,
             jobs=jobs,
         )
         self._recovery = Recovery(steps, copying, time.monotonic)
-        chores = [(trash.expire, settings.janitor_interval), (sizes.watch, 1.0)]
+        chores = [
+            (trash.expire, settings.janitor_interval),
+            (releases.sweep, settings.janitor_interval),
+            (sizes.watch, 1.0),
+        ]
         if settings.trim_interval:
             chores.append((sizes.trim_in_background, settings.trim_interval))
         self._janitor = Janitor(

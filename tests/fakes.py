@@ -10,6 +10,7 @@ from convoy_py.engine.copies import AdoptedVolume, Copies, Differences
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.ledger import HostSpace
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.releases import ReleasedVolume, Releases
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import RolledBack, Snapshots
 from convoy_py.engine.trash import TrashBin
@@ -158,6 +159,9 @@ class FakeVolumes(Volumes):
             raise SnapshotNotFound(name) if AT in name else VolumeNotFound(name)
         return self.known[name]
 
+    def seen(self, name: str) -> View:
+        return self.get(name)
+
     async def rename(self, name: str, new: str) -> View:
         self.fail("rename")
         self.get(name)
@@ -302,6 +306,26 @@ class FakeCopies(Copies):
         return self.adoptable
 
 
+class FakeReleases(Releases):
+    """Notes in `asked` what is to be released; `released` is what it comes to."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.released: list[ReleasedVolume] = []
+
+    async def release(
+        self,
+        volume: str,
+        compose_project: str,
+        docker_volume: str,
+        progress: Progress,
+        *,
+        dry_run: bool = False,
+    ) -> list[ReleasedVolume]:
+        self.asked.append((volume, compose_project, docker_volume, dry_run))
+        return self.released
+
+
 class FakeSizes(Sizes):
     """Grows FakeVolumes; `pending` is why that has to wait, `skipped` what is not trimmed."""
 
@@ -371,6 +395,7 @@ class FakeVerbs(Verbs):
 
     snapshots: FakeSnapshots
     copies: FakeCopies
+    releases: FakeReleases
     sizes: FakeSizes
     accounts: FakeAccounts
     trash: FakeTrash
@@ -381,6 +406,7 @@ class FakeVerbs(Verbs):
             volumes=volumes,
             snapshots=FakeSnapshots(volumes),
             copies=FakeCopies(volumes),
+            releases=FakeReleases(),
             sizes=FakeSizes(volumes),
             accounts=FakeAccounts(),
             trash=FakeTrash(volumes),

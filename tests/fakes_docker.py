@@ -26,6 +26,7 @@ class Sdk:
         self.calls: list[str] = []
         self.broken: dict[str, Exception] = {}
         self.open = 0
+        self.root = Path("/var/lib/docker")
 
     def put(self, name: str, *volumes: str, state: str = "running", **extra: Any) -> Container:
         """A container; `extra` are labels, started (a time), auto_remove."""
@@ -55,7 +56,8 @@ class Sdk:
 
     # What the SDK has
 
-    def containers(self, filters: dict[str, Any], **_: Any) -> list[dict[str, Any]]:
+    def containers(self, filters: dict[str, Any] | None = None, **_: Any) -> list[dict[str, Any]]:
+        filters = filters or {}
         label, states = filters.get("label"), filters.get("status")
         return [
             entry
@@ -95,6 +97,19 @@ class Sdk:
         if name not in self.known:
             raise SdkNotFound("404", explanation=f"get {name}: no such volume")
         return self.known[name]
+
+    def create_volume(self, name: str, driver: str, labels: dict[str, str]) -> None:
+        self.put_volume(name, driver)
+        self.known[name]["Labels"] = labels
+
+    def remove_volume(self, name: str) -> None:
+        self.inspect_volume(name)
+        if failure := self.broken.get(f"remove {name}"):
+            raise failure
+        del self.known[name]
+
+    def info(self) -> dict[str, str]:
+        return {"DockerRootDir": str(self.root)}
 
     def close(self) -> None:
         self.open -= 1

@@ -1,13 +1,14 @@
 """A whole engine over a backend that only pretends: no root, no kernel, and a clock on a string."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from convoy_py.containers import Container, LocalVolume
-from convoy_py.containers import Engine as ContainerEngine
+from convoy_py.containers import Container
+from convoy_py.docker_volumes import Docker, LocalVolume
 from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.cloning import Cloning
@@ -20,11 +21,13 @@ from convoy_py.engine.ledger import Ledger
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.recovery import Recovery
+from convoy_py.engine.releases import Releases
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.volumes import Volumes
+from convoy_py.errors import NotFound, OperationFailed, VolumeNotFound
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
 from convoy_py.models.snapshot import SnapshotView
@@ -51,14 +54,23 @@ DAY = 86_400.0
 
 
 class FakeContainers:
-    """The Docker Engine's side: who uses what, and what was done to them."""
+    """The Docker Engine's side: who uses what, what was done to them, and its own volumes.
 
-    def __init__(self) -> None:
+    `asks` is what it asks of our driver before it takes a name for another; what `failures` has
+    for a call fails.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self.using: dict[str, list[Container]] = {}  # by volume
         self.projects: dict[str, list[str]] = {}  # volumes by project
         self.local: dict[str, LocalVolume] = {}
+        self.ours: dict[str, dict[str, str]] = {}  # labels of our volumes, by name
         self.calls: list[str] = []
+        self.failures: dict[tuple[str, str], Exception] = {}
+        self.asks: Callable[[str], object] = lambda _: None
         self.when_stopped: Callable[[], object] = lambda: None
+        self.when_called: Callable[[str, str], object] = lambda call, name: None
+        self._folder = folder
 
     def users(self, volumes: Collection[str]) -> list[Container]:
         return [user for volume in volumes for user in self.using.get(volume, [])]
@@ -84,10 +96,52 @@ class FakeContainers:
         return self.projects.get(container, [])
 
     def local_volume(self, name: str) -> LocalVolume:
+        if name not in self.local:
+            raise NotFound(f"get {name}: no such volume")
         return self.local[name]
 
     def local_volumes_of_project(self, project: str) -> list[LocalVolume]:
         return list(self.local.values())
+
+    def foreign_volumes_of_project(self, project: str) -> list[str]:
+        return self.projects.get(project, [])
+
+    def known(self, name: str) -> tuple[str, dict[str, str]]:
+        if name in self.local:
+            return "local", self.local[name].labels
+        return ("convoy", dict(self.ours[name])) if name in self.ours else ("", {})
+
+    def having(self, name: str) -> list[Container]:
+        return self.using.get(name, [])
+
+    def folder(self) -> Path:
+        self._folder.mkdir(exist_ok=True)
+        return self._folder
+
+    def create_local(self, name: str, labels: Mapping[str, str]) -> LocalVolume:
+        self._called("create", name)
+        if name in self.ours:
+            with suppress(VolumeNotFound):
+                self.asks(name)
+                raise OperationFailed(f"driver 'convoy' already has volume '{name}'")
+            del self.ours[name]
+        if name not in self.local:
+            folder = self._folder / name / "_data"
+            folder.mkdir(parents=True)
+            self.local[name] = LocalVolume(name, "local", folder, labels=dict(labels))
+        return self.local[name]
+
+    def remove_volume(self, name: str) -> None:
+        self._called("remove", name)
+        if self.using.get(name):
+            raise OperationFailed(f"remove {name}: volume is in use")
+        shutil.rmtree(self.local.pop(name).mountpoint.parent)
+
+    def _called(self, call: str, name: str) -> None:
+        self.when_called(call, name)
+        for (failing, part), failure in self.failures.items():
+            if failing == call and part in name:
+                raise failure
 
 
 class Engine:
@@ -138,8 +192,8 @@ class Engine:
             jobs=self.jobs,
             trash=self.trash,
         )
-        self.containers = FakeContainers()
-        docker = cast("ContainerEngine", self.containers)
+        self.containers = FakeContainers(folder / "docker")
+        docker = cast("Docker", self.containers)
         self.snapshots = Snapshots(
             self.volumes,
             self.steps,
@@ -150,6 +204,7 @@ class Engine:
             rollback_keep=4,
         )
         self.copies = Copies(self.volumes, self.steps, copying, cloning, docker)
+        self.releases = Releases(self.volumes, self.steps, docker)
         self.accounts = Accounts(self.operations)
         self.recovery = Recovery(self.steps, copying, self.clock)
         self.sizes = Sizes(self.volumes, self.steps, self.jobs, self.metrics, self.clock)

@@ -1,4 +1,4 @@
-"""The admin API's routes about the data in volumes: clone, compare, restore, convert, adopt."""
+"""The admin API's routes about volumes' data: clone, compare, restore, convert, adopt, release."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,9 @@ from convoy_py.wire.copies import (
     CloneVolume,
     ConvertVolume,
     Difference,
+    Release,
+    Released,
+    ReleasedVolume,
     RestoredFile,
     RestoreFile,
 )
@@ -118,6 +121,34 @@ async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
     return await admin.job("adopt", call, work)
 
 
+async def release(admin: Admin, call: Call[Release]) -> Reply:
+    asked = call.message
+    if bool(asked.name) == bool(asked.compose_project):
+        raise Invalid("give either Name or ComposeProject: what is to be released")
+    name = check_name(asked.name) if asked.name else ""
+    target = check_name(asked.docker_volume) if asked.docker_volume else ""
+
+    async def work(progress: Progress) -> Released:
+        volumes = await admin.verbs.releases.release(
+            name, asked.compose_project, target, progress, dry_run=asked.dry_run
+        )
+        return Released(
+            volumes=[
+                ReleasedVolume(
+                    name=each.name,
+                    docker_volume=each.docker_volume,
+                    bytes=each.bytes,
+                    files=each.files,
+                    note=each.note,
+                )
+                for each in volumes
+            ],
+            dry_run=asked.dry_run,
+        )
+
+    return await admin.job("release", call, work)
+
+
 ROUTES = (
     job(
         "/v1/volumes/{name}/clone",
@@ -156,5 +187,13 @@ ROUTES = (
         Adopt,
         Adopted,
         subject=lambda name, asked: asked.docker_volume or asked.compose_project,
+    ),
+    job(
+        "/v1/release",
+        "Give volumes of ours to Docker's local driver",
+        release,
+        Release,
+        Released,
+        subject=lambda name, asked: asked.name or asked.compose_project,
     ),
 )

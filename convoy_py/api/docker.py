@@ -132,12 +132,12 @@ class Plugin:
     async def path(self, request: web.Request, message: NameRequest) -> bytes:
         await self._volumes.ready()
         return to_json(
-            {"Mountpoint": self._volumes.get(_known(message.name)).mountpoint, "Err": ""}
+            {"Mountpoint": self._volumes.seen(_known(message.name)).mountpoint, "Err": ""}
         )
 
     async def get(self, request: web.Request, message: NameRequest) -> bytes:
         await self._volumes.ready()
-        view = self._volumes.get(_known(message.name))
+        view = self._volumes.seen(_known(message.name))
         volume = {
             "Name": message.name,
             "Mountpoint": view.mountpoint,

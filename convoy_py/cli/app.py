@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from convoy_py import __version__
 from convoy_py.cli.completion import completion
-from convoy_py.cli.copies import adopt, clone, convert
+from convoy_py.cli.copies import adopt, clone, convert, release
 from convoy_py.cli.daemon import daemon
 from convoy_py.cli.exits import EXIT_CODES, INTERRUPTED, exit_code
 from convoy_py.cli.history import diff, restore_file, rollback
@@ -124,6 +124,7 @@ for command in (
     list_volumes,
     mount,
     protect,
+    release,
     rename,
     resize,
     restore_file,

@@ -1,4 +1,4 @@
-"""The commands that make volumes of others: clone, convert, adopt."""
+"""The commands that make volumes of others: clone, convert, adopt, release."""
 
 import click
 
@@ -12,7 +12,7 @@ from convoy_py.cli.trash import note_trash
 from convoy_py.cli.volume_options import chosen_options, volume_options
 from convoy_py.models.names import check_name, split_source
 from convoy_py.models.sizes import format_size
-from convoy_py.wire.copies import Adopt, Adopted, CloneVolume, ConvertVolume
+from convoy_py.wire.copies import Adopt, Adopted, CloneVolume, ConvertVolume, Release, Released
 
 
 @click.command(short_help="Make a volume that begins as a copy of another.")
@@ -134,4 +134,64 @@ def _show_adopted(adopted: Adopted) -> None:
     ]
     show_table(rows, ("DOCKER VOLUME", "NAME", "SIZE", "FILES", "NOTE"))
     if adopted.dry_run:
+        say("nothing was done, as --dry-run asks")
+
+
+@click.command(short_help="Give volumes to Docker's own driver.")
+@volume_argument(metavar="VOLUME", required=False)
+@click.option(
+    "--to-docker-volume",
+    metavar="NAME",
+    callback=not_empty,
+    help="what Docker is to call it; default: the same",
+)
+@click.option(
+    "--compose-project",
+    metavar="PROJECT",
+    callback=not_empty,
+    help="give away all of a compose project",
+)
+@click.option("--dry-run", is_flag=True, help="only show what would be done")
+@no_wait_option
+@output_options
+@click.pass_obj
+def release(
+    session: Session,
+    /,
+    *,
+    name: str | None,
+    to_docker_volume: str | None,
+    compose_project: str | None,
+    dry_run: bool,
+    no_wait: bool,
+) -> None:
+    """Copy volumes that nobody uses into volumes of Docker's driver `local`, and show them.
+
+    The copies are compared with ours, which then go to the trash. A table on a terminal, else
+    JSON.
+    """
+    if (name is None) == (not compose_project):
+        raise click.UsageError("release takes either VOLUME or --compose-project")
+    if to_docker_volume and name is None:
+        raise click.UsageError("--to-docker-volume names the one VOLUME")
+    wanted = Release(
+        name="" if name is None else check_name(name),
+        compose_project=compose_project or "",
+        docker_volume=check_name(to_docker_volume) if to_docker_volume else "",
+        dry_run=dry_run,
+    )
+    released = run(session, work.release(wanted), no_wait=no_wait)
+    if session.output.wants_json:
+        show_json(released)
+    else:
+        _show_released(released)
+
+
+def _show_released(released: Released) -> None:
+    rows = [
+        (each.name, each.docker_volume, format_size(each.bytes), str(each.files), each.note or "-")
+        for each in released.volumes
+    ]
+    show_table(rows, ("NAME", "DOCKER VOLUME", "SIZE", "FILES", "NOTE"))
+    if released.dry_run:
         say("nothing was done, as --dry-run asks")

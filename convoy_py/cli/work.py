@@ -15,6 +15,8 @@ from convoy_py.wire.copies import (
     CreateGroup,
     CreateSnapshot,
     Difference,
+    Release,
+    Released,
     Resized,
     ResizeVolume,
     RestoredFile,
@@ -61,6 +63,10 @@ def convert(volume: str, wanted: ConvertVolume) -> Work[VolumeInfo]:
 
 def adopt(wanted: Adopt) -> Work[Adopted]:
     return Work(Adopted, "POST", "/v1/adopt", wanted)
+
+
+def release(wanted: Release) -> Work[Released]:
+    return Work(Released, "POST", "/v1/release", wanted)
 
 
 def diff(volume: str, old: str, new: str) -> Work[Difference]:

@@ -4,9 +4,9 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
-from convoy_py.containers import Engine, LocalVolume
+from convoy_py.docker_volumes import Docker, LocalVolume
 from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
@@ -63,7 +63,7 @@ class Copies:
         steps: Steps,
         copying: Copying,
         cloning: Cloning,
-        containers: Engine,
+        docker: Docker,
     ) -> None:
         self._volumes = volumes
         self._trash = volumes.trash
@@ -71,7 +71,7 @@ class Copies:
         self._steps = steps
         self._copying = copying
         self._cloning = cloning
-        self._containers = containers
+        self._docker = docker
 
     async def clone(self, source: str, name: str, options: Options, progress: Progress) -> View:
         """Make a volume that begins as a copy of a volume or a snapshot; as `create` with `from`.
@@ -163,9 +163,9 @@ class Copies:
         """
         run = self._operations.blocking.run
         if docker_volume:
-            found = [await run(self._containers.local_volume, docker_volume)]
+            found = [await run(self._docker.local_volume, docker_volume)]
         else:
-            found = await run(self._containers.local_volumes_of_project, compose_project)
+            found = await run(self._docker.local_volumes_of_project, compose_project)
         if not found:
             raise NotFound(
                 f"compose project {compose_project} has no volume of Docker's own driver local"
@@ -180,7 +180,7 @@ class Copies:
             used = ", ".join(local.name for local in found if local.users)
             holders = [*map(str, users.values())]
             raise VolumeInUse(used, [f"{', '.join(holders)} (--stop-containers stops them)"])
-        stopped = await run(self._containers.stop, list(users.values())) if users else []
+        stopped = await run(self._docker.stop, list(users.values())) if users else []
         progress.total = 2 * sum(plan.bytes for plan in plans)
         adopted: list[AdoptedVolume] = []
         try:
@@ -189,7 +189,7 @@ class Copies:
         except BaseException:
             await self._take_back(adopted)
             if stopped:
-                await run(self._containers.start, stopped)
+                await run(self._docker.start, stopped)
             raise
         return adopted
 
@@ -205,7 +205,7 @@ class Copies:
         check_name(name)
         if name in self._operations.entries:
             raise AlreadyExists(f"volume {name} exists already: give another name")
-        size = await self._operations.do(name, "adopt", trees.measure, _on_host(local.mountpoint))
+        size = await self._operations.do(name, "adopt", trees.measure, local.folder)
         await self._operations.do(name, "adopt", self._cloning.check_adoption, name, size, options)
         users = ", ".join(map(str, local.users))
         note = f"in use by {users}, to be stopped first" if users else ""
@@ -219,7 +219,7 @@ class Copies:
         async with self._operations.hold(name):
             if name in self._operations.entries:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
-            folder = _on_host(local.mountpoint)
+            folder = local.folder
             entry, files = await self._trash.with_room(
                 lambda: self._operations.do_long(
                     name, "adopt", self._cloning.adopt, name, folder, options, progress
@@ -270,9 +270,3 @@ def _below(told: str, path: str) -> PurePath:
     if not relative.parts or ".." in relative.parts or "\0" in path:
         raise Invalid(f"path {told!r}: name a file or folder below the volume's root")
     return relative
-
-
-def _on_host(path: Path) -> Path:
-    """A path of the host as this daemon sees it, which may be in a managed plugin."""
-    root = Path("/proc/1/root") / path.relative_to("/")
-    return path if path.is_dir() else root

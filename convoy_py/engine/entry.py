@@ -44,6 +44,7 @@ class Entry:
     held_at: float = 0.0  # clock of the last Mount, or look, that showed someone who holds it
     suspects: frozenset[str] = frozenset()  # mount IDs that nobody held at the janitor's last look
     work: Work | None = None  # what reads it without the lock: it stays, and stays mounted
+    leaving: bool = False  # its name is being given to a volume of Docker's own: engines see none
     snapshots: dict[str, "Entry"] = field(default_factory=dict)
     clones: dict[str, "Entry"] = field(default_factory=dict)
 

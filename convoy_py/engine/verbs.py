@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.copies import Copies
 from convoy_py.engine.jobs import Jobs
+from convoy_py.engine.releases import Releases
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.trash import TrashBin
@@ -18,6 +19,7 @@ class Verbs:
     volumes: Volumes
     snapshots: Snapshots
     copies: Copies
+    releases: Releases
     sizes: Sizes
     accounts: Accounts
     trash: TrashBin

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from convoy_py.backends.base import Place
 from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
@@ -57,9 +58,16 @@ class Volumes(Mounting):
     def views(self) -> list[View]:
         return [entry.view() for _, entry in sorted(self.operations.entries.items())]
 
+    def seen(self, name: str) -> View:
+        """The same for an engine, which is not to see what it takes the name of."""
+        if self.operations.entry(name).leaving:
+            raise VolumeNotFound(name)
+        return self.get(name)
+
     def listing(self) -> list[tuple[str, str]]:
-        """(name, mountpoint or "") of every volume; snapshots are not listed."""
-        return [(name, entry.mountpoint()) for name, entry in self.operations.entries.items()]
+        """(name, mountpoint or "") of every volume that engines see; snapshots are not listed."""
+        entries = self.operations.entries.items()
+        return [(name, entry.mountpoint()) for name, entry in entries if not entry.leaving]
 
     def lingering(self) -> int:
         """How many unmounts are not complete, because something else holds the volume."""
@@ -124,7 +132,7 @@ class Volumes(Mounting):
         Raises VolumeNotFound; VolumeInUse, naming the holders; VolumeProtected; BrokenVolume;
         StillRunning; Unsupported for a snapshot.
         """
-        self._refuse_within(name, f"`convoy snapshot delete {name}` deletes it")
+        self.refuse_within(name, f"`convoy snapshot delete {name}` deletes it")
         await self.operations.bounded(
             name,
             "remove",
@@ -133,16 +141,16 @@ class Volumes(Mounting):
 
     async def rename(self, name: str, new: str) -> View:
         """Give a volume that nobody uses another name. Raises as `remove` does; AlreadyExists."""
-        self._refuse_within(name, "it has its name for good")
+        self.refuse_within(name, "it has its name for good")
         check_name(new)
         return await self.operations.bounded(name, "rename", self._rename(name, new))
 
     async def protect(self, name: str, *, on: bool) -> View:
         """Have Remove refuse the volume, or let it be removed again."""
-        self._refuse_within(name, "protect its volume")
+        self.refuse_within(name, "protect its volume")
         return await self.operations.bounded(name, "protect", self._protect(name, on=on))
 
-    def _refuse_within(self, name: str, instead: str) -> None:
+    def refuse_within(self, name: str, instead: str) -> None:
         """Refuse what is no volume by itself; raises VolumeNotFound."""
         if HASH in name:
             raise VolumeNotFound(name)  # a private clone is its volume's own affair
@@ -236,20 +244,34 @@ class Volumes(Mounting):
         async with self.operations.hold(name):
             entry = self.operations.entry(name)
             _, place = entry.usable()
-            record = entry.volume_record()
-            if record.protected:
+            if entry.volume_record().protected:
                 raise VolumeProtected(name)
             await self.vacate(entry, "remove", *entry.within())
             if keep_data:
                 await self.operations.do(name, "remove", self._steps.keep, place)
-            elif to_trash:
-                removed = await self.operations.do(name, "remove", self._steps.discard, record)
-                self.trash.add(removed)
-            else:
-                place = await self.operations.do(name, "remove", self._steps.retire, place)
-            self.operations.forget(name)
-        if not keep_data and not to_trash:
-            await self._deletions.delete(place)
+                self.operations.forget(name)
+                return
+            gone = await self._take_away(entry, to_trash=to_trash)
+        if gone is not None:
+            await self._deletions.delete(gone)
+
+    async def let_go(self, entry: Entry) -> None:
+        """Move a vacated volume to the trash, or delete it, whose data is elsewhere by now."""
+        async with self.operations.hold(entry.name):
+            gone = await self._take_away(entry, to_trash=self.trash.keeps)
+        if gone is not None:
+            self._deletions.begin(gone)
+
+    async def _take_away(self, entry: Entry, *, to_trash: bool) -> Place | None:
+        """Forget a volume that is vacated; returns what is to be deleted, if it is not kept."""
+        name, do = entry.name, self.operations.do
+        gone = None
+        if to_trash:
+            self.trash.add(await do(name, "remove", self._steps.discard, entry.volume_record()))
+        else:
+            gone = await do(name, "remove", self._steps.retire, entry.usable()[1])
+        self.operations.forget(name)
+        return gone
 
     async def _rename(self, name: str, new: str) -> View:
         async with self.operations.hold(name, new):

@@ -166,6 +166,28 @@ class Adopted(Message):
     dry_run: bool = False
 
 
+class Release(Message):
+    """Give volumes to Docker's driver `local`: one, or all of a compose project."""
+
+    name: str = ""
+    compose_project: str = ""
+    docker_volume: str = ""  # what to call the one; default: the same
+    dry_run: bool = False
+
+
+class ReleasedVolume(Message):
+    name: str
+    docker_volume: str
+    bytes: int
+    files: int = 0
+    note: str = ""  # what stands in the way, or what to do next
+
+
+class Released(Message):
+    volumes: list[ReleasedVolume]
+    dry_run: bool = False
+
+
 class SnapshotSpace(Message):
     """`frees` is what deleting this one alone would give back; None where it is not known."""
 

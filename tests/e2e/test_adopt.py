@@ -1,4 +1,4 @@
-"""Volumes of Docker's own driver that are taken over, with all that their containers wrote."""
+"""Volumes of Docker's own driver taken over and given back, with all that containers wrote."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from tests.e2e.command import CommandError
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import Engine
 from tests.e2e.test_trash import SHOW, prepared
+from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -102,6 +103,74 @@ def test_project(engine: Engine, daemon: Daemon, name: str) -> None:
         assert engine.run(SHOW, f"{each}:/data", volume_driver=daemon.name) == expected
     with pytest.raises(CommandError, match=f"one of {daemon.name}"):
         daemon.convoy("adopt", "--from-docker-volume", f"{name}_ours", "--as", f"{name}-x")
+
+
+def test_release(engine: Engine, daemon: Daemon, name: str, options: dict[str, str]) -> None:
+    """12.13: once the containers are gone that --dry-run names, Docker has it as its own."""
+    engine.create_volume(name, daemon.name, options)
+    shown = prepared(engine, name)
+    user = engine.create(f"{name}:/data", name=f"{name}-user")
+    (told,) = daemon.told("release", name, "--dry-run")["Volumes"]
+    assert user.name in told["Note"]
+    with pytest.raises(CommandError, match=f"container {user.name}"):
+        daemon.convoy("release", name)
+    assert engine.inspect(name)["Driver"] == daemon.name
+    docker(engine, "rm", user.name)
+    (done,) = daemon.told("release", name)["Volumes"]
+    assert (done["Name"], done["DockerVolume"]) == (name, name)
+    assert name not in daemon.names()
+    found = engine.inspect(name)
+    assert (found["Driver"], found["Labels"]) == ("local", {"kept": "yes"})
+    assert engine.run(SHOW, f"{name}:/data") == shown
+    assert [volume.name for volume in engine.client.volumes.list()] == [name]
+    engine.restart()
+    assert engine.run(SHOW, f"{name}:/data") == shown
+    # And back again, from the trash: the two can be used side by side.
+    daemon.convoy("trash", "restore", name, "--as", f"{name}-back")
+    assert engine.run(SHOW, f"{name}-back:/data") == shown
+
+
+def test_killed_while_it_releases(engine: Engine, daemon: Daemon, name: str) -> None:
+    """12.13: ours is as it was, and the next daemon takes away what was half made under Docker."""
+    engine.create_volume(name, daemon.name)
+    shown = prepared(engine, name)
+    engine.run("dd if=/dev/urandom of=/data/large bs=1M count=200", f"{name}:/data")
+    daemon.convoy("release", name, "--no-wait")
+    until(lambda: _half_made(engine), "a copy that has begun")
+    daemon.kill()
+    assert engine.volume_names() != [name]
+    daemon.start()
+    until(lambda: not any((daemon.root / "releasing").iterdir()), "nothing half made")
+    assert engine.volume_names() == [name]
+    assert engine.inspect(name)["Driver"] == daemon.name
+    engine.run("rm /data/large", f"{name}:/data")
+    assert engine.run(SHOW, f"{name}:/data") == shown
+
+
+def _half_made(engine: Engine) -> bool:
+    return any(name.startswith("convoy-release-") for name in engine.volume_names())
+
+
+def test_release_of_a_project(engine: Engine, daemon: Daemon, name: str) -> None:
+    """12.13: all of its volumes or none; another's are not touched."""
+    labels = {PROJECT: name}
+    shown = {}
+    for each in (f"{name}_data", f"{name}_logs"):
+        engine.client.volumes.create(each, driver=daemon.name, labels=labels)
+        shown[each] = prepared(engine, each)
+    engine.create_volume(f"{name}_other", daemon.name)
+    user = engine.background(f"{name}_logs:/data", labels=labels)
+    asked = ("release", "--compose-project", name)
+    with pytest.raises(CommandError, match=f"container {user.name}"):
+        daemon.convoy(*asked)
+    assert len(daemon.names()) == 3
+    engine.clear_containers()
+    released = daemon.told(*asked)["Volumes"]
+    assert [each["Name"] for each in released] == list(shown)
+    assert daemon.names() == [f"{name}_other"]
+    for each, expected in shown.items():
+        assert engine.inspect(each)["Labels"] == labels
+        assert engine.run(SHOW, f"{each}:/data", volume_driver="local") == expected
 
 
 def docker(engine: Engine, *arguments: str) -> Any:

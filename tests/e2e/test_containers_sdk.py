@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from convoy_py.containers import Container
-from convoy_py.containers import Engine as Seen
+from convoy_py.docker_volumes import Docker as Seen
 from convoy_py.errors import NotFound, OperationFailed, Unavailable, Unsupported
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import LIVE, Engine

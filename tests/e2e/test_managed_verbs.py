@@ -106,6 +106,14 @@ def test_adopt(engine: Engine, plugin: Plugin, name: str) -> None:
     assert engine.run("cat /data/file", f"{name}:/data") == "precious\n"
 
 
+def test_release(engine: Engine, plugin: Plugin, db: str) -> None:
+    """12.14: from within a plugin, the engine's own volumes on the host are made and filled."""
+    engine.run("echo precious > /data/file", f"{db}:/data")
+    plugin.convoy("release", db)
+    assert engine.inspect(db)["Driver"] == "local"
+    assert engine.run("cat /data/file", f"{db}:/data") == "precious\n"
+
+
 @contextmanager
 def _copying(plugin: Plugin, volume: str) -> Iterator[None]:
     """Have a snapshot taken, which fails; within, its copy has begun."""

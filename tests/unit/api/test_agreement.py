@@ -20,6 +20,7 @@ from convoy_py.wire.admin import Message
         work.clone("db", wire.CloneVolume(name="copy")),
         work.convert("db", wire.ConvertVolume(options={})),
         work.adopt(wire.Adopt(docker_volume="pg")),
+        work.release(wire.Release(name="db")),
         work.diff("db", "a", "b"),
         work.restore_file("db", wire.RestoreFile(snapshot="a", path="etc")),
         work.resize("db", wire.ResizeVolume(size="1G")),
@@ -45,4 +46,4 @@ def test_what_may_take_long_is_answered_as_expected(asked: Work[Message]) -> Non
 
 def test_all_that_may_take_long_is_compared() -> None:
     """A route that is new has to come into the table above."""
-    assert sum(route.result is not None for route in ROUTES) == 12
+    assert sum(route.result is not None for route in ROUTES) == 13

@@ -3,6 +3,7 @@
 import pytest
 
 from convoy_py.engine.copies import AdoptedVolume, Differences
+from convoy_py.engine.releases import ReleasedVolume
 from convoy_py.errors import Kind
 from convoy_py.linux.trees import Change
 from convoy_py.models.volume import Options
@@ -132,5 +133,28 @@ async def test_a_project_is_adopted(admin: Socket, verbs: FakeVerbs) -> None:
     """All its volumes keep their names."""
     answer = await ask(admin, "POST", "/v1/adopt", {"ComposeProject": "shop"})
     assert verbs.copies.asked == [("", "shop", "", Options(), False, False)]
+    assert answer.json["Volume"] == "shop"
+    assert answer.json["Result"] == {"Volumes": [], "DryRun": False}
+
+
+async def test_a_volume_is_released(admin: Socket, verbs: FakeVerbs) -> None:
+    """Under another name; a dry run says that it was one."""
+    verbs.releases.released = [ReleasedVolume("db", "pg", 10, 2, "stop web first")]
+    asked = {"Name": "db", "DockerVolume": "pg", "DryRun": True}
+    answer = await ask(admin, "POST", "/v1/release", asked)
+    assert verbs.releases.asked == [("db", "", "pg", True)]
+    assert answer.json["Volume"] == "db"
+    assert answer.json["Result"] == {
+        "Volumes": [
+            {"Name": "db", "DockerVolume": "pg", "Bytes": 10, "Files": 2, "Note": "stop web first"}
+        ],
+        "DryRun": True,
+    }
+
+
+async def test_a_project_is_released(admin: Socket, verbs: FakeVerbs) -> None:
+    """All its volumes keep their names."""
+    answer = await ask(admin, "POST", "/v1/release", {"ComposeProject": "shop"})
+    assert verbs.releases.asked == [("", "shop", "", False)]
     assert answer.json["Volume"] == "shop"
     assert answer.json["Result"] == {"Volumes": [], "DryRun": False}

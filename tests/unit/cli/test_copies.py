@@ -1,4 +1,4 @@
-"""clone, convert, adopt: what they ask the daemon, what they print."""
+"""clone, convert, adopt, release: what they ask the daemon, what they print."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from convoy_py.cli.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.copies import Adopted, AdoptedVolume, TrashList
+from convoy_py.wire.copies import Adopted, AdoptedVolume, Released, ReleasedVolume, TrashList
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, removed, volume
 
@@ -15,6 +15,13 @@ ADOPTED = Adopted(
     volumes=[
         AdoptedVolume(docker_volume="shop_db", name="db", bytes=2048, files=3, note="stop web"),
         AdoptedVolume(docker_volume="shop_logs", name="logs", bytes=0),
+    ],
+    dry_run=True,
+)
+RELEASED = Released(
+    volumes=[
+        ReleasedVolume(name="db", docker_volume="pg", bytes=2048, files=3, note="stop web"),
+        ReleasedVolume(name="logs", docker_volume="logs", bytes=0),
     ],
     dry_run=True,
 )
@@ -171,6 +178,59 @@ def test_adopt_refuses_what_cannot_be_meant(
 ) -> None:
     """In one line, before the daemon is asked."""
     result = run("adopt", *words)
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert line in told(result)
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (("db",), {"Name": "db"}),
+        (("db", "--to-docker-volume", "pg"), {"Name": "db", "DockerVolume": "pg"}),
+        (("--compose-project", "shop", "--dry-run"), {"ComposeProject": "shop", "DryRun": True}),
+    ],
+)
+def test_release_asks_for_what_was_given(
+    run: Run, daemon: FakeDaemon, words: tuple[str, ...], asked: dict[str, Any]
+) -> None:
+    """In a pipe the answer is JSON."""
+    daemon.done("POST", "/v1/release", RELEASED)
+    result = run("release", *words)
+    assert json.loads(result.stdout) == RELEASED.model_dump(by_alias=True)
+    (request,) = daemon.requests
+    assert {key: value for key, value in request.body.items() if value} == asked
+
+
+def test_release_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> None:
+    """With what to do next; a dry run says that nothing was done."""
+    daemon.done("POST", "/v1/release", RELEASED)
+    code, shown = screen("release", "--compose-project", "shop", "--dry-run")
+    assert code == 0
+    head, db, logs, last = (" ".join(line.split()) for line in shown.splitlines())
+    assert head == "NAME DOCKER VOLUME SIZE FILES NOTE"
+    assert db == "db pg 2KiB 3 stop web"
+    assert logs == "logs logs 0B 0 -"
+    assert last == "nothing was done, as --dry-run asks"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "either VOLUME or --compose-project"),
+        (("db", "--compose-project", "b"), "either VOLUME or --compose-project"),
+        (("--compose-project", "b", "--to-docker-volume", "c"), "names the one VOLUME"),
+        (("db", "--to-docker-volume", ""), "it is empty"),
+        (("db", "--to-docker-volume", "a/b"), "invalid volume name 'a/b'"),
+        (("db@s",), "invalid volume name 'db@s'"),
+        (("",), "invalid volume name ''"),
+    ],
+)
+def test_release_refuses_what_cannot_be_meant(
+    run: Run, daemon: FakeDaemon, told: Told, words: tuple[str, ...], line: str
+) -> None:
+    """In one line, before the daemon is asked."""
+    result = run("release", *words)
     assert result.exit_code == EXIT_CODES[Kind.INVALID]
     assert line in told(result)
     assert daemon.requests == []

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.containers import Container, LocalVolume
+from convoy_py.containers import Container
+from convoy_py.docker_volumes import LocalVolume
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,

@@ -1,0 +1,192 @@
+"""The verb that gives volumes back to Docker's own driver `local`: the way out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from convoy_py.docker_volumes import Docker
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.handover import Copied, Handover, Target
+from convoy_py.engine.jobs import Progress
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.volumes import Volumes
+from convoy_py.errors import (
+    AlreadyExists,
+    Conflict,
+    ConvoyError,
+    Invalid,
+    NotFound,
+    OperationFailed,
+    VolumeInUse,
+    VolumeProtected,
+)
+
+
+@dataclass(frozen=True)
+class ReleasedVolume:
+    """One of our volumes that was, or would be, given to Docker's own driver."""
+
+    name: str
+    docker_volume: str
+    bytes: int
+    files: int = 0
+    note: str = ""  # what stands in the way, or what to do next
+
+
+@dataclass(frozen=True)
+class _Plan:
+    entry: Entry
+    target: Target
+    bytes: int
+    users: list[str]
+
+    def told(self, note: str, files: int = 0) -> ReleasedVolume:
+        return ReleasedVolume(self.entry.name, self.target.name, self.bytes, files, note)
+
+
+class Releases:
+    """Volumes that leave."""
+
+    def __init__(self, volumes: Volumes, steps: Steps, docker: Docker) -> None:
+        self._volumes = volumes
+        self._operations = volumes.operations
+        self._steps = steps
+        self._docker = docker
+        self._handover = Handover(docker, steps.store.root / "releasing")
+
+    async def release(
+        self,
+        volume: str,
+        compose_project: str,
+        docker_volume: str,
+        progress: Progress,
+        *,
+        dry_run: bool = False,
+    ) -> list[ReleasedVolume]:
+        """Copy volumes that nobody uses into volumes of Docker's own driver; ours go to the trash.
+
+        Of one volume, under `docker_volume` or its own name, or of a compose project. All or none:
+        until every copy is whole, compared and in its place, ours are as they were. With `dry_run`
+        only say what would be done.
+        """
+        names = [volume] if volume else await self._of_project(compose_project)
+        if docker_volume and len(names) != 1:
+            raise Invalid("one name fits one volume: leave it out")
+        plans = [await self._plan(name, docker_volume or name) for name in names]
+        run = self._operations.blocking.run
+        await run(self._handover.check_room, sum(plan.bytes for plan in plans))
+        if dry_run:
+            return [plan.told(_foretold(plan)) for plan in plans]
+        progress.total = 2 * sum(plan.bytes for plan in plans)
+        async with self._operations.hold_idle(*names) as held:
+            for plan in plans:
+                await self._refuse(plan)
+                await self._volumes.vacate(plan.entry, "release", *plan.entry.within())
+            entries = [plan.entry for plan in plans]
+            async with self._volumes.steady("its release", held, *entries, still=True):
+                return await self._released(plans, progress)
+
+    async def sweep(self) -> None:
+        """Take away what a daemon that ended, or an engine that failed, left half made."""
+        run = self._operations.blocking.run_long
+        for note in await run(self._handover.left):
+            await run(self._handover.take_back, note)
+
+    async def _of_project(self, project: str) -> list[str]:
+        run = self._operations.blocking.run
+        found = await run(self._docker.foreign_volumes_of_project, project)
+        names = [name for name in found if name in self._operations.entries]
+        if not names:
+            raise NotFound(f"compose project {project} has no volume of this daemon's")
+        return names
+
+    async def _plan(self, name: str, target: str) -> _Plan:
+        """What releasing a volume would come to; raises what stands in the way."""
+        self._volumes.refuse_within(name, "release its volume, or clone it and release the clone")
+        entry = self._operations.entry(name)
+        backend, place = entry.usable()
+        _refuse_protected(entry)
+        if target != name and target in self._operations.entries:
+            raise AlreadyExists(f"volume {target} exists already: give another name")
+        run = self._operations.blocking.run
+        wanted = await run(self._handover.target, name, target)
+        users = await run(self._handover.users, name, wanted)
+        usage = await self._operations.do(
+            name, "release", backend.usage, place, self._steps.wall_clock()
+        )
+        return _Plan(entry, wanted, usage.used or usage.allocated or 0, users)
+
+    async def _refuse(self, plan: _Plan) -> None:
+        """Raise what has come to stand in the way; the caller holds the volume's lock."""
+        name = plan.entry.name
+        if self._operations.entry(name) is not plan.entry:
+            raise Conflict(f"volume {name} was replaced meanwhile; repeat the command")
+        if plan.users:
+            raise VolumeInUse(name, [f"{', '.join(plan.users)}{_advice(plan)}"])
+
+    async def _released(self, plans: Sequence[_Plan], progress: Progress) -> list[ReleasedVolume]:
+        """Copy all, have all trade places with empty ones, and only then let ours go."""
+        do, handover = self._operations.do_long, self._handover
+        done: list[Copied] = []
+        try:
+            for plan in plans:
+                name = plan.entry.name
+                progress.note = f"copying and comparing {name}"
+                copied = await do(name, "release", handover.copy, plan.entry, plan.target, progress)
+                done.append(copied)
+            for at, plan in enumerate(plans):
+                _refuse_protected(plan.entry)  # or was it just now
+                # Docker has one name space: it takes a name only from a driver that lacks it.
+                plan.entry.leaving = plan.target.name == plan.entry.name
+                done[at] = await do(plan.entry.name, "release", handover.switch, done[at])
+        except BaseException:
+            for plan in plans:
+                plan.entry.leaving = False
+            for copied in reversed(done):
+                await self._operations.blocking.run_long(handover.back, copied)
+            raise
+        return await self._let_go(plans, done)
+
+    async def _let_go(self, plans: Sequence[_Plan], done: Sequence[Copied]) -> list[ReleasedVolume]:
+        """Take ours away: from here on Docker's are the volumes."""
+        released: list[ReleasedVolume] = []
+        failures: list[str] = []
+        for plan, copied in zip(plans, done, strict=True):
+            name = plan.entry.name
+            note = _next_step(plan, kept=self._volumes.trash.keeps)
+            try:
+                await self._volumes.let_go(plan.entry)
+            except ConvoyError as error:
+                plan.entry.leaving = False
+                failures.append(f"volume {name} is still here, too ({error}): delete it by hand")
+            await self._operations.blocking.run_long(self._handover.end, copied)
+            released.append(plan.told(note, copied.files))
+        if failures:
+            told = ", ".join(plan.target.name for plan in plans)
+            raise OperationFailed(f"Docker has {told}, but {'; '.join(failures)}")
+        return released
+
+
+def _refuse_protected(entry: Entry) -> None:
+    if entry.volume_record().protected:
+        raise VolumeProtected(entry.name)
+
+
+def _foretold(plan: _Plan) -> str:
+    if plan.users:
+        return f"in use by {', '.join(plan.users)}{_advice(plan)}"
+    return "mounted, to be unmounted first" if plan.entry.references.holds else ""
+
+
+def _advice(plan: _Plan) -> str:
+    if plan.target.name != plan.entry.name:
+        return " (stop them first)"
+    return " (Docker keeps the name for them: remove them first, or give another name)"
+
+
+def _next_step(plan: _Plan, *, kept: bool) -> str:
+    name, target = plan.entry.name, plan.target.name
+    use = f"use it as {target} of driver local, in a compose file without `driver:`"
+    if not kept:
+        return use
+    ours = f"{name} and its snapshots" if plan.entry.snapshots else name
+    return f"{use}; {ours} of before is in the trash"
