@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from convoy_py.docker_volumes import Docker, LocalVolume
 from convoy_py.engine.cloning import Cloning
@@ -17,7 +17,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse
 from convoy_py.escapes import meanings, printable
-from convoy_py.linux import trees
+from convoy_py.linux import files, trees
 from convoy_py.linux.trees import Change
 from convoy_py.logs import event
 from convoy_py.models.names import check_name, joined
@@ -205,8 +205,8 @@ class Copies:
         check_name(name)
         if name in self._operations.entries:
             raise AlreadyExists(f"volume {name} exists already: give another name")
-        size = await self._operations.do(name, "adopt", trees.measure, local.folder)
-        await self._operations.do(name, "adopt", self._cloning.check_adoption, name, size, options)
+        size, takes = await self._operations.do(name, "adopt", _measured, local.folder)
+        await self._operations.do(name, "adopt", self._cloning.check_adoption, name, takes, options)
         users = ", ".join(map(str, local.users))
         note = f"in use by {users}, to be stopped first" if users else ""
         return AdoptedVolume(local.name, name, size, note=note)
@@ -262,6 +262,11 @@ def _count(found: Differences, change: Change) -> None:
         found.changes.append(change)
     else:
         found.truncated = True
+
+
+def _measured(folder: Path) -> tuple[int, int]:
+    """(bytes to be copied, bytes of the host that the copy takes)."""
+    return trees.measure(folder), files.disk_usage(folder)[1]
 
 
 def _below(told: str, path: str) -> PurePath:

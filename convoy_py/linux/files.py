@@ -111,14 +111,22 @@ def remove_tree_at(folder: int, name: str) -> None:
 def disk_usage(path: Path) -> tuple[int, int]:
     """(bytes used, bytes allocated) by a tree; each file once, however many links it has.
 
-    Stays on the filesystem of `path`; what vanishes while it looks does not count.
+    What is used is the files' content without their holes. Stays on the filesystem of `path`; what
+    vanishes while it looks does not count.
     """
     used = allocated = 0
     with Walk.at(path) as walk:
         for _, found in every(walk):
-            used += found.st_size
+            used += content(found)
             allocated += found.st_blocks * _SECTOR
     return used, allocated
+
+
+def content(found: os.stat_result) -> int:
+    """How many bytes a file has: of a regular one its holes do not count, however long it is."""
+    if stat.S_ISREG(found.st_mode):
+        return min(found.st_size, found.st_blocks * _SECTOR)
+    return found.st_size
 
 
 def regular_files(path: Path) -> Iterator[int]:

@@ -109,6 +109,18 @@ def copy(source: int, target: int, step: Step, *, share: bool = True) -> None:
     step(size - at)
 
 
+def scaled(step: Step, size: int, counted: int) -> Step:
+    """A step for `size` bytes that tells the given one of `counted` in all."""
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        before, done = done, done + count
+        step(done * counted // max(size, 1) - before * counted // max(size, 1))
+
+    return tell
+
+
 def speed(folder: Path) -> float:
     """Roughly the bytes per second at which a copy without reflinks goes in `folder`.
 

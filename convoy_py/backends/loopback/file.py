@@ -20,7 +20,7 @@ def copy(source: Path, target: Path, step: Step, counted: int, *, share: bool = 
     What `step` is told adds up to `counted`.
     """
     with opened(source) as old, _made(target) as new:
-        reflink.copy(old, new, _scaled(step, os.fstat(old).st_size, counted), share=share)
+        reflink.copy(old, new, reflink.scaled(step, os.fstat(old).st_size, counted), share=share)
 
 
 def extend(image: Path, size: int, *, reserved: bool) -> None:
@@ -51,7 +51,7 @@ def reserve(image: Path, step: Step, counted: int) -> None:
         with _made(whole) as new:
             files.set_nocow(new)
             files.allocate(new, size)
-            reflink.copy(old, new, _scaled(step, size, counted), share=False)
+            reflink.copy(old, new, reflink.scaled(step, size, counted), share=False)
             os.fsync(new)
     whole.rename(image)
 
@@ -59,15 +59,3 @@ def reserve(image: Path, step: Step, counted: int) -> None:
 def _made(path: Path) -> AbstractContextManager[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return held(os.open(path, flags, 0o600))
-
-
-def _scaled(step: Step, size: int, counted: int) -> Step:
-    """A step for `size` bytes that tells the given one of `counted` in all."""
-    done = 0
-
-    def scaled(count: int) -> None:
-        nonlocal done
-        before, done = done, done + count
-        step(done * counted // max(size, 1) - before * counted // max(size, 1))
-
-    return scaled

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from convoy_py.linux.reflink import Step
+from convoy_py.linux import files
+from convoy_py.linux.reflink import Step, scaled
 from convoy_py.linux.trees import attributes
 from convoy_py.linux.walk import Walk, named, regular
 
@@ -39,7 +40,7 @@ def compare(one: Path, other: Path, step: Step, *, content: bool) -> Iterator[Ch
 
     A folder comes before what is in it; an added or removed one with all in it. Unless every
     `content` shall be read, that of files with the same size and the same time of change counts as
-    the same. `step` is told the bytes read, of one side and holes included, and is called for
+    the same. `step` is told the bytes read, of one side and without its holes, and is called for
     every file and folder, so that it can stop the work. Trees that are being changed are compared
     as well as that goes. Follows no link; raises OSError (EXDEV) if something is mounted within.
     """
@@ -209,25 +210,27 @@ class _Comparison:
         if pair in self._read:
             return self._read[pair]
         with regular(self._before.fd, name) as one, regular(self._after.fd, name) as other:
-            is_same = self._same_bytes(one, other, before.st_size)
+            step = scaled(self._step, before.st_size, files.content(before))
+            is_same = _same_bytes(one, other, before.st_size, step)
         if before.st_nlink > 1 and after.st_nlink > 1:
             self._read[pair] = is_same
         return is_same
 
-    def _same_bytes(self, one: int, other: int, size: int) -> bool:
-        at = 0
-        while at < size:
-            if size > _BLOCK:
-                data = min(_next_data(one, at, size), _next_data(other, at, size))
-                self._step(data - at)
-                at = data
-            count = min(_BLOCK, size - at)
-            is_same = os.pread(one, count, at) == os.pread(other, count, at)
-            self._step(count)
-            if not is_same:
-                return False
-            at += count
-        return True
+
+def _same_bytes(one: int, other: int, size: int, step: Step) -> bool:
+    at = 0
+    while at < size:
+        if size > _BLOCK:
+            data = min(_next_data(one, at, size), _next_data(other, at, size))
+            step(data - at)
+            at = data
+        count = min(_BLOCK, size - at)
+        is_same = os.pread(one, count, at) == os.pread(other, count, at)
+        step(count)
+        if not is_same:
+            return False
+        at += count
+    return True
 
 
 def _stat(walk: Walk, name: str) -> os.stat_result | None:

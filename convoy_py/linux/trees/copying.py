@@ -21,8 +21,8 @@ _AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 class Tree:
     """What was copied: names of `files` (all that is no folder), `folders` below the top, `bytes`.
 
-    Bytes are those of regular files, holes included, each file once. What was seen and gone before
-    it could be read is not copied but counted: `vanished`.
+    Bytes are those of regular files, without their holes, each file once. What was seen and gone
+    before it could be read is not copied but counted: `vanished`.
     """
 
     files: int
@@ -54,7 +54,7 @@ def copy(source: Path, target: Path, step: Step) -> Tree:
 def measure(source: Path) -> int:
     """The bytes that `copy` will tell its `step`, if the tree stays as it is."""
     with Walk.at(source) as walk:
-        return sum(found.st_size for _, found in every(walk) if stat.S_ISREG(found.st_mode))
+        return sum(files.content(found) for _, found in every(walk) if stat.S_ISREG(found.st_mode))
 
 
 @dataclass(slots=True)
@@ -197,7 +197,7 @@ class Copy:
 
     def _file(self, source: int, found: os.stat_result, folder: int, name: str) -> int:
         if stat.S_ISREG(found.st_mode):
-            self.bytes += found.st_size
+            self.bytes += files.content(found)
         return file(source, found, folder, name, self._step)
 
     def _link(self, source: int, found: os.stat_result, name: str) -> None:
@@ -266,7 +266,8 @@ def _regular(found_at: int, found: os.stat_result, folder: int, name: str, step:
         held(reopened(found_at)) as source,
         held(os.open(name, _NEW, 0o600, dir_fd=folder)) as target,
     ):
-        reflink.copy(source, target, step)
+        told = reflink.scaled(step, found.st_size, files.content(found))
+        reflink.copy(source, target, told)
         Attributes.of(source, found).give(target)
         return files.guards(source)
 

@@ -36,6 +36,23 @@ def test_a_users_folder_is_cloned_but_not_snapshotted(folders: Bed, allowed: Pat
     assert [m.mountpoint for m in mounts.below(folders.root)] == [str(clone.mountpoint)]
 
 
+def test_a_hole_is_nothing_to_copy(folders: Bed) -> None:
+    """However long the file: neither is it used, nor does it take time or room, or get blocks."""
+    place = folders.created()
+    data = folders.data(place)
+    with (data / "sparse").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+        sparse.write(b"x" * 4096)
+    usage = folders.backend.usage(place, 0.0)
+    assert usage.used is not None
+    assert usage.used < MIB
+    plan = folders.snapshots.plan(place)
+    assert (plan.bytes < MIB, plan.takes < MIB, plan.seconds < 60) == (True, True, True)
+    snapshot = folders.snapshot(place)
+    assert (folders.data(snapshot) / "sparse").stat().st_size == 1 << 40
+    assert files.disk_usage(snapshot.home)[1] < MIB
+
+
 def test_nothing_is_cloned_into_a_users_folder(folders: Bed, allowed: Path) -> None:
     """Its data is not ours to make."""
     with pytest.raises(Unsupported, match="without path"):

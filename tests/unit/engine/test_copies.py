@@ -1,6 +1,7 @@
 """Taking over volumes of Docker's own driver: copied, compared, and the old ones untouched."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,25 @@ async def test_a_dry_run_changes_nothing(shop: Engine) -> None:
     assert sorted(shop.folder.rglob("*")) == before
     assert shop.containers.calls == []
     assert shop.volumes.views() == []
+
+
+async def test_holes_are_no_data(shop: Engine) -> None:
+    """Of a file that is larger than the host what is written counts, and holes are kept."""
+    folder = shop.containers.local["shop_db"].mountpoint
+    with (folder / "sparse").open("wb") as sparse:
+        sparse.truncate(8 << 40)
+        sparse.seek(4 << 40)
+        sparse.write(b"x" * 4096)
+    os.link(folder / "sparse", folder / "again")
+    progress = Progress()
+    (plan,) = await shop.copies.adopt("shop_db", "", "", Options(), Progress(), dry_run=True)
+    (done,) = await shop.copies.adopt("shop_db", "", "", Options(), progress)
+    assert plan.bytes == done.bytes < 1 << 20
+    assert progress.done == progress.total < 2 << 20
+    _, place = shop.operations.entry("shop_db").usable()
+    copied = (place.home / "data" / "sparse").stat()
+    assert (copied.st_size, copied.st_nlink) == (8 << 40, 2)
+    assert copied.st_blocks * 512 < 1 << 20
 
 
 async def test_a_whole_project_is_taken_over(shop: Engine) -> None:
