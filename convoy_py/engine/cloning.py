@@ -219,7 +219,9 @@ def _fitting(place: Place) -> Iterator[None]:
 def _may_grow(wanted: Mapping[str, Any]) -> bool:
     """Whether the limit up to which a source grows by itself is one for its clone, too."""
     size, most, fs = wanted["size"], wanted["autogrow"], wanted["fs"]
-    return bool(most and size and most >= size and fs and growing.can_grow_online(fs) is None)
+    if not (most and size and fs) or growing.can_grow_online(fs) is not None:
+        return False
+    return bool(size <= most <= growing.reach(fs, size))
 
 
 def _refuse_path(options: Options) -> None:

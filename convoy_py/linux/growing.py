@@ -41,6 +41,15 @@ _BTRFS_ARGS = struct.Struct("=q4088s")
 _BTRFS_FS = struct.Struct("=Q1016x")  # the largest device id
 _BTRFS_DEV = struct.Struct("=Q16x2Q4056x")  # device id, bytes used, bytes in all
 
+# So many units mkfs.xfs makes of what is smaller than 4 TiB.
+_XFS_FIRST_UNITS = 4
+
+# Each block of descriptors, 64 bytes for a group of 128 MiB, describes so much of an ext4; mke2fs
+# keeps room for those of 1024 times its size, but no more than so many.
+_EXT4_STEP, _EXT4_TIMES, _EXT4_RESERVED = 8 << 30, 1024, 1024
+# Multiples of this make whole steps.
+_BEGINNING = _EXT4_STEP // _EXT4_TIMES
+
 # The kernel gives a device of btrfs no new size below this.
 _BTRFS_SMALLEST = 256 * _MIB
 
@@ -67,6 +76,30 @@ def bounds(fs: str, image: Path) -> tuple[int, int]:
     if fs == "xfs":
         return smallest, min(_xfs_unit(image) * _XFS_UNITS, largest)
     return _BTRFS_SMALLEST, largest
+
+
+def reach(fs: str, size: int) -> int:
+    """The largest size that `bounds` will tell of a filesystem which is made with `size` bytes.
+
+    Not a byte less; a step of its growth more, where mkfs rounds down.
+    """
+    largest = filesystems.MAXIMUM[fs]
+    if fs == "xfs":
+        unit = -(-size // (_XFS_FIRST_UNITS * filesystems.BLOCK)) * filesystems.BLOCK
+        return min(unit * _XFS_UNITS, largest)
+    if fs == "ext4":
+        described, wanted = -(-size // _EXT4_STEP), -(-size * _EXT4_TIMES // _EXT4_STEP)
+        reserved = min(wanted - described, _EXT4_RESERVED)
+        return min((described + reserved) * _EXT4_STEP, largest)
+    return largest
+
+
+def beginning(fs: str, most: int) -> int:
+    """A size, as people write them, with which a filesystem is made that can grow to `most`."""
+    size = max(filesystems.MINIMUM[fs], -(-most // _EXT4_TIMES // _BEGINNING) * _BEGINNING)
+    while reach(fs, size) < most:
+        size = (size // _EXT4_STEP + 1) * _EXT4_STEP
+    return size
 
 
 def can_grow_online(fs: str) -> str | None:

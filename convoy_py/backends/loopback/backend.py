@@ -47,7 +47,7 @@ class Images(Backend):
         # A clone keeps the owner and the mode that it finds, where no others are asked for.
         default = (0, 0, 0o755) if options.source is None else (None, None, None)
         uid, gid, mode = default
-        return Spec(
+        spec = Spec(
             backend=self.name,
             size=size,
             fs=fs,
@@ -60,6 +60,8 @@ class Images(Backend):
             per_mount=options.per_mount,
             autogrow=options.autogrow,
         )
+        growth.check_autogrow(spec, growing.reach(fs, size))
+        return spec
 
     def promised(self, spec: Spec) -> int:
         return spec.size or 0
@@ -76,6 +78,7 @@ class Images(Backend):
                 files.set_nocow(fd)
                 files.allocate(fd, size)
             filesystems.make(fs, path, size, uuid=place.uuid)
+            growth.check_autogrow(spec, growth.largest(place))
             _furnish(place, spec)
             os.fsync(fd)
         return spec

@@ -22,6 +22,20 @@ def bounded(fs: Filesystem, size: int) -> int:
     return size - size % filesystems.BLOCK
 
 
+def check_autogrow(spec: Spec, largest: int) -> None:
+    """Refuse a limit of growth beyond the `largest` size that a volume's filesystem can reach."""
+    fs, size = image.form(spec)
+    if spec.autogrow is None or spec.autogrow <= largest:
+        return
+    begin = growing.beginning(fs, spec.autogrow)
+    raise InvalidOption(
+        f"autogrow {show('autogrow', spec.autogrow)}: {fs} that begins with {show('size', size)} "
+        f"can grow to {show('size', largest)} at most; "
+        f"begin with size={show('size', begin)} or more, or ask for "
+        f"autogrow={show('size', largest)}"
+    )
+
+
 class ImageGrowth(Resizable):
     """Growing images, while they are mounted if filesystem and kernel allow."""
 
@@ -65,6 +79,11 @@ class ImageGrowth(Resizable):
             with whole(place) as mountpoint:
                 growing.trim(mountpoint)
         return max(0, before - file.occupied(image.path(place)))
+
+
+def largest(place: Place) -> int:
+    """The size to which a filesystem that is there can grow."""
+    return growing.bounds(image.form(image.owner(place).spec)[0], image.path(place))[1]
 
 
 def can_become(place: Place, size: int) -> bool:

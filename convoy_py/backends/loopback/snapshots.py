@@ -80,6 +80,8 @@ class ImageSnapshots(Snapshots):
             return False  # its files get a subvolume that snapshots can be taken of
         if (spec.backend, spec.fs) != (whole.backend, fs) or spec.size is None:
             return False
+        if spec.autogrow is not None and spec.autogrow > growth.largest(source):
+            return False  # in a filesystem that is made for it there may be room for that
         return spec.size == size or (spec.size > size and growth.can_become(source, spec.size))
 
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:

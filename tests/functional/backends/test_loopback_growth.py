@@ -16,6 +16,8 @@ from tests.functional.backends.conftest import MakeBed
 
 pytestmark = pytest.mark.root
 
+GIB = 1 << 30
+
 
 def test_a_reserved_volume_without_room_keeps_its_size(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
@@ -37,6 +39,50 @@ def test_a_reserved_volume_without_room_keeps_its_size(
     assert (bed.remounted(place) / "file").read_text() == "kept"
     bed.unmounted(place)
     bed.at_rest(place)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"fs": "xfs", "size": 300 * MIB, "autogrow": 8 << 40},
+            "xfs that begins with 300MiB can grow to 300GiB at most; begin with size=8GiB or more",
+        ),
+        (
+            {"fs": "ext4", "size": 64 * MIB, "autogrow": (64 << 30) + 1},
+            "ext4 that begins with 64MiB can grow to 64GiB at most; begin with size=72MiB or more",
+        ),
+        (
+            {"fs": "ext4", "size": 16 << 30, "autogrow": 10 << 40},
+            "ext4 that begins with 16GiB can grow to 8208GiB at most; begin with size=2TiB or more",
+        ),
+    ],
+)
+def test_no_volume_is_to_grow_by_itself_further_than_it_can(
+    make_bed: MakeBed, monkeypatch: pytest.MonkeyPatch, options: dict[str, int], told: str
+) -> None:
+    """Told at once, with what is possible and how more would be."""
+    monkeypatch.setattr(growing, "can_grow_online", lambda fs: None)
+    bed = make_bed(Case("loopback", BACKENDS["loopback"], "image", Options()))
+    with pytest.raises(InvalidOption, match=told):
+        bed.backend.resolve(Options.model_validate(options))
+
+
+def test_as_far_as_it_can_a_volume_may_grow(
+    make_bed: MakeBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the filesystem itself says has the last word, also of a clone."""
+    case = Case("loopback", BACKENDS["loopback"], "image", Options(fs=Filesystem.XFS))
+    bed = make_bed(case)
+    source = bed.created(size=300 * MIB, autogrow=300 << 30)
+    wanted = Options(fs=Filesystem.XFS, size=GIB, autogrow=300 << 30, source="vol")
+    assert bed.snapshots.clones(source, bed.backend.resolve(wanted))
+    # A copy of its image could not become so large: its files go into a new one.
+    wanted = wanted.model_copy(update={"autogrow": GIB * 1024})
+    assert not bed.snapshots.clones(source, bed.backend.resolve(wanted))
+    monkeypatch.setattr(growing, "reach", lambda fs, size: 1 << 60)
+    with pytest.raises(InvalidOption, match="300GiB at most"):
+        bed.created("other", size=300 * MIB, autogrow=(300 << 30) + 4096)
 
 
 def test_a_tool_that_is_missing_delays_the_growth(

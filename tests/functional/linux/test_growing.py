@@ -17,7 +17,7 @@ from convoy_py.linux import files, filesystems, growing, loop, mounts
 
 pytestmark = pytest.mark.root
 
-MIB, GIB = 1 << 20, 1 << 30
+MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 
 MakeImage = Callable[..., Path]
 AttachAndMount = Callable[..., loop.LoopDevice]
@@ -118,6 +118,26 @@ def test_too_small_a_growth_of_btrfs_is_refused_in_words(
     loop.set_capacity(device)
     with pytest.raises(OSError, match=f"grows to {256 * MIB} bytes or more"):
         growing.grow_online("btrfs", target)
+
+
+@pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
+def test_how_far_a_filesystem_will_grow_is_known_before_it_is_made(
+    fs: str, make_image: MakeImage
+) -> None:
+    """Exactly, but where mke2fs rounds a step down."""
+    sizes = [300 * MIB, 511 * MIB, 513 * MIB, 777 * MIB, GIB, 7 * GIB, 9 * GIB, 17 * GIB]
+    for size in sizes:
+        found, told = growing.bounds(fs, make_image(fs, size))[1], growing.reach(fs, size)
+        assert found <= told <= found + (8 * GIB if fs == "ext4" else 0)
+
+
+@pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize("most", [GIB, 301 * GIB, 5000 * GIB, 8 * TIB, 9 * TIB - 4096, 15 * TIB])
+def test_with_which_size_to_begin(fs: str, most: int, make_image: MakeImage) -> None:
+    """So that it can grow as far as is wished, and not much larger than it must be."""
+    first = growing.beginning(fs, most)
+    assert growing.bounds(fs, make_image(fs, first))[1] >= most
+    assert first <= max(filesystems.MINIMUM[fs], most / 1024 + 8 * MIB, most - 8 * TIB + 16 * GIB)
 
 
 @pytest.mark.parametrize(
