@@ -142,10 +142,8 @@ class Unavailable(ConvoyError):
 
 class StillRunning(Unavailable):
     def __init__(self, name: str, operation: str, seconds: float) -> None:
-        super().__init__(
-            f"volume {name}: {operation} is still running after {seconds:.0f} s and goes on; "
-            "repeat the command to join it"
-        )
+        self.told = f"volume {name}: {operation} is still running after {seconds:.0f} s and goes on"
+        super().__init__(f"{self.told}; repeat the command to join it")
 
 
 class RootLocked(Unavailable):

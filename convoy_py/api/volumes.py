@@ -10,6 +10,7 @@ from convoy_py.api.admin import Admin
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.references import OPERATOR
+from convoy_py.errors import StillRunning, Unavailable
 from convoy_py.models.names import check_name
 from convoy_py.models.options import parse_options
 from convoy_py.wire.admin import CreateVolume, Mounted, MountVolume, VolumeInfo, VolumeList
@@ -41,7 +42,16 @@ async def inspect(admin: Admin, call: Call[Nothing]) -> Reply:
 async def create(admin: Admin, call: Call[CreateVolume]) -> Reply:
     asked = call.message
     name = check_name(asked.name or f"volume-{secrets.token_hex(8)}")
-    await admin.verbs.volumes.create(name, parse_options(asked.options), adopt=asked.adopt)
+    try:
+        await admin.verbs.volumes.create(name, parse_options(asked.options), adopt=asked.adopt)
+    except StillRunning as error:
+        if asked.name:
+            raise
+        # Without the name a repeat would make another volume.
+        raise Unavailable(
+            f"{error.told}; the name was made up: repeat the command with {name} to join it, "
+            f"as in `convoy create {name}`"
+        ) from error
     return Reply(admin.told(admin.verbs.volumes.get(name)), HTTPStatus.CREATED, name)
 
 

@@ -127,7 +127,8 @@ class Exchange:
         except TimeoutError as error:
             raise Unavailable(
                 f"the daemon at {self._path} gave no answer in {self._timeout:.0f} s; "
-                "what it began goes on, so repeat the command to join it"
+                "what it began goes on: look with `convoy jobs` and `convoy list` before "
+                "you repeat the command"
             ) from error
         except OSError as error:
             raise Unavailable(

@@ -11,7 +11,7 @@ from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call
 from convoy_py.config import Configuration
 from convoy_py.engine.references import OPERATOR
-from convoy_py.errors import Kind
+from convoy_py.errors import Kind, StillRunning
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Options, Spec
@@ -114,6 +114,27 @@ async def test_a_volume_tells_where_its_data_lies(admin: Socket, engine: FakeVol
     engine.add("own", spec=Spec(backend="directory", path="/data/own"))
     info = (await ask(admin, "GET", "/v1/volumes/own")).json
     assert info["DriverInfo"]["Path"] == "/data/own"
+
+
+async def test_a_name_that_was_made_up_is_told_while_the_work_goes_on(
+    admin: Socket, engine: FakeVolumes
+) -> None:
+    """The same command without it would make another volume."""
+    asked: list[str] = []
+
+    async def create(name: str, options: Options, *, adopt: bool = False) -> None:
+        asked.append(name)
+        raise StillRunning(name, "create", 25.0)
+
+    engine.create = create  # type: ignore[method-assign] # as slow as no test can wait for
+    answer = await ask(admin, "POST", "/v1/volumes", {})
+    (name,) = asked
+    told = f"volume {name}: create is still running after 25 s and goes on; the name was made up: "
+    assert_failed(answer, 503, Kind.UNAVAILABLE, told)
+    assert answer.json["Error"].endswith(f"with {name} to join it, as in `convoy create {name}`")
+    answer = await ask(admin, "POST", "/v1/volumes", {"Name": name})
+    assert_failed(answer, 503, Kind.UNAVAILABLE, "goes on; repeat the command to join it")
+    assert asked == [name, name]
 
 
 async def test_a_long_list_lets_docker_in(
