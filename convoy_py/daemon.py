@@ -16,6 +16,7 @@ from convoy_py import logs
 from convoy_py.config import Configuration
 from convoy_py.errors import InvalidSetting, RootLocked, Unavailable
 from convoy_py.linux import files, mounts, signals, sockets
+from convoy_py.state.ballast import Ballast
 from convoy_py.state.store import Store
 
 # How a managed plugin sees its own root filesystem, which dies with it.
@@ -41,13 +42,13 @@ def serve(configuration: Configuration) -> int:
             _refuse_mortal(configuration)
         with _blaming(configuration, "run_dir"):
             # Who may use the admin socket must be able to get to it; the rest is closed.
-            stack.enter_context(_locked(settings.run_dir, 0o711, holder))
+            stack.enter_context(_locked(settings.run_dir, 0o711, holder, store.ballast))
         with _blaming(configuration, "mounts_dir"):
-            stack.enter_context(_locked(settings.mounts, 0o700, holder))
+            stack.enter_context(_locked(settings.mounts, 0o700, holder, store.ballast))
         inherited = sockets.inherited()
         _refuse_unknown(configuration, inherited)
-        plugin = stack.enter_context(_listening(configuration, "plugin_socket", inherited))
-        admin = stack.enter_context(_listening(configuration, "socket", inherited))
+        plugin = stack.enter_context(_listening(configuration, "plugin_socket", inherited, store))
+        admin = stack.enter_context(_listening(configuration, "socket", inherited, store))
         # By name, for an import statement would be resolved while the sockets are still closed.
         service = importlib.import_module("convoy_py.service")
         return int(service.run(configuration, store, plugin, admin, heard))
@@ -63,13 +64,17 @@ def _blaming(configuration: Configuration, setting: str) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path, mode: int, holder: str) -> Iterator[None]:
+def _locked(folder: Path, mode: int, holder: str, ballast: Ballast) -> Iterator[None]:
     """Have a folder alone; if it is missing make it with this mode, whatever the umask."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        folder.chmod(mode)
+
+    def lock_file() -> int:
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            folder.chmod(mode)
+        return files.lock_file(folder / ".lock", holder)
+
     try:
-        lock = files.lock_file(folder / ".lock", holder)
+        lock = ballast.relieve(lock_file)
     except BlockingIOError as error:
         raise RootLocked(str(folder), error.strerror or "unknown") from None
     try:
@@ -106,7 +111,10 @@ def _refuse_unknown(configuration: Configuration, inherited: Mapping[Path, socke
 
 @contextmanager
 def _listening(
-    configuration: Configuration, setting: str, inherited: Mapping[Path, socket.socket]
+    configuration: Configuration,
+    setting: str,
+    inherited: Mapping[Path, socket.socket],
+    store: Store,
 ) -> Iterator[socket.socket]:
     """A listening socket: systemd's, which outlives the daemon, or one that ends with it."""
     path: Path = getattr(configuration.settings, setting)
@@ -116,7 +124,7 @@ def _listening(
         yield inherited[path]
         return
     try:
-        sock = sockets.listen(path, group)
+        sock = store.ballast.relieve(lambda: sockets.listen(path, group))
     except OSError as error:
         raise Unavailable(f"cannot listen on {path} (setting {setting}): {error}") from error
     try:

@@ -5,6 +5,8 @@ import gc
 import logging
 import socket
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
@@ -109,7 +111,8 @@ class _Service:
             jobs=jobs,
         )
         self._recovery = Recovery(steps, copying, time.monotonic)
-        chores = [
+        chores: list[tuple[Callable[[], Awaitable[None]], float]] = [
+            (partial(self._blocking.run, store.ballast.fill), settings.janitor_interval),
             (trash.expire, settings.janitor_interval),
             (releases.sweep, settings.janitor_interval),
             (sizes.watch, 1.0),

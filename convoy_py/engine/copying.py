@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 
 from convoy_py.backends.base import Place
@@ -21,6 +22,7 @@ from convoy_py.linux import files, freeze, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
+from convoy_py.state.ballast import is_full, relieved
 from convoy_py.state.records import SnapshotRecord
 from convoy_py.state.snapshots import uuid_of
 
@@ -33,13 +35,19 @@ class Copying:
     def __init__(self, steps: Steps, notes: Path, freeze_limit: float, metrics: Metrics) -> None:
         """`notes` is a folder below the run folder; `freeze_limit` is in seconds."""
         self._steps = steps
+        self.ballast = steps.ballast
         self._notes = notes
         self._freeze_limit = freeze_limit
         self._metrics = metrics
 
     def recover(self) -> list[str]:
         """Thaw what an earlier daemon froze; returns the mountpoints."""
-        self._notes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            make = partial(self._notes.mkdir, mode=0o700, parents=True, exist_ok=True)
+            self.ballast.relieve(make)
+        except OSError as error:
+            if not is_full(error):
+                raise
         return freeze.thaw_noted(self._notes)
 
     # Snapshots
@@ -75,6 +83,8 @@ class Copying:
                     self.undo(part.volume, place)
             raise
         return committed
+
+    take_when_full = relieved(take)
 
     def _finished(self, part: Part, place: Place, step: Step) -> SnapshotRecord:
         """Complete one; of a group all are complete before the first gets its name."""
@@ -148,6 +158,7 @@ class Copying:
                 "container uses the volume, keep the root on xfs or btrfs, or use fs=btrfs"
             ) from error
 
+    @relieved
     def rollback(self, volume: Entry, snapshot: Entry, step: Step) -> None:
         """Replace the data of a vacated volume by a snapshot's, atomically."""
         backend, place = volume.usable()

@@ -7,6 +7,7 @@ that: then what is being made or deleted looks the same.
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
@@ -17,6 +18,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError
 from convoy_py.linux import mounts
 from convoy_py.logs import event
+from convoy_py.state.ballast import is_full
 from convoy_py.state.records import References, Unreadable
 from convoy_py.state.store import STAGING
 
@@ -39,9 +41,8 @@ class Recovery:
         steps = self._steps
         for mountpoint in self._copying.recover():
             log.warning("thawed %s: frozen by a daemon that was interrupted", mountpoint)
-        steps.mounts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folders()
         self._drop_copies()
-        steps.reference_store.open()
         steps.isolation = steps.isolation_from(1)
         self._tidy()
         records = steps.store.load()
@@ -68,6 +69,20 @@ class Recovery:
         self._leftovers = self._find_leftovers()
         self._remove_mountpoints({*_everything(entries), *mounted})
         return entries
+
+    def _make_folders(self) -> None:
+        """Make what is missing below the run folder; on a full disk some of it is done without."""
+        steps = self._steps
+        for make in (
+            partial(steps.mounts_dir.mkdir, mode=0o700, parents=True, exist_ok=True),
+            steps.reference_store.open,
+        ):
+            try:
+                steps.ballast.relieve(make)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                event(log, logging.WARNING, "the run folder's disk is full", failure=error)
 
     def _tidy(self) -> None:
         """Put right on disk what a crash left between two steps of one change of the state."""

@@ -224,13 +224,17 @@ class Snapshots:
         parts: Sequence[Part],
         progress: Progress,
         pausing: Callable[[], AbstractContextManager[object]] = nullcontext,
+        *,
+        saving: bool = False,
     ) -> list[Entry]:
+        """Take them and make them known; those that are `saving` data also on a full disk."""
         first = parts[0].volume.name
         # What is done at once need not wait for what is not.
         at_once = all(part.record.way in INSTANT for part in parts)
         do = self._operations.do if at_once else self._operations.do_long
+        take = self._copying.take_when_full if saving and at_once else self._copying.take
         entries = await self._volumes.trash.with_room(
-            lambda: do(first, "snapshot", self._copying.take, parts, progress, pausing())
+            lambda: do(first, "snapshot", take, parts, progress, pausing())
         )
         for entry in entries:
             self._operations.put(entry)
@@ -288,7 +292,7 @@ class Snapshots:
                 progress.note = f"saving what is there ({plan.way.value})"
                 name = self._fresh_name([volume], "before-rollback-")
                 part = planned(entry, name, plan, self._steps.wall_clock(), automatic=True)
-                (saved,) = await self._take([part], progress)
+                (saved,) = await self._take([part], progress, saving=True)
                 progress.note = f"going back to {full} ({plan.way.value})"
                 await self._go_back(entry, snapshot, saved, progress)
                 entry.reason = ""

@@ -29,6 +29,7 @@ from convoy_py.linux.holders import Census
 from convoy_py.logs import event
 from convoy_py.models.names import AT, HASH, joined
 from convoy_py.models.volume import Options, Spec, Usage
+from convoy_py.state.ballast import is_full, relieved
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, References, SnapshotRecord, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
@@ -66,6 +67,7 @@ class Steps:
     ) -> None:
         """`backends` in the order of preference; by `passed` ages what lies in the trash."""
         self.store = store
+        self.ballast = store.ballast
         self.snapshot_store = SnapshotStore(store)
         self.trash = Trash(store, passed)
         self.reference_store = reference_store
@@ -249,6 +251,7 @@ class Steps:
         self.store.adopt(record)
         return self.entry(name, record)
 
+    @relieved
     def mount(self, backend: Backend, place: Place, held: References) -> bool:
         """Mount and record the references, neither without the other; False if it was mounted."""
         fresh = not backend.is_mounted(place)
@@ -256,7 +259,7 @@ class Steps:
             mountpoints.make(place.mountpoint)
             backend.mount(place)
         try:
-            self.reference_store.save(place.name, held)
+            self.save_references(place.name, held)
         except OSError:
             if fresh:
                 backend.unmount(place)
@@ -264,8 +267,19 @@ class Steps:
         return fresh
 
     def save_references(self, name: str, held: References) -> None:
-        self.reference_store.save(name, held)
+        """Record who holds a volume; on a full disk only this daemon knows, which is safe.
 
+        The next one believes what was recorded before, or that nobody does: who really holds it is
+        looked up before its data is touched.
+        """
+        try:
+            self.ballast.relieve(lambda: self.reference_store.save(name, held))
+        except OSError as error:
+            if not is_full(error):
+                raise
+            event(log, logging.WARNING, "references not recorded", volume=name, failure=error)
+
+    @relieved
     def unmount(self, backend: Backend, place: Place) -> Unmounted:
         """Unmount if nothing holds it; the mountpoint goes too, so that nobody can write there."""
         usage = None
@@ -278,6 +292,7 @@ class Steps:
             mountpoints.remove(place.mountpoint)
         return Unmounted(detached, mounted, usage)
 
+    @relieved
     def vacate(self, backend: Backend, place: Place) -> None:
         """Unmount for good what nobody uses, or raise VolumeInUse, naming who does.
 

@@ -154,17 +154,29 @@ def allocate(fd: int, size: int) -> None:
         raise
 
 
+def has_room(folder: Path, size: int) -> bool:
+    """Whether so many bytes could be written there now, also under a quota; tried out."""
+    host = os.statvfs(folder)
+    if host.f_bavail * host.f_frsize < size:
+        return False
+    try:
+        with held(os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)) as fd:
+            os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+    return True
+
+
 def lock_file(path: Path, text: str) -> int:
     """Take the exclusive lock that `path` stands for and write `text` into it, for others to read.
 
-    The lock is held until the returned descriptor is closed. BlockingIOError carries the text of
-    the one who has it.
+    The lock is held until the returned descriptor is closed; on a full disk it has no text.
+    BlockingIOError carries the text of the one who has it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        _write(fd, text.encode())
+        _label(fd, text)
     except BlockingIOError as error:
         holder = os.pread(fd, 4096, 0).decode(errors="backslashreplace").strip()
         os.close(fd)
@@ -173,6 +185,15 @@ def lock_file(path: Path, text: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _label(fd: int, text: str) -> None:
+    try:
+        os.ftruncate(fd, 0)
+        _write(fd, text.encode())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def set_nocow(fd: int) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from convoy_py.linux import files, fsxattr, mounts
+from convoy_py.linux import btrfs, files, fsxattr, mounts
 
 Step = Callable[[int], None]
 """Is told the bytes done since it was last called, and may raise to stop the work."""
@@ -47,6 +47,8 @@ def support(folder: Path) -> str | None:
         try:
             _support[filesystem] = _probed(folder)
         except OSError as error:
+            if btrfs.is_btrfs(folder):
+                return None
             # A full disk, say: that will be otherwise some day.
             return f"reflinks could not be tried: {error.strerror}"
     return _support[filesystem]

@@ -84,10 +84,10 @@ class SnapshotStore:
 
     def unname(self, home: Path, uuid: str) -> Path:
         """Take its name from a snapshot that is to be deleted, durably; returns its home then."""
+        unnamed = home.with_name(f"{_UNNAMED}{uuid}")
         with self._store.changing():
-            unnamed = home.with_name(f"{_UNNAMED}{uuid}")
-            self._store.move(home, unnamed)
-            return unnamed
+            self._store.ballast.relieve(lambda: self._store.move(home, unnamed))
+        return unnamed
 
     def half_made(self) -> list[tuple[str, Path]]:
         """(volume, home) of every snapshot that was being taken or deleted when a daemon ended."""

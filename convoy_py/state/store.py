@@ -6,6 +6,7 @@
 <root>/volumes/.new-<id>/       being built; no volume can be called so; of one that is to take
                                 the place of another `.new-<id>.<that one's key in the trash>`
 <root>/trash/rm-<id>/           being deleted; what is kept there is state/trash.py's
+<root>/ballast/                 room for a full disk: state/ballast.py
 
 Create = build under `.new-*`, fsync, rename, fsync the parent. Remove = rename away, then delete.
 There is no moment at which a crash leaves half a volume under a volume's name.
@@ -17,11 +18,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from convoy_py.errors import AlreadyExists, RootLocked, Unavailable, failed
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
+from convoy_py.state.ballast import Ballast, relieved
 from convoy_py.state.records import Record, Unreadable, decode, encode
 
 RECORD = "volume.json"
@@ -42,6 +45,7 @@ class Store:
         self.root = root
         self.volumes = root / "volumes"
         self.trash = root / "trash"
+        self.ballast = Ballast(root)
         self._lock: int | None = None
         self.failure = ""  # why nothing may be changed any more
 
@@ -56,7 +60,7 @@ class Store:
         except BlockingIOError as error:
             raise RootLocked(str(self.root), error.strerror or "unknown") from None
         for folder in (self.volumes, self.trash):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
 
     def close(self) -> None:
         if self._lock is not None:
@@ -138,6 +142,7 @@ class Store:
                     f"`convoy create --adopt {record.name}` or delete the folder"
                 ) from None
 
+    @relieved
     def adopt(self, record: Record) -> None:
         """Write the record of data that is already in its place, durably.
 
@@ -153,6 +158,7 @@ class Store:
         finally:
             files.remove_tree(staging)
 
+    @relieved
     def keep(self, name: str) -> None:
         """Forget a volume but leave its data where it is, with its record under another name."""
         home = self.home(name)
@@ -168,11 +174,13 @@ class Store:
             if is_valid_name(home.name) and not (home / RECORD).exists() and (home / KEPT).exists()
         )
 
+    @relieved
     def update(self, record: Record) -> None:
         """Replace the record of a volume, durably."""
         with self.changing():
             files.durable_replace(self.home(record.name) / RECORD, encode(record))
 
+    @relieved
     def rename(self, record: Record, name: str, home: Path | None = None) -> Record:
         """Give a volume another name, durably; returns its record under that name.
 
@@ -196,6 +204,7 @@ class Store:
             files.exchange(staging, self.home(record.name))
             self._sync_or_fail(self.volumes)
 
+    @relieved
     def retire(self, home: Path) -> Path:
         """Take a folder of ours out of the volumes, durably; the data is then to be deleted."""
         with self.changing():
@@ -203,6 +212,7 @@ class Store:
             self.move(home, gone)
             return gone
 
+    @relieved
     def put_back(self, home: Path, before: Path) -> None:
         """Undo such a change of a folder's name, durably."""
         with self.changing():

@@ -1,6 +1,7 @@
 """Keeps removed volumes until their time is up: moved there whole, by one rename.
 
-<root>/trash/<name>.<uuid>/     a volume's home, with its snapshots, and removed.json
+<root>/trash/<name>.<uuid>/     a volume's home, with its snapshots, and removed.json; where a full
+                                disk had no room for that, the folder's time of change says when
 """
 
 import math
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from convoy_py.errors import NoSpace
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.passed import PassedTime
-from convoy_py.state.records import Moment, Record, Removal, Unreadable, decode
+from convoy_py.state.records import Moment, Record, Removal, Unreadable, decode, timestamp
 from convoy_py.state.store import RECORD, SNAPSHOTS, STAGING, Store
 
 REMOVED = "removed.json"
@@ -47,9 +49,14 @@ class Trash:
         self.passed = passed
 
     def put(self, record: Record, removed: datetime) -> Removed:
-        """Move a volume here with all that is in its home, durably."""
-        self.mark(record, removed)
-        return self.take_in(record, self._store.home(record.name))
+        """Move a volume here with all that is in its home, durably; on a full disk, too."""
+        home = self._store.home(record.name)
+        try:
+            self.mark(record, removed)
+        except NoSpace:
+            self._date(home, removed)
+        found = self.take_in(record, home)
+        return found if found.moment else replace(found, moment=self.passed.now())
 
     def mark(self, record: Record, removed: datetime) -> None:
         """Note when a volume is removed, durably; that says nothing before it is in the trash."""
@@ -57,11 +64,17 @@ class Trash:
         with self._store.changing():
             files.durable_replace(self._store.home(record.name) / REMOVED, _encode(removal))
 
+    def _date(self, home: Path, removed: datetime) -> None:
+        """Note the same where there is no room for a mark."""
+        with self._store.changing():
+            (home / REMOVED).unlink(missing_ok=True)
+            self._store.ballast.relieve(lambda: os.utime(home, (removed.timestamp(),) * 2))
+
     def take_in(self, record: Record, home: Path) -> Removed:
         """Move here what lies in `home`: a volume that was marked."""
+        target = self._store.trash / trash_key(record)
         with self._store.changing():
-            target = self._store.trash / trash_key(record)
-            self._store.move(home, target)
+            self._store.ballast.relieve(lambda: self._store.move(home, target))
         return _read(record.name, target)
 
     def complete(self) -> None:
@@ -113,7 +126,7 @@ def trash_key(record: Record) -> str:
 def _read(name: str, home: Path) -> Removed:
     removal = record = None
     try:
-        removal = Removal.model_validate_json((home / REMOVED).read_bytes())
+        removal = _removal(home)
         record = decode((home / RECORD).read_bytes(), name)
     except (OSError, ValidationError, Unreadable):
         pass  # it stays, is listed, and can be purged by hand
@@ -121,6 +134,13 @@ def _read(name: str, home: Path) -> Removed:
     names = filter(is_valid_name, os.listdir(folder) if folder.is_dir() else ())  # noqa: PTH208 - names are wanted
     removed, moment = (removal.removed, removal.moment) if removal else (None, None)
     return Removed(name, home, removed, record, tuple(sorted(names)), moment)
+
+
+def _removal(home: Path) -> Removal:
+    try:
+        return Removal.model_validate_json((home / REMOVED).read_bytes())
+    except FileNotFoundError:
+        return Removal(removed=timestamp(home.stat().st_mtime))
 
 
 def _encode(removal: Removal) -> bytes:

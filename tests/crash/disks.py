@@ -24,7 +24,9 @@ class Disk:
         self.mount()
 
     def mount(self) -> None:
-        subprocess.run(["mount", "-o", "loop", str(self._disk), str(self.at)], check=True)
+        mount = ["mount", "-o", "loop", str(self._disk), str(self.at)]
+        # Another test may take the loop device that is free at this moment.
+        eventually(lambda: subprocess.run(mount, check=False).returncode == 0, "it is mounted")
 
     def unmount(self) -> None:
         subprocess.run(["umount", str(self.at)], check=True)

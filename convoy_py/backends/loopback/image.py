@@ -8,6 +8,7 @@ A snapshot of an ext4 or xfs volume is an image of its own. One of a btrfs volum
 volume's image: both are mounts of one device then, told apart by the folder that each shows.
 """
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Place, foreign_mount
-from convoy_py.errors import Corrupt, OperationFailed
-from convoy_py.linux import filesystems, loop, mounts
+from convoy_py.errors import Corrupt, NoSpace, OperationFailed
+from convoy_py.linux import files, filesystems, loop, mounts
 from convoy_py.linux.descriptors import held, opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import ALWAYS_ON
@@ -26,6 +27,9 @@ from convoy_py.models.volume import Filesystem, Spec
 TAG = "convoy:"
 DATA = "data"
 SNAPSHOTS = "snapshots"  # beside DATA, in a btrfs image
+
+# With less the host has no room for what a mount writes into an image.
+_FULL = 8 << 20
 
 _LOOKS = 20
 _BETWEEN_LOOKS = 0.002  # seconds
@@ -113,11 +117,14 @@ def mount(place: Place, mountpoint: Path, options: Iterable[str]) -> None:
         try:
             mounts.mount(device.path, mountpoint, fs, chosen)
         except OSError as error:
-            raise Corrupt(
-                f"{place}: its {fs} cannot be mounted ({error.strerror}); "
-                f"look at the kernel's log, free space on the host, or check it: "
-                f"{filesystems.check_command(fs, path(place))}"
-            ) from error
+            refused = f"{place}: its {fs} cannot be mounted ({error.strerror}); "
+            check_it = f"check it: {filesystems.check_command(fs, path(place))}"
+            # A journal is written to, and the blocks for it may be missing.
+            if error.errno == errno.EIO and not files.has_room(owner(place).home, _FULL):
+                raise NoSpace(
+                    f"{refused}the host is full: make room there, or {check_it}"
+                ) from error
+            raise Corrupt(f"{refused}look at the kernel's log, or {check_it}") from error
 
 
 @contextmanager

@@ -223,11 +223,11 @@ async def test_a_mount_that_cannot_be_recorded_is_taken_back(
     """Neither the mount nor the count remains."""
     await engine.volumes.create("v", Options())
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(engine.references, "save", full)
-    with pytest.raises(NoSpace, match="volume v: mount failed"):
+    monkeypatch.setattr(engine.references, "save", refuse)
+    with pytest.raises(OperationFailed, match="volume v: mount failed"):
         await engine.volumes.mount("v", "container", DOCKER)
     assert not engine.is_mounted("v")
     assert engine.volumes.get("v").references == 0
