@@ -49,7 +49,7 @@ STATUS: dict[str, Any] = {
     "snapshots": _known("integer", "how many snapshots the volume has"),
     "protected": _known("boolean", "whether the volume cannot be removed"),
     "doing": _known("string", "the long work that is going on with it"),
-    "used": _known("integer", "bytes of the volume's files"),
+    "used": _known("integer", "bytes of the volume's files, without their holes"),
     "available": _known("integer", "bytes that an unprivileged user may still write"),
     "allocated": _known("integer", "bytes that the host has given"),
     "usageAge": _known("integer", "seconds since used, available and allocated were measured"),

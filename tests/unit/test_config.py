@@ -73,6 +73,8 @@ def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
         ({}, {"CONVOY_TRIM_INTERVAL": "1s"}, "1 s is too often: use 0, or 60s and more"),
         ({}, {"CONVOY_DOCKER_HOST": "tcp://db:2375"}, "'tcp://db:2375' is not unix:///PATH"),
         ({"root": "relative"}, {}, "not an absolute path"),
+        ({"root": "/srv/caf\udce9"}, {}, r"root from flag: '/srv/caf\xe9' is not UTF-8"),
+        ({}, {"CONVOY_ALLOWED_PATHS": "/a,/\udce9"}, r"'/\xe9' is not UTF-8"),
         ({}, {"CONVOY_CONFIG": "/nonexistent.toml"}, "no such file"),
     ],
 )

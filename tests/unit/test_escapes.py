@@ -1,11 +1,13 @@
 r"""File names are bytes: each is told as one printable line of its own, and found by it again."""
 
+import errno
 import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convoy_py.errors import failed
 from convoy_py.escapes import encodable, escaped, meanings, printable
 
 NAMES = st.binary(min_size=1, max_size=40).map(os.fsdecode)
@@ -48,6 +50,13 @@ def test_the_name_itself_is_understood_too(name: str) -> None:
 def test_what_nobody_would_tell_so_is_taken_as_it_is(name: str) -> None:
     """No two files can be meant by it: those of systemd have such names."""
     assert meanings(name) == (name,)
+
+
+def test_the_file_that_an_error_of_the_system_is_about_is_told_so() -> None:
+    """Whatever verb meets it, wherever the error is told."""
+    error = OSError(errno.EIO, "Input/output error", "/srv/two\nlines/caf\udce9")
+    told = r"volume v: Input/output error: /srv/two\x0alines/caf\xe9"
+    assert str(failed("volume v", error)) == told
 
 
 def test_other_text_is_printable_and_can_be_encoded() -> None:

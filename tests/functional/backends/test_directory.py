@@ -225,12 +225,13 @@ def test_what_is_around_the_daemons_own_disk_is_no_volume(tmp_path: Path, allowe
         subprocess.run(["umount", root], check=True)
 
 
+@pytest.mark.parametrize("shown", ["a/root/volumes", "a"])
 @pytest.mark.parametrize("where", ["x", "x/y/z"])
 def test_a_folder_below_which_the_daemons_own_are_shown_is_no_volume(
-    tmp_path: Path, allowed: Path, where: str
+    tmp_path: Path, allowed: Path, where: str, shown: str
 ) -> None:
     """At any depth; beside another mount, which harms nobody."""
-    root, run = tmp_path / "root", tmp_path / "run"
+    root, run = tmp_path / "a/root", tmp_path / "run"
     for folder in (root / "volumes", run, tmp_path / "other", allowed / "data/x/y"):
         folder.mkdir(parents=True)
     (allowed / "data/x/y").rmdir()
@@ -241,7 +242,7 @@ def test_a_folder_below_which_the_daemons_own_are_shown_is_no_volume(
     with _shown(tmp_path / "other", allowed / "data/other"):
         backend.resolve(Options(path=str(allowed / "data")))
         with (
-            _shown(root / "volumes", allowed / "data" / where),
+            _shown(tmp_path / shown, allowed / "data" / where),
             pytest.raises(Unsupported, match="overlaps"),
         ):
             backend.resolve(Options(path=str(allowed / "data")))
@@ -258,6 +259,18 @@ def test_a_volume_in_an_image_is_no_folder_of_another(
     )
     with _shown(seen, allowed / "x"), pytest.raises(Unsupported, match="overlaps"):
         backend.resolve(Options(path=str(allowed / "x")))
+
+
+def test_another_filesystem_is_nobodys(folders: Bed, allowed: Path) -> None:
+    """Though its top is, in paths within a filesystem, around everything."""
+    (allowed / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", allowed / "disk"], check=True)
+    try:
+        place = folders.created(path=str(allowed / "disk"))
+        assert mounts.is_mountpoint(folders.mounted(place))
+        folders.unmounted(place)
+    finally:
+        subprocess.run(["umount", allowed / "disk"], check=True)
 
 
 def test_two_volumes_may_show_one_folder(folders: Bed, allowed: Path) -> None:
