@@ -109,10 +109,10 @@ _A_MOMENT = 2.0
 
 
 def _foretell(client: Client, volumes: Iterable[str]) -> None:
-    """Say of each volume whose snapshot may take longer than a moment what it will cost."""
+    """Say of each volume whose snapshot takes longer than a moment what it will cost."""
     for volume in volumes:
         plan = client.plan(volume)
-        if not plan.instant and (plan.seconds >= _A_MOMENT or not plan.seconds):
+        if not plan.instant and plan.seconds >= _A_MOMENT:
             note(f"{volume}: {_told(plan)}")
 
 

@@ -266,7 +266,7 @@ def _count(found: Differences, change: Change) -> None:
 
 def _measured(folder: Path) -> tuple[int, int]:
     """(bytes to be copied, bytes of the host that the copy takes)."""
-    return trees.measure(folder), files.disk_usage(folder)[1]
+    return trees.measure(folder)[1], files.disk_usage(folder)[1]
 
 
 def _below(told: str, path: str) -> PurePath:

@@ -22,6 +22,9 @@ from convoy_py.models.options import ALWAYS_ON
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Spec, show
 
+# Roughly what a file takes to be made anew, whatever is in it.
+_SECONDS_A_FILE = 0.0002
+
 
 class FolderSnapshots(Folders, Snapshots):
     """Snapshots of volumes in folders."""
@@ -32,18 +35,19 @@ class FolderSnapshots(Folders, Snapshots):
         if _is_subvolume(place):
             return Plan(way=Way.SUBVOLUME, instant=True)
         with self.reading(place) as folder:
-            count, takes = trees.measure(folder), files.disk_usage(folder)[1]
+            (number, count), takes = trees.measure(folder), files.disk_usage(folder)[1]
             apart = mounts.holding(folder).device != mounts.holding(place.home).device
+        one_by_one = number * _SECONDS_A_FILE
         reason = "it lies on another filesystem" if apart else reflink.support(place.home)
         if reason is None:
             hint = "keep the root on btrfs: a snapshot there is one of all files, and instant"
-            return Plan(way=Way.FILES, instant=False, bytes=count, hint=hint)
+            return Plan(way=Way.FILES, instant=False, bytes=count, seconds=one_by_one, hint=hint)
         return Plan(
             way=Way.COPY,
             instant=False,
             bytes=count,
             takes=takes,
-            seconds=count / reflink.speed(place.home),
+            seconds=count / reflink.speed(place.home) + one_by_one,
             hint=f"{reason}: keep the root on btrfs or xfs, or use backend=loopback",
         )
 
@@ -58,7 +62,7 @@ class FolderSnapshots(Folders, Snapshots):
         if _is_subvolume(source):
             limit = target.spec.size
             if target.within is None and limit is not None and limit != source.spec.size:
-                _refuse_more(source, trees.measure(source.home / DATA), limit)
+                _refuse_more(source, trees.measure(source.home / DATA)[1], limit)
             _snapshot(source, data, read_only=target.within is not None)
             return
         made(data)

@@ -51,10 +51,14 @@ def copy(source: Path, target: Path, step: Step) -> Tree:
     return Tree(work.files, work.folders, work.bytes, work.vanished)
 
 
-def measure(source: Path) -> int:
-    """The bytes that `copy` will tell its `step`, if the tree stays as it is."""
+def measure(source: Path) -> tuple[int, int]:
+    """(files, bytes that `copy` will tell its `step`), if the tree stays as it is."""
+    count = content = 0
     with Walk.at(source) as walk:
-        return sum(files.content(found) for _, found in every(walk) if stat.S_ISREG(found.st_mode))
+        for _, found in every(walk):
+            if stat.S_ISREG(found.st_mode):
+                count, content = count + 1, content + files.content(found)
+    return count, content
 
 
 @dataclass(slots=True)

@@ -167,3 +167,15 @@ def test_a_snapshot_belongs_to_no_project(folders: Bed) -> None:
     snapshot = folders.snapshot(replace(place, spec=spec))
     assert snapshot.spec.project is None
     folders.deleted(snapshot)
+
+
+def test_many_small_files_take_their_time(folders: Bed) -> None:
+    """A snapshot of files is foretold by their number too, not by their bytes alone."""
+    place = folders.created()
+    seen = folders.mounted(place)
+    few = folders.snapshots.plan(place)
+    for number in range(1000):
+        (seen / str(number)).touch()
+    many = folders.snapshots.plan(place)
+    if not many.instant:
+        assert many.seconds > few.seconds == 0

@@ -69,7 +69,6 @@ def test_create_can_show_the_snapshot(run: Run, daemon: FakeDaemon) -> None:
         ),
         ({"way": "copy", "bytes": 2**50, "seconds": 9000}, "a copy of 1PiB, roughly 2h; writers"),
         ({"way": "files", "seconds": 2.2, "freezes": False}, "a clone, file by file, roughly 2s"),
-        ({"way": "files", "freezes": False}, "a clone, file by file"),
     ],
 )
 def test_create_tells_beforehand_what_takes_long(
