@@ -12,6 +12,7 @@ ConvoyError
 ├── Corrupt         BrokenVolume
 ├── Cancelled
 └── OperationFailed (the system refused what should have worked)
+    └── Unsettled   (it was done, but not all that goes with it)
 """
 
 import errno
@@ -187,6 +188,13 @@ class Cancelled(ConvoyError):
 
 class OperationFailed(ConvoyError):
     kind = Kind.FAILED
+
+
+class Unsettled(OperationFailed):
+    """It was done and is to be seen, but may not survive a power cut, or something is left over.
+
+    Nothing is undone: what is left may be the only copy of something, and is for the next start.
+    """
 
 
 def failed(what: str, error: OSError) -> ConvoyError:

@@ -18,14 +18,14 @@ leave nothing half made that the next call of the same method would trip over.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.errors import DataDiffers, OperationFailed, Unsupported
-from convoy_py.linux import btrfs, mounts
+from convoy_py.errors import ConvoyError, DataDiffers, OperationFailed, Unsettled, Unsupported
+from convoy_py.linux import btrfs, files, mounts
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.reflink import Step
@@ -194,12 +194,16 @@ class Snapshots(ABC):
 
         Builds in the empty home of `staged`, whatever its spec, and leaves there what is then to be
         destroyed. Atomic and durable: whenever it is cut off, the volume has the one content or
-        the other.
+        the other. Raises Unsettled if it has the snapshot's but something failed after that: then
+        what is in `staged` may be what a power cut brings back.
         """
 
     @abstractmethod
     def withdraw(self, snapshot: Place) -> None:
-        """Delete what of a snapshot lies outside its home; does nothing if there is nothing."""
+        """Delete what of a snapshot lies outside its home; does nothing if there is nothing.
+
+        Raises Unsettled if the data is gone, but something failed after that.
+        """
 
     @abstractmethod
     def reading(self, place: Place) -> AbstractContextManager[Path]:
@@ -251,6 +255,30 @@ class Resizable(ABC):
     @abstractmethod
     def trim(self, place: Place) -> int:
         """Give blocks that are free inside back to the host; returns how many bytes it got."""
+
+
+@contextmanager
+def returning(done: str) -> Iterator[Callable[[], None]]:
+    """A block with a point of no return: what it is given, it calls when that is passed.
+
+    What fails after it raises Unsettled, which says what is `done`, such as `volume db has gone
+    back`; so does what passed it without a word.
+    """
+    passed = False
+
+    def passing() -> None:
+        nonlocal passed
+        passed = True
+
+    try:
+        yield passing
+    except (OSError, ConvoyError) as error:
+        if not passed and not isinstance(error, files.Unsettled):
+            raise
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise Unsettled(
+            f"{done}, but something failed then, and a power cut may undo it: {reason}"
+        ) from error
 
 
 def refuse_changes(name: str, found: Spec, options: Options) -> None:

@@ -9,8 +9,8 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,32 @@ from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import opened, power
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import InvalidOption, OperationFailed, Unsupported
+from convoy_py.errors import (
+    Conflict,
+    ConvoyError,
+    InvalidOption,
+    OperationFailed,
+    Unsettled,
+    Unsupported,
+)
 from convoy_py.linux import files, growing, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import Tree
 from convoy_py.models.volume import Options, Spec, show
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.store import STAGING
-from convoy_py.state.trash import Removed, trash_key
+from convoy_py.state.trash import Removed, is_replaced, trash_key
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A volume that is complete but for its record, and is to take the place of another."""
+
+    old: Record  # of the other, when it was copied
+    record: Record
+    home: Path  # for the time being
+    promised_as: str  # under what it has its space until then
+    building: ExitStack  # abandons it if it is left with an error
 
 
 class Cloning:
@@ -107,38 +125,49 @@ class Cloning:
             settled, _ = self._copied(folder, backend, place, step, options, verify=False)
         return settled
 
-    def convert(self, volume: Entry, options: Options, step: Step) -> tuple[Entry, Removed]:
-        """Copy a vacated volume into another kind of volume, verify it, and swap the two.
-
-        Returns the new volume, and the old one, which goes to the trash.
-        """
+    def convert(self, volume: Entry, options: Options, step: Step) -> Converted:
+        """Copy a vacated volume into another kind of volume, and verify it; `swap` is next."""
         old, steps = volume.volume_record(), self._steps
         backend, spec = self.clone_spec(volume, options)
         per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
         spec = spec.model_copy(update={"source": old.spec.source, "per_mount": per_mount})
-        record = steps.record(volume.name, spec).model_copy(
-            update={"created": old.created, "protected": old.protected}
-        )
+        record = steps.record(volume.name, spec)
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
-        place = steps.place(record)
-        with steps.building(backend, place, promised_as=key, replaced=trash_key(old)) as staged:
+        building = steps.building(
+            backend, steps.place(record), promised_as=key, replaced=trash_key(old)
+        )
+        with ExitStack() as stack:
+            staged = stack.enter_context(building)
             with opened(volume) as folder:
                 settled, _ = self._copied(folder, backend, staged, step, options)
             record = record.model_copy(update={"spec": settled})
-            removed = self._swapped(staged.home, record, old)
-        steps.ledger.forget(key)
-        return steps.entry(volume.name, record), removed
+            return Converted(old, record, staged.home, key, stack.pop_all())
 
-    def _swapped(self, staging: Path, record: Record, old: Record) -> Removed:
-        """Give a built volume the place of an old one, which goes to the trash; both or neither."""
-        steps = self._steps
-        steps.trash.mark(old, timestamp(steps.wall_clock()))
-        steps.store.swap(staging, record)
-        try:
-            return steps.trash.take_in(old, staging)
-        except BaseException:
-            steps.store.swap(staging, old)
-            raise
+    def swap(self, converted: Converted, old: Record) -> tuple[Entry, Removed]:
+        """Give a converted volume the place of the old one, which goes to the trash.
+
+        `old` is that one's record as it is by now: what was changed meanwhile is not lost. Caller
+        holds the volume's lock. Returns the new volume, and the old one. Raises Unsettled if the
+        new one has the name, but the old one is not in the trash for sure.
+        """
+        steps, staging, new = self._steps, converted.home, converted.record
+        with converted.building:
+            if old.spec != converted.old.spec:
+                raise Conflict(f"volume {old.name} was changed meanwhile; repeat the command")
+            record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec})
+            steps.store.seal(staging, record)
+            steps.trash.mark(old, timestamp(steps.wall_clock()))
+            try:
+                # The exchange is the point of no return: from there on the old volume, which may
+                # be the only copy that is on the disk, lies in staging and is never abandoned.
+                steps.store.swap(staging, old.name)
+                removed = steps.trash.take_in(old, staging)
+            except ConvoyError as error:
+                if staging.exists() and not is_replaced(staging):
+                    raise
+                raise _half_swapped(old.name, staging, error) from error
+        steps.ledger.forget(converted.promised_as)
+        return steps.entry(old.name, record), removed
 
     def check_adoption(self, name: str, size: int, options: Options) -> None:
         """Raise what would stand in the way of adopting so many bytes, before anything is done."""
@@ -214,6 +243,13 @@ def _fitting(place: Place) -> Iterator[None]:
             f"volume {place.name}: the files do not fit into {show('size', place.spec.size)}: "
             "give it a larger size"
         ) from error
+
+
+def _half_swapped(name: str, staging: Path, error: ConvoyError) -> Unsettled:
+    where = "the trash"
+    if staging.exists():
+        where = f"{staging}, from where the next start puts it into the trash"
+    return Unsettled(f"volume {name} is converted; what it was lies in {where} ({error})")
 
 
 def _may_grow(wanted: Mapping[str, Any]) -> bool:

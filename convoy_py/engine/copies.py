@@ -7,21 +7,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from convoy_py.docker_volumes import Docker, LocalVolume
-from convoy_py.engine.cloning import Cloning
+from convoy_py.engine.cloning import Cloning, Converted
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Progress
+from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import opened
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound, VolumeInUse
+from convoy_py.errors import (
+    AlreadyExists,
+    Conflict,
+    ConvoyError,
+    Invalid,
+    NotFound,
+    Unsettled,
+    VolumeInUse,
+)
 from convoy_py.escapes import meanings, printable
 from convoy_py.linux import files, trees
 from convoy_py.linux.trees import Change
 from convoy_py.logs import event
 from convoy_py.models.names import check_name, joined
 from convoy_py.models.volume import Options, View
+from convoy_py.state.trash import trash_key
 
 log = logging.getLogger("convoy.engine")
 
@@ -136,14 +146,29 @@ class Copies:
                 )
                 progress.total = 2 * (usage.used or usage.allocated or 0)
                 progress.note = "copying and comparing"
-                new, removed = await self._trash.with_room(
+                converted = await self._trash.with_room(
                     lambda: self._operations.do_long(
                         volume, "convert", self._cloning.convert, entry, options, progress
                     )
                 )
-                self._trash.add(removed)
-                self._operations.put(new)
-            return new.view()
+                return (await self._swap(entry, converted)).view()
+
+    async def _swap(self, volume: Entry, converted: Converted) -> Entry:
+        """Let what a volume was converted into take its place; its lock is not held."""
+        operations, name = self._operations, volume.name
+        # Only now, for what changes records meanwhile, such as `protect`, need not wait so long.
+        async with operations.hold(name):
+            old = volume.volume_record()
+            async with (
+                self._trash.as_on_disk(trash_key(old)),
+                as_on_disk(operations, self._steps, name),
+            ):
+                new, removed = await operations.do(
+                    name, "convert", self._cloning.swap, converted, old
+                )
+            self._trash.add(removed)
+            operations.put(new)
+            return new
 
     async def adopt(
         self,
@@ -186,19 +211,32 @@ class Copies:
         try:
             for local, plan in zip(found, plans, strict=True):
                 adopted.append(await self._adopt(local, plan, options, progress))
-        except BaseException:
-            await self._take_back(adopted)
+        except BaseException as error:
+            stay = await self._take_back(adopted)
             if stopped:
                 await run(self._docker.start, stopped)
-            raise
+            if not stay:
+                raise
+            raise Unsettled(f"{error}; adopted all the same: {', '.join(stay)}") from error
         return adopted
 
-    async def _take_back(self, adopted: Sequence[AdoptedVolume]) -> None:
+    async def _take_back(self, adopted: Sequence[AdoptedVolume]) -> list[str]:
+        """Delete volumes again that were adopted; returns the names of those that stay.
+
+        The first Mount of one is its point of no return: then it may have more than was copied.
+        """
+        stay = []
         for each in adopted:
+            entry = self._operations.entries.get(each.name)
+            if entry is not None and entry.mounted_at:
+                stay.append(each.name)
+                continue
             try:
                 await self._volumes.remove(each.name, to_trash=False)
             except ConvoyError as error:
                 event(log, logging.WARNING, "adopted all the same", volume=each.name, failure=error)
+                stay.append(each.name)
+        return stay
 
     async def _adoption(self, local: LocalVolume, name: str, options: Options) -> AdoptedVolume:
         """What taking over a volume would come to; raises what stands in the way."""

@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
 
-from convoy_py.backends.base import Place
+from convoy_py.backends.base import Place, returning
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import Part, opened, power
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import ConvoyError, NotFound, OperationFailed
+from convoy_py.errors import ConvoyError, NotFound, OperationFailed, Unsettled
 from convoy_py.escapes import escaped
 from convoy_py.linux import files, freeze, trees
 from convoy_py.linux.reflink import Step
@@ -73,18 +73,44 @@ class Copying:
             for (part, place), record in zip(staged, records, strict=True):
                 store.commit(place.home, part.volume.name, record)
                 committed.append(self._steps.snapshot_entry(part.volume, record.name, record))
-        except BaseException:
-            # Those with a name first: as long as one has it, a restart would complete the group.
-            for entry in committed:
-                with self._quietly(entry.name):
-                    self._steps.destroy(self.retire(entry.usable()[1]))
-            for part, place in staged[len(committed) :]:
-                with self._quietly(part.volume.name):
-                    self.undo(part.volume, place)
-            raise
+        except BaseException as error:
+            if self._withdrawn(staged):
+                raise
+            raise Unsettled(
+                f"snapshot {parts[0].record.name} is taken, and what of it has no name yet gets it "
+                f"from the next start ({error})"
+            ) from error
         return committed
 
     take_when_full = relieved(take)
+
+    def _withdrawn(self, staged: Sequence[tuple[Part, Place]]) -> bool:
+        """Take away all that is there of snapshots that are taken together, or nothing of it.
+
+        The first name is the point of no return: as long as one has its name, the next start gives
+        all of its group theirs. So names go first, and if one cannot go, all stay.
+        """
+        store = self._steps.snapshot_store
+        places: list[Place] = []
+        try:
+            for part, place in staged:
+                home = place.home
+                if not home.exists():
+                    named = store.home(part.volume.name, part.record.name)
+                    home = store.unname(named, part.record.uuid)
+                places.append(replace(place, home=home))
+        except (OSError, ConvoyError) as error:
+            event(log, logging.WARNING, "stays", volume=staged[0][0].volume.name, failure=error)
+            for (part, before), place in zip(staged, places, strict=False):
+                if place.home != before.home:
+                    with self._quietly(part.volume.name):
+                        named = store.home(part.volume.name, part.record.name)
+                        self._steps.store.put_back(place.home, named)
+            return False
+        for (part, _), place in zip(staged, places, strict=True):
+            with self._quietly(part.volume.name):
+                self.undo(part.volume, place)
+        return True
 
     def _finished(self, part: Part, place: Place, step: Step) -> SnapshotRecord:
         """Complete one; of a group all are complete before the first gets its name."""
@@ -122,18 +148,23 @@ class Copying:
     def retire(self, place: Place) -> Place:
         """Take a snapshot that is vacated away; returns where it is to be destroyed.
 
-        It has no name first and no data then: cut off in between, the next start goes on.
+        It has no name first and no data then: cut off in between, the next start goes on. The point
+        of no return is where its data goes; what fails before that gives it its name back.
         """
-        backend = self._steps.backends.get(place.spec.backend)
+        named, backend = place.home, self._steps.backends.get(place.spec.backend)
         if backend is not None:
-            unnamed = self._steps.snapshot_store.unname(place.home, place.uuid)
-            try:
-                power(backend, place.name).withdraw(replace(place, home=unnamed))
-            except BaseException:
-                self._steps.store.put_back(unnamed, place.home)
-                raise
+            unnamed = self._steps.snapshot_store.unname(named, place.uuid)
             place = replace(place, home=unnamed)
-        return replace(place, home=self._steps.store.retire(place.home))
+            try:
+                power(backend, place.name).withdraw(place)
+            except Unsettled:
+                raise
+            except BaseException:
+                with _nameless(place):
+                    self._steps.store.put_back(unnamed, named)
+                raise
+        with _nameless(place):
+            return replace(place, home=self._steps.store.retire(place.home))
 
     @contextmanager
     def standing_still(self, volumes: Sequence[Entry], *, clone: bool = False) -> Iterator[None]:
@@ -165,11 +196,15 @@ class Copying:
         able = power(backend, volume.name)
         with self._steps.ledger.room(volume.name, able.plan(place).takes):
             staging = self._steps.store.stage()
-            staged = self._steps.staged(place, staging)
+            staged = replace(self._steps.staged(place, staging), uuid="")
             try:
                 able.rollback(place, snapshot.usable()[1], staged, step)
-            finally:
-                self._steps.abandon(backend, replace(staged, uuid=""))
+            except Unsettled:
+                raise  # what is in staging may be what a power cut brings back: the next start's
+            except BaseException:
+                self._steps.abandon(backend, staged)
+                raise
+            self._steps.abandon(backend, staged)
 
     def restore(self, source: Entry, target: Entry, ways: Sequence[PurePath], step: Step) -> None:
         """Bring one file or folder back, the first of `ways` that is there.
@@ -178,15 +213,25 @@ class Copying:
         """
         self.sweep_restored(target)
         store, left = self._steps.store, f".restore-{secrets.token_hex(8)}"
-        with opened(source) as before, opened(target, write=True) as after:
+        with (
+            returning(f"volume {target.name} has it back from {source.name}") as passed,
+            opened(source) as before,
+            opened(target, write=True) as after,
+        ):
             relative = next((way for way in ways if trees.has(before, way)), ways[0])
             store.note_restoring(target.name, str(relative.with_name(left)))
             try:
                 trees.copy_one(before, relative, after, step, left)
-            except FileNotFoundError as error:
-                raise NotFound(f"{source.name} has no {escaped(str(relative))}") from error
-            finally:
+            except files.Unsettled:
+                passed()  # what was there stays beside it, noted for the next start or restore-file
+                raise
+            except BaseException as error:
                 store.forget_restoring(target.name)
+                if not isinstance(error, FileNotFoundError):
+                    raise
+                raise NotFound(f"{source.name} has no {escaped(str(relative))}") from error
+            passed()
+            store.forget_restoring(target.name)
 
     def sweep_restored(self, volume: Entry) -> None:
         """Take away what was being restored into a volume when a daemon ended."""
@@ -195,3 +240,10 @@ class Copying:
             with opened(volume, write=True) as folder:
                 trees.remove_one(folder, PurePath(left))
             self._steps.store.forget_restoring(volume.name)
+
+
+@contextmanager
+def _nameless(snapshot: Place) -> Iterator[None]:
+    with returning(f"{snapshot} has lost its name, and goes at the next start") as passed:
+        passed()
+        yield

@@ -13,6 +13,7 @@ from convoy_py.engine import references
 from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry, Work
+from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Held, Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
@@ -223,7 +224,8 @@ class Mounting:
 
     async def rerecord(self, entry: Entry, record: Record) -> None:
         """Replace a volume's record on disk and in memory. Caller holds the volume's lock."""
-        await self.operations.do(entry.name, "update", self._steps.store.update, record)
+        async with as_on_disk(self.operations, self._steps, entry.name):
+            await self.operations.do(entry.name, "update", self._steps.store.update, record)
         self._steps.rerecord(entry, record)
 
     # Private clones

@@ -16,7 +16,7 @@ from convoy_py.engine.entry import Entry
 from convoy_py.engine.plan import Repair, plan
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError
-from convoy_py.linux import mounts
+from convoy_py.linux import files, mounts
 from convoy_py.logs import event
 from convoy_py.state.ballast import is_full
 from convoy_py.state.records import References, Unreadable
@@ -98,7 +98,17 @@ class Recovery:
                 event(log, logging.WARNING, "put right at the next start", failure=error)
 
     def sweep(self) -> None:
-        """Delete what crashes left half made or half deleted, with its mounts and devices."""
+        """Delete what crashes left half made or half deleted, with its mounts and devices.
+
+        What took the place of some of it must be on the disk first.
+        """
+        if not self._leftovers:
+            return
+        try:
+            files.sync_filesystem(self._steps.store.root)
+        except OSError as error:
+            log.warning("not swept, for the disk fails: %s", error)
+            return
         for home in self._leftovers:
             log.warning("sweep %s: left by a daemon that was interrupted", home)
         self._steps.sweep(self._leftovers)
@@ -128,6 +138,8 @@ class Recovery:
         store = self._steps.store
         names = {path.name for path in self._steps.mounts_dir.glob(f"{STAGING}*")}
         names |= {path.name for path in store.half_made()}
+        # What a conversion replaced, and what kept it from being taken into the trash just now.
+        names -= {path.name for path in self._steps.trash.replaced()}
         return [store.volumes / name for name in sorted(names)] + store.half_deleted()
 
     def _remove_mountpoints(self, names: set[str]) -> None:

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from convoy_py.backends.base import Place
 from convoy_py.containers import Container, Engine
 from convoy_py.engine import references
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Progress
+from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import Part, planned, power
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid
+from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid, Unsettled
 from convoy_py.logs import event
 from convoy_py.models.names import AT, check_name, joined
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
@@ -233,9 +235,11 @@ class Snapshots:
         at_once = all(part.record.way in INSTANT for part in parts)
         do = self._operations.do if at_once else self._operations.do_long
         take = self._copying.take_when_full if saving and at_once else self._copying.take
-        entries = await self._volumes.trash.with_room(
-            lambda: do(first, "snapshot", take, parts, progress, pausing())
-        )
+        names = [part.volume.name for part in parts]
+        async with as_on_disk(self._operations, self._steps, *names):
+            entries = await self._volumes.trash.with_room(
+                lambda: do(first, "snapshot", take, parts, progress, pausing())
+            )
         for entry in entries:
             self._operations.put(entry)
         return entries
@@ -250,9 +254,15 @@ class Snapshots:
             else:
                 await self._volumes.vacate(entry, "delete")
                 place = entry.place
-            gone = await self._operations.do(name, "delete", self._copying.retire, place)
-            self._operations.forget(name)
+            gone = await self._retired(volume, name, place)
         await self._deletions.delete(gone)
+
+    async def _retired(self, volume: str, name: str, place: Place) -> Place:
+        """Take a snapshot away that nobody uses; returns where it is to be destroyed."""
+        async with as_on_disk(self._operations, self._steps, volume):
+            gone = await self._operations.do(name, "delete", self._copying.retire, place)
+        self._operations.forget(name)
+        return gone
 
     async def _delete_automatic(self, volume: str, source: str, unwanted: str) -> list[str]:
         """Delete one snapshot, and of those that rollbacks made the oldest that are too many.
@@ -301,14 +311,15 @@ class Snapshots:
     async def _go_back(
         self, volume: Entry, snapshot: Entry, saved: Entry, progress: Progress
     ) -> None:
-        do = self._operations.do
         try:
             await self._operations.do_long(
                 volume.name, "rollback", self._copying.rollback, volume, snapshot, progress
             )
         except Cancelled:
             # Then all is as it was; after any other failure it is safer to have what was saved.
-            gone = await do(saved.name, "delete", self._copying.retire, saved.usable()[1])
-            self._operations.forget(saved.name)
+            gone = await self._retired(volume.name, saved.name, saved.usable()[1])
             self._deletions.begin(gone)
             raise
+        except Unsettled as error:
+            volume.reason = ""  # that was of the data of before
+            raise Unsettled(f"{error}; what was there before is {saved.name}") from error

@@ -17,13 +17,7 @@ from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.ledger import Ledger
-from convoy_py.errors import (
-    ConvoyError,
-    NotFound,
-    Unsupported,
-    VolumeInUse,
-    failed,
-)
+from convoy_py.errors import ConvoyError, NotFound, Unsupported, VolumeInUse, failed
 from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
@@ -35,7 +29,7 @@ from convoy_py.state.records import Record, References, SnapshotRecord, Unreadab
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import KEPT, STAGING, Store
-from convoy_py.state.trash import Removed, Trash
+from convoy_py.state.trash import Removed, Trash, is_replaced
 
 log = logging.getLogger("convoy.engine")
 
@@ -233,7 +227,9 @@ class Steps:
             try:
                 yield staged
             except BaseException:
-                self.abandon(backend, staged)
+                # What it replaced may be the only copy: that is for the next start to take in.
+                if not is_replaced(staged.home):
+                    self.abandon(backend, staged)
                 raise
 
     def adopt(self, name: str, options: Options) -> Entry:

@@ -3,14 +3,16 @@
 import bisect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from convoy_py.engine.deletions import PATIENCE, Deletions
+from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import AlreadyExists, Corrupt, NoSpace, NotFound
+from convoy_py.errors import AlreadyExists, ConvoyError, Corrupt, NoSpace, NotFound
 from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.models.names import check_name
@@ -51,6 +53,15 @@ class TrashBin:
 
     def add(self, removed: Removed) -> None:
         bisect.insort(self._removed, removed, key=age)
+
+    @asynccontextmanager
+    async def as_on_disk(self, key: str) -> AsyncIterator[None]:
+        """Where the block fails, have memory be what the disk has under a key."""
+        try:
+            yield
+        except (OSError, ConvoyError):
+            await self._look(key)
+            raise
 
     def views(self) -> list[RemovedView]:
         """Everything in the trash, oldest first."""
@@ -129,14 +140,10 @@ class TrashBin:
                 )
             if removed not in self._removed:
                 raise NotFound(f"{name} is in the trash no longer")
-            self._removed.remove(removed)
-            try:
+            async with self._taken(removed), as_on_disk(operations, self._steps, target):
                 record = await operations.do(
                     target, "restore", self._steps.trash.restore, removed, target
                 )
-            except BaseException:
-                self.add(removed)
-                raise
             entry = await operations.do(target, "restore", self._steps.entry, target, record)
             operations.put(entry)
             return entry.view()
@@ -150,17 +157,34 @@ class TrashBin:
         """Delete something; False if another purge, or a restore, was quicker."""
         if removed not in self._removed:
             return False
-        self._removed.remove(removed)
-        try:
+        async with self._taken(removed):
             home = await self._operations.do(
                 removed.name, "purge", self._steps.trash.retire, removed
             )
-        except BaseException:
-            self.add(removed)
-            raise
         spec = removed.record.spec if removed.record else None
         self._deletions.begin(self._steps.nameless(home, spec))
         return True
+
+    @asynccontextmanager
+    async def _taken(self, removed: Removed) -> AsyncIterator[None]:
+        """Take something out of memory, for good unless the block fails and it is still there."""
+        self._removed.remove(removed)
+        try:
+            yield
+        except BaseException:
+            self.add(removed)
+            await self._look(removed.key)
+            raise
+
+    async def _look(self, key: str) -> None:
+        try:
+            found = await self._operations.blocking.run(self._steps.trash.find, key)
+        except OSError as error:
+            event(log, logging.WARNING, "not looked at again", volume=key, failure=error)
+            return
+        self._removed = [removed for removed in self._removed if removed.key != key]
+        if found is not None:
+            self.add(found)
 
     def _named(self, name: str) -> list[Removed]:
         """Those of a key, or of a name; oldest first. Raises NotFound."""

@@ -8,6 +8,7 @@ from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.ledger import HostSpace
+from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.mounting import Mounting
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
@@ -25,6 +26,7 @@ from convoy_py.errors import (
 )
 from convoy_py.models.names import AT, HASH, check_name, volume_of
 from convoy_py.models.volume import Options, View
+from convoy_py.state.trash import trash_key
 
 
 class Volumes(Mounting):
@@ -248,7 +250,8 @@ class Volumes(Mounting):
                 raise VolumeProtected(name)
             await self.vacate(entry, "remove", *entry.within())
             if keep_data:
-                await self.operations.do(name, "remove", self._steps.keep, place)
+                async with as_on_disk(self.operations, self._steps, name):
+                    await self.operations.do(name, "remove", self._steps.keep, place)
                 self.operations.forget(name)
                 return
             gone = await self._take_away(entry, to_trash=to_trash)
@@ -264,12 +267,16 @@ class Volumes(Mounting):
 
     async def _take_away(self, entry: Entry, *, to_trash: bool) -> Place | None:
         """Forget a volume that is vacated; returns what is to be deleted, if it is not kept."""
-        name, do = entry.name, self.operations.do
+        name, record, do = entry.name, entry.volume_record(), self.operations.do
         gone = None
-        if to_trash:
-            self.trash.add(await do(name, "remove", self._steps.discard, entry.volume_record()))
-        else:
-            gone = await do(name, "remove", self._steps.retire, entry.usable()[1])
+        async with (
+            self.trash.as_on_disk(trash_key(record)),
+            as_on_disk(self.operations, self._steps, name),
+        ):
+            if to_trash:
+                self.trash.add(await do(name, "remove", self._steps.discard, record))
+            else:
+                gone = await do(name, "remove", self._steps.retire, entry.usable()[1])
         self.operations.forget(name)
         return gone
 
@@ -280,9 +287,10 @@ class Volumes(Mounting):
                 raise AlreadyExists(f"volume {new} exists already")
             record = entry.volume_record()
             await self.vacate(entry, "rename", *entry.within())
-            renamed = await self.operations.do(
-                name, "rename", self._steps.store.rename, record, new
-            )
+            async with as_on_disk(self.operations, self._steps, name, new):
+                renamed = await self.operations.do(
+                    name, "rename", self._steps.store.rename, record, new
+                )
             self.operations.forget(name)
             self._steps.ledger.rename(name, new)
             self._steps.rerecord(entry, renamed)

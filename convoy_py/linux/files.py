@@ -29,10 +29,20 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
+class Unsettled(OSError):
+    """What was to be changed is changed, but that may not survive a power cut, or not all of it."""
+
+    @classmethod
+    def after(cls, error: OSError, where: Path) -> "Unsettled":
+        """What failed after the change."""
+        return cls(error.errno, error.strerror or str(error), str(where))
+
+
 def durable_replace(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
     """Make `data` the whole content of `path`: a reader sees the old or the new, never a mix.
 
-    Survives a power cut on return, unless `durable` is off, as is right on a tmpfs.
+    Survives a power cut on return, unless `durable` is off, as is right on a tmpfs. Raises
+    Unsettled if it has the new content, but may not have it after a power cut.
     """
     with opened(path.parent, os.O_DIRECTORY) as folder:
         temporary = f".{path.name}.{secrets.token_hex(6)}"
@@ -51,8 +61,12 @@ def durable_replace(path: Path, data: bytes, mode: int = 0o600, *, durable: bool
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
             raise
+        # The point of no return: who reads it has the new content from here on.
         if durable:
-            os.fsync(folder)
+            try:
+                os.fsync(folder)
+            except OSError as error:
+                raise Unsettled.after(error, path) from error
 
 
 def fsync_dir(path: Path) -> None:

@@ -110,6 +110,8 @@ def relieved(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
 
 def is_full(error: Exception) -> bool:
     """Whether an error says that a disk, or a quota, had no room."""
+    if isinstance(error, files.Unsettled):
+        return False  # it is done, and not to be done again
     if isinstance(error, OSError):
         return error.errno in FULL
     # Of a wish that the host cannot fulfil it is known by how much.

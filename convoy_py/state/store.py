@@ -17,11 +17,11 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from convoy_py.errors import AlreadyExists, RootLocked, Unavailable, failed
+from convoy_py.errors import AlreadyExists, RootLocked, Unavailable, Unsettled, failed
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.ballast import Ballast, relieved
@@ -88,17 +88,24 @@ class Store:
             for entry in entries:
                 if not is_valid_name(entry.name) or not entry.is_dir(follow_symlinks=False):
                     continue
-                try:
-                    found[entry.name] = self.read(entry.name)
-                except FileNotFoundError:
-                    if not (self.home(entry.name) / KEPT).exists():
-                        found[entry.name] = Unreadable(
-                            f"{self.home(entry.name) / RECORD} is missing; take over the data "
-                            f"with `convoy create --adopt {entry.name}`"
-                        )
-                except Unreadable as problem:
-                    found[entry.name] = problem
+                if (record := self.find(entry.name)) is not None:
+                    found[entry.name] = record
         return found
+
+    def find(self, name: str) -> Record | Unreadable | None:
+        """A volume's record, or why it cannot be read; None if there is no such volume."""
+        home = self.home(name)
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            if not home.exists() or (home / KEPT).exists():
+                return None
+            return Unreadable(
+                f"{home / RECORD} is missing; take over the data with "
+                f"`convoy create --adopt {name}`"
+            )
+        except Unreadable as problem:
+            return problem
 
     def has_record(self, name: str) -> bool:
         """Whether a volume has a record, be it readable or not."""
@@ -126,14 +133,19 @@ class Store:
             path.mkdir(mode=0o700)
             return path
 
+    def seal(self, staging: Path, record: Record) -> None:
+        """Give a built volume its record, durably, so that it lacks nothing but its name."""
+        with self.changing():
+            files.durable_replace(staging / RECORD, encode(record))
+
     def commit(self, staging: Path, record: Record) -> None:
         """Give a built volume its record and its name, durably.
 
         Raises AlreadyExists if a folder of that name is there, which only kept data can be.
         """
         home = self.home(record.name)
+        self.seal(staging, record)
         with self.changing():
-            files.durable_replace(staging / RECORD, encode(record))
             try:
                 self.move(staging, home)
             except AlreadyExists:
@@ -152,19 +164,23 @@ class Store:
         try:
             with self.changing():
                 files.durable_replace(staging / RECORD, encode(record))
+                # The point of no return: with a record it is a volume, whatever else is there.
                 (staging / RECORD).rename(home / RECORD)
-                (home / KEPT).unlink(missing_ok=True)
-                files.fsync_dir(home)
+                with suppress(OSError):
+                    (home / KEPT).unlink()
+                self._sync_or_fail(home)
         finally:
-            files.remove_tree(staging)
+            with suppress(OSError):  # else the next start does it
+                files.remove_tree(staging)
 
     @relieved
     def keep(self, name: str) -> None:
         """Forget a volume but leave its data where it is, with its record under another name."""
         home = self.home(name)
         with self.changing():
+            # The point of no return.
             (home / RECORD).rename(home / KEPT)
-            files.fsync_dir(home)
+            self._sync_or_fail(home)
 
     def kept(self) -> list[str]:
         """Names of data that `keep` left behind."""
@@ -194,14 +210,14 @@ class Store:
             self.move(home, self.home(name))
         return renamed.model_copy(update={"formerly": None})
 
-    def swap(self, staging: Path, record: Record) -> None:
-        """Give a built volume its record and the place of the volume of that name, at once.
+    def swap(self, staging: Path, name: str) -> None:
+        """Give a sealed volume the place of the volume of that name, at once.
 
-        What was there before is then in `staging`.
+        What was there before is then in `staging`, also where this raises Unsettled.
         """
         with self.changing():
-            files.durable_replace(staging / RECORD, encode(record))
-            files.exchange(staging, self.home(record.name))
+            # The point of no return.
+            files.exchange(staging, self.home(name))
             self._sync_or_fail(self.volumes)
 
     @relieved
@@ -219,7 +235,11 @@ class Store:
             self.move(home, before)
 
     def move(self, home: Path, target: Path) -> None:
-        """Rename a folder below the root, durably; raises AlreadyExists. Within `changing`."""
+        """Rename a folder below the root, durably; raises AlreadyExists. Within `changing`.
+
+        For nearly all verbs this is the point of no return: where it raises Unsettled the folder
+        has its new name, and whatever it holds stays as it is.
+        """
         try:
             home.rename(target)
         except OSError as error:
@@ -243,7 +263,8 @@ class Store:
             return None
 
     def forget_restoring(self, name: str) -> None:
-        (self.home(name) / RESTORING).unlink(missing_ok=True)
+        with suppress(OSError):  # then the next start finds that nothing is left
+            (self.home(name) / RESTORING).unlink()
 
     def half_restored(self) -> list[str]:
         """The names of the volumes of which something is noted."""
@@ -263,12 +284,11 @@ class Store:
         return sorted(path for path in self.trash.glob(f"{DELETED}*") if "." not in path.name)
 
     def _sync_or_fail(self, folder: Path) -> None:
-        """Sync the folder in which a name was changed: if that fails, nobody knows which it has."""
+        """Sync the folder in which a name was changed: if that fails, nobody knows which lasts."""
         try:
             files.fsync_dir(folder)
         except OSError as error:
-            self._fail(error)
-            raise
+            raise files.Unsettled.after(error, folder) from error
 
     def _fail(self, error: OSError) -> None:
         self.failure = (
@@ -281,11 +301,19 @@ class Store:
 
         After a failed fsync the kernel may have dropped the dirty pages: a second one would report
         success for data that is gone. Only a restart, which reads the disk again, may go on.
+        Raises Unsettled if something was changed by then.
         """
         if self.failure:
             raise Unavailable(f"the state in {self.root} cannot be changed: {self.failure}")
         try:
             yield
+        except files.Unsettled as error:
+            self._fail(error)
+            raise Unsettled(
+                f"the state in {self.root} was changed, but a power cut may undo that "
+                f"({error.strerror}: {error.filename}): what the next start finds is what holds; "
+                "restart the daemon when the disk is well again"
+            ) from error
         except OSError as error:
             if error.errno == errno.EIO:
                 self._fail(error)

@@ -9,11 +9,12 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from convoy_py.errors import NoSpace
+from convoy_py.errors import ConvoyError, NoSpace
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.passed import PassedTime
@@ -77,13 +78,32 @@ class Trash:
             self._store.ballast.relieve(lambda: self._store.move(home, target))
         return _read(record.name, target)
 
+    def replaced(self) -> list[Path]:
+        """Where volumes lie that conversions replaced and that are not here yet."""
+        return [home for home in self._store.half_made() if is_replaced(home)]
+
     def complete(self) -> None:
-        """Take in what a conversion had replaced when a daemon ended: it was marked before."""
-        for home in self._store.half_made():
-            _, _, key = home.name.removeprefix(STAGING).partition(".")
-            if key and (home / REMOVED).exists():
+        """Take in what conversions had replaced when a daemon ended.
+
+        Raises what stood in the way of the last that had to stay where it is: it waits there.
+        """
+        problem = None
+        for home in self.replaced():
+            try:
                 with self._store.changing():
-                    self._store.move(home, self._store.trash / key)
+                    target = self._store.trash / _key(home)
+                    self._store.ballast.relieve(partial(self._store.move, home, target))
+            except ConvoyError as error:
+                problem = error
+        if problem is not None:
+            raise problem
+
+    def find(self, key: str) -> Removed | None:
+        """What lies here under a key."""
+        home = self._store.trash / key
+        if not home.is_dir():
+            return None
+        return self._aging(_read(key.rpartition(".")[0], home), self.passed.now())
 
     def load(self) -> list[Removed]:
         """Everything in the trash, oldest first."""
@@ -109,8 +129,8 @@ class Trash:
         """Give a volume back under a name, durably; raises AlreadyExists."""
         assert removed.record is not None
         record = self._store.rename(removed.record, name, removed.home)
-        with self._store.changing():
-            (self._store.home(name) / REMOVED).unlink(missing_ok=True)
+        with suppress(OSError):  # outside of the trash it says nothing
+            (self._store.home(name) / REMOVED).unlink()
         return record
 
     def retire(self, removed: Removed) -> Path:
@@ -123,6 +143,27 @@ def trash_key(record: Record) -> str:
     return f"{record.name}.{record.uuid}"
 
 
+def is_replaced(home: Path) -> bool:
+    """Whether a staging folder holds the volume that was to be replaced, not the new one.
+
+    Told by the records' uuids. What cannot be read may be the only copy, and counts as that.
+    """
+    name, _, uuid = _key(home).rpartition(".")
+    if not uuid:
+        return False
+    try:
+        return decode((home / RECORD).read_bytes(), name).uuid == uuid
+    except FileNotFoundError:
+        return (home / REMOVED).exists()  # only what was there before is marked
+    except (OSError, Unreadable):
+        return True
+
+
+def _key(staging: Path) -> str:
+    """By which the volume that is to be replaced goes to the trash; "" if there is none."""
+    return staging.name.removeprefix(STAGING).partition(".")[2]
+
+
 def _read(name: str, home: Path) -> Removed:
     removal = record = None
     try:
@@ -130,10 +171,12 @@ def _read(name: str, home: Path) -> Removed:
         record = decode((home / RECORD).read_bytes(), name)
     except (OSError, ValidationError, Unreadable):
         pass  # it stays, is listed, and can be purged by hand
-    folder = home / SNAPSHOTS
-    names = filter(is_valid_name, os.listdir(folder) if folder.is_dir() else ())  # noqa: PTH208 - names are wanted
     removed, moment = (removal.removed, removal.moment) if removal else (None, None)
-    return Removed(name, home, removed, record, tuple(sorted(names)), moment)
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir(home / SNAPSHOTS)  # noqa: PTH208 - names are wanted
+    there = tuple(sorted(filter(is_valid_name, names)))
+    return Removed(name, home, removed, record, there, moment)
 
 
 def _removal(home: Path) -> Removal:

@@ -4,12 +4,12 @@ The host's filesystem is never frozen. On btrfs a snapshot is atomic; elsewhere 
 a moment of its own, by reflink where the host has them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import Place, Snapshots, own, refuse_nested
+from convoy_py.backends.base import Place, Snapshots, own, refuse_nested, returning
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.backend import Folders, made
 from convoy_py.backends.directory.folder import DATA, source
@@ -101,15 +101,17 @@ class FolderSnapshots(Folders, Snapshots):
         else:
             made(new)
             trees.copy(snapshot.home / DATA, new, step)
-        if spec.project is not None:
-            with _without_limit(old, spec):
-                quota.assign_tree(new, spec.project)
-                _exchange(new, old)
-                quota.assign_tree(new, 0)
-            return
-        if spec.size is not None:
-            limits.begin(new, place.uuid, spec.size)
-        _exchange(new, old)
+        with returning(f"{place} has gone back") as passed:
+            if spec.project is not None:
+                with _without_limit(old, spec):
+                    quota.assign_tree(new, spec.project)
+                    _exchange(new, old, passed)
+                    with suppress(OSError):  # it is about to be deleted, and counts no more then
+                        quota.assign_tree(new, 0)
+                return
+            if spec.size is not None:
+                limits.begin(new, place.uuid, spec.size)
+            _exchange(new, old, passed)
 
     def withdraw(self, snapshot: Place) -> None:
         """All of it lies in its home."""
@@ -164,8 +166,9 @@ def _snapshot(source: Place, data: Path, *, read_only: bool) -> None:
     btrfs.snapshot(source.home / DATA, data, read_only=read_only)
 
 
-def _exchange(new: Path, old: Path) -> None:
+def _exchange(new: Path, old: Path, passed: Callable[[], None]) -> None:
     files.exchange(new, old)
+    passed()  # the point of no return of a rollback: the volume has the other data
     files.fsync_dir(old.parent)
     files.fsync_dir(new.parent)
 
@@ -178,4 +181,5 @@ def _without_limit(data: Path, spec: Spec) -> Iterator[None]:
     try:
         yield
     finally:
-        limits.enforce(data, spec)
+        with suppress(OSError):
+            limits.enforce(data, spec)

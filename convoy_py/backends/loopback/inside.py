@@ -6,7 +6,7 @@
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -52,22 +52,29 @@ def take(volume: Place, snapshot: Place) -> None:
         btrfs.snapshot(folder / DATA, folder / SNAPSHOTS / snapshot.uuid, read_only=True)
 
 
-def withdraw(volume: Place, snapshot: Place) -> None:
-    """Delete a snapshot, if there is one, durably: without its record nobody would find it."""
+def withdraw(volume: Place, snapshot: Place, passed: Callable[[], None]) -> None:
+    """Delete a snapshot, if there is one, durably: without its record nobody would find it.
+
+    `passed` is called when it is gone.
+    """
     if not image.path(volume).exists():
         return
     with top(volume) as folder, suppress(FileNotFoundError):
         btrfs.delete_subvolume(folder / SNAPSHOTS / snapshot.uuid)
+        passed()
         files.sync_filesystem(folder)
 
 
-def put_back(folder: Path, snapshot: Place) -> None:
-    """Make the data a writable copy of a snapshot, at once and durably; `folder` is the top."""
+def put_back(folder: Path, snapshot: Place) -> Path:
+    """Make the data a writable copy of a snapshot, at once; `folder` is the top.
+
+    Returns where that lies now which was the data: to be deleted once this is on the disk, which
+    `sweep` does if nobody else does.
+    """
     staged = folder / f"{_STAGED}{secrets.token_hex(8)}"
     btrfs.snapshot(folder / SNAPSHOTS / snapshot.uuid, staged, read_only=False)
     files.exchange(staged, folder / DATA)
-    files.sync_filesystem(folder)
-    btrfs.delete_subvolume(staged)
+    return staged
 
 
 def part_from(folder: Path) -> None:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from convoy_py.backends.base import Place, Snapshots, own
+from convoy_py.backends.base import Place, Snapshots, own, returning
 from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.errors import OperationFailed
-from convoy_py.linux import extents, files, filesystems, reflink
+from convoy_py.linux import btrfs, extents, files, filesystems, reflink
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.reflink import Step
@@ -87,9 +87,12 @@ class ImageSnapshots(Snapshots):
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
         step(0)
         if image.is_inside(snapshot):
-            with inside.top(place) as folder:
+            with returning(f"{place} has gone back") as passed, inside.top(place) as folder:
                 inside.sweep(folder)
-                inside.put_back(folder, snapshot)
+                before = inside.put_back(folder, snapshot)
+                passed()  # the point of no return: the volume has the other data
+                files.sync_filesystem(folder)
+                btrfs.delete_subvolume(before)
             return
         _copy(snapshot, staged.home, step)
         built = _as_copied(place, replace(place, home=staged.home))
@@ -98,13 +101,16 @@ class ImageSnapshots(Snapshots):
         if built.spec.grows_from is not None:
             growth.complete(built)
         _sync(image.path(built))
-        files.exchange(image.path(built), image.path(place))
-        files.fsync_dir(place.home)
-        files.fsync_dir(staged.home)
+        with returning(f"{place} has gone back") as passed:
+            files.exchange(image.path(built), image.path(place))
+            passed()  # the point of no return: the volume has the other data
+            files.fsync_dir(place.home)
+            files.fsync_dir(staged.home)
 
     def withdraw(self, snapshot: Place) -> None:
         if snapshot.within is not None and image.is_inside(snapshot):
-            inside.withdraw(snapshot.within, snapshot)
+            with returning(f"{snapshot} is deleted") as passed:
+                inside.withdraw(snapshot.within, snapshot, passed)
 
     @contextmanager
     def reading(self, place: Place) -> Iterator[Path]:
@@ -191,7 +197,7 @@ def _make_independent(source: Place, clone: Place, step: Step) -> None:
         if fs is Filesystem.BTRFS:
             inside.sweep(mountpoint)
             if image.is_inside(source):
-                inside.put_back(mountpoint, source)
+                btrfs.delete_subvolume(inside.put_back(mountpoint, source))
             inside.part_from(mountpoint)
         with opened(mountpoint / clone.spec.exposed) as folder:
             own(folder, clone.spec, source.spec)

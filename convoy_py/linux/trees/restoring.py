@@ -30,7 +30,8 @@ def copy_one(
     bears the name `temporary`, a new one where none is given: see `remove_one`.
 
     Raises OSError: FileNotFoundError if `source` has no such path, EBUSY if something is mounted
-    at or below its place in `target`.
+    at or below its place in `target`; files.Unsettled if it has taken its place but something
+    failed after that, and then what was there before may be `temporary`.
     """
     if relative.is_absolute() or ".." in relative.parts or not relative.name:
         raise OSError(errno.EINVAL, "not a path below the top of the tree", str(relative))
@@ -46,10 +47,17 @@ def copy_one(
             libc.call("syncfs", place, about=str(target))
             with named(lambda: target / relative):
                 _put(place, temporary, relative.name)
+        except BaseException:
+            _remove(place, temporary)
+            raise
+        # The point of no return is passed: until that is on the disk, what was there stays.
+        try:
+            with named(lambda: target / relative):
                 _set_guards(place, relative.name, guards)
             os.fsync(place)
-        finally:
             _remove(place, temporary)
+        except OSError as error:
+            raise files.Unsettled.after(error, target / relative) from error
 
 
 def has(tree: Path, relative: PurePath) -> bool:
@@ -62,12 +70,16 @@ def has(tree: Path, relative: PurePath) -> bool:
 
 
 def remove_one(target: Path, relative: PurePath) -> None:
-    """Delete the file or folder `relative` of a tree, if it is there; no link is followed."""
+    """Delete the file or folder `relative` of a tree, if it is there; no link is followed.
+
+    What is beside it is on the disk first, for that may have taken its place.
+    """
     try:
         with (
             beneath.opened(target, relative.parent) as above,
             opened(".", os.O_DIRECTORY | os.O_NOFOLLOW, folder=above) as place,
         ):
+            os.fsync(place)
             _remove(place, relative.name)
     except OSError as error:
         # Users may have taken away what is on the way, or put something else there.

@@ -2,16 +2,16 @@
 
 import asyncio
 import errno
+from pathlib import Path
 
 import pytest
 
 from convoy_py.engine.jobs import Progress
-from convoy_py.errors import (
-    NoSpace,
-    Unsupported,
-    VolumeInUse,
-)
+from convoy_py.errors import NoSpace, Unsettled, Unsupported, VolumeInUse
+from convoy_py.linux import files
 from convoy_py.models.volume import Options, Spec
+from convoy_py.state.store import Store
+from convoy_py.state.trash import Trash
 from tests.fakes_engine import Engine, FakeBackend
 
 DOCKER = "100:1"
@@ -63,17 +63,13 @@ async def test_snapshots_stand_in_the_way_of_a_conversion(plain: Engine) -> None
         await plain.copies.convert("db", Options(backend="other"), Progress())
 
 
-@pytest.mark.parametrize("where", ["trash", "create", "writing"])
+@pytest.mark.parametrize("where", ["exchange", "create", "writing"])
 async def test_a_conversion_that_fails_changes_nothing(
     plain: Engine, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Also if the old data cannot be moved to the trash after the swap."""
-
-    def full(*_: object) -> None:
-        raise OSError(errno.EDQUOT, "Disk quota exceeded")
-
-    if where == "trash":
-        monkeypatch.setattr(plain.steps.trash, "take_in", full)
+    """Up to the exchange of the two, and that included."""
+    if where == "exchange":
+        monkeypatch.setattr(files, "exchange", _full)
     else:
         plain.kernel.failures[where, "db"] = OSError(errno.EDQUOT, "Disk quota exceeded")
     with pytest.raises(NoSpace):
@@ -87,6 +83,97 @@ async def test_a_conversion_that_fails_changes_nothing(
     after.steps.backends = plain.steps.backends
     assert after.volumes.get("db").backend == "fake"
     assert after.read("db") == "data"
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+def _no_room(*_: object) -> None:
+    raise NoSpace("no room")
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_what_was_replaced_is_never_abandoned(
+    plain: Engine, monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    """Where it cannot go to the trash it stays, is told, and the next start takes it in."""
+    exchange = files.exchange
+    with monkeypatch.context() as patched:
+
+        def exchanged(one: Path, other: Path) -> None:
+            exchange(one, other)
+            patched.setattr(Trash, "take_in", _no_room)
+            if lasting:
+                patched.setattr(files, "exchange", _full)
+                patched.setattr(files, "durable_replace", _full)
+
+        patched.setattr(files, "exchange", exchanged)
+        with pytest.raises(Unsettled, match=r"db is converted; what it was lies in .*next start"):
+            await plain.copies.convert("db", Options(backend="other", size=8192), Progress())
+    assert (plain.volumes.get("db").backend, plain.read("db")) == ("other", "data")
+    assert (await plain.volumes.space()).outstanding == 8192
+    assert plain.volumes.get("db").doing == ""
+    assert plain.trash.views() == []
+    after = plain.restarted()
+    after.steps.backends = plain.steps.backends
+    after.recovery.sweep()
+    (removed,) = after.trash.views()
+    assert (removed.name, removed.backend) == ("db", "fake")
+    await after.trash.restore("db", "old")
+    assert (after.read("old"), after.left()) == ("data", [])
+
+
+async def test_what_cannot_be_taken_in_at_a_start_is_not_swept(
+    plain: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the only copy: it waits, with its mountpoint, for a start that can."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Trash, "take_in", _no_room)
+        with pytest.raises(Unsettled):
+            await plain.copies.convert("db", Options(backend="other"), Progress())
+    (staging,) = plain.store.half_made()
+    (plain.steps.mounts_dir / staging.name).mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "move", _full)
+        after = plain.restarted()
+        after.recovery.sweep()
+        assert after.store.half_made() == [staging]
+        assert (staging / "data/file").read_text() == "data"
+    again = after.restarted()
+    assert [(removed.name, removed.backend) for removed in again.trash.views()] == [("db", "fake")]
+
+
+async def test_what_changes_a_record_meanwhile_is_not_lost(plain: Engine) -> None:
+    """Here `protect`: it need not wait for the conversion, and holds for what comes of it."""
+    gate = plain.kernel.gate("create", "db")
+    conversion = asyncio.create_task(
+        plain.copies.convert("db", Options(backend="other"), Progress())
+    )
+    await asyncio.to_thread(gate.wait_for_call)
+    assert not (await plain.volumes.protect("db", on=False)).protected
+    gate.open()
+    assert not (await conversion).protected
+    (removed,) = plain.steps.trash.load()
+    assert removed.record is not None
+    assert not removed.record.protected
+    after = plain.restarted()
+    assert (after.volumes.get("db").backend, after.volumes.get("db").protected) == ("other", False)
+
+
+async def test_a_new_size_waits_for_a_conversion(plain: Engine) -> None:
+    """And is that of what came of it."""
+    gate = plain.kernel.gate("create", "db")
+    conversion = asyncio.create_task(
+        plain.copies.convert("db", Options(backend="other", size=4096), Progress())
+    )
+    await asyncio.to_thread(gate.wait_for_call)
+    resizing = asyncio.create_task(plain.sizes.resize("db", 8192))
+    gate.open()
+    await conversion
+    await resizing
+    assert (_spec(plain, "db").size, plain.volumes.get("db").backend) == (8192, "other")
+    assert plain.store.read("db").spec == _spec(plain, "db")
 
 
 async def test_nobody_uses_a_volume_that_is_converted(plain: Engine) -> None:

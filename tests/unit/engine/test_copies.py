@@ -15,6 +15,7 @@ from convoy_py.errors import (
     ConvoyError,
     Corrupt,
     Invalid,
+    Unsettled,
     VolumeInUse,
 )
 from convoy_py.models.volume import Options
@@ -137,6 +138,23 @@ async def test_a_project_is_taken_over_whole_or_not_at_all(shop: Engine, ends: s
     assert shop.volumes.views() == []
     assert shop.left() == []
     assert shop.containers.calls == ["stop", "start"]
+
+
+async def test_what_was_mounted_meanwhile_is_not_taken_back(shop: Engine) -> None:
+    """It may have more by now than was copied; which stays is told."""
+    shop.kernel.failures["create", "shop_web"] = Corrupt("mkfs failed")
+    gate = shop.kernel.gate("create", "shop_web")
+    adopting = asyncio.create_task(_adopt(shop, compose_project="shop"))
+    await asyncio.to_thread(gate.wait_for_call)
+    await shop.volumes.mount("shop_db", "container", "100:1")
+    shop.write("shop_db", "more")
+    await shop.volumes.unmount("shop_db", "container")
+    gate.open()
+    with pytest.raises(Unsettled, match=r"mkfs failed; adopted all the same: shop_db"):
+        await adopting
+    await shop.operations.drain(5)
+    assert [view.name for view in shop.volumes.views()] == ["shop_db"]
+    assert shop.read("shop_db") == "more"
 
 
 async def test_what_is_ours_already_is_not_overwritten(shop: Engine) -> None:

@@ -40,6 +40,23 @@ def test_failed_replace_keeps_the_old(
     assert [p.name for p in tmp_path.iterdir()] == ["record"]
 
 
+def test_a_replace_that_is_not_on_the_disk_says_that_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folder cannot be synced: who reads the file has the new content."""
+    path, fsync = tmp_path / "record", os.fsync
+
+    def fail(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(files.Unsettled, match="No space left"):
+        files.durable_replace(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("durable", [True, False])
 def test_replace_syncs_the_file_before_and_the_folder_after_the_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, durable: bool

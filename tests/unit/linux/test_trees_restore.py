@@ -186,6 +186,30 @@ def test_failure_leaves_everything_as_it_was(
     assert {n: fact._replace(mtime_ns=0) for n, fact in facts(target).items()} == before
 
 
+@pytest.mark.parametrize("path", ["etc/app/config", "etc/app"])
+def test_what_was_there_stays_until_the_new_is_on_the_disk(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A sync that fails says that it is restored; a folder that it replaced is whole beside it."""
+    relative, left = PurePath(path), PurePath(path).with_name(".left")
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    before = below(facts(target), path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(files.Unsettled, match="Input/output error"):
+            trees.copy_one(source, relative, target, ignore, left.name)
+        with pytest.raises(OSError, match="Input/output error"):
+            trees.remove_one(target, left)
+    assert (target / "etc/app/config").read_bytes() == b"as it was"
+    beside = [fact.content for fact in below(facts(target), str(left)).values()]
+    assert beside == ([fact.content for fact in before.values()] if path == "etc/app" else [])
+    trees.remove_one(target, left)
+    assert not (target / left).exists()
+
+
 def test_folder_that_is_swapped_while_it_is_built_leads_nowhere(
     source: Path, target: Path, tmp_path: Path
 ) -> None:

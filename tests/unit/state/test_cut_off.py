@@ -1,10 +1,12 @@
 """What a crash leaves between two steps of one change of the state is completed or undone."""
 
+import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from convoy_py.errors import NoSpace
 from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Spec
 from convoy_py.state.passed import PassedTime
@@ -98,11 +100,56 @@ def test_what_a_conversion_replaced_goes_to_the_trash(store: Store) -> None:
     trash.mark(old, NOON)
     trash.complete()
     assert (store.half_made(), trash.load()) == ([staging], [])
-    store.swap(staging, new)
+    store.seal(staging, new)
+    store.swap(staging, "db")
     trash.complete()
     assert store.half_made() == []
     assert [(each.key, each.removed) for each in trash.load()] == [(trash_key(old), NOON)]
     assert store.read("db") == new
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        ("the new one, without a record", False),
+        ("the new one", False),
+        ("the old one", True),
+        ("the old one, without its mark", True),
+        ("the old one, marked, without a record", True),
+        ("a record that cannot be read", True),
+        ("the old one, and no room", True),
+    ],
+)
+def test_only_what_was_replaced_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch, left: str, kept: bool
+) -> None:
+    """Whatever a conversion left: the old volume is never deleted, the new one never kept."""
+    trash, old = Trash(store, _passed_time(store)), store.read("db")
+    staging = store.stage(trash_key(old))
+    (staging / "data").mkdir()
+    if left != "the new one, without a record":
+        record = old if left.startswith("the old") else old.model_copy(update={"uuid": _uuid(7)})
+        store.seal(staging, record)
+    if "without its mark" not in left and left.startswith("the old"):
+        (staging / "removed.json").write_text('{"removed": "2026-01-02T12:00:00Z"}')
+    if left == "the old one, marked, without a record":
+        (staging / "volume.json").unlink()
+    if left == "a record that cannot be read":
+        (staging / "volume.json").write_text("{")
+    if left == "the old one, and no room":
+        monkeypatch.setattr(store, "move", _full)
+        with pytest.raises(NoSpace):
+            trash.complete()
+        assert trash.replaced() == [staging]
+        return
+    trash.complete()
+    assert trash.replaced() == []
+    assert store.half_made() == ([] if kept else [staging])
+    assert [each.key for each in trash.load()] == ([trash_key(old)] if kept else [])
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_records_that_were_being_written_are_deleted(store: Store) -> None:

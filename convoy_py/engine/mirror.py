@@ -1,0 +1,62 @@
+"""Memory follows the disk where a change failed: it may have come to pass all the same.
+
+A rename whose sync failed has happened, and so has what another step failed after. What bears a
+name on the disk is what a Mount finds there, so that is what Get and List tell.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.operations import Operations
+from convoy_py.engine.steps import Steps
+from convoy_py.errors import ConvoyError
+from convoy_py.logs import event
+from convoy_py.models.names import joined
+from convoy_py.state.records import Record, Unreadable
+
+log = logging.getLogger("convoy.engine")
+
+
+@asynccontextmanager
+async def as_on_disk(operations: Operations, steps: Steps, *names: str) -> AsyncIterator[None]:
+    """Where the block fails, have memory be what the disk has of the volumes of these names.
+
+    For what changes volumes that are known; caller has their locks, or works on them.
+    """
+    try:
+        yield
+    except (OSError, ConvoyError):
+        for name in names:
+            try:
+                await _follow(operations, steps, name)
+            except (OSError, ConvoyError) as error:
+                event(log, logging.WARNING, "not looked at again", volume=name, failure=error)
+        raise
+
+
+async def _follow(operations: Operations, steps: Steps, name: str) -> None:
+    run, entry = operations.blocking.run, operations.entries.get(name)
+    record = await run(steps.store.find, name)
+    if isinstance(record, Unreadable):
+        return
+    if record is None:
+        if entry is not None:
+            operations.forget(name)
+            steps.ledger.forget(name)
+    elif entry is None or not isinstance(entry.record, Record) or entry.record.uuid != record.uuid:
+        operations.put(await run(steps.entry, name, record))
+    else:
+        if entry.record != record:
+            steps.rerecord(entry, record)
+        await _follow_snapshots(operations, steps, entry)
+
+
+async def _follow_snapshots(operations: Operations, steps: Steps, volume: Entry) -> None:
+    found = await operations.blocking.run(steps.snapshot_store.load, volume.name)
+    there = {joined(volume.name, name): name for name in found}
+    for full in volume.snapshots.keys() - there.keys():
+        operations.forget(full)
+    for full in there.keys() - volume.snapshots.keys():
+        operations.put(steps.snapshot_entry(volume, there[full], found[there[full]]))

@@ -1,0 +1,186 @@
+"""What fails after its point of no return has come to pass: memory, disk and answer agree on it."""
+
+import errno
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from convoy_py.engine.jobs import Progress
+from convoy_py.errors import ConvoyError, NoSpace, NotFound, Unavailable, Unsettled
+from convoy_py.linux import files
+from convoy_py.models.volume import Options
+from tests.fakes_engine import Engine
+
+DOCKER = "100:1"
+Verb = Callable[[Engine], Awaitable[object]]
+
+
+def _fails(*_: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+async def full(keeping: Engine) -> Engine:
+    """With the volume `db`, its snapshot `db@a`, `gone` in the trash, and the data of `kept`."""
+    for name in ("db", "gone", "kept"):
+        await keeping.volumes.create(name, Options(size=4096))
+        keeping.write(name, name)
+    await keeping.snapshot("db", "a")
+    await keeping.volumes.remove("gone")
+    await keeping.volumes.remove("kept", keep_data=True)
+    return keeping
+
+
+def _state(engine: Engine) -> tuple[list[str], list[str], list[str], bool]:
+    """The names of volumes, snapshots and what is in the trash; whether `db` is protected."""
+    views = engine.volumes.views()
+    return (
+        [view.name for view in views],
+        [f"{view.volume}@{view.name}" for view in engine.snapshots.views()],
+        sorted(view.name for view in engine.trash.views()),
+        any(view.protected for view in views),
+    )
+
+
+VERBS: dict[str, Verb] = {
+    "rename": lambda engine: engine.volumes.rename("db", "new"),
+    "remove": lambda engine: engine.volumes.remove("db"),
+    "remove for good": lambda engine: engine.volumes.remove("db", to_trash=False),
+    "forget": lambda engine: engine.volumes.remove("db", keep_data=True),
+    "protect": lambda engine: engine.volumes.protect("db", on=True),
+    "restore": lambda engine: engine.trash.restore("gone"),
+    "restore as": lambda engine: engine.trash.restore("gone", "other"),
+    "purge": lambda engine: engine.trash.purge("gone"),
+    "snapshot": lambda engine: engine.snapshot("db", "b"),
+    "delete": lambda engine: engine.snapshots.delete("db@a"),
+    "resize": lambda engine: engine.sizes.resize("db", 8192),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_memory_is_what_the_disk_has(
+    full: Engine, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """A name was changed and could not be synced: what is there is told and mounted, and stays."""
+    synced: list[Path] = []
+
+    def renamed_only(where: Path) -> None:
+        synced.append(where)
+        _fails()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "fsync_dir", renamed_only)
+        patched.setattr(full.store, "update", _updated(full))
+        with pytest.raises(Unsettled, match=r"a power cut may undo .*Input/output error"):
+            await VERBS[verb](full)
+    told = _state(full)
+    for name in told[0]:
+        await full.volumes.mount(name, "container", DOCKER)
+        await full.volumes.unmount(name, "container")
+        assert full.read(name) == ("db" if name == "new" else "gone" if name == "other" else name)
+    with pytest.raises(Unavailable, match="cannot be changed"):
+        await full.volumes.create("x", Options())
+    assert _state(full.restarted()) == told
+
+
+def _updated(engine: Engine) -> Callable[..., None]:
+    """Store.update, of which the sync of the folder fails."""
+    update = engine.store.update
+
+    def updated(record: object) -> None:
+        update(record)  # type: ignore[arg-type]  # a record, seen through a patch
+        with engine.store.changing():
+            raise files.Unsettled(errno.EIO, "Input/output error", str(engine.store.volumes))
+
+    return updated
+
+
+@pytest.mark.parametrize("verb", ["rename", "remove", "restore", "purge", "delete", "snapshot"])
+async def test_what_did_not_come_to_pass_changes_nothing(
+    full: Engine, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Where the rename itself fails."""
+    before = _state(full)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", _no_room)
+        with pytest.raises(ConvoyError, match="No space left"):
+            await VERBS[verb](full)
+    assert _state(full) == before
+    await VERBS[verb](full)
+
+
+async def test_a_mark_that_stays_does_not_fail_a_restore(
+    full: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a volume was removed means nothing outside of the trash."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", _fails)
+        await full.trash.restore("gone")
+    assert full.read("gone") == "gone"
+    with pytest.raises(NotFound):
+        await full.trash.restore("gone")
+
+
+async def test_a_rollback_that_is_not_on_the_disk_keeps_both(
+    full: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there may come back by a power cut: the next start sweeps it, once all is synced."""
+    full.write("db", "later")
+    rollback = full.backend.rollback
+
+    def unsettled(*args: object) -> None:
+        rollback(*args)  # type: ignore[arg-type]  # as it was called
+        raise Unsettled("volume db has gone back, but a power cut may undo it")
+
+    monkeypatch.setattr(full.backend, "rollback", unsettled)
+    with pytest.raises(Unsettled, match=r"what was there before is db@before-rollback-"):
+        await full.snapshots.rollback("db", "a", Progress())
+    (staging,) = full.store.half_made()
+    assert (staging / "data/file").read_text() == "later"
+    assert full.read("db") == "db"
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "sync_filesystem", _fails)
+        after = full.restarted()
+        after.recovery.sweep()
+    assert (staging / "data/file").read_text() == "later"
+    again = after.restarted()
+    again.recovery.sweep()
+    assert again.left() == []
+    assert again.read("db") == "db"
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_a_group_is_all_or_nothing_or_completed(
+    full: Engine, monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    """The second cannot get its name: the first loses its own, or the next start names both."""
+    await full.trash.purge()  # it would give way, and a second attempt succeed
+    await full.volumes.create("web", Options())
+    full.write("web", "web")
+    rename = Path.rename
+    named: list[Path] = []
+
+    def renamed(path: Path, target: Path) -> Path:
+        if path.name.startswith(".new-") or (lasting and named):
+            named.append(target)
+            if len(named) > 1 and (lasting or len(named) == 2):
+                _no_room()
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", renamed)
+        told = Unsettled if lasting else NoSpace
+        with pytest.raises(told, match="No space left"):
+            await full.snapshots.create(["db", "web"], "g", Progress())
+    there = ["db@a", "db@g"] if lasting else ["db@a"]
+    assert _state(full)[1] == there
+    after = full.restarted()
+    assert _state(after)[1] == ([*there, "web@g"] if lasting else there)
+    if lasting:
+        assert (after.read("db@g"), after.read("web@g")) == ("db", "web")
+    assert after.half_taken() == []
