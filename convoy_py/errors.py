@@ -7,7 +7,7 @@ ConvoyError
 ├── InUse           VolumeInUse
 ├── Unsupported
 ├── NoSpace
-├── Unavailable     StillRunning, RootLocked, DaemonUnreachable
+├── Unavailable     StillRunning, NoAnswer, RootLocked, DaemonUnreachable
 ├── Denied          VolumeProtected
 ├── Corrupt         BrokenVolume
 ├── Cancelled
@@ -145,6 +145,13 @@ class StillRunning(Unavailable):
     def __init__(self, name: str, operation: str, seconds: float) -> None:
         self.told = f"volume {name}: {operation} is still running after {seconds:.0f} s and goes on"
         super().__init__(f"{self.told}; repeat the command to join it")
+
+
+class NoAnswer(Unavailable):
+    """The storage of something hangs; `what` is such as a volume's name."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: its storage does not answer")
 
 
 class RootLocked(Unavailable):

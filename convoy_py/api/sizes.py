@@ -70,6 +70,7 @@ def _volume_space(account: Account) -> VolumeSpace:
         shared=account.shared,
         reclaimable=account.reclaimable,
         snapshots=[SnapshotSpace(name=name, frees=size) for name, size in account.frees.items()],
+        note=account.note,
     )
 
 

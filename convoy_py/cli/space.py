@@ -98,31 +98,34 @@ def df(session: Session, no_wait: bool) -> None:
     """Show where the space is: per volume and snapshot, in the trash, on the host.
 
     A table on a terminal, else JSON. Below each volume stand its snapshots, with what deleting
-    that one alone would give back. A dash: it is not known, or has no meaning.
+    that one alone would give back. A dash: it is not known, or has no meaning. A volume whose
+    storage hangs keeps nothing from the others: its note is "no answer".
     """
     report = run(session, work.space(), no_wait=no_wait)
     if session.output.wants_json:
         show_json(report)
         return
-    show_table(_rows(report), _COLUMNS)
+    # Seldom has one to be told.
+    shown = None if any(volume.note for volume in report.volumes) else -1
+    show_table([row[:shown] for row in _rows(report)], _COLUMNS[:shown])
     say(f"trash: {format_size(report.trash)}")
     say(f"host: {_host(report.host)}")
 
 
 _SIZES = ("promised", "used", "allocated", "shared", "reclaimable")
-_COLUMNS = ("NAME", *map(str.upper, _SIZES), "SNAPSHOTS")
+_COLUMNS = ("NAME", *map(str.upper, _SIZES), "SNAPSHOTS", "NOTE")
 
 
 def _rows(report: SpaceReport) -> Iterator[tuple[str, ...]]:
     for volume in report.volumes:
         sizes = [size_or_dash(getattr(volume, size)) for size in _SIZES]
-        yield volume.name, *sizes, str(len(volume.snapshots))
+        yield volume.name, *sizes, str(len(volume.snapshots)), volume.note
         for snapshot in volume.snapshots:
             blank = [""] * len(_SIZES)
             frees = f"frees {size_or_dash(snapshot.frees)}"
-            yield f"  {joined(volume.name, snapshot.name)}", *blank, frees
+            yield f"  {joined(volume.name, snapshot.name)}", *blank, frees, ""
     count = sum(len(volume.snapshots) for volume in report.volumes)
-    yield "total", *map(partial(_total, report.volumes), _SIZES), str(count)
+    yield "total", *map(partial(_total, report.volumes), _SIZES), str(count), ""
 
 
 def _total(volumes: Iterable[VolumeSpace], size: str) -> str:

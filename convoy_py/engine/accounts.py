@@ -2,11 +2,12 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import power
-from convoy_py.errors import ConvoyError
+from convoy_py.errors import Cancelled, ConvoyError, NoAnswer
 from convoy_py.linux import filesystems
 from convoy_py.linux.extents import Shares
 from convoy_py.models.names import joined
@@ -22,10 +23,22 @@ class Accounts:
 
     async def df(self) -> list[Account]:
         """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
-        run = self._operations.blocking.run
         async with self._turn:
             entries = sorted(self._operations.entries.items())
-            return [await run(self._account, entry) for _, entry in entries]
+            return [await self._asked(entry) for _, entry in entries]
+
+    async def _asked(self, entry: Entry) -> Account:
+        """One account; without figures if the volume's storage hangs: the others go on."""
+        threads = await self._operations.threads(entry.name)
+        try:
+            return await threads.ask(entry.name, partial(self._account, entry))
+        except NoAnswer:
+            return Account(
+                name=entry.name,
+                promised=_promised(entry),
+                frees=dict.fromkeys(view.name for view in entry.snapshot_views()),
+                note="no answer",
+            )
 
     def _account(self, entry: Entry) -> Account:
         own, usage, used = _shares(entry), entry.usage, _used(entry)
@@ -34,7 +47,7 @@ class Accounts:
             allocated = own.allocated
         return Account(
             name=entry.name,
-            promised=entry.backend.promised(entry.spec) if entry.backend and entry.spec else None,
+            promised=_promised(entry),
             used=used,
             allocated=allocated,
             shared=own.shared if own else None,
@@ -46,11 +59,17 @@ class Accounts:
         )
 
 
+def _promised(entry: Entry) -> int | None:
+    return entry.backend.promised(entry.spec) if entry.backend and entry.spec else None
+
+
 def _shares(entry: Entry) -> Shares | None:
     if entry.backend is None or entry.place is None:
         return None
     try:
         return power(entry.backend, entry.name).shares(entry.place)
+    except Cancelled:
+        raise
     except (OSError, ConvoyError):
         return None  # it went away, or cannot be read
 

@@ -4,7 +4,8 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from functools import partial
+from pathlib import PurePath
 
 from convoy_py.docker_volumes import Docker, LocalVolume
 from convoy_py.engine.cloning import Cloning, Converted
@@ -21,9 +22,11 @@ from convoy_py.errors import (
     Conflict,
     ConvoyError,
     Invalid,
+    NoAnswer,
     NotFound,
     Unsettled,
     VolumeInUse,
+    failed,
 )
 from convoy_py.escapes import meanings, printable
 from convoy_py.linux import files, trees
@@ -197,7 +200,10 @@ class Copies:
             )
         if name and len(found) != 1:
             raise Invalid("one name fits one volume: leave it out")
-        plans = [await self._adoption(local, name or local.name, options) for local in found]
+        plans = [
+            await self._adoption(local, name or local.name, options, dry_run=dry_run)
+            for local in found
+        ]
         if dry_run:
             return plans
         users = {user.id: user for local in found for user in local.users}
@@ -238,12 +244,27 @@ class Copies:
                 stay.append(each.name)
         return stay
 
-    async def _adoption(self, local: LocalVolume, name: str, options: Options) -> AdoptedVolume:
-        """What taking over a volume would come to; raises what stands in the way."""
+    async def _adoption(
+        self, local: LocalVolume, name: str, options: Options, *, dry_run: bool
+    ) -> AdoptedVolume:
+        """What taking over a volume would come to; raises what stands in the way.
+
+        That its storage hangs is told, in a `dry_run`, beside what is known of the others.
+        """
         check_name(name)
         if name in self._operations.entries:
             raise AlreadyExists(f"volume {name} exists already: give another name")
-        size, takes = await self._operations.do(name, "adopt", _measured, local.folder)
+        threads = await self._operations.blocking.of(str(local.mountpoint))
+        try:
+            size, takes = await threads.ask(
+                f"Docker volume {local.name}", partial(_measured, local)
+            )
+        except NoAnswer as error:
+            if not dry_run:
+                raise
+            return AdoptedVolume(local.name, name, 0, note=str(error))
+        except OSError as error:
+            raise failed(f"volume {name}: adopt failed", error) from error
         await self._operations.do(name, "adopt", self._cloning.check_adoption, name, takes, options)
         users = ", ".join(map(str, local.users))
         note = f"in use by {users}, to be stopped first" if users else ""
@@ -257,10 +278,12 @@ class Copies:
         async with self._operations.hold(name):
             if name in self._operations.entries:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
-            folder = local.folder
             entry, files = await self._trash.with_room(
                 lambda: self._operations.do_long(
-                    name, "adopt", self._cloning.adopt, name, folder, options, progress
+                    name,
+                    "adopt",
+                    lambda: self._cloning.adopt(name, local.folder, options, progress),
+                    at=str(local.mountpoint),
                 )
             )
             self._operations.put(entry)
@@ -302,8 +325,9 @@ def _count(found: Differences, change: Change) -> None:
         found.truncated = True
 
 
-def _measured(folder: Path) -> tuple[int, int]:
+def _measured(local: LocalVolume) -> tuple[int, int]:
     """(bytes to be copied, bytes of the host that the copy takes)."""
+    folder = local.folder
     return trees.measure(folder)[1], files.disk_usage(folder)[1]
 
 

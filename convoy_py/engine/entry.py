@@ -85,6 +85,11 @@ class Entry:
         return self.record.spec if self.record else None
 
     @property
+    def path(self) -> str | None:
+        """The user's folder in which its data lies, on whatever storage; None if below the root."""
+        return self.place.spec.path if self.place else None
+
+    @property
     def created(self) -> datetime | None:
         return self.record.created if self.record else None
 

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from convoy_py.engine import references
 from convoy_py.engine.entry import Entry
@@ -17,7 +18,7 @@ from convoy_py.engine.parts import power
 from convoy_py.engine.references import engine_lives
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import ConvoyError, Corrupt
+from convoy_py.errors import ConvoyError, Corrupt, NoAnswer
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
@@ -26,6 +27,7 @@ from convoy_py.models.volume import Usage
 from convoy_py.state.records import References
 
 log = logging.getLogger("convoy.janitor")
+T = TypeVar("T")
 
 # A sample that takes long is taken seldom: at most this part of the time is spent on sampling.
 SAMPLING_SHARE = 0.05
@@ -124,12 +126,14 @@ class Janitor:
         """Look after one volume; the caller holds its lock."""
         backend, place = entry.usable()
         try:
-            entry.mounted = await self._blocking.run(backend.is_mounted, place)
+            entry.mounted = await self._ask(entry, partial(backend.is_mounted, place))
             held = entry.references
             if held.holds:
                 held = await self._without_leaks(entry, census)
             if held is not entry.references or not held.holds:
                 await self._volumes.settle(entry, held)
+        except NoAnswer as error:
+            event(log, logging.DEBUG, "not looked at", volume=entry.name, failure=error)
         except (OSError, ConvoyError) as error:
             # Not ours to unmount as it stands, but to be looked at again.
             entry.mounted, entry.lingering = False, not entry.references.holds
@@ -145,7 +149,7 @@ class Janitor:
         )
         backend, place = entry.usable()
         if suspects:
-            holders = await self._blocking.run(backend.holders, place, census)
+            holders = await self._ask(entry, partial(backend.holders, place, census))
             if holders:
                 suspects, entry.held_at = frozenset(), now
         leaked, entry.suspects = suspects & entry.suspects, suspects
@@ -164,13 +168,11 @@ class Janitor:
         if entry.backend is None or entry.place is None:
             return
         begun, mounted = self._clock(), entry.mounted
-        usage, shared = None, 0
+        usage, shared, silent = None, 0, False
         try:
-            await self._blocking.run(entry.backend.check, entry.place)
-            usage = await self._blocking.run(
-                entry.backend.usage, entry.place, self._steps.wall_clock()
+            usage, shared = await self._ask(
+                entry, partial(_measured, entry, self._steps.wall_clock)
             )
-            shared = await self._blocking.run(_shared, entry)
             if entry.reason == self._missing.pop(entry.name, None):
                 entry.reason = ""  # what a failed Mount said stays until one succeeds
         except Corrupt as error:
@@ -178,18 +180,25 @@ class Janitor:
                 event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
             entry.reason = self._missing[entry.name] = str(error)
         except (OSError, ConvoyError) as error:
+            silent = isinstance(error, NoAnswer)
             event(log, logging.DEBUG, "not measured", volume=entry.name, failure=error)
         finally:
             took = self._clock() - begun
             due = begun + max(self._usage_interval, took / SAMPLING_SHARE)
             # What is broken is looked at again, as what is mounted is: its storage may come back.
-            self._next_sample[entry.name] = (due, mounted or bool(entry.reason))
+            again = mounted or silent or bool(entry.reason)
+            self._next_sample[entry.name] = (due, again)
         if usage is not None and entry.mounted is mounted:
             entry.usage = _joined(usage, entry.usage)
             promised = entry.backend.promised(entry.place.spec)
             if self._operations.find(entry.name) is entry:
                 own = (usage.allocated or 0) - shared
                 self._steps.ledger.record(entry.name, promised, own)
+
+    async def _ask(self, entry: Entry, call: Callable[[], T]) -> T:
+        """Look at a volume; raises NoAnswer rather than to wait for storage that hangs."""
+        threads = await self._operations.threads(entry.name)
+        return await threads.ask(entry.name, call)
 
     async def _repeat(self, look: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
@@ -205,6 +214,13 @@ def _joined(new: Usage, old: Usage | None) -> Usage:
     if new.used is not None or old is None or old.used is None:
         return new
     return old.model_copy(update={"allocated": new.allocated})
+
+
+def _measured(entry: Entry, clock: Callable[[], float]) -> tuple[Usage, int]:
+    """What a volume uses, and what of that it shares; raises Corrupt if its data is not there."""
+    backend, place = entry.usable()
+    backend.check(place)
+    return backend.usage(place, clock()), _shared(entry)
 
 
 def _shared(entry: Entry) -> int:

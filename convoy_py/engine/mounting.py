@@ -213,7 +213,8 @@ class Mounting:
             if held.holds or entry.doing:
                 return
             backend, place = entry.usable()
-            left = await run(self._steps.unmount, backend, place)
+            threads = await self.operations.threads(entry.name)
+            left = await threads.run(self._steps.unmount, backend, place)
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "unmount later", volume=entry.name, failure=error)
             return

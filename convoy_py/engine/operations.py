@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.blocking import Blocking, Threads
 from convoy_py.engine.entry import Entry, Work
 from convoy_py.engine.locks import Locks
 from convoy_py.errors import (
@@ -262,19 +262,39 @@ class Operations:
         except ConvoyError as error:
             event(log, logging.WARNING, f"{operation} failed late", volume=name, failure=error)
 
+    async def threads(self, name: str) -> Threads:
+        """Those for the storage on which the data of this name lies."""
+        entry = self.find(name)
+        return await self.blocking.of(entry.path if entry else None)
+
     async def do(
-        self, name: str, operation: str, call: Callable[..., T], *args: Any, **kw: Any
+        self,
+        name: str,
+        operation: str,
+        call: Callable[..., T],
+        *args: Any,
+        at: str | None = None,
     ) -> T:
-        """Run a blocking step of an operation; the system's own errors are told as ours."""
+        """Run a blocking step of an operation; the system's own errors are told as ours.
+
+        `at` is a folder with which it has to do, on whatever storage, if not that of the name.
+        """
+        threads = await (self.blocking.of(at) if at else self.threads(name))
         with _told(name, operation):
-            return await self.blocking.run(call, *args, **kw)
+            return await threads.run(call, *args)
 
     async def do_long(
-        self, name: str, operation: str, call: Callable[..., T], *args: Any, **kw: Any
+        self,
+        name: str,
+        operation: str,
+        call: Callable[..., T],
+        *args: Any,
+        at: str | None = None,
     ) -> T:
         """The same for a step that may take minutes."""
+        threads = await (self.blocking.of(at) if at else self.threads(name))
         with _told(name, operation):
-            return await self.blocking.run_long(call, *args, **kw)
+            return await threads.run_long(call, *args)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.entry import Entry
@@ -14,10 +15,12 @@ from convoy_py.errors import (
     Conflict,
     ConvoyError,
     Invalid,
+    NoAnswer,
     NotFound,
     OperationFailed,
     VolumeInUse,
     VolumeProtected,
+    failed,
 )
 
 
@@ -71,11 +74,18 @@ class Releases:
         names = [volume] if volume else await self._of_project(compose_project)
         if docker_volume and len(names) != 1:
             raise Invalid("one name fits one volume: leave it out")
-        plans = [await self._plan(name, docker_volume or name) for name in names]
+        plans, silent = [], []
+        for name in names:
+            try:
+                plans.append(await self._plan(name, docker_volume or name))
+            except NoAnswer as error:
+                if not dry_run:
+                    raise
+                silent.append(ReleasedVolume(name, docker_volume or name, 0, note=str(error)))
         run = self._operations.blocking.run
         await run(self._handover.check_room, sum(plan.bytes for plan in plans))
         if dry_run:
-            return [plan.told(_foretold(plan)) for plan in plans]
+            return [*(plan.told(_foretold(plan)) for plan in plans), *silent]
         progress.total = 2 * sum(plan.bytes for plan in plans)
         async with self._operations.hold_idle(*names) as held:
             for plan in plans:
@@ -110,9 +120,11 @@ class Releases:
         run = self._operations.blocking.run
         wanted = await run(self._handover.target, name, target)
         users = await run(self._handover.users, name, wanted)
-        usage = await self._operations.do(
-            name, "release", backend.usage, place, self._steps.wall_clock()
-        )
+        threads = await self._operations.threads(name)
+        try:
+            usage = await threads.ask(name, partial(backend.usage, place, self._steps.wall_clock()))
+        except OSError as error:
+            raise failed(f"volume {name}: release failed", error) from error
         return _Plan(entry, wanted, usage.used or usage.allocated or 0, users)
 
     async def _refuse(self, plan: _Plan) -> None:

@@ -11,7 +11,7 @@ from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import ConvoyError, NoSpace, Unsupported
+from convoy_py.errors import ConvoyError, NoAnswer, NoSpace, Unavailable, Unsupported
 from convoy_py.linux import filesystems
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
@@ -26,6 +26,8 @@ GROWTH = 0.25
 # Seconds between two looks, and for how many more there must be room at the pace of the last.
 LOOK = 0.1
 AHEAD = 2.0
+# Seconds that a volume has to say how full it is, lest the others become full meanwhile.
+PATIENCE = 1.0
 # Seconds before growing is tried again where it did not succeed.
 RETRY = 30.0
 
@@ -94,10 +96,20 @@ class Sizes:
             progress.note = name
             progress(0)
             try:
+                await self._await_idle(name)
                 trimmed[name] = await self.trim(name)
             except ConvoyError as error:
                 skipped[name] = str(error)
         return trimmed, skipped
+
+    async def _await_idle(self, name: str) -> None:
+        """Raise Unavailable if others do not get done with a volume within the time limit."""
+        try:
+            async with asyncio.timeout(self._operations.time_limit):
+                async with self._operations.hold_idle(name):
+                    pass
+        except TimeoutError:
+            raise Unavailable(f"volume {name}: something else is being done with it") from None
 
     async def trim_in_background(self) -> None:
         """The chore of the setting trim_interval."""
@@ -132,7 +144,9 @@ class Sizes:
             return
         backend, place = entry.usable()
         try:
-            space = await self._operations.blocking.run(filesystems.space, backend.exposed(place))
+            space = await self._operations.blocking.ask(
+                entry.name, partial(filesystems.space, backend.exposed(place)), PATIENCE
+            )
             now = self._clock()
             self._seen[entry.name] = now, space.available
             soon = _written_soon(before, now, space.available)
@@ -141,6 +155,8 @@ class Sizes:
             more = 0 if growing else int(max(spec.size * GROWTH, soon))
             target = min(spec.autogrow, spec.size + more) if more else spec.size
             size, pending = await self.resize(entry.name, target)
+        except NoAnswer:
+            return  # the others are not to wait for it
         except (ConvoyError, OSError) as error:
             self._not_before[entry.name] = self._clock() + RETRY
             event(log, logging.WARNING, "cannot grow by itself", volume=entry.name, failure=error)

@@ -372,6 +372,11 @@ class Steps:
         uuid = uuids.UUID(bytes=secrets.token_bytes(16), version=4)
         return Record(name=name, uuid=str(uuid), created=timestamp(self.wall_clock()), spec=spec)
 
+    def kept_path(self, name: str) -> str | None:
+        """The user's folder of a volume that was forgotten; None if it had none."""
+        kept = self._kept_record(name)
+        return kept.spec.path if kept else None
+
     def _kept_record(self, name: str) -> Record | None:
         try:
             return self.store.read(name, KEPT)

@@ -173,10 +173,11 @@ class Volumes(Mounting):
                 if await self._is_there(name, options, adopt=adopt):
                     return
                 if options.source is None:
+                    do, at = self.operations.do, options.path
                     build = self._steps.adopt if adopt else self._steps.create
-                    self.operations.put(
-                        await self.operations.do(name, "create", build, name, options)
-                    )
+                    if adopt and at is None:
+                        at = await do(name, "create", self._steps.kept_path, name)
+                    self.operations.put(await do(name, "create", build, name, options, at=at))
                     return
             await self._build_clone(name, options, options.source, progress)
 
@@ -188,7 +189,9 @@ class Volumes(Mounting):
         if entry is None or (adopt and await self._lacks_record(entry)):
             return False
         spec = entry.volume_record().spec
-        if differences := spec.differences(self._settled(entry, options)):
+        at = options.path or entry.path
+        asked = await self.operations.do(name, "create", self._settled, entry, options, at=at)
+        if differences := spec.differences(asked):
             raise OptionsDiffer(name, differences)
         return True
 
@@ -212,11 +215,17 @@ class Volumes(Mounting):
             doing = f"the clone {name}, which is being made"
 
             async def cloned(progress: Progress) -> Entry:
-                do = self.operations.do
+                do, at = self.operations.do, source.path
                 async with self.steady(doing, held, *read):
-                    progress.total += await do(name, "clone", self._cloning.clone_bytes, source)
+                    progress.total += await do(
+                        name, "clone", self._cloning.clone_bytes, source, at=at
+                    )
                     return await self.operations.do_long(
-                        name, "clone", self._cloning.clone, name, source, options, progress
+                        name,
+                        "clone",
+                        self._cloning.clone,
+                        *(name, source, options, progress),
+                        at=at,
                     )
 
             if progress is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from convoy_py.linux import files, libc
+from convoy_py.linux import files, libc, pulse
 
 _FIEMAP = 0xC020660B
 _SYNC = 1
@@ -58,6 +58,7 @@ def tree_shares(folder: Path) -> Shares:
     """
     allocated = shared = 0
     for fd in files.regular_files(folder):
+        pulse.beat()
         found = shares(fd)
         allocated += found.allocated
         shared += found.shared

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from convoy_py.linux import mounts
+from convoy_py.linux import mounts, pulse
 from convoy_py.linux.descriptors import held, opened
 
 # To read a tree shall not write to it, which to keep times of access would be.
@@ -178,6 +178,7 @@ def _listing(folder: int) -> tuple[list[tuple[str, os.stat_result]], list[str]]:
     others, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
+            pulse.beat()
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
             else:

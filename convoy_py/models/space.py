@@ -8,13 +8,15 @@ from convoy_py.models.values import Frozen
 class Account(Frozen):
     """Bytes of one volume; None where it is not known or means nothing.
 
-    `frees` says of each snapshot what deleting it alone would give back.
+    `frees` says of each snapshot what deleting it alone would give back; `note` why nothing is
+    known of a volume whose storage hangs.
     """
 
     name: str
     promised: int | None
-    used: int | None
-    allocated: int | None
-    shared: int | None
-    reclaimable: int | None
+    used: int | None = None
+    allocated: int | None = None
+    shared: int | None = None
+    reclaimable: int | None = None
     frees: Mapping[str, int | None]
+    note: str = ""

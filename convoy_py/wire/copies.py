@@ -196,7 +196,10 @@ class SnapshotSpace(Message):
 
 
 class VolumeSpace(Message):
-    """One volume's space in bytes; None where it is not known or means nothing."""
+    """One volume's space in bytes; None where it is not known or means nothing.
+
+    `note` is "no answer" if its storage hangs, else "".
+    """
 
     name: str
     promised: int | None
@@ -205,6 +208,7 @@ class VolumeSpace(Message):
     shared: int | None
     reclaimable: int | None  # by trim
     snapshots: list[SnapshotSpace]
+    note: str = ""
 
 
 class SpaceReport(Message):

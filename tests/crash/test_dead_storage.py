@@ -1,13 +1,16 @@
 """Storage that hangs or is dead: what has nothing to do with it is served as if nothing were."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests import fuse
+from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary
-from tests.crash.verbs import clone, snapshot
+from tests.crash.verbs import clone, job, snapshot
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.fuse import Fuse
 from tests.harness import Daemon, eventually
@@ -21,6 +24,14 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuse]:
     storage = Fuse(tmp_path_factory.mktemp("elsewhere"))
     yield storage
     storage.close()
+
+
+@pytest.fixture
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuse]:
+    """Another one, which is well."""
+    other = Fuse(tmp_path_factory.mktemp("other"))
+    yield other
+    other.close()
 
 
 @pytest.fixture
@@ -64,3 +75,82 @@ def _serves(daemon: Daemon) -> None:
         daemon.remove(kind)
     daemon.unmount("used", CONTAINER)
     eventually(lambda: not daemon.left(), "it is unmounted")
+
+
+def test_folders_on_storage_that_hangs_hold_up_nobody_else(
+    tmp_path: Path, storage: Fuse, other: Fuse
+) -> None:
+    """Many verbs wait there; volumes of the root, and of another storage, are served at once."""
+    daemon = _allowing(tmp_path, storage, other)
+    try:
+        daemon.start()
+        daemon.create("stuck", path=str(storage.at / "stuck"))
+        daemon.mount("stuck", CONTAINER)
+        daemon.create("near", path=str(other.at / "near"))
+        daemon.create("dir", **KINDS["directory"])
+        daemon.create("ext4", **KINDS["ext4"])
+        with ThreadPoolExecutor(90) as pool, storage.silent():
+            waiting = [
+                pool.submit(daemon.create, f"v{number}", path=str(storage.at / f"v{number}"))
+                for number in range(80)
+            ]
+            # An engine repeats what it has asked for before.
+            waiting.append(pool.submit(daemon.create, "stuck", path=str(storage.at / "stuck")))
+            eventually(lambda: _threads(daemon) > 4, "they are at work")
+            began = time.monotonic()
+            _served(daemon)
+            report = {each["Name"]: each for each in job(daemon, "GET", "/v1/df")["Volumes"]}
+            assert report["stuck"]["Note"] == "no answer"
+            assert report["near"]["Note"] == report["ext4"]["Note"] == ""
+            assert report["near"]["Allocated"] is not None
+            # The next one knows.
+            assert job(daemon, "GET", "/v1/df")["Volumes"]
+            assert time.monotonic() - began < 15
+            assert daemon.listed()["stuck"]
+            assert _threads(daemon) < 30
+        for each in waiting:
+            each.result()
+        daemon.unmount("stuck", CONTAINER)
+    finally:
+        daemon.clean()
+
+
+def test_daemon_that_starts_while_a_folder_s_storage_hangs_serves(
+    tmp_path: Path, storage: Fuse, other: Fuse
+) -> None:
+    """At once, that volume's references too; what is asked of the rest is done."""
+    daemon = _allowing(tmp_path, storage, other)
+    try:
+        daemon.start()
+        daemon.create("stuck", path=str(storage.at / "stuck"))
+        mountpoint = daemon.mount("stuck", CONTAINER)
+        with storage.silent():
+            daemon.kill()
+            daemon.start()
+            assert daemon.listed() == {"stuck": str(mountpoint)}
+            assert daemon.get("stuck")["Status"]["references"] == 1
+            _served(daemon, create=True)
+        daemon.unmount("stuck", CONTAINER)
+        assert daemon.listed()["stuck"] == ""
+    finally:
+        daemon.clean()
+
+
+def _allowing(folder: Path, *storages: Fuse) -> Daemon:
+    allowed = ",".join(str(storage.at) for storage in storages)
+    return Daemon(folder, *FLAGS, f"--allowed-paths={allowed}", "--usage-interval=1")
+
+
+def _served(daemon: Daemon, *, create: bool = False) -> None:
+    for name, options in (("dir", KINDS["directory"]), ("ext4", KINDS["ext4"])):
+        if create:
+            daemon.create(name, **options)
+        daemon.mount(name, CONTAINER)
+        daemon.unmount(name, CONTAINER)
+    if not create:
+        daemon.mount("near", CONTAINER)
+        daemon.unmount("near", CONTAINER)
+
+
+def _threads(daemon: Daemon) -> int:
+    return len(list(Path(f"/proc/{daemon.pid}/task").iterdir()))

@@ -9,15 +9,19 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
 
 from convoy_py.backends.base import Place
 from convoy_py.errors import InvalidOption, Unsupported
 from convoy_py.linux import beneath, loop, mounts
+from convoy_py.linux.asking import Questions
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.mounts import Mount
 
 DATA = "data"
+# Seconds that the storage of another allowed folder has to answer.
+PATIENCE = 2.0
 
 
 def source(place: Place) -> Path:
@@ -31,6 +35,7 @@ class Allowed:
     def __init__(self, tops: Sequence[Path], refused: Sequence[Path]) -> None:
         self._tops = tuple(tops)
         self._refused = tuple(refused)
+        self._resolved = Questions[Path, Path](Path.resolve, PATIENCE)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._tops))
@@ -95,17 +100,22 @@ class Allowed:
 
     def _below(self, path: str) -> tuple[Path, PurePath]:
         """(allowed folder, the way from there to `path`), as the names say; raises Unsupported."""
-        for top in self._tops:
-            # The administrator may have named the folder by a link, or the user.
-            for named in (top, top.resolve()):
-                way = PurePath(path)
-                if way != named and way.is_relative_to(named) and ".." not in way.parts:
-                    return top, way.relative_to(named)
+        way = PurePath(path)
+        # The administrator may have named the folder by a link, or the user.
+        for top, named in chain(zip(self._tops, self._tops, strict=True), self._real_tops()):
+            if way != named and way.is_relative_to(named) and ".." not in way.parts:
+                return top, way.relative_to(named)
         allowed = str(self) or "none"
         raise Unsupported(
             f"path {path} does not lie below a folder that the administrator allowed "
             f"(setting allowed_paths: {allowed})"
         )
+
+    def _real_tops(self) -> Iterator[tuple[Path, Path]]:
+        """Each allowed folder and where it really is; without those whose storage hangs."""
+        for top, real in self._resolved.answers(self._tops):
+            if isinstance(real, Path):
+                yield top, real
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

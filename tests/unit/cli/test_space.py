@@ -171,6 +171,17 @@ def test_df_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> None
     ]
 
 
+def test_df_says_which_volume_gave_no_answer(screen: Screen, daemon: FakeDaemon) -> None:
+    """In a column that is there only then."""
+    silent = REPORT.volumes[1].model_copy(update={"note": "no answer", "allocated": None})
+    report = REPORT.model_copy(update={"volumes": [REPORT.volumes[0], silent]})
+    daemon.done("GET", "/v1/df", report)
+    _, shown = screen("df")
+    lines = [line.split() for line in shown.splitlines()]
+    assert lines[0][-1] == "NOTE"
+    assert lines[4] == ["dir", "-", "-", "-", "-", "-", "0", "no", "answer"]
+
+
 def test_df_of_nothing(screen: Screen, daemon: FakeDaemon) -> None:
     """Sums of nothing are not known."""
     daemon.done("GET", "/v1/df", EMPTY)

@@ -63,3 +63,26 @@ async def test_what_goes_away_meanwhile_is_no_failure(
 
     monkeypatch.setattr(db.backend, "shares", gone)
     assert [account.shared for account in await db.accounts.df()] == [None, None]
+
+
+async def test_volume_whose_storage_hangs_has_no_answer(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others have theirs; the next report does not ask it again before it answered."""
+    monkeypatch.setattr(db.blocking, "_patience", 0.1)
+    gate = db.kernel.gate("shares", "db")
+    asked = db.kernel.count("shares", "db")
+    for _ in range(2):
+        first, second = await db.accounts.df()
+        assert (first.note, first.promised, first.used, first.frees) == (
+            "no answer",
+            4096,
+            None,
+            {"a": None},
+        )
+        assert (second.note, second.allocated) == ("", 3)
+    assert db.kernel.count("shares", "db") == asked + 1
+    gate.open()
+    async with asyncio.timeout(5):
+        while (await db.accounts.df())[0].note:
+            pass

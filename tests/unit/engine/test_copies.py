@@ -8,6 +8,7 @@ import pytest
 
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import LocalVolume
+from convoy_py.engine import blocking
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
@@ -15,11 +16,13 @@ from convoy_py.errors import (
     ConvoyError,
     Corrupt,
     Invalid,
+    NoAnswer,
     Unsettled,
     VolumeInUse,
 )
+from convoy_py.linux import trees
 from convoy_py.models.volume import Options
-from tests.fakes_engine import Engine
+from tests.fakes_engine import Engine, Gate
 
 APP = Container("1" * 64, "app", "running")
 
@@ -172,3 +175,27 @@ async def test_what_is_ours_already_is_not_overwritten(shop: Engine) -> None:
     )
     assert sorted(isinstance(result, AlreadyExists) for result in results) == [False, True]
     assert shop.read("new") == "of shop_db"
+
+
+async def test_dry_run_tells_of_storage_that_hangs(
+    shop: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what is known of the others; to adopt all of them is refused."""
+    monkeypatch.setattr(blocking, "LITTLE_PATIENCE", 0.1)
+    monkeypatch.setattr(blocking, "_device", lambda path: "hung" if "web" in path else "well")
+    gate, measure = Gate(), trees.measure
+
+    def hang(folder: Path) -> tuple[int, int]:
+        if "web" in str(folder):
+            gate.pass_through()
+        return measure(folder)
+
+    monkeypatch.setattr(trees, "measure", hang)
+    plans = await shop.copies.adopt("", "shop", "", Options(), Progress(), dry_run=True)
+    told = {plan.name: (plan.bytes, plan.note) for plan in plans}
+    assert told["shop_db"] == (len("of shop_db"), "")
+    assert told["shop_web"] == (0, "Docker volume shop_web: its storage does not answer")
+    with pytest.raises(NoAnswer):
+        await _adopt(shop, compose_project="shop")
+    assert shop.volumes.views() == []
+    gate.open()

@@ -11,7 +11,7 @@ from convoy_py.errors import OperationFailed
 from convoy_py.linux import peers
 from convoy_py.linux.holders import Census
 from convoy_py.models.volume import Options, State
-from tests.fakes_engine import GRACE, NOW, Engine, holder
+from tests.fakes_engine import GRACE, NOW, Engine, Gate, holder
 
 DOCKER = "100:1"
 
@@ -284,3 +284,43 @@ async def test_a_failure_of_its_own_does_not_end_it(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_volume_whose_storage_hangs_stays_as_it_is(
+    mounted: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still told as mounted, and holds neither its lock nor a thread for each look."""
+    monkeypatch.setattr(mounted.blocking, "_patience", 0.1)
+    gate, looks = Gate(), []
+
+    def hang(place: object) -> bool:
+        looks.append(place)
+        gate.pass_through()
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mounted.backend, "is_mounted", hang)
+        for _ in range(3):
+            await mounted.janitor.look()
+    assert len(looks) == 1
+    assert mounted.volumes.get("v").state is State.MOUNTED
+    assert mounted.counted("v") == 1
+    assert not mounted.operations.locks.busy("v")
+    gate.open()
+
+
+async def test_what_could_not_be_measured_is_measured_later(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody has mounted it."""
+    monkeypatch.setattr(engine.blocking, "_patience", 0.1)
+    await engine.volumes.create("v", Options(size=4096))
+    engine.operations.entry("v").usage = None
+    gate = engine.kernel.gate("usage", "v")
+    await engine.janitor.sample()
+    assert engine.volumes.get("v").usage is None
+    gate.open()
+    async with asyncio.timeout(5):
+        while engine.volumes.get("v").usage is None:
+            engine.clock.now += 60
+            await engine.janitor.sample()

@@ -17,6 +17,7 @@ from convoy_py.errors import (
     Cancelled,
     Corrupt,
     Invalid,
+    NoAnswer,
     NoSpace,
     NotFound,
     OperationFailed,
@@ -402,3 +403,20 @@ async def test_ours_that_cannot_go_is_told(db: Engine, monkeypatch: pytest.Monke
         await _release(db)
     assert _docker(db) == {"db": "of db"}
     _is_whole(db, "db")
+
+
+async def test_dry_run_tells_of_storage_that_hangs(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what is known of the others; to release all of them is refused."""
+    await _make(db, "web")
+    db.containers.projects["shop"] = ["db", "web"]
+    monkeypatch.setattr(db.blocking, "_patience", 0.1)
+    gate = db.kernel.gate("usage", "web")
+    how = {"name": "", "compose_project": "shop"}
+    known, silent = await _release(db, **how, dry_run=True)
+    assert (known.name, known.note) == ("db", "")
+    assert (silent.name, silent.note) == ("web", "web: its storage does not answer")
+    with pytest.raises(NoAnswer):
+        await _release(db, **how)
+    gate.open()
