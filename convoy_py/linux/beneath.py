@@ -12,7 +12,7 @@ from convoy_py.linux import libc
 from convoy_py.linux.descriptors import held
 
 _OPENAT2 = 437
-_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 2, 4, 8
+_NO_SYMLINKS, _BENEATH = 4, 8  # the first one implies those of /proc
 _HOW = struct.Struct("=3Q")  # open_how: flags, mode, resolve
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
@@ -65,7 +65,7 @@ def _make(parent: int, name: str) -> bool:
 
 def _open(folder: int, relative: PurePath, flags: int) -> int:
     how = ctypes.create_string_buffer(
-        _HOW.pack(flags | _FOLDER, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS), _HOW.size
+        _HOW.pack(flags | _FOLDER, 0, _BENEATH | _NO_SYMLINKS), _HOW.size
     )
     path = os.fsencode(relative)
     for _ in range(_TRIES):

@@ -182,6 +182,23 @@ def test_what_is_shared_is_told(bed: Bed) -> None:
     bed.at_rest(place)
 
 
+@pytest.mark.parametrize("mounted", [True, False])
+def test_what_was_reserved_is_shared_with_nothing(bed: Bed, *, mounted: bool) -> None:
+    """Else the first write to each block would need another one, which the host may not have."""
+    place = bed.created()
+    if place.spec.sparse is not False:
+        return  # nothing was
+    written(bed.mounted(place) / "file", 4 * MIB)
+    if not mounted:
+        bed.unmounted(place)
+    clone = bed.clone(bed.snapshot(place))
+    for each in (place, clone):
+        shares = bed.snapshots.shares(each)
+        assert shares is not None
+        assert shares.shared == 0
+        assert bed.data(each).stat().st_blocks * 512 >= (place.spec.size or 0)
+
+
 def test_a_clone_is_a_volume_of_its_own(bed: Bed) -> None:
     """Of a volume in use or of a snapshot; what is written to one is in no other, and it outlives
     them all."""

@@ -179,6 +179,13 @@ def test_deleted_data_is_discarded_by_itself(bed: Bed) -> None:
     assert full - bed.data(place).stat().st_blocks * 512 >= 12 * MIB
 
 
+def test_a_reserved_volume_asks_for_no_discards(bed: Bed) -> None:
+    """Its device would refuse them, and the kernel would log that at each mount."""
+    place = bed.created(sparse=False)
+    bed.mounted(place)
+    assert {option.partition("=")[0] for option in bed.mount_options(place)} & {"discard"} == set()
+
+
 @pytest.fixture
 def dead_device(tmp_path: Path) -> Iterator[None]:
     """A loop device of someone else, whose file lies on a filesystem that has failed."""

@@ -130,6 +130,30 @@ async def test_clones_of_one_source_at_once_are_all_made(engine: Engine, source:
     assert engine.is_mounted("db")
 
 
+async def test_a_clone_is_of_the_source_that_was_named_or_of_none(engine: Engine) -> None:
+    """A volume that got its name while the clone had to wait is another: nothing protects it."""
+
+    async def queued(count: int) -> None:
+        while engine.operations.locks._locks["db"][1] < count:
+            await asyncio.sleep(0)
+
+    await engine.volumes.create("db", Options(size=4096))
+    gate = engine.kernel.gate("unmount", "db")
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(engine.volumes.remove("db"))
+        await asyncio.to_thread(gate.wait_for_call)
+        tasks.create_task(engine.volumes.create("db", Options(size=8192)))
+        await queued(2)
+        clone = asyncio.create_task(engine.volumes.create("copy", Options(source="db")))
+        await queued(3)
+        gate.open()
+        with pytest.raises(Conflict, match="db was replaced meanwhile; repeat the command"):
+            await clone
+    assert "copy" not in engine.operations.entries
+    await engine.volumes.create("copy", Options(source="db"))
+    assert _spec(engine, "copy").size == 8192
+
+
 async def test_a_source_in_use_is_frozen_and_stays_mounted(engine: Engine) -> None:
     """Its containers may go meanwhile; it is unmounted afterwards, and nothing removes it."""
     await engine.volumes.create("db", Options(fs=Filesystem.XFS, size=4096))

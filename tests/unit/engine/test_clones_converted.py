@@ -2,13 +2,23 @@
 
 import asyncio
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from convoy_py.docker_volumes import LocalVolume
 from convoy_py.engine.jobs import Progress
-from convoy_py.errors import NoSpace, Unsettled, Unsupported, VolumeInUse
-from convoy_py.linux import files
+from convoy_py.errors import (
+    NoSpace,
+    OperationFailed,
+    Unsettled,
+    Unsupported,
+    VolumeInUse,
+)
+from convoy_py.linux import files, trees
+from convoy_py.linux.reflink import Step
+from convoy_py.linux.trees import Tree
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.store import Store
 from convoy_py.state.trash import Trash
@@ -174,6 +184,31 @@ async def test_a_new_size_waits_for_a_conversion(plain: Engine) -> None:
     await resizing
     assert (_spec(plain, "db").size, plain.volumes.get("db").backend) == (8192, "other")
     assert plain.store.read("db").spec == _spec(plain, "db")
+
+
+async def test_a_conversion_that_came_out_different_changes_nothing(
+    plain: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk or memory that turned a bit on the way costs time, not data; so with an adoption."""
+    copy = trees.copy
+
+    def turned(source: Path, target: Path, step: Step) -> Tree:
+        copied = copy(source, target, step)
+        (target / "file").write_text("date")
+        times = (source / "file").stat()
+        os.utime(target / "file", ns=(times.st_atime_ns, times.st_mtime_ns))
+        return copied
+
+    monkeypatch.setattr(trees, "copy", turned)
+    with pytest.raises(OperationFailed, match="the copy differs in content"):
+        await plain.copies.convert("db", Options(backend="other"), Progress())
+    assert plain.volumes.get("db").backend == "fake"
+    assert plain.read("db") == "data"
+    plain.containers.local["old"] = LocalVolume("old", "local", plain._data("db"))
+    with pytest.raises(OperationFailed, match="the copy differs in content"):
+        await plain.copies.adopt("old", "", "new", Options(), Progress())
+    assert set(plain.operations.entries) == {"db"}
+    assert (plain.trash.views(), plain.left()) == ([], [])
 
 
 async def test_nobody_uses_a_volume_that_is_converted(plain: Engine) -> None:

@@ -229,6 +229,17 @@ async def test_a_sample_corrects_what_is_promised(mounted: Engine) -> None:
     assert (await mounted.volumes.space()).outstanding == 0
 
 
+async def test_what_is_shared_is_yet_to_be_given(mounted: Engine) -> None:
+    """The first write to a block of a snapshot, or of the source, takes another of the host's."""
+    await mounted.volumes.create("copy", Options(source="v"))
+    await mounted.janitor.sample()
+    assert (await mounted.volumes.space()).outstanding == 2
+    await mounted.snapshot("v")
+    mounted.clock.now += 60
+    await mounted.janitor.sample()
+    assert (await mounted.volumes.space()).outstanding == 4
+
+
 async def test_a_volume_that_cannot_be_measured_is_only_that(mounted: Engine) -> None:
     """The others are measured, and it is tried again in its time."""
     await mounted.volumes.create("w", Options())

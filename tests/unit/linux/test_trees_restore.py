@@ -8,6 +8,7 @@ import pytest
 
 from convoy_py.linux import files, libc, trees
 from tests.facts import Facts, facts
+from tests.unsynced import Unsynced
 
 
 def ignore(_done: int) -> None:
@@ -246,3 +247,15 @@ def test_nothing_is_removed_behind_a_link(target: Path, tmp_path: Path, path: st
     before = facts(tmp_path)
     trees.remove_one(target, PurePath(path))
     assert facts(tmp_path).keys() == before.keys()
+
+
+@pytest.mark.parametrize("path", ["etc/app/config", "etc/app", "file", "etc/app/parts/part"])
+def test_restored_survives_a_power_cut(
+    source: Path, target: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content is on the disk before it has its name, be that new or that of what was there."""
+    with monkeypatch.context() as patch:
+        unsynced = Unsynced(patch)
+        trees.copy_one(source, PurePath(path), target, ignore)
+        assert unsynced.left() == set()
+        assert [path for path in unsynced.early if ".restore-" not in path] == []

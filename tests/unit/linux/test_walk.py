@@ -2,11 +2,13 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from convoy_py.linux.walk import Walk, every
+from convoy_py.linux.descriptors import opened
+from convoy_py.linux.walk import Walk, every, regular
 
 
 @pytest.fixture
@@ -55,3 +57,49 @@ def test_hard_links_are_seen_once(tree: Path) -> None:
     os.link(tree / "a/b/c/file", tree / "file")
     with Walk.at(tree) as walk:
         assert [name for name, _ in every(walk) if name != "."] == ["file"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "socket"])
+def test_what_has_become_another_kind_is_not_opened(tmp_path: Path, kind: str) -> None:
+    """It counts as gone: to open a pipe may hang, a device may do harm, a link leads elsewhere."""
+    (tmp_path / "real").write_text("x")
+    name = str(tmp_path / "name")
+    {
+        "fifo": lambda: os.mkfifo(name),
+        "folder": lambda: os.mkdir(name),
+        "link": lambda: os.symlink("real", name),
+        "socket": lambda: os.mknod(name, stat.S_IFSOCK | 0o600),
+    }[kind]()
+    with (
+        opened(tmp_path, os.O_DIRECTORY) as folder,
+        pytest.raises(FileNotFoundError, match="no regular file any more"),
+        regular(folder, "name"),
+    ):
+        pass
+
+
+def test_a_regular_file_is_opened_for_reading(tmp_path: Path) -> None:
+    """From its beginning."""
+    (tmp_path / "name").write_text("x")
+    with opened(tmp_path, os.O_DIRECTORY) as folder, regular(folder, "name") as fd:
+        assert os.read(fd, 2) == b"x"
+
+
+def test_what_was_looked_at_is_what_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though another file takes its name in between."""
+    (tmp_path / "name").write_text("x")
+    (tmp_path / "other").write_text("y")
+    look = os.fstat
+
+    def replaced(fd: int) -> os.stat_result:
+        found = look(fd)
+        (tmp_path / "other").replace(tmp_path / "name")
+        return found
+
+    with opened(tmp_path, os.O_DIRECTORY) as folder:
+        monkeypatch.setattr(os, "fstat", replaced)
+        with regular(folder, "name") as fd:
+            monkeypatch.undo()
+            assert os.read(fd, 2) == b"x"

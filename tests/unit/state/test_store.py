@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.errors import AlreadyExists, OperationFailed, RootLocked, Unavailable
+from convoy_py.errors import (
+    AlreadyExists,
+    ConvoyError,
+    NoSpace,
+    OperationFailed,
+    RootLocked,
+    Unavailable,
+)
 from convoy_py.models.volume import Spec
 from convoy_py.state.records import Record, Unreadable
 from convoy_py.state.store import Store
@@ -123,3 +130,36 @@ def test_a_failed_disk_ends_all_changes(store: Store, monkeypatch: pytest.Monkey
     assert len(calls) == count
     assert store.load() == {"db": record}
     assert "Input/output error" in store.failure
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
+def test_a_name_that_nobody_knows_ends_all_changes(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Whatever the error: after a rename that may be on the disk or not, a restart has to look."""
+    home = store.home(_make(store, "db").name)
+
+    def fsync(fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("convoy_py.linux.files.os.fsync", fsync)
+        with pytest.raises(ConvoyError):
+            store.retire(home)
+    assert os.strerror(code) in store.failure
+    with pytest.raises(Unavailable, match="restart the daemon"):
+        _make(store, "other")
+
+
+def test_a_full_disk_ends_no_changes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as no name was changed it is known what is there: the next change may succeed."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("convoy_py.linux.files.os.fsync", full)
+        with pytest.raises(NoSpace):
+            _make(store, "db")
+    assert store.failure == ""
+    _make(store, "other")

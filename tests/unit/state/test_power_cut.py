@@ -1,0 +1,135 @@
+"""What a change of the state came to is on the disk when it returns: names and content."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from convoy_py.models.snapshot import Consistency, Way
+from convoy_py.models.volume import Spec
+from convoy_py.state.records import Record, SnapshotRecord
+from convoy_py.state.snapshots import SnapshotStore
+from convoy_py.state.store import Store
+from convoy_py.state.trash import Trash, trash_key
+from tests.unsynced import Unsynced
+
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+SPEC = Spec(backend="directory")
+
+
+def _record(name: str, number: int = 0) -> Record:
+    return Record(name=name, uuid=_uuid(number), created=NOON, spec=SPEC)
+
+
+def _uuid(number: int) -> str:
+    return f"01234567-89ab-4def-8123-{number:012}"
+
+
+def _taken(group: str = "") -> SnapshotRecord:
+    return SnapshotRecord(
+        name="s",
+        uuid=_uuid(1),
+        created=NOON,
+        spec=SPEC,
+        way=Way.FILES,
+        consistency=Consistency.OFFLINE,
+        group=group,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Of a root with a volume `db` and one of which only the data is kept."""
+    store = Store(tmp_path)
+    store.open("a test")
+    for name in ("db", "kept"):
+        store.commit(store.stage(), _record(name))
+    store.keep("kept")
+    return store
+
+
+def _snapshot(store: Store, group: str = "") -> Path:
+    snapshots = SnapshotStore(store)
+    staging = snapshots.stage("db", _uuid(1))
+    if group:
+        snapshots.seal(staging, _taken(group))
+    snapshots.commit(staging, "db", _taken(group))
+    return snapshots.home("db", "s")
+
+
+def _delete_snapshot(store: Store) -> None:
+    store.retire(SnapshotStore(store).unname(_snapshot(store), _uuid(1)))
+
+
+def _keep_snapshot(store: Store) -> None:
+    home = _snapshot(store)
+    store.put_back(SnapshotStore(store).unname(home, _uuid(1)), home)
+
+
+def _complete_a_group(store: Store) -> None:
+    _snapshot(store, "g")
+    store.commit(store.stage(), _record("web", 2))
+    snapshots = SnapshotStore(store)
+    snapshots.seal(snapshots.stage("web", _uuid(3)), _taken("g"))
+    snapshots.complete_groups()
+    assert snapshots.load("web")
+
+
+def _convert(store: Store) -> None:
+    old, new = store.read("db"), _record("db", 9)
+    staging = store.stage(trash_key(old))
+    Trash(store).mark(old, NOON)
+    store.swap(staging, new)
+    Trash(store).take_in(old, staging)
+
+
+def _complete_a_conversion(store: Store) -> None:
+    old, new = store.read("db"), _record("db", 9)
+    staging = store.stage(trash_key(old))
+    Trash(store).mark(old, NOON)
+    store.swap(staging, new)
+    Trash(store).complete()
+    assert not store.half_made()
+
+
+def _restore(store: Store) -> None:
+    trash = Trash(store)
+    trash.restore(trash.put(store.read("db"), NOON), "old")
+
+
+CHANGES: list[Callable[[Store], object]] = [
+    lambda store: store.commit(store.stage(), _record("new")),
+    lambda store: store.update(_record("db")),
+    lambda store: store.rename(_record("db"), "other"),
+    lambda store: store.keep("db"),
+    lambda store: store.adopt(_record("kept")),
+    lambda store: store.retire(store.home("db")),
+    lambda store: store.swap(store.stage(), _record("db", 9)),
+    lambda store: store.note_restoring("db", "a/.restore-0123"),
+    lambda store: Trash(store).put(store.read("db"), NOON),
+    _snapshot,
+    _delete_snapshot,
+    _keep_snapshot,
+    _complete_a_group,
+    _convert,
+    _complete_a_conversion,
+    _restore,
+]
+NAMES = (
+    *("commit", "update", "rename", "keep", "adopt", "retire", "swap", "note_restoring"),
+    "remove",
+    *("snapshot", "delete_snapshot", "keep_snapshot", "complete_a_group"),
+    *("convert", "complete_a_conversion", "restore"),
+)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=NAMES)
+def test_a_power_cut_undoes_no_change_of_the_state(
+    store: Store, monkeypatch: pytest.MonkeyPatch, change: Callable[[Store], object]
+) -> None:
+    """No folder is left unsynced in which a name was changed, no file has its name too early."""
+    with monkeypatch.context() as patch:
+        unsynced = Unsynced(patch)
+        change(store)
+        assert (unsynced.left(), unsynced.early) == (set(), [])
