@@ -8,6 +8,7 @@ import pytest
 
 from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Spec
+from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import Store
@@ -49,6 +50,11 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.fixture
+def trash(store: Store) -> Trash:
+    return Trash(store, PassedTime(store.root, "boot", lambda: 5.0, NOON.timestamp))
+
+
 def _snapshot(store: Store, group: str = "") -> Path:
     snapshots = SnapshotStore(store)
     staging = snapshots.stage("db", _uuid(1))
@@ -58,16 +64,16 @@ def _snapshot(store: Store, group: str = "") -> Path:
     return snapshots.home("db", "s")
 
 
-def _delete_snapshot(store: Store) -> None:
+def _delete_snapshot(store: Store, _: Trash) -> None:
     store.retire(SnapshotStore(store).unname(_snapshot(store), _uuid(1)))
 
 
-def _keep_snapshot(store: Store) -> None:
+def _keep_snapshot(store: Store, _: Trash) -> None:
     home = _snapshot(store)
     store.put_back(SnapshotStore(store).unname(home, _uuid(1)), home)
 
 
-def _complete_a_group(store: Store) -> None:
+def _complete_a_group(store: Store, _: Trash) -> None:
     _snapshot(store, "g")
     store.commit(store.stage(), _record("web", 2))
     snapshots = SnapshotStore(store)
@@ -76,39 +82,38 @@ def _complete_a_group(store: Store) -> None:
     assert snapshots.load("web")
 
 
-def _convert(store: Store) -> None:
+def _convert(store: Store, trash: Trash) -> None:
     old, new = store.read("db"), _record("db", 9)
     staging = store.stage(trash_key(old))
-    Trash(store).mark(old, NOON)
+    trash.mark(old, NOON)
     store.swap(staging, new)
-    Trash(store).take_in(old, staging)
+    trash.take_in(old, staging)
 
 
-def _complete_a_conversion(store: Store) -> None:
+def _complete_a_conversion(store: Store, trash: Trash) -> None:
     old, new = store.read("db"), _record("db", 9)
     staging = store.stage(trash_key(old))
-    Trash(store).mark(old, NOON)
+    trash.mark(old, NOON)
     store.swap(staging, new)
-    Trash(store).complete()
+    trash.complete()
     assert not store.half_made()
 
 
-def _restore(store: Store) -> None:
-    trash = Trash(store)
+def _restore(store: Store, trash: Trash) -> None:
     trash.restore(trash.put(store.read("db"), NOON), "old")
 
 
-CHANGES: list[Callable[[Store], object]] = [
-    lambda store: store.commit(store.stage(), _record("new")),
-    lambda store: store.update(_record("db")),
-    lambda store: store.rename(_record("db"), "other"),
-    lambda store: store.keep("db"),
-    lambda store: store.adopt(_record("kept")),
-    lambda store: store.retire(store.home("db")),
-    lambda store: store.swap(store.stage(), _record("db", 9)),
-    lambda store: store.note_restoring("db", "a/.restore-0123"),
-    lambda store: Trash(store).put(store.read("db"), NOON),
-    _snapshot,
+CHANGES: list[Callable[[Store, Trash], object]] = [
+    lambda store, _: store.commit(store.stage(), _record("new")),
+    lambda store, _: store.update(_record("db")),
+    lambda store, _: store.rename(_record("db"), "other"),
+    lambda store, _: store.keep("db"),
+    lambda store, _: store.adopt(_record("kept")),
+    lambda store, _: store.retire(store.home("db")),
+    lambda store, _: store.swap(store.stage(), _record("db", 9)),
+    lambda store, _: store.note_restoring("db", "a/.restore-0123"),
+    lambda store, trash: trash.put(store.read("db"), NOON),
+    lambda store, _: _snapshot(store),
     _delete_snapshot,
     _keep_snapshot,
     _complete_a_group,
@@ -126,10 +131,13 @@ NAMES = (
 
 @pytest.mark.parametrize("change", CHANGES, ids=NAMES)
 def test_a_power_cut_undoes_no_change_of_the_state(
-    store: Store, monkeypatch: pytest.MonkeyPatch, change: Callable[[Store], object]
+    store: Store,
+    trash: Trash,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Store, Trash], object],
 ) -> None:
     """No folder is left unsynced in which a name was changed, no file has its name too early."""
     with monkeypatch.context() as patch:
         unsynced = Unsynced(patch)
-        change(store)
+        change(store, trash)
         assert (unsynced.left(), unsynced.early) == (set(), [])
