@@ -82,19 +82,23 @@ def _complete_a_group(store: Store, _: Trash) -> None:
     assert snapshots.load("web")
 
 
-def _convert(store: Store, trash: Trash) -> None:
-    old, new = store.read("db"), _record("db", 9)
+def _swap(store: Store, trash: Trash) -> Path:
+    """Exchange `db` for a new volume; where the old one lies then."""
+    old = store.read("db")
     staging = store.stage(trash_key(old))
+    store.seal(staging, _record("db", 9))
     trash.mark(old, NOON)
-    store.swap(staging, new)
-    trash.take_in(old, staging)
+    store.swap(staging, "db")
+    return staging
+
+
+def _convert(store: Store, trash: Trash) -> None:
+    old = store.read("db")
+    trash.take_in(old, _swap(store, trash))
 
 
 def _complete_a_conversion(store: Store, trash: Trash) -> None:
-    old, new = store.read("db"), _record("db", 9)
-    staging = store.stage(trash_key(old))
-    trash.mark(old, NOON)
-    store.swap(staging, new)
+    _swap(store, trash)
     trash.complete()
     assert not store.half_made()
 
@@ -110,7 +114,7 @@ CHANGES: list[Callable[[Store, Trash], object]] = [
     lambda store, _: store.keep("db"),
     lambda store, _: store.adopt(_record("kept")),
     lambda store, _: store.retire(store.home("db")),
-    lambda store, _: store.swap(store.stage(), _record("db", 9)),
+    _swap,
     lambda store, _: store.note_restoring("db", "a/.restore-0123"),
     lambda store, trash: trash.put(store.read("db"), NOON),
     lambda store, _: _snapshot(store),
