@@ -11,11 +11,12 @@ import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from convoy_py.errors import (
+    ContainerRestarts,
     ConvoyError,
     InvalidSetting,
     NotFound,
@@ -41,6 +42,8 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _SHORT = 12
 # Errors of the system that have no number if it was a library that noticed.
 _NUMBERLESS = (TimeoutError, ConnectionError)
+# How often a container that ends and begins at any moment is asked to stand still.
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class Engine:
         """Pause those that run, and unpause exactly these at the end, whatever happens.
 
         One that was paused already stays paused, one that ended meanwhile is no error. Raises
-        OperationFailed if one cannot be paused, with none left paused, or cannot be unpaused.
+        OperationFailed if one cannot be paused, with none left paused, or cannot be unpaused:
+        ContainerRestarts for one that is between two of its lives, which has to be stopped.
         """
         ours: list[Container] = []
         try:
@@ -124,38 +128,69 @@ class Engine:
         """Unpause those that are paused; raises OperationFailed naming each that stays so."""
         self._each("unpause", containers, self._unpause)
 
+    def stoppable(self, containers: Iterable[Container]) -> list[Container]:
+        """Those that are alive, in the state in which they are now, by the time of their start.
+
+        Raises Unsupported if a stop would be the end of one.
+        """
+        started: list[tuple[datetime, Container]] = []
+        for container in containers:
+            try:
+                with self._client() as client:
+                    info = client.inspect_container(container.id)
+            except NotFound:
+                continue
+            state = info["State"]
+            if state["Status"] in _ALIVE:
+                _check_comes_back(container, info)
+                # As text the times do not compare: the engine leaves out zeros at the end.
+                began = datetime.fromisoformat(state["StartedAt"])
+                started.append((began, replace(container, state=state["Status"])))
+        return [container for _, container in sorted(started, key=lambda pair: pair[0])]
+
     def stop(self, containers: Iterable[Container], grace: int = 10) -> list[Container]:
-        """Stop those that run, the youngest first; returns them as `start` takes them.
+        """Stop those that are alive, the youngest first; returns them as `start` takes them.
 
         After `grace` seconds they are killed. Raises Unsupported, with none stopped, if one would
         not be there to be started again; OperationFailed if one cannot be stopped, with those
         started again that were.
         """
-        alive = self._oldest_first(containers)
+        alive = self.stoppable(containers)
         stopped: list[Container] = []
         try:
             for container in reversed(alive):
                 stopped.insert(0, container)  # first, for it may stop even if no answer comes
-                self._stop(container, grace)
+                if not self._stop(container, grace):
+                    stopped.pop(0)
         except BaseException:
             self._restore(self.start, stopped)
             raise
         return stopped
 
     def start(self, containers: Iterable[Container]) -> None:
-        """Start them in this order, also past one that fails; OperationFailed names all such."""
+        """Start them in this order, also past one that fails; OperationFailed names all such.
+
+        Those that were paused are paused again; those that are gone by now stay so.
+        """
         self._each("start", containers, self._start)
 
     def _pause(self, container: Container) -> bool:
         """Whether it was paused by this call; if not, then there was nothing to pause."""
-        try:
-            with self._client() as client:
-                client.pause(container.id)
-        except (NotFound, OperationFailed) as error:
-            if self._state(container) in ("running", "restarting"):
-                raise OperationFailed(f"{container} cannot be paused: {error}") from error
-            return False
-        return True
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                with self._client() as client:
+                    client.pause(container.id)
+            except (NotFound, OperationFailed) as error:
+                state = self._state(container)
+                if state == "restarting":
+                    raise ContainerRestarts(container.id, str(container)) from error
+                if state != "running":
+                    break
+                if not tries_left:
+                    raise OperationFailed(f"{container} cannot be paused: {error}") from error
+            else:
+                return True
+        return False
 
     def _unpause(self, container: Container) -> None:
         try:
@@ -165,17 +200,28 @@ class Engine:
             if self._state(container) == "paused":
                 raise
 
-    def _stop(self, container: Container, grace: int) -> None:
+    def _stop(self, container: Container, grace: int) -> bool:
+        """Whether it was there to be stopped."""
         # The SDK adds the grace to the time within which an answer has to come.
         try:
             with self._client(slow=True) as client:
                 client.stop(container.id, timeout=grace)
+        except NotFound:
+            return False
         except OperationFailed as error:
             raise OperationFailed(f"{container} cannot be stopped: {error}") from error
+        return True
 
     def _start(self, container: Container) -> None:
-        with self._client(slow=True) as client:
-            client.start(container.id)
+        try:
+            with self._client(slow=True) as client:
+                client.start(container.id)
+        except (NotFound, OperationFailed):  # a network of its own may not be found either
+            state = self._state(container)
+            if state and state not in _ALIVE:
+                raise
+        if container.state == "paused":
+            self._pause(container)
 
     def _state(self, container: Container) -> str:
         """Its state by now; "" if it is gone."""
@@ -185,33 +231,20 @@ class Engine:
         except NotFound:
             return ""
 
-    def _oldest_first(self, containers: Iterable[Container]) -> list[Container]:
-        """Those that can be stopped, by the time at which they were started."""
-        started: list[tuple[datetime, Container]] = []
-        for container in containers:
-            try:
-                with self._client() as client:
-                    info = client.inspect_container(container.id)
-            except NotFound:
-                continue
-            if info["State"]["Status"] in _ALIVE:
-                _check_comes_back(container, info)
-                # As text the times do not compare: the engine leaves out zeros at the end.
-                started.append((datetime.fromisoformat(info["State"]["StartedAt"]), container))
-        return [container for _, container in sorted(started, key=lambda pair: pair[0])]
-
     def _each(
         self, verb: str, containers: Iterable[Container], do: Callable[[Container], None]
     ) -> None:
         """Do it to every one of them, and only then raise what went wrong."""
-        failures = []
+        failures: list[str] = []
+        kind: type[ConvoyError] = OperationFailed
         for container in containers:
             try:
                 do(container)
             except ConvoyError as error:
                 failures.append(f"{container}: {error}")
+                kind = Unavailable if isinstance(error, Unavailable) else kind
         if failures:
-            raise OperationFailed(f"could not {verb} {'; '.join(failures)}; do it by hand")
+            raise kind(f"could not {verb} {'; '.join(failures)}; do it by hand")
 
     def _restore(self, undo: Callable[[list[Container]], None], done: list[Container]) -> None:
         """Undo after a failure, which is what the caller is told of; this one only the log."""

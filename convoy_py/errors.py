@@ -204,6 +204,14 @@ class Unsettled(OperationFailed):
     """
 
 
+class ContainerRestarts(OperationFailed):
+    """`container` is its id."""
+
+    def __init__(self, container: str, name: str) -> None:
+        super().__init__(f"{name} cannot be paused: it is about to be restarted")
+        self.container = container
+
+
 def failed(what: str, error: OSError) -> ConvoyError:
     """The system's refusal as an error of ours: NoSpace or OperationFailed."""
     reason = f"{error.strerror or error}"

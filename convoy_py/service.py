@@ -103,7 +103,7 @@ class _Service:
                 self._pausing,
                 rollback_keep=settings.rollback_keep,
             ),
-            copies=Copies(volumes, steps, copying, cloning, containers),
+            copies=Copies(volumes, steps, copying, cloning, containers, self._pausing),
             releases=releases,
             sizes=sizes,
             accounts=Accounts(operations),
@@ -115,6 +115,7 @@ class _Service:
             (partial(self._blocking.run, store.ballast.fill), settings.janitor_interval),
             (trash.expire, settings.janitor_interval),
             (releases.sweep, settings.janitor_interval),
+            (self._let_go, settings.janitor_interval),
             (sizes.watch, 1.0),
         ]
         if settings.trim_interval:
@@ -161,6 +162,9 @@ class _Service:
         if isinstance(failed[0], Exception):
             raise failed[0]
 
+    async def _let_go(self) -> None:
+        await self._blocking.run(self._pausing.recover)
+
     async def _background(self) -> None:
         """Read the records, begin to answer, and then look after what is there."""
         began = time.monotonic()
@@ -175,7 +179,7 @@ class _Service:
             self._configuration.settings.root,
             time.monotonic() - began,
         )
-        await self._blocking.run(self._pausing.recover)
+        await self._let_go()
         await self._verbs.snapshots.sweep(self._recovery.half_taken)
         await self._verbs.copies.sweep(self._recovery.half_restored)
         await self._blocking.run(self._recovery.sweep)

@@ -8,9 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from docker.errors import APIError
 from docker.errors import NotFound as SdkNotFound
 
+from convoy_py import containers
 from convoy_py.containers import Container
 
 # A request's path -> what to send, or None for no answer ever.
@@ -25,6 +27,7 @@ class Sdk:
         self.known: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.broken: dict[str, Exception] = {}
+        self.meanwhile: dict[str, Callable[[], object]] = {}  # what others do before such a call
         self.open = 0
         self.root = Path("/var/lib/docker")
 
@@ -67,6 +70,7 @@ class Sdk:
         ]
 
     def inspect_container(self, key: str) -> dict[str, Any]:
+        self._let_others(f"inspect {key.rstrip('0')}")
         entry = self._found(key)
         return {
             **entry,
@@ -85,6 +89,8 @@ class Sdk:
         self._change(f"stop {timeout}", key, None, "exited")
 
     def start(self, key: str) -> None:
+        if self.entries.get(key.rstrip("0"), {}).get("State") == "paused":
+            raise APIError("409", explanation="cannot start a paused container")
         self._change("start", key, None, "running")
 
     def volumes(self, filters: dict[str, str]) -> dict[str, Any]:
@@ -114,6 +120,9 @@ class Sdk:
     def close(self) -> None:
         self.open -= 1
 
+    def _let_others(self, call: str) -> None:
+        self.meanwhile.pop(call, lambda: None)()
+
     def _found(self, key: str) -> dict[str, Any]:
         if (name := key.rstrip("0")) not in self.entries:
             raise SdkNotFound("404", explanation=f"No such container: {name}")
@@ -122,12 +131,27 @@ class Sdk:
     def _change(self, verb: str, key: str, before: str | None, after: str) -> None:
         name = key.rstrip("0")
         self.calls.append(f"{verb} {name}")
+        self._let_others(f"{verb.split(maxsplit=1)[0]} {name}")
         entry = self._found(key)
         if before and entry["State"] != before:
             raise APIError("409", explanation=f"Container {name} is not {before}")
         if failure := self.broken.get(f"{verb.split(maxsplit=1)[0]} {name}"):
             raise failure
         entry["State"] = after
+
+
+@contextmanager
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
+    """The SDK's client of any engine; at the end every client must have been closed."""
+    found = Sdk()
+
+    def connect(host: str, timeout: float) -> Sdk:
+        found.open += 1
+        return found
+
+    monkeypatch.setattr(containers, "_connect", connect)
+    yield found
+    assert found.open == 0
 
 
 def said(status: str, body: object) -> bytes:

@@ -27,7 +27,7 @@ from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import NotFound, OperationFailed, VolumeNotFound
+from convoy_py.errors import ContainerRestarts, NotFound, OperationFailed, VolumeNotFound
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
 from convoy_py.models.snapshot import SnapshotView
@@ -68,6 +68,8 @@ class FakeContainers:
         self.calls: list[str] = []
         self.failures: dict[tuple[str, str], Exception] = {}
         self.asks: Callable[[str], object] = lambda _: None
+        self.restarting: set[str] = set()  # ids of those that ended since they were listed
+        self.refuses_start = ""  # why
         self.when_stopped: Callable[[], object] = lambda: None
         self.when_called: Callable[[str, str], object] = lambda call, name: None
         self._folder = folder
@@ -77,9 +79,18 @@ class FakeContainers:
 
     @contextmanager
     def paused(self, containers: Sequence[Container]) -> Iterator[None]:
+        for container in containers:
+            if container.state == "restarting" or container.id in self.restarting:
+                raise ContainerRestarts(container.id, str(container))
         self.calls.append("pause")
         yield
         self.calls.append("unpause")
+
+    def unpause(self, containers: Sequence[Container]) -> None:
+        """Nobody is left paused by a `paused` that failed."""
+
+    def stoppable(self, containers: Sequence[Container]) -> list[Container]:
+        return list(containers)
 
     def stop(self, containers: Sequence[Container], grace: int = 10) -> list[Container]:
         self.calls.append("stop")
@@ -88,6 +99,8 @@ class FakeContainers:
 
     def start(self, containers: Sequence[Container]) -> None:
         self.calls.append("start")
+        if self.refuses_start:
+            raise OperationFailed(self.refuses_start)
 
     def volumes_of_project(self, project: str) -> list[str]:
         return self.projects.get(project, [])
@@ -194,16 +207,17 @@ class Engine:
         )
         self.containers = FakeContainers(folder / "docker")
         docker = cast("Docker", self.containers)
+        pausing = Pausing(docker, folder / "run/paused")
         self.snapshots = Snapshots(
             self.volumes,
             self.steps,
             copying,
             self.deletions,
             docker,
-            Pausing(docker, folder / "run/paused"),
+            pausing,
             rollback_keep=4,
         )
-        self.copies = Copies(self.volumes, self.steps, copying, cloning, docker)
+        self.copies = Copies(self.volumes, self.steps, copying, cloning, docker, pausing)
         self.releases = Releases(self.volumes, self.steps, docker)
         self.accounts = Accounts(self.operations)
         self.recovery = Recovery(self.steps, copying, self.clock)

@@ -15,6 +15,7 @@ from convoy_py.engine.jobs import Progress
 from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import opened
+from convoy_py.engine.pausing import Pausing, stopped
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import (
@@ -77,6 +78,7 @@ class Copies:
         copying: Copying,
         cloning: Cloning,
         docker: Docker,
+        pausing: Pausing,
     ) -> None:
         self._volumes = volumes
         self._trash = volumes.trash
@@ -85,6 +87,7 @@ class Copies:
         self._copying = copying
         self._cloning = cloning
         self._docker = docker
+        self._pausing = pausing
 
     async def clone(self, source: str, name: str, options: Options, progress: Progress) -> View:
         """Make a volume that begins as a copy of a volume or a snapshot; as `create` with `from`.
@@ -211,19 +214,18 @@ class Copies:
             used = ", ".join(local.name for local in found if local.users)
             holders = [*map(str, users.values())]
             raise VolumeInUse(used, [f"{', '.join(holders)} (--stop-containers stops them)"])
-        stopped = await run(self._docker.stop, list(users.values())) if users else []
         progress.total = 2 * sum(plan.bytes for plan in plans)
         adopted: list[AdoptedVolume] = []
-        try:
-            for local, plan in zip(found, plans, strict=True):
-                adopted.append(await self._adopt(local, plan, options, progress))
-        except BaseException as error:
-            stay = await self._take_back(adopted)
-            if stopped:
-                await run(self._docker.start, stopped)
-            if not stay:
+        blocking = self._operations.blocking
+        async with stopped(self._pausing, blocking, list(users.values()), stay=True):
+            try:
+                for local, plan in zip(found, plans, strict=True):
+                    adopted.append(await self._adopt(local, plan, options, progress))
+            except BaseException as error:
+                if stay := await self._take_back(adopted):
+                    told = f"{error}; adopted all the same: {', '.join(stay)}"
+                    raise Unsettled(told) from error
                 raise
-            raise Unsettled(f"{error}; adopted all the same: {', '.join(stay)}") from error
         return adopted
 
     async def _take_back(self, adopted: Sequence[AdoptedVolume]) -> list[str]:

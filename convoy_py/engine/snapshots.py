@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,19 @@ from convoy_py.engine.jobs import Progress
 from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import Part, planned, power
-from convoy_py.engine.pausing import Pausing
+from convoy_py.engine.pausing import Pausing, stopped
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
-from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Invalid, Unsettled
+from convoy_py.errors import (
+    AlreadyExists,
+    Cancelled,
+    ContainerRestarts,
+    ConvoyError,
+    Invalid,
+    OperationFailed,
+    Unavailable,
+    Unsettled,
+)
 from convoy_py.logs import event
 from convoy_py.models.names import AT, check_name, joined
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
@@ -103,9 +112,31 @@ class Snapshots:
         if name:
             check_name(name, "snapshot")
         names = await self._chosen(volumes, compose_project, container)
-        users: list[Container] = []
-        if pause:
-            users = await self._operations.blocking.run(self._containers.users, names)
+        blocking = self._operations.blocking
+        users = await blocking.run(self._containers.users, names) if pause else []
+        still = bool(users)
+        async with AsyncExitStack() as restarting:
+            while True:
+                try:
+                    return await self._create(names, name, progress, users, still=still)
+                except ContainerRestarts as error:
+                    # It cannot be paused, and may run at any moment: so it is stopped, with no
+                    # lock held, for the engine calls Unmount and Mount.
+                    found = [user for user in users if user.id == error.container]
+                    users = [user for user in users if user not in found]
+                    await restarting.enter_async_context(stopped(self._pausing, blocking, found))
+
+    async def _create(
+        self,
+        names: Sequence[str],
+        name: str,
+        progress: Progress,
+        users: Sequence[Container],
+        *,
+        still: bool,
+    ) -> list[SnapshotView]:
+        """With `still`, nobody but `users`, who are paused, and operators uses the volumes."""
+        progress.done = progress.total = 0
         group = secrets.token_hex(8) if len(names) > 1 else ""
         async with self._operations.hold_idle(*names) as held:
             sources = [self._operations.entry(volume) for volume in names]
@@ -115,7 +146,7 @@ class Snapshots:
                     raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
             doing = f"the snapshot {chosen}, which is being taken"
             async with self._volumes.steady(doing, held, *sources):
-                parts = await self._parts(sources, chosen, group, progress, paused=bool(users))
+                parts = await self._parts(sources, chosen, group, progress, paused=still)
                 pausing = partial(self._pausing.paused, users) if users else nullcontext
                 entries = await self._take(parts, progress, pausing)
         return [
@@ -148,18 +179,21 @@ class Snapshots:
         """
         full = joined(volume, snapshot)
         self._operations.entry(full)
-        run = self._operations.blocking.run
-        stopped = None
+        blocking = self._operations.blocking
+        users: list[Container] = []
         if stop_containers:
             progress.note = "stopping containers"
-            users = await run(self._containers.users, [volume])
-            stopped = await run(self._pausing.stop, users) if users else None
+            users = await blocking.run(self._containers.users, [volume])
+        saved: Entry | None = None
         try:
-            saved = await self._rollback(volume, full, progress)
-        finally:
-            if stopped:
-                await run(self._pausing.start, stopped)
-        names = [str(container) for container in stopped.containers] if stopped else []
+            async with stopped(self._pausing, blocking, users) as held:
+                saved = await self._rollback(volume, full, progress)
+        except (OperationFailed, Unavailable) as error:
+            if saved is None:
+                raise
+            done = f"{volume} is as {full} was, and what it was is {saved.name}"
+            raise type(error)(f"{done}; but {error}") from error
+        names = [str(container) for container in held]
         gone = await self._delete_automatic(volume, full, "" if keep else saved.name)
         saved_as = "" if saved.name in gone else saved.name
         return RolledBack(full, saved_as, names, [name for name in gone if name != saved.name])

@@ -252,6 +252,28 @@ def _add_file(
     tar.addfile(entry, io.BytesIO(data))
 
 
+def state(container: Any) -> str:
+    """The engine's word for it, as it is now: "running", "paused", "restarting", "exited"."""
+    container.reload()
+    return str(container.status)
+
+
+def crash_loop(engine: Engine, *volumes: str, **options: Any) -> Any:
+    """A container that ends as soon as it runs and is started again, with longer and longer waits.
+
+    It is between two of its lives.
+    """
+    container = engine.background(
+        *volumes, command="exit 1", restart_policy={"Name": "always"}, **options
+    )
+
+    def waits() -> bool:
+        return state(container) == "restarting" and container.attrs["RestartCount"] > 3
+
+    until(waits, "some crashes")
+    return container
+
+
 def _add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = tarfile.SYMTYPE, target

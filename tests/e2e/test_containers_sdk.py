@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,7 @@ from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker as Seen
 from convoy_py.errors import NotFound, OperationFailed, Unavailable, Unsupported
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import LIVE, Engine
+from tests.e2e.engine import LIVE, Engine, state
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -30,11 +29,6 @@ def docker(the_engine: Engine) -> Iterator[Engine]:
 @pytest.fixture
 def seen(docker: Engine) -> Seen:
     return Seen(f"unix://{docker.home}/docker.sock")
-
-
-def state(container: Any) -> str:
-    container.reload()
-    return str(container.status)
 
 
 def test_users(docker: Engine, seen: Seen, tmp_path: Path) -> None:
@@ -104,7 +98,7 @@ def test_stop_and_start(docker: Engine, seen: Seen) -> None:
     ends = [container.attrs["State"]["FinishedAt"] for container in made]
     assert ends == sorted(ends, reverse=True)
     seen.start(stopped)
-    assert [state(container) for container in made] == ["running"] * 3
+    assert [state(container) for container in made] == ["running", "paused", "running"]
     starts = [container.attrs["State"]["StartedAt"] for container in made]
     assert starts == sorted(starts)
 

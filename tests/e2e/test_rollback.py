@@ -1,10 +1,15 @@
 """Going back: a whole volume, and a single file of it; and what has changed since."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import pytest
 
 from tests.e2e.command import CommandError
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, crash_loop, state
+from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -61,6 +66,45 @@ def test_containers_stopped(engine: Engine, owner: Daemon, changed: str) -> None
     with pytest.raises(CommandError, match=f"{ending.name}.* runs with --rm"):
         owner.convoy("rollback", done["SavedAs"], "--stop-containers")
     assert users[0].exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+
+
+@pytest.mark.parametrize("way", ["reflink"], indirect=True)
+def test_each_container_is_as_it_was(engine: Engine, owner: Daemon, changed: str) -> None:
+    """12.5: one that was paused is paused, one in a crash loop is in it; what ended has ended."""
+    runs, still, ended = (engine.background(f"{changed}:/data") for _ in range(3))
+    loop = crash_loop(engine, f"{changed}:/data")
+    still.pause()
+    ended.stop()
+    owner.convoy("rollback", f"{changed}@s", "--stop-containers")
+    assert runs.exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+    assert [state(each) for each in (runs, still, ended)] == ["running", "paused", "exited"]
+    still.unpause()
+    assert still.exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+    until(lambda: state(loop) == "restarting", "the next crash")
+
+
+@pytest.mark.parametrize("way", ["reflink"], indirect=True)
+def test_killed_while_they_are_stopped(engine: Engine, owner: Daemon, changed: str) -> None:
+    """12.5: the next daemon has every container as it was, whatever had been done by then."""
+    runs, still = (engine.background(f"{changed}:/data") for _ in range(2))
+    still.pause()
+
+    def noted() -> list[list[str]]:
+        with suppress(FileNotFoundError):  # it ends just now
+            for note in (owner.run_dir / "paused").glob("*.json"):
+                return list(json.loads(note.read_text(encoding="utf-8"))[1])
+        return []
+
+    with ThreadPoolExecutor(1) as background:
+        rollback = background.submit(owner.convoy, "rollback", f"{changed}@s", "--stop-containers")
+        until(lambda: len(noted()) == 2, "the stop of the second")
+        owner.kill()
+        with pytest.raises(CommandError):
+            rollback.result()
+    owner.start()
+    until(lambda: [state(runs), state(still)] == ["running", "paused"], "all as it was")
+    assert runs.exec_run(["sh", "-c", SHOW]).output.decode() in (OLD, NEW)
+    until(lambda: not noted(), "the end of it")
 
 
 @pytest.mark.parametrize("way", ["inside"], indirect=True)

@@ -14,7 +14,7 @@ from tests.e2e import host
 from tests.e2e.command import CommandError
 from tests.e2e.conftest import WAYS
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, crash_loop, state
 from tests.e2e.waiting import until
 from tests.e2e.writer import Writer, written
 
@@ -160,6 +160,18 @@ def test_pause(engine: Engine, owner: Daemon, db: str, tmp_path: Path) -> None:
     assert told[-2:] == [("pause", writer.container.id), ("unpause", writer.container.id)]
     idle.reload()
     assert idle.status == "paused"
+
+
+@pytest.mark.parametrize("way", ["files"], indirect=True)
+def test_pause_beside_a_crash_loop(engine: Engine, owner: Daemon, db: str, tmp_path: Path) -> None:
+    """12.3: one that cannot be paused is stopped meanwhile, and is in its loop again afterwards."""
+    writer = Writer(engine, tmp_path / "said", db)
+    loop = crash_loop(engine, f"{db}:/data")
+    made = owner.told("snapshot", "create", db, "--name", "s", "--pause")
+    assert made["Consistency"] == "paused"
+    writer.goes_on()
+    until(lambda: state(loop) == "restarting", "the next crash")
+    assert not list((owner.run_dir / "paused").glob("*.json"))
 
 
 @pytest.mark.parametrize("way", ["copy"], indirect=True)

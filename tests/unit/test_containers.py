@@ -11,11 +11,19 @@ from typing import Any
 
 import pytest
 from docker.errors import APIError
+from docker.errors import NotFound as SdkNotFound
 
 from convoy_py import containers
 from convoy_py.containers import Container, Engine
-from convoy_py.errors import InvalidSetting, NotFound, OperationFailed, Unavailable, Unsupported
-from tests.fakes_docker import Answer, Sdk, said, serving
+from convoy_py.errors import (
+    ContainerRestarts,
+    InvalidSetting,
+    NotFound,
+    OperationFailed,
+    Unavailable,
+    Unsupported,
+)
+from tests.fakes_docker import Answer, Sdk, connected, said, serving
 
 PROJECT = "com.docker.compose.project"
 
@@ -23,15 +31,8 @@ PROJECT = "com.docker.compose.project"
 @pytest.fixture
 def sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
     """The SDK's client of any engine; at the end every client must have been closed."""
-    found = Sdk()
-
-    def connect(host: str, timeout: float) -> Sdk:
-        found.open += 1
-        return found
-
-    monkeypatch.setattr(containers, "_connect", connect)
-    yield found
-    assert found.open == 0
+    with connected(monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture
@@ -121,9 +122,21 @@ def test_one_that_cannot_be_paused(sdk: Sdk, engine: Engine) -> None:
 
 
 def test_one_that_restarts_cannot_be_paused(sdk: Sdk, engine: Engine) -> None:
-    """It might run again at the next moment, so it is not passed over."""
-    with pytest.raises(OperationFailed), engine.paused([sdk.put("one", state="restarting")]):
-        pytest.fail("one restarts")
+    """It might run again at the next moment, so it is not passed over, but told apart."""
+    chosen = [sdk.put("one"), sdk.put("two", state="restarting")]
+    with pytest.raises(ContainerRestarts) as caught, engine.paused(chosen):
+        pytest.fail("two restarts")
+    assert caught.value.container == chosen[1].id
+    assert [sdk.state("one"), sdk.state("two")] == ["running", "restarting"]
+
+
+def test_one_that_begins_to_run_just_then(sdk: Sdk, engine: Engine) -> None:
+    """Between the refusal and the look at why, its next life has begun: it is asked again."""
+    chosen = [sdk.put("one", state="restarting")]
+    sdk.meanwhile["inspect one"] = lambda: sdk.entries["one"].update(State="running")
+    with engine.paused(chosen):
+        assert sdk.state("one") == "paused"
+    assert sdk.state("one") == "running"
 
 
 def test_pause_without_an_answer(sdk: Sdk, engine: Engine) -> None:
@@ -184,7 +197,21 @@ def test_stop_and_start(sdk: Sdk, engine: Engine) -> None:
     assert sdk.calls == ["stop 3 young", "stop 3 middle", "stop 3 old", "stop 3 oldest"]
     sdk.calls.clear()
     engine.start(stopped)
-    assert sdk.calls == ["start oldest", "start old", "start middle", "start young"]
+    assert sdk.calls == [
+        "start oldest",
+        "start old",
+        "start middle",
+        "pause middle",  # as it was
+        "start young",
+    ]
+
+
+def test_removed_while_the_others_are_stopped(sdk: Sdk, engine: Engine) -> None:
+    """It is no failure, and there is nothing to be started again."""
+    chosen = [sdk.put("c1"), sdk.put("c2")]
+    sdk.meanwhile["stop c2"] = lambda: sdk.entries.pop("c2")
+    stopped = engine.stop(chosen)
+    assert [container.name for container in stopped] == ["c1"]
 
 
 @pytest.mark.parametrize("failure", [REFUSED, TimeoutError("timed out")])
@@ -214,15 +241,29 @@ def test_no_stop_that_would_be_the_end(
 
 
 def test_start_goes_on(sdk: Sdk, engine: Engine) -> None:
-    """One that cannot be started, or is gone, does not keep the next from being started."""
-    gone = Container("gone", "gone", "exited")
+    """One that cannot be started does not keep the next from it; one that is gone stays so."""
+    gone = Container("gone", "gone", "running")
     chosen = [gone, sdk.put("c1", state="exited"), sdk.put("c2", state="exited")]
     sdk.broken["start c1"] = REFUSED
-    with pytest.raises(OperationFailed) as caught:
+    with pytest.raises(OperationFailed, match=r"^could not start container c1 .*OCI runtime") as up:
         engine.start(chosen)
-    assert "container gone (gone): No such container: gone; container c1" in str(caught.value)
-    assert "OCI runtime error" in str(caught.value)
+    assert "gone" not in str(up.value)
     assert sdk.state("c2") == "running"
+
+
+def test_what_a_container_needs_is_gone(sdk: Sdk, engine: Engine) -> None:
+    """A network that was removed is "not found" too, but the container is there."""
+    sdk.broken["start c1"] = SdkNotFound("404", explanation="network shop not found")
+    with pytest.raises(OperationFailed, match="network shop not found"):
+        engine.start([sdk.put("c1", state="exited")])
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "restarting"])
+def test_one_that_was_started_meanwhile(sdk: Sdk, engine: Engine, state: str) -> None:
+    """By its user, who may have paused it, too."""
+    chosen = [sdk.put("c1", state=state)]
+    engine.start([Container(chosen[0].id, "c1", "running")])
+    assert sdk.state("c1") == ("running" if state == "restarting" else state)
 
 
 # The SDK itself

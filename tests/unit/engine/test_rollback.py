@@ -122,6 +122,16 @@ async def test_containers_are_stopped_and_started_again(db: Engine, fails: bool)
     assert db.containers.calls == ["stop", "start"]
 
 
+async def test_one_that_cannot_be_started_again(db: Engine) -> None:
+    """The volume has the old data all the same: it is told, and how to undo it."""
+    db.containers.using["db"] = [Container("1" * 64, "app", "running")]
+    db.containers.refuses_start = "could not start container app"
+    told = f"db is as db@a was, and what it was is db@{BEFORE}; but could not start container app"
+    with pytest.raises(OperationFailed, match=f"^{told}$"):
+        await db.snapshots.rollback("db", "a", Progress(), stop_containers=True)
+    assert (db.read("db"), db.read(f"db@{BEFORE}")) == ("old", "new")
+
+
 async def test_what_was_saved_stays_where_it_is_not_known_what_is_there(db: Engine) -> None:
     """After a failure it may be all that is left of what was there."""
     db.kernel.failures["rollback", "db"] = OperationFailed("Input/output error")

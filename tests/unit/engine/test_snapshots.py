@@ -165,6 +165,42 @@ async def test_containers_are_paused_while_it_is_taken(engine: Engine) -> None:
     assert engine.containers.calls == ["pause", "unpause"]
 
 
+@pytest.mark.parametrize("state", ["restarting", "running"])
+async def test_one_that_crashes_again_and_again_is_stopped_meanwhile(
+    engine: Engine, state: str
+) -> None:
+    """It cannot be paused, whether that was to be seen beforehand or not; the others are paused.
+
+    The engine calls Unmount and Mount for it, so nothing of the volume is held then.
+    """
+    await engine.volumes.create("db", Options())
+    await engine.volumes.mount("db", "container", DOCKER)
+    engine.backend.way = Way.FILES
+    engine.containers.using["db"] = [
+        Container("1", "app", "running"),
+        Container("2", "loop", state),
+    ]
+    engine.containers.restarting = {"2"}
+    seen: list[str] = []
+    engine.containers.when_stopped = lambda: seen.append(engine.operations.entry("db").doing)
+    (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
+    assert view.consistency is Consistency.PAUSED
+    assert engine.containers.calls == ["stop", "pause", "unpause", "start"]
+    assert seen == [""]
+
+
+async def test_what_was_stopped_for_a_snapshot_runs_also_if_that_fails(engine: Engine) -> None:
+    """And the failure is what is told."""
+    await engine.volumes.create("db", Options())
+    engine.backend.way = Way.FILES
+    engine.containers.using["db"] = [Container("2", "loop", "restarting")]
+    engine.containers.refuses_start = "no"
+    engine.kernel.failures["copy", "db"] = OperationFailed("disk")
+    with pytest.raises(OperationFailed, match="disk"):
+        await engine.snapshots.create(["db"], "a", Progress(), pause=True)
+    assert engine.containers.calls == ["stop", "start"]
+
+
 async def test_nobody_who_could_not_be_paused_is_said_to_have_been(engine: Engine) -> None:
     """Neither where no container was found, nor beside a person who holds the volume."""
     await engine.volumes.create("db", Options())
