@@ -39,6 +39,13 @@ class Metrics:
             registry=self._registry,
         )
         self._volumes = self._gauge("volumes", "Volumes by backend and state", "backend", "state")
+        self._inodes = {
+            state: self._gauge(f"volume_inodes_{state}", meaning, "volume")
+            for state, meaning in (
+                ("used", "Files of volumes whose filesystem or limit counts them"),
+                ("available", "Files that volumes have room for yet"),
+            )
+        }
         self._references = self._gauge("references", "Counted mounts of all volumes")
         self._lingering = self._gauge("lingering", "Unmounts that something still holds up")
         self._leaked = self._counter("leaked_references", "References dropped as leaks")
@@ -83,6 +90,14 @@ class Metrics:
         self._references.set(references)
         self._lingering.set(lingering)
         self._problems.set(problems)
+
+    def inodes(self, counts: Mapping[str, tuple[int | None, int | None]]) -> None:
+        """Set what the last samples found: by volume, inodes (used, available), where known."""
+        for gauge, at in ((self._inodes["used"], 0), (self._inodes["available"], 1)):
+            gauge.clear()
+            for name, found in counts.items():
+                if (value := found[at]) is not None:
+                    gauge.labels(name).set(value)
 
     def leaked(self, references: int) -> None:
         """Count references that were dropped because nobody stood behind them."""

@@ -69,6 +69,8 @@ def _volume_space(account: Account) -> VolumeSpace:
         allocated=account.allocated,
         shared=account.shared,
         reclaimable=account.reclaimable,
+        inodes=account.inodes,
+        inodes_used=account.inodes_used,
         snapshots=[SnapshotSpace(name=name, frees=size) for name, size in account.frees.items()],
         note=account.note,
     )

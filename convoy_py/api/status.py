@@ -59,6 +59,9 @@ def _usage(usage: Usage, now: float) -> dict[str, Any]:
         "used": _exact(usage.used),
         "available": _exact(usage.available),
         "allocated": _exact(usage.allocated),
+        "inodes": _exact(usage.inodes),
+        "inodesUsed": _exact(usage.inodes_used),
+        "inodesAvailable": _exact(usage.inodes_available),
         "usageAge": max(0, round(now - usage.sampled)),
     }
 

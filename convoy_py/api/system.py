@@ -73,6 +73,13 @@ async def metrics(admin: Admin, call: Call[Nothing]) -> Reply:
         lingering=volumes.lingering(),
         problems=len(volumes.health()),
     )
+    admin.metrics.inodes(
+        {
+            view.name: (view.usage.inodes_used, view.usage.inodes_available)
+            for view in views
+            if view.usage
+        }
+    )
     return Reply(admin.metrics.render())
 
 

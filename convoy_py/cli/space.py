@@ -113,19 +113,25 @@ def df(session: Session, no_wait: bool) -> None:
 
 
 _SIZES = ("promised", "used", "allocated", "shared", "reclaimable")
-_COLUMNS = ("NAME", *map(str.upper, _SIZES), "SNAPSHOTS", "NOTE")
+_COLUMNS = ("NAME", *map(str.upper, _SIZES), "INODES", "SNAPSHOTS", "NOTE")
 
 
 def _rows(report: SpaceReport) -> Iterator[tuple[str, ...]]:
     for volume in report.volumes:
         sizes = [size_or_dash(getattr(volume, size)) for size in _SIZES]
-        yield volume.name, *sizes, str(len(volume.snapshots)), volume.note
+        yield volume.name, *sizes, _inodes(volume), str(len(volume.snapshots)), volume.note
         for snapshot in volume.snapshots:
-            blank = [""] * len(_SIZES)
+            blank = [""] * (len(_SIZES) + 1)
             frees = f"frees {size_or_dash(snapshot.frees)}"
             yield f"  {joined(volume.name, snapshot.name)}", *blank, frees, ""
     count = sum(len(volume.snapshots) for volume in report.volumes)
-    yield "total", *map(partial(_total, report.volumes), _SIZES), str(count), ""
+    yield "total", *map(partial(_total, report.volumes), _SIZES), "", str(count), ""
+
+
+def _inodes(volume: VolumeSpace) -> str:
+    """How many files there are, of how many there may be."""
+    used, most = volume.inodes_used, volume.inodes
+    return "-" if used is None else f"{used}/{'-' if most is None else most}"
 
 
 def _total(volumes: Iterable[VolumeSpace], size: str) -> str:

@@ -52,6 +52,8 @@ class Accounts:
             allocated=allocated,
             shared=own.shared if own else None,
             reclaimable=_reclaimable(entry, allocated, used),
+            inodes=usage.inodes if usage else None,
+            inodes_used=usage.inodes_used if usage else None,
             frees={
                 view.name: _freed(entry.snapshots[joined(entry.name, view.name)])
                 for view in entry.snapshot_views()

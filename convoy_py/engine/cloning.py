@@ -99,6 +99,10 @@ class Cloning:
             # What is asked of one backend may mean nothing to another.
             inherited |= dict.fromkeys(("size", "fs", "sparse", "autogrow"))
         given = {key: value for key, value in options if value is not None}
+        if options.backend not in (None, spec.backend) or options.fs not in (None, spec.fs):
+            inherited["inodes"] = None  # each filesystem has limits of another kind
+        elif options.size is not None:
+            inherited["inodes"] = spec.inodes_at(options.size)
         if not _may_grow({**inherited, **given}):
             inherited["autogrow"] = None
         return self._steps.choose(Options.model_validate({**inherited, **given}))

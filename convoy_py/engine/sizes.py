@@ -13,6 +13,7 @@ from convoy_py.engine.steps import Steps
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import ConvoyError, NoAnswer, NoSpace, Unavailable, Unsupported
 from convoy_py.linux import filesystems
+from convoy_py.linux.filesystems import Space
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
 from convoy_py.models.sizes import format_size
@@ -50,7 +51,7 @@ class Sizes:
         self._metrics = metrics
         self._clock = clock
         self._not_before: dict[str, float] = {}
-        self._seen: dict[str, tuple[float, int]] = {}  # at the last look: when, what was available
+        self._seen: dict[str, tuple[float, Space]] = {}  # when the last look was, what it found
 
     async def resize(self, name: str, size: int, *, by: bool = False) -> tuple[int, str]:
         """Make a volume larger: at once, or where that cannot be at its next mount.
@@ -134,7 +135,7 @@ class Sizes:
             if _grows_by_itself(entry) and self._may_try(entry.name):
                 await self._grow_if_full(entry, seen.get(entry.name))
 
-    async def _grow_if_full(self, entry: Entry, before: tuple[float, int] | None) -> None:
+    async def _grow_if_full(self, entry: Entry, before: tuple[float, Space] | None) -> None:
         spec = entry.spec
         assert spec is not None
         assert spec.autogrow is not None
@@ -148,12 +149,11 @@ class Sizes:
                 entry.name, partial(filesystems.space, backend.exposed(place)), PATIENCE
             )
             now = self._clock()
-            self._seen[entry.name] = now, space.available
-            soon = _written_soon(before, now, space.available)
-            if space.available >= max(space.size * NEARLY_FULL, soon):
+            self._seen[entry.name] = now, space
+            wanted = _wanted(spec, space, now, before)
+            if wanted is None:
                 return
-            more = 0 if growing else int(max(spec.size * GROWTH, soon))
-            target = min(spec.autogrow, spec.size + more) if more else spec.size
+            target = spec.size if growing else min(spec.autogrow, wanted)
             size, pending = await self.resize(entry.name, target)
         except NoAnswer:
             return  # the others are not to wait for it
@@ -204,11 +204,26 @@ class Sizes:
             await self._volumes.rerecord(entry, wanted.model_copy(update={"spec": settled}))
 
 
-def _written_soon(before: tuple[float, int] | None, now: float, available: int) -> float:
-    """Bytes that will be written before long, at the pace since the look before."""
-    if before is None or now <= before[0]:
-        return 0.0
-    return max(0, before[1] - available) / (now - before[0]) * AHEAD
+def _wanted(spec: Spec, space: Space, now: float, before: tuple[float, Space] | None) -> int | None:
+    """The size that a volume is to grow to for want of bytes, or of inodes; None if it has room.
+
+    Growing that would give no inodes, for the limit is too near, is not done for their sake.
+    """
+    assert spec.size is not None
+    assert spec.autogrow is not None
+    then, at_last = before or (now, space)
+    bytes_soon = _used_soon(at_last.available - space.available, now - then)
+    inodes_soon = _used_soon(at_last.inodes_free - space.inodes_free, now - then)
+    step = spec.size + int(max(spec.size * GROWTH, bytes_soon))
+    few_inodes = space.inodes and space.inodes_free < max(space.inodes * NEARLY_FULL, inodes_soon)
+    if few_inodes and (enough := max(step, spec.size_for_inodes())) <= spec.autogrow:
+        return enough
+    return step if space.available < max(space.size * NEARLY_FULL, bytes_soon) else None
+
+
+def _used_soon(count: int, seconds: float) -> float:
+    """How much will be used before long, at the pace since the look before."""
+    return max(0, count) / seconds * AHEAD if seconds > 0 else 0.0
 
 
 def _grows_by_itself(entry: Entry) -> bool:

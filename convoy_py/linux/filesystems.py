@@ -35,6 +35,11 @@ _EXT4_FEATURES = (
     "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 )
 _EXT4_JOURNAL = (4 * _MIB, 128 * _MIB)
+# Bytes for each inode: as many as its bitmaps can tell, and by default. Its own
+# are 10 that are reserved and lost+found; one more is the folder that we make.
+_EXT4_DENSEST, _EXT4_RATIO, _EXT4_RATIO_OF_SMALL, _EXT4_SMALL = BLOCK, 16384, 8192, 512 * _MIB
+_EXT4_OWN = 12
+_XFS_INODE = 512
 _XFS_LOG = (64 * _MIB, 1024 * _MIB)
 
 _MAGIC = (
@@ -79,23 +84,41 @@ class DamagedFilesystem(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Bytes; `available` is what an unprivileged user may still write."""
+    """Bytes; `available` is what an unprivileged user may still write.
+
+    `inodes` is how many files there can be, or 0 where the filesystem has no such number (btrfs).
+    """
 
     size: int
     used: int
     available: int
+    inodes: int = 0
+    inodes_free: int = 0
 
 
-def make(fs: str, image: Path, size: int, *, uuid: str) -> None:
+def inode_bounds(fs: str, size: int) -> tuple[int, int] | None:
+    """(fewest, most) inodes to which a new filesystem of `size` bytes can be bounded.
+
+    None: it cannot be. Ext4 makes all its inodes at once. XFS makes them as they are needed, of at
+    most so many whole percents of the space.
+    """
+    if fs == "ext4":
+        return 1, size // _EXT4_DENSEST - _EXT4_OWN
+    return (size // 100 // _XFS_INODE, size // _XFS_INODE) if fs == "xfs" else None
+
+
+def make(fs: str, image: Path, size: int, *, uuid: str, inodes: int | None = None) -> None:
     """Make an empty filesystem of `size` bytes in an image file, which is that long and all zero.
 
+    It has room for `inodes` files within `inode_bounds`: on ext4 for a few more, on xfs up to the
+    next percent of the space. On xfs and on ext4 there are more once it is grown.
     4096-byte sectors and blocks, as our loop devices have. Nothing is discarded, so blocks that
     were reserved stay so. Raises OSError; if the tools are missing it names Debian's package.
     """
     if not MINIMUM[fs] <= size <= MAXIMUM[fs]:
         told = f"{fs} needs {MINIMUM[fs]} to {MAXIMUM[fs]} bytes, not {size}"
         raise OSError(errno.EINVAL, told, str(image))
-    run(fs, _MAKERS[fs](str(image), size, uuid), _MAKE_SECONDS)
+    run(fs, _MAKERS[fs](str(image), size, uuid, inodes), _MAKE_SECONDS)
 
 
 def check(fs: str, image: Path) -> None:
@@ -183,6 +206,8 @@ def space(path: Path) -> Space:
         size=found.f_blocks * found.f_frsize,
         used=(found.f_blocks - found.f_bfree) * found.f_frsize,
         available=found.f_bavail * found.f_frsize,
+        inodes=found.f_files,
+        inodes_free=found.f_ffree,
     )
 
 
@@ -198,31 +223,36 @@ def run(fs: str, argv: list[str], timeout: float) -> None:
         raise FileNotFoundError(errno.ENOENT, told) from error
 
 
-def _make_ext4(image: str, size: int, uuid: str) -> list[str]:
+def _make_ext4(image: str, size: int, uuid: str, inodes: int | None) -> list[str]:
     journal = _within(_EXT4_JOURNAL, size // 64) // _MIB
+    # A small one may come to hold small files, and has few groups to grow by.
+    ratio = _EXT4_RATIO if size >= _EXT4_SMALL else _EXT4_RATIO_OF_SMALL
+    count = ("-i", str(ratio)) if inodes is None else ("-N", str(inodes + _EXT4_OWN))
     # A new image reads as zeros: neither mkfs nor the kernel in the background need write any.
     zeroed = "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1"
     return [
         *("mke2fs", "-q", "-F", "-t", "ext4", "-O", _EXT4_FEATURES),
-        *("-b", "4096", "-I", "256", "-i", "16384", "-G", "16", "-m", "0", "-e", "remount-ro"),
+        *("-b", "4096", "-I", "256", *count, "-G", "16", "-m", "0", "-e", "remount-ro"),
         *("-J", f"size={journal}", "-E", f"nodiscard,root_owner=0:0,{zeroed}"),
         *("-U", uuid, image, f"{size // _KIB}k"),
     ]
 
 
-def _make_xfs(image: str, size: int, uuid: str) -> list[str]:
+def _make_xfs(image: str, size: int, uuid: str, inodes: int | None) -> list[str]:
+    most = "" if inodes is None else f",maxpct={min(100, -(-inodes * _XFS_INODE * 100 // size))}"
     log = _within(_XFS_LOG, size // 64 // _MIB * _MIB)
     # Features of kernel 5.10 and newer, so that an image can move to any host that we support.
     return [
         *("mkfs.xfs", "-q", "-K", "-b", "size=4096", "-s", "size=4096"),
         *("-m", f"crc=1,finobt=1,inobtcount=1,bigtime=1,reflink=1,rmapbt=0,uuid={uuid}"),
-        *("-i", "size=512,sparse=1,nrext64=0", "-n", "ftype=1"),
+        *("-i", f"size={_XFS_INODE},sparse=1,nrext64=0{most}", "-n", "ftype=1"),
         *("-d", f"size={size},noalign", "-l", f"internal=1,size={log}"),
         image,
     ]
 
 
-def _make_btrfs(image: str, size: int, uuid: str) -> list[str]:
+def _make_btrfs(image: str, size: int, uuid: str, inodes: int | None) -> list[str]:
+    assert inodes is None
     return [
         *("mkfs.btrfs", "-q", "-f", "-K", "-s", "4096", "-n", "16384", "-b", str(size)),
         *("-m", "dup", "-d", "single", "--checksum", "crc32c"),
@@ -231,7 +261,7 @@ def _make_btrfs(image: str, size: int, uuid: str) -> list[str]:
     ]
 
 
-_MAKERS: Mapping[str, Callable[[str, int, str], list[str]]] = {
+_MAKERS: Mapping[str, Callable[[str, int, str, int | None], list[str]]] = {
     "ext4": _make_ext4,
     "xfs": _make_xfs,
     "btrfs": _make_btrfs,

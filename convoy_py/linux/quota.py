@@ -17,7 +17,7 @@ _GETQUOTA = 0x800007
 _SETQUOTA = 0x800008
 _XGETQSTATV = (ord("X") << 8) + 8
 
-_BLOCK_LIMITS = 1
+_BLOCK_LIMITS, _INODE_LIMITS = 1, 4
 _BLOCK = 1024
 _ENFORCED = 1 << 5
 _CAPABLE = ("ext4", "xfs")
@@ -79,22 +79,23 @@ def project(path: Path) -> int:
         return fsxattr.read(fd).project
 
 
-def set_limit(path: Path, project_id: int, limit: int | None) -> None:
-    """Bound a project's bytes, to the kibibyte above; None lifts the bound. `path` is any in it.
+def set_limit(path: Path, project_id: int, limit: int | None, inodes: int | None = None) -> None:
+    """Bound a project's bytes, to the kibibyte above, and its files; None lifts a bound.
 
-    Writing beyond the bound is EDQUOT or ENOSPC. On ext4 a process with CAP_SYS_RESOURCE, which
-    containers do not have, may exceed it.
+    `path` is any in it. Going beyond a bound is EDQUOT or ENOSPC. On ext4 a process with
+    CAP_SYS_RESOURCE, which containers do not have, may exceed it.
     """
     hard = 0 if limit is None else -(-limit // _BLOCK)
     quota = ctypes.create_string_buffer(
-        _DQBLK.pack(hard, 0, 0, 0, 0, 0, 0, 0, _BLOCK_LIMITS), _DQBLK.size
+        _DQBLK.pack(hard, 0, 0, inodes or 0, 0, 0, 0, 0, _BLOCK_LIMITS | _INODE_LIMITS),
+        _DQBLK.size,
     )
     with opened(path) as fd:
         _quotactl(fd, _SETQUOTA, project_id, quota)
 
 
-def usage(path: Path, project_id: int) -> int:
-    """Bytes that a project occupies; 0 for one that is not known."""
+def usage(path: Path, project_id: int) -> tuple[int, int]:
+    """(bytes, files) that a project occupies; 0 for one that is not known."""
     quota = ctypes.create_string_buffer(_DQBLK.size)
     try:
         with opened(path) as fd:
@@ -102,10 +103,10 @@ def usage(path: Path, project_id: int) -> int:
     except OSError as error:
         # XFS keeps nothing about a project that owns nothing.
         if error.errno == errno.ENOENT:
-            return 0
+            return 0, 0
         raise
-    occupied: int = _DQBLK.unpack(quota.raw)[2]
-    return occupied
+    found = _DQBLK.unpack(quota.raw)
+    return found[2], found[5]
 
 
 def _assign(fd: int, project_id: int, *, inherit: bool) -> None:

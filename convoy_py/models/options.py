@@ -66,6 +66,12 @@ def _owner(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:12]) < 2**32:
+        raise ValueError(f"{text!r} is not a number from 1 to {2**32 - 1}")
+    return int(text)
+
+
 def _path(text: str) -> str:
     path = PurePosixPath(text)
     if not path.is_absolute() or ".." in path.parts or "\0" in text or "\n" in text:
@@ -208,10 +214,11 @@ OPTIONS = (
         "10G|1.5GiB|10GB|BYTES",
         "grow a loopback volume before it is full, up to this size",
     ),
+    Option("inodes", ("nr_inodes",), _count, "NUMBER", "how many files there may be at most"),
 )
 # The `o` of Docker's local driver and of Podman packs several options into one value.
 _PACKED = "o"
-_UNPACKED = ("size", "uid", "gid", "mode")
+_UNPACKED = ("size", "uid", "gid", "mode", "inodes", "nr_inodes")
 _LOCAL = ("type", _PACKED, "device")
 
 

@@ -18,5 +18,7 @@ class Account(Frozen):
     allocated: int | None = None
     shared: int | None = None
     reclaimable: int | None = None
+    inodes: int | None = None  # how many files there may be, and how many there are
+    inodes_used: int | None = None
     frees: Mapping[str, int | None]
     note: str = ""

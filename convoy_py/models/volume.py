@@ -37,6 +37,12 @@ class State(StrEnum):
     BROKEN = "broken"
 
 
+# An image's size is a multiple of this.
+BLOCK = 4096
+# What ext4 grows by as far as its inodes go: each group of blocks has the same number of them.
+EXT4_GROUP = 128 * 2**20
+
+
 # How a value says that nothing was asked; `-o o=rw` asks for no mount option.
 _UNSET = (None, ())
 
@@ -58,6 +64,7 @@ class Options(Frozen):
     )
     per_mount: bool | None = None
     autogrow: int | None = None  # bytes
+    inodes: int | None = None  # files of all kinds
 
 
 class Spec(Frozen):
@@ -79,10 +86,27 @@ class Spec(Frozen):
     source: str | None = None  # what it began as a copy of
     per_mount: bool | None = None  # every mount ID gets a private clone
     autogrow: int | None = None  # bytes up to which it grows before it is full
+    inodes: int | None = None  # how many files there may be; None: what the filesystem has
     exposed: str = "data"  # the folder inside a loopback's filesystem that containers see
     project: int | None = None  # the project id by which a directory's size is enforced
     # The size in bytes from which an image is still to grow to `size`: in full at the next mount.
     grows_from: int | None = None
+
+    def inodes_at(self, size: int) -> int | None:
+        """The limit of files that goes with another size: that of an image grows with it."""
+        if self.inodes is None or self.size is None or self.fs is None:
+            return self.inodes
+        size -= size % BLOCK
+        if self.fs is Filesystem.EXT4:
+            return self.inodes * _groups(size) // _groups(self.size)
+        return -(-self.inodes * size // self.size)
+
+    def size_for_inodes(self) -> int:
+        """The next size at which an image would have more inodes than it has now."""
+        assert self.size is not None
+        return (
+            (_groups(self.size) + 1) * EXT4_GROUP if self.fs is Filesystem.EXT4 else self.size + 1
+        )
 
     def shown(self) -> dict[str, str]:
         """The options that apply to this volume, as text."""
@@ -107,6 +131,9 @@ class Usage(Frozen):
     used: int | None = None  # by the volume's files
     available: int | None = None  # to an unprivileged writer
     allocated: int | None = None  # on the host
+    inodes: int | None = None  # how many files the filesystem, or the limit, has room for
+    inodes_used: int | None = None
+    inodes_available: int | None = None
     sampled: float
 
 
@@ -127,6 +154,10 @@ class View(Frozen):
     protected: bool = False
     snapshots: tuple[SnapshotView, ...] = ()  # oldest first
     doing: str = ""  # the long work that is going on with it
+
+
+def _groups(size: int) -> int:
+    return -(-size // EXT4_GROUP)
 
 
 def option_of(field: str) -> str:

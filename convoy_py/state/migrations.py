@@ -3,17 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-VOLUME_FORMAT = 2
-SNAPSHOT_FORMAT = 1
+VOLUME_FORMAT = 3
+SNAPSHOT_FORMAT = 2
 
 
-def _from_1(volume: dict[str, Any]) -> dict[str, Any]:
-    """Format 2 added fields, all of which may be missing."""
+def _fields_added(volume: dict[str, Any]) -> dict[str, Any]:
+    """All that the next format has more may be missing."""
     return volume
 
 
 # _STEPS[n] turns the content of format n into that of n + 1.
-_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _fields_added,
+    2: _fields_added,
+}
 
 
 def migrate_volume(volume: dict[str, Any], version: int) -> dict[str, Any]:

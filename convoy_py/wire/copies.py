@@ -207,6 +207,8 @@ class VolumeSpace(Message):
     allocated: int | None
     shared: int | None
     reclaimable: int | None  # by trim
+    inodes: int | None = None  # how many files there may be, and how many there are
+    inodes_used: int | None = None
     snapshots: list[SnapshotSpace]
     note: str = ""
 

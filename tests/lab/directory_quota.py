@@ -1,4 +1,4 @@
-"""Directory volumes with a size on ext4 and XFS: made, cloned, rolled back, resized under quotas.
+"""Directory volumes with limits on ext4 and XFS: made, cloned, rolled back, resized under quotas.
 
 A script of its own, for the lab's machine: `python3 directory_quota.py FOLDER`, as root, with this
 repository's root, and pydantic, on PYTHONPATH. It needs free space for two images in FOLDER.
@@ -22,7 +22,13 @@ from tests.lab.project_quota import MAKE, MIB, mounted, report, written
 def main(folder: Path) -> int:
     for fs in MAKE:
         with mounted(fs, folder, "prjquota") as root:
-            for test in (clones_have_their_own, rollback_keeps_it, it_changes, mount_restores_it):
+            for test in (
+                clones_have_their_own,
+                rollback_keeps_it,
+                it_changes,
+                mount_restores_it,
+                files_are_limited,
+            ):
                 report(fs, test, root / test.__name__)
     return 0
 
@@ -98,6 +104,37 @@ def mount_restores_it(home: Path) -> None:
     assert 3 * MIB <= got <= 4 * MIB, got
 
 
+def files_are_limited(home: Path) -> None:
+    """To the file, without a size; clones and rollbacks have the limit, too, and usage tells it."""
+    bed = Bed(home)
+    place = bed.created("db", None, inodes=5)
+    assert _fits(place) == 5
+    usage = bed.backend.usage(place, 0)
+    assert (usage.inodes, usage.inodes_used, usage.inodes_available) == (5, 5, 0)
+    snapshot = bed.taken(place)
+    clone = bed.cloned(snapshot, "copy", None, inodes=8)
+    assert _fits(clone) == 8
+    try:
+        bed.cloned(snapshot, "small", None, inodes=3)
+    except (NoSpace, OSError) as error:
+        print(f"   {error}")  # noqa: T201 - as above
+    else:
+        raise AssertionError("5 files went into 3")
+    staged = bed.staged("undo", None)
+    (place.home / "data/0").unlink()
+    bed.backend.rollback(place, snapshot, replace(staged, uuid=""), told)
+    (place.home / "data/0").unlink()
+    assert _fits(place) == 5
+
+
+def _fits(place: Place) -> int:
+    """How many files there are once an ordinary user made as many as may be."""
+    data = place.home / "data"
+    for number in range(20):
+        written(data / str(number), 65536)
+    return sum(path.stat().st_size > 0 for path in data.iterdir())
+
+
 class Bed:
     """A root below `home`, and volumes in it as the engine makes them."""
 
@@ -107,14 +144,14 @@ class Bed:
         (home / "volumes").mkdir(mode=0o755)
         self.backend = Directory(home)
 
-    def staged(self, name: str, size: int | None) -> Place:
+    def staged(self, name: str, size: int | None, inodes: int | None = None) -> Place:
         home = self.root / "volumes" / name
         home.mkdir(mode=0o755)
-        spec = self.backend.resolve(Options(size=size, mode=0o777, source="db"))
+        spec = self.backend.resolve(Options(size=size, mode=0o777, source="db", inodes=inodes))
         return Place(name, str(uuid4()), home, self.root / "mounts" / name, spec)
 
-    def created(self, name: str, size: int) -> Place:
-        place = self.staged(name, size)
+    def created(self, name: str, size: int | None, inodes: int | None = None) -> Place:
+        place = self.staged(name, size, inodes)
         return replace(place, spec=self.backend.create(place))
 
     def taken(self, place: Place) -> Place:
@@ -124,8 +161,10 @@ class Bed:
         snapshot = Place("db@nightly", str(uuid4()), home, mountpoint, place.spec, within=place)
         return self._filled(place, snapshot)
 
-    def cloned(self, source: Place, name: str, size: int) -> Place:
-        return self._filled(source, self.staged(name, size))
+    def cloned(
+        self, source: Place, name: str, size: int | None, inodes: int | None = None
+    ) -> Place:
+        return self._filled(source, self.staged(name, size, inodes))
 
     def _filled(self, source: Place, target: Place) -> Place:
         self.backend.copy(source, target, told)
@@ -135,7 +174,7 @@ class Bed:
 def used(place: Place) -> int:
     files.sync_filesystem(place.home)
     assert place.spec.project is not None
-    return quota.usage(place.home / "data", place.spec.project)
+    return quota.usage(place.home / "data", place.spec.project)[0]
 
 
 def told(count: int) -> None:

@@ -26,7 +26,7 @@ MAKE = {
 def main(folder: Path) -> int:
     for fs in MAKE:
         with mounted(fs, folder, "prjquota") as root:
-            for test in (enforces, follows_new_folders, lifts, counts, is_supported):
+            for test in (enforces, follows_new_folders, lifts, counts, counts_files, is_supported):
                 report(fs, test, root / test.__name__)
         with mounted(fs, folder, "noquota") as root:
             report(fs, says_what_is_missing, root / "off")
@@ -77,8 +77,22 @@ def counts(home: Path) -> None:
     quota.assign(home, PROJECT + 3)
     (home / "file").write_bytes(b"x" * MIB)
     files.sync_filesystem(home)
-    assert quota.usage(home, PROJECT + 3) in range(MIB, MIB + 65536)
-    assert quota.usage(home, PROJECT + 99) == 0
+    size, inodes = quota.usage(home, PROJECT + 3)
+    assert size in range(MIB, MIB + 65536), size
+    assert inodes == 2, inodes
+    assert quota.usage(home, PROJECT + 99) == (0, 0)
+
+
+def counts_files(home: Path) -> None:
+    """Files are bounded apart from bytes, both together, and lifted together."""
+    quota.assign(home, PROJECT + 4)
+    quota.set_limit(home, PROJECT + 4, MIB, 4)
+    for name in "abc":
+        assert written(home / name, 65536) == 65536
+    assert written(home / "d", 65536) == 0
+    assert written(home / "a", 2 * MIB) <= MIB
+    quota.set_limit(home, PROJECT + 4, None)
+    assert written(home / "d", 2 * MIB) == 2 * MIB
 
 
 def written(path: Path, wanted: int) -> int:

@@ -50,6 +50,7 @@ class Folders(Backend):
         spec = Spec(
             backend=self.name,
             size=self._checked_size(options.size),
+            inodes=self._checked_inodes(options.inodes),
             uid=options.uid,
             gid=options.gid,
             mode=options.mode,
@@ -59,8 +60,10 @@ class Folders(Backend):
             per_mount=options.per_mount,
         )
         if options.path is not None:
-            if options.size is not None:
-                raise Unsupported("size cannot be enforced on a host folder (option path)")
+            if options.size is not None or options.inodes is not None:
+                raise Unsupported(
+                    "size and inodes cannot be enforced on a host folder (option path)"
+                )
             if options.source is not None:
                 raise Unsupported("option from makes a volume of its own: it goes without path")
             self.allowed.check(options.path)
@@ -82,8 +85,8 @@ class Folders(Backend):
         made(data)
         with opened(data) as folder:
             own(folder, spec)
-        if spec.size is not None:
-            project = limits.begin(data, place.uuid, spec.size)
+        if limits.has(spec):
+            project = limits.begin(data, place.uuid, spec)
             spec = spec.model_copy(update={"project": project})
             files.fsync_dir(data)
         return spec
@@ -158,15 +161,29 @@ class Folders(Backend):
         files.remove_tree(place.home)
 
     def usage(self, place: Place, now: float) -> Usage:
-        folder, size = source(place), place.spec.size
+        folder, spec = source(place), place.spec
         host = os.statvfs(folder)
-        free = host.f_bavail * host.f_frsize
-        if size is None or place.within is not None:
+        free, free_inodes = host.f_bavail * host.f_frsize, host.f_favail if host.f_files else None
+        if not limits.has(spec) or place.within is not None:
             used, allocated = files.disk_usage(folder)
-            return Usage(used=used, allocated=allocated, available=free, sampled=now)
-        used = limits.used(folder, place.spec)
-        available = max(0, min(free, size - used))
-        return Usage(size=size, used=used, allocated=used, available=available, sampled=now)
+            return Usage(
+                used=used,
+                allocated=allocated,
+                available=free,
+                inodes_available=free_inodes,
+                sampled=now,
+            )
+        used, inodes = limits.used(folder, spec)
+        return Usage(
+            size=spec.size,
+            used=used,
+            allocated=used,
+            available=_left(free, spec.size, used),
+            inodes=spec.inodes,
+            inodes_used=inodes,
+            inodes_available=_left(free_inodes, spec.inodes, inodes),
+            sampled=now,
+        )
 
     def check(self, place: Place) -> None:
         folder = source(place)
@@ -197,6 +214,13 @@ class Folders(Backend):
             )
         return limits.bounded(size)
 
+    def _checked_inodes(self, inodes: int | None) -> int | None:
+        if inodes is not None and (reason := limits.uncountable(self._volumes)):
+            raise Unsupported(
+                f"a directory volume cannot limit inodes here ({reason}); use backend=loopback"
+            )
+        return inodes
+
     def _create_at_path(self, path: str, spec: Spec) -> Spec:
         """Make the user's folder if it is missing; owner and mode change only where asked."""
         with self.allowed.at(path, make=True) as folder:
@@ -210,6 +234,14 @@ def made(data: Path) -> None:
         btrfs.create_subvolume(data)
     else:
         data.mkdir(mode=0o700)
+
+
+def _left(free: int | None, limit: int | None, used: int | None) -> int | None:
+    """What may still be had, of what the host has free and a limit leaves; None if not known."""
+    bounds = [] if free is None else [free]
+    if limit is not None and used is not None:
+        bounds.append(max(0, limit - used))
+    return min(bounds, default=None)
 
 
 def _limit_again(place: Place) -> None:

@@ -28,7 +28,7 @@ class FolderResizing(Resizable):
 
     def grow(self, place: Place) -> bool:
         folder, size = source(place), place.spec.size
-        used = limits.used(folder, place.spec)
+        used, _ = limits.used(folder, place.spec)
         if size is not None and used > size:
             raise NoSpace(f"{place} holds {show('size', used)}, more than {show('size', size)}")
         try:

@@ -13,14 +13,14 @@ from convoy_py.backends.base import Place, Snapshots, own, refuse_nested, return
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.backend import Folders, made
 from convoy_py.backends.directory.folder import DATA, source
-from convoy_py.errors import NoSpace, Unsupported
+from convoy_py.errors import Unsupported
 from convoy_py.linux import btrfs, extents, files, mounts, quota, reflink, trees
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.reflink import Step
 from convoy_py.models.options import ALWAYS_ON
 from convoy_py.models.snapshot import Plan, Way
-from convoy_py.models.volume import Spec, show
+from convoy_py.models.volume import Spec
 
 # Roughly what a file takes to be made anew, whatever is in it.
 _SECONDS_A_FILE = 0.0002
@@ -62,12 +62,13 @@ class FolderSnapshots(Folders, Snapshots):
         if _is_subvolume(source):
             limit = target.spec.size
             if target.within is None and limit is not None and limit != source.spec.size:
-                _refuse_more(source, trees.measure(source.home / DATA)[1], limit)
+                count = trees.measure(source.home / DATA)[1]
+                limits.refuse_more(source, count, None, target.spec)
             _snapshot(source, data, read_only=target.within is not None)
             return
         made(data)
-        if target.within is None and target.spec.size is not None:
-            limits.begin(data, target.uuid, target.spec.size)
+        if target.within is None and limits.has(target.spec):
+            limits.begin(data, target.uuid, target.spec)
         with self.reading(source) as folder:
             trees.copy(folder, data, step)
 
@@ -81,13 +82,14 @@ class FolderSnapshots(Folders, Snapshots):
             return target.spec.model_copy(update=update)
         with opened(data) as folder:
             own(folder, target.spec, source.spec)
-        if target.spec.size is not None:
+        if limits.has(target.spec):
             if on_btrfs:
-                limits.begin(data, target.uuid, target.spec.size)
+                limits.begin(data, target.uuid, target.spec)
             else:
-                update["project"] = project = quota.project(data)
+                update["project"] = quota.project(data)
+                copied = target.spec.model_copy(update=update)
                 # Ext4 does not stop a process with CAP_SYS_RESOURCE, as a daemon has.
-                _refuse_more(source, quota.usage(data, project), target.spec.size)
+                limits.refuse_more(source, *limits.used(data, copied), copied)
         return target.spec.model_copy(update=update)
 
     def clones(self, source: Place, spec: Spec) -> bool:
@@ -110,7 +112,7 @@ class FolderSnapshots(Folders, Snapshots):
                         quota.assign_tree(new, 0)
                 return
             if spec.size is not None:
-                limits.begin(new, place.uuid, spec.size)
+                limits.begin(new, place.uuid, spec)
             _exchange(new, old, passed)
 
     def withdraw(self, snapshot: Place) -> None:
@@ -154,11 +156,6 @@ def _refuse_path(place: Place) -> None:
             f"{place}: its data is the host's (option path): snapshot it there, or `convoy clone` "
             "it into a volume of its own"
         )
-
-
-def _refuse_more(source: Place, count: int, limit: int) -> None:
-    if count > limit:
-        raise NoSpace(f"{source} holds {show('size', count)}, more than {show('size', limit)}")
 
 
 def _snapshot(source: Place, data: Path, *, read_only: bool) -> None:

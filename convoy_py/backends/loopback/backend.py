@@ -44,6 +44,7 @@ class Images(Backend):
         size = self._default_size if options.size is None else options.size
         size = growth.bounded(fs, size)
         _check_autogrow(options.autogrow, fs, size)
+        growth.check_inodes(fs, size, options.inodes)
         # A clone keeps the owner and the mode that it finds, where no others are asked for.
         default = (0, 0, 0o755) if options.source is None else (None, None, None)
         uid, gid, mode = default
@@ -59,6 +60,7 @@ class Images(Backend):
             source=options.source,
             per_mount=options.per_mount,
             autogrow=options.autogrow,
+            inodes=options.inodes,
         )
         growth.check_autogrow(spec, growing.reach(fs, size))
         return spec
@@ -77,7 +79,7 @@ class Images(Backend):
                 # On btrfs a reserved block stays reserved only if it is overwritten in place.
                 files.set_nocow(fd)
                 files.allocate(fd, size)
-            filesystems.make(fs, path, size, uuid=place.uuid)
+            filesystems.make(fs, path, size, uuid=place.uuid, inodes=spec.inodes)
             growth.check_autogrow(spec, growth.largest(place))
             _furnish(place, spec)
             os.fsync(fd)
@@ -165,6 +167,9 @@ class Images(Backend):
             used=space.used,
             available=space.available,
             allocated=allocated,
+            inodes=space.inodes or None,
+            inodes_used=space.inodes - space.inodes_free if space.inodes else None,
+            inodes_available=space.inodes_free if space.inodes else None,
             sampled=now,
         )
 

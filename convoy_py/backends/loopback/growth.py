@@ -36,6 +36,25 @@ def check_autogrow(spec: Spec, largest: int) -> None:
     )
 
 
+def check_inodes(fs: Filesystem, size: int, inodes: int | None) -> None:
+    """Raise InvalidOption, with the bounds, or Unsupported for what an image cannot limit."""
+    if inodes is None:
+        return
+    bounds = filesystems.inode_bounds(fs, size)
+    if bounds is None:
+        raise Unsupported(
+            f"option inodes: {fs} cannot limit the number of files; use fs=ext4, or fs=xfs, or a "
+            "directory on a host with prjquota"
+        )
+    fewest, most = bounds
+    if not fewest <= inodes <= most:
+        raise InvalidOption(
+            f"inodes {inodes} is outside of {fewest} to {most}, what {fs} of "
+            f"{show('size', size)} can be limited to"
+            + (" (by whole percents of its space; use fs=ext4)" if inodes < fewest else "")
+        )
+
+
 class ImageGrowth(Resizable):
     """Growing images, while they are mounted if filesystem and kernel allow."""
 
@@ -49,7 +68,13 @@ class ImageGrowth(Resizable):
             )
         if wanted == now:
             return spec
-        return spec.model_copy(update={"size": wanted, "grows_from": spec.grows_from or now})
+        return spec.model_copy(
+            update={
+                "size": wanted,
+                "grows_from": spec.grows_from or now,
+                "inodes": spec.inodes_at(wanted),
+            }
+        )
 
     def delay(self, place: Place) -> str:
         if not image.is_mounted(place):

@@ -82,6 +82,8 @@ class ImageSnapshots(Snapshots):
             return False
         if spec.autogrow is not None and spec.autogrow > growth.largest(source):
             return False  # in a filesystem that is made for it there may be room for that
+        if spec.inodes != whole.inodes_at(spec.size):
+            return False  # that is settled when a filesystem is made
         return spec.size == size or (spec.size > size and growth.can_become(source, spec.size))
 
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:

@@ -39,8 +39,19 @@ async def test_a_volume_lives_through_the_whole_protocol(
 
 async def test_get_tells_all_that_is_known(plugin: Socket, engine: FakeVolumes) -> None:
     """Name, mountpoint, an RFC 3339 time, and a Status with the sizes and their age."""
-    spec = Spec(backend="loopback", size=2**60, fs=Filesystem.XFS, sparse=True, mode=0o750)
-    usage = Usage(size=2**60, used=5, available=2**54, allocated=4096, sampled=NOW - 3)
+    spec = Spec(
+        backend="loopback", size=2**60, fs=Filesystem.XFS, sparse=True, mode=0o750, inodes=2**31
+    )
+    usage = Usage(
+        size=2**60,
+        used=5,
+        available=2**54,
+        allocated=4096,
+        inodes=2**31,
+        inodes_used=7,
+        inodes_available=2**31 - 7,
+        sampled=NOW - 3,
+    )
     engine.add("db", spec=spec, usage=usage)
     answer = await plugin.call("Get", {"Name": "db"})
     assert answer.status == 200
@@ -57,6 +68,9 @@ async def test_get_tells_all_that_is_known(plugin: Socket, engine: FakeVolumes) 
         "used": 5,
         "available": str(2**54),
         "allocated": 4096,
+        "inodes": 2**31,
+        "inodesUsed": 7,
+        "inodesAvailable": 2**31 - 7,
         "usageAge": 10,
         "references": 0,
         "state": "ready",
@@ -68,6 +82,7 @@ async def test_get_tells_all_that_is_known(plugin: Socket, engine: FakeVolumes) 
             "fs": "xfs",
             "sparse": "true",
             "mode": "0750",
+            "inodes": str(2**31),
         },
     }
 

@@ -3,6 +3,7 @@
 import os
 
 from convoy_py.config import Settings
+from convoy_py.models.volume import Usage
 from convoy_py.wire.admin import Info
 from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask
@@ -55,6 +56,21 @@ async def test_health_and_metrics_answer_before_the_records_are_read(
     answer = await ask(admin, "GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     assert b"convoy_problems 1.0" in answer.body
+
+
+async def test_metrics_tell_of_inodes(admin: Socket, engine: FakeVolumes) -> None:
+    """By volume, where they are known; a volume that is gone is told no longer."""
+    engine.add("db", usage=Usage(inodes_used=7, inodes_available=0, sampled=0))
+    engine.add("dir", usage=Usage(inodes_available=1000, sampled=0))
+    engine.add("new")
+    found = (await ask(admin, "GET", "/metrics")).body.decode()
+    assert [line for line in found.splitlines() if line.startswith("convoy_volume_inodes")] == [
+        'convoy_volume_inodes_used{volume="db"} 7.0',
+        'convoy_volume_inodes_available{volume="db"} 0.0',
+        'convoy_volume_inodes_available{volume="dir"} 1000.0',
+    ]
+    engine.known.clear()
+    assert b"convoy_volume_inodes_used{" not in (await ask(admin, "GET", "/metrics")).body
 
 
 async def test_what_is_to_be_known_makes_nobody_ill(admin: Socket, verbs: FakeVerbs) -> None:

@@ -22,6 +22,8 @@ REPORT = SpaceReport(
             allocated=4 * GIB,
             shared=2 * GIB,
             reclaimable=GIB,
+            inodes=8192,
+            inodes_used=12,
             snapshots=[
                 SnapshotSpace(name="nightly", frees=2**20),
                 SnapshotSpace(name="old", frees=None),
@@ -158,11 +160,11 @@ def test_df_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> None
     lines = shown.splitlines()
     assert lines[2].startswith("  db@nightly ")
     assert [line.split() for line in lines[:6]] == [
-        ["NAME", "PROMISED", "USED", "ALLOCATED", "SHARED", "RECLAIMABLE", "SNAPSHOTS"],
-        ["db", "20GiB", "3GiB", "4GiB", "2GiB", "1GiB", "2"],
+        ["NAME", "PROMISED", "USED", "ALLOCATED", "SHARED", "RECLAIMABLE", "INODES", "SNAPSHOTS"],
+        ["db", "20GiB", "3GiB", "4GiB", "2GiB", "1GiB", "12/8192", "2"],
         ["db@nightly", "frees", "1MiB"],
         ["db@old", "frees", "-"],
-        ["dir", "-", "-", "1GiB", "-", "-", "0"],
+        ["dir", "-", "-", "1GiB", "-", "-", "-", "0"],
         ["total", "20GiB", "3GiB", "5GiB", "2GiB", "1GiB", "2"],
     ]
     assert lines[6:] == [
@@ -179,7 +181,7 @@ def test_df_says_which_volume_gave_no_answer(screen: Screen, daemon: FakeDaemon)
     _, shown = screen("df")
     lines = [line.split() for line in shown.splitlines()]
     assert lines[0][-1] == "NOTE"
-    assert lines[4] == ["dir", "-", "-", "-", "-", "-", "0", "no", "answer"]
+    assert lines[4] == ["dir", "-", "-", "-", "-", "-", "-", "0", "no", "answer"]
 
 
 def test_df_of_nothing(screen: Screen, daemon: FakeDaemon) -> None:

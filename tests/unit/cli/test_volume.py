@@ -22,6 +22,7 @@ SAMPLES = {
     "mount_options": "noatime,ro",
     "from": "db@nightly",
     "autogrow": "20G",
+    "inodes": "1000",
 }
 SWITCHES = ("sparse", "per_mount")
 

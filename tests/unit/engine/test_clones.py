@@ -26,6 +26,7 @@ from convoy_py.models.volume import Filesystem, Options, Spec
 from tests.fakes_engine import Engine, FakeBackend
 
 DOCKER = "100:1"
+MIB = 2**20
 
 
 class Other(FakeBackend):
@@ -82,6 +83,23 @@ async def test_a_clone_of_another_kind_is_copied_file_by_file(db: Engine) -> Non
     assert (db.read("copy"), spec.backend, spec.size) == ("new", "other", None)
     assert db.kernel.count("create", "copy") == 1
     assert db.kernel.count("copy", "db") == 1  # the snapshot's
+
+
+async def test_a_clone_has_the_limit_of_files_of_its_source(engine: Engine) -> None:
+    """More of them if it is larger, as growing gives them; of another kind it has none."""
+    engine.steps.backends = {"fake": engine.backend, "other": Other(engine.kernel)}
+    made = Options(size=64 * MIB, fs=Filesystem.EXT4, inodes=1000)
+    await engine.volumes.create("db", made)
+    for name, asked, expected in (
+        ("same", Options(), 1000),
+        ("larger", Options(size=256 * MIB), 2000),
+        ("other-fs", Options(fs=Filesystem.XFS), None),
+        ("other-backend", Options(backend="other"), None),
+        ("asked", Options(size=256 * MIB, inodes=7), 7),
+        ("asked-fs", Options(fs=Filesystem.XFS, inodes=8), 8),
+    ):
+        await engine.copies.clone("db", name, asked, Progress())
+        assert _spec(engine, name).inodes == expected, name
 
 
 async def test_the_same_again_is_done_already(db: Engine) -> None:

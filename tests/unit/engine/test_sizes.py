@@ -223,6 +223,63 @@ async def test_one_that_is_filled_fast_grows_ahead_of_its_writer(
         assert _spec(growing).size == expected * MIB
 
 
+@pytest.mark.parametrize(
+    ("fs", "free", "expected"),
+    [
+        (Filesystem.XFS, 999, 80),
+        (Filesystem.XFS, 1000, 64),
+        # Another group of blocks is the least that gives ext4 more.
+        (Filesystem.EXT4, 999, 256),
+        (Filesystem.BTRFS, 0, 64),
+    ],
+)
+async def test_one_that_has_few_inodes_grows(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, fs: Filesystem, free: int, expected: int
+) -> None:
+    """Though there are bytes left; by as much as gives it some."""
+    count = 0 if fs is Filesystem.BTRFS else 10_000
+    space = Space(64 * MIB, used=0, available=64 * MIB, inodes=count, inodes_free=free)
+    monkeypatch.setattr(filesystems, "space", lambda _: space)
+    await engine.volumes.create("db", Options(size=64 * MIB, autogrow=512 * MIB, fs=fs))
+    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.sizes.grow_the_full()
+    assert _spec(engine).size == expected * MIB
+
+
+async def test_one_that_growing_gives_no_inodes_does_not_grow(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limit is too near for another group of blocks; for want of bytes it grows."""
+    spaces = [64 * MIB, 0]
+    monkeypatch.setattr(
+        filesystems,
+        "space",
+        lambda _: Space(64 * MIB, used=0, available=spaces[0], inodes=10_000, inodes_free=0),
+    )
+    options = Options(size=64 * MIB, autogrow=255 * MIB, fs=Filesystem.EXT4)
+    await engine.volumes.create("db", options)
+    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.sizes.grow_the_full()
+    assert _spec(engine).size == 64 * MIB
+    del spaces[0]
+    await engine.sizes.grow_the_full()
+    assert _spec(engine).size == 80 * MIB
+
+
+async def test_one_whose_inodes_go_fast_grows_ahead_of_its_writer(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with bytes."""
+    await engine.volumes.create("db", Options(size=64 * MIB, autogrow=512 * MIB, fs=Filesystem.XFS))
+    await engine.volumes.mount("db", "container", DOCKER)
+    for free, expected in ((9000, 64), (6000, 64), (2000, 80)):
+        space = Space(64 * MIB, used=0, available=64 * MIB, inodes=10_000, inodes_free=free)
+        monkeypatch.setattr(filesystems, "space", lambda _, space=space: space)
+        await engine.sizes.grow_the_full()
+        engine.clock.now += AHEAD
+        assert _spec(engine).size == expected * MIB
+
+
 async def test_one_that_nobody_has_mounted_does_not_grow(growing: Engine) -> None:
     """It cannot become full."""
     await growing.volumes.unmount("db", "container")

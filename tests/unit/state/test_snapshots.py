@@ -80,13 +80,13 @@ def test_golden_files_are_readable(path: Path) -> None:
             "not a snapshot record",
         ),
         (
-            encode_snapshot(RECORD).replace(b'"format": 1', b'"format": 9'),
+            encode_snapshot(RECORD).replace(b'"format": 2', b'"format": 9'),
             "nightly",
-            "its format 9 is newer than 1",
+            "its format 9 is newer than 2",
         ),
         (encode_snapshot(RECORD.model_copy(update={"name": "../x"})), "../x", "record of"),
         (
-            OF_A_VOLUME.replace(b'"volume"', b'"snapshot"').replace(b'"format": 2', b'"format": 1'),
+            OF_A_VOLUME.replace(b'"volume"', b'"snapshot"').replace(b'"format": 3', b'"format": 1'),
             "nightly",
             "its content is not a snapshot",
         ),
