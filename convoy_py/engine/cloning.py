@@ -241,11 +241,14 @@ def _fitting(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if place.spec.size is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        size, inodes = place.spec.size, place.spec.inodes
+        limits = [] if size is None else [show("size", size)]
+        limits += [] if inodes is None else [f"inodes={inodes}"]
+        if not limits or error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OperationFailed(
-            f"volume {place.name}: the files do not fit into {show('size', place.spec.size)}: "
-            "give it a larger size"
+            f"volume {place.name}: the files do not fit into {', '.join(limits)}: give it a larger "
+            "size, or more inodes if they are many and small"
         ) from error
 
 

@@ -81,6 +81,27 @@ def test_grows_by_itself(
     assert grown
 
 
+def test_grows_by_itself_for_files(engine: Engine, owner: Daemon, name: str) -> None:
+    """12.10: a container that makes more files than there may be has grown room for them."""
+    inodes = 300 * MIB // 100 // 512
+    options = {"o": f"inodes={inodes}", "size": "300M", "fs": "xfs", "autogrow": "400M"}
+    create(engine, owner, name, **options)
+    assert engine.inspect(name)["Status"]["options"]["inodes"] == str(inodes)
+    script = """
+        n=0; while [ $n -lt 7500 ]; do
+            : > /data/$n || exit 1
+            n=$((n + 1)); [ $((n % 100)) -gt 0 ] || sleep 0.05
+        done; ls /data | wc -l
+    """
+    assert engine.run(script, f"{name}:/data") == "7500\n"
+    status = engine.inspect(name)["Status"]
+    assert status["size"] > 300 * MIB
+    assert int(status["options"]["inodes"]) > inodes
+    assert status["inodesUsed"] >= 7500
+    (told,) = (each for each in owner.told("df")["Volumes"] if each["Name"] == name)
+    assert told["InodesUsed"] == status["inodesUsed"]
+
+
 @pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
 def test_given_back(engine: Engine, owner: Daemon, name: str, fs: str) -> None:
     """12.10: `df` tells what a trim gives back to the host, and a trim of a volume in use does."""
