@@ -35,10 +35,9 @@ _EXT4_FEATURES = (
     "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 )
 _EXT4_JOURNAL = (4 * _MIB, 128 * _MIB)
-# Bytes for each inode: as many as its bitmaps can tell, and by default. Its own
+# Bytes for each inode: at the least, which is what its bitmaps can tell, and by default. Its own
 # are 10 that are reserved and lost+found; one more is the folder that we make.
-_EXT4_DENSEST, _EXT4_RATIO, _EXT4_RATIO_OF_SMALL, _EXT4_SMALL = BLOCK, 16384, 8192, 512 * _MIB
-_EXT4_OWN = 12
+_EXT4_DENSEST, _EXT4_RATIO, _EXT4_OWN = BLOCK, 16384, 12
 _XFS_INODE = 512
 _XFS_LOG = (64 * _MIB, 1024 * _MIB)
 
@@ -225,9 +224,7 @@ def run(fs: str, argv: list[str], timeout: float) -> None:
 
 def _make_ext4(image: str, size: int, uuid: str, inodes: int | None) -> list[str]:
     journal = _within(_EXT4_JOURNAL, size // 64) // _MIB
-    # A small one may come to hold small files, and has few groups to grow by.
-    ratio = _EXT4_RATIO if size >= _EXT4_SMALL else _EXT4_RATIO_OF_SMALL
-    count = ("-i", str(ratio)) if inodes is None else ("-N", str(inodes + _EXT4_OWN))
+    count = ("-i", str(_EXT4_RATIO)) if inodes is None else ("-N", str(inodes + _EXT4_OWN))
     # A new image reads as zeros: neither mkfs nor the kernel in the background need write any.
     zeroed = "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1"
     return [

@@ -95,7 +95,10 @@ class Quotas:
     def assign_tree(self, path: Path, project: int) -> None:
         self.calls.append(f"{path.parent.name[:5]} is in {project}")
 
-    def set_limit(self, path: Path, project: int, limit: int | None) -> None:
+    def set_limit(
+        self, path: Path, project: int, limit: int | None, inodes: int | None = None
+    ) -> None:
+        assert inodes is None
         self.calls.append(f"limit {limit}")
         self.limits[project] = limit
 

@@ -142,15 +142,6 @@ def test_btrfs_has_no_number_of_files(make_bed: MakeBed) -> None:
     assert (usage.inodes, usage.inodes_used, usage.inodes_available) == (None, None, None)
 
 
-def test_small_ext4_has_an_inode_for_each_8_kib(make_bed: MakeBed) -> None:
-    """For its first group of blocks is the only one until it is larger than that."""
-    options = Options(fs=Filesystem.EXT4, size=64 * MIB)
-    bed = make_bed(Case("loopback", BACKENDS["loopback"], "image", options))
-    place = bed.created()
-    bed.mounted(place)
-    assert bed.backend.usage(place, 0.0).inodes == 8192
-
-
 def test_directories_refuse_what_the_host_cannot_count(folders: Bed, allowed: Path) -> None:
     """So that another backend is chosen; a host folder has no limit at all."""
     for options, said in (
