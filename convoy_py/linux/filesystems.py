@@ -38,6 +38,7 @@ _EXT4_JOURNAL = (4 * _MIB, 128 * _MIB)
 # Bytes for each inode: at the least, which is what its bitmaps can tell, and by default. Its own
 # are 10 that are reserved and lost+found; one more is the folder that we make.
 _EXT4_DENSEST, _EXT4_RATIO, _EXT4_OWN = BLOCK, 16384, 12
+_EXT4_INODE, _EXT4_GROUP = 256, 8 * BLOCK * BLOCK
 _XFS_INODE = 512
 _XFS_LOG = (64 * _MIB, 1024 * _MIB)
 
@@ -98,19 +99,20 @@ class Space:
 def inode_bounds(fs: str, size: int) -> tuple[int, int] | None:
     """(fewest, most) inodes to which a new filesystem of `size` bytes can be bounded.
 
-    None: it cannot be. Ext4 makes all its inodes at once. XFS makes them as they are needed, of at
-    most so many whole percents of the space.
+    None: it cannot be. Ext4 makes all its inodes at once, blocks full of them in each group. XFS
+    makes them as they are needed, of at most so many whole percents of the space.
     """
     if fs == "ext4":
-        return 1, size // _EXT4_DENSEST - _EXT4_OWN
+        fewest = -(-size // _EXT4_GROUP) * (BLOCK // _EXT4_INODE) - _EXT4_OWN
+        return fewest, size // _EXT4_DENSEST - _EXT4_OWN
     return (size // 100 // _XFS_INODE, size // _XFS_INODE) if fs == "xfs" else None
 
 
 def make(fs: str, image: Path, size: int, *, uuid: str, inodes: int | None = None) -> None:
     """Make an empty filesystem of `size` bytes in an image file, which is that long and all zero.
 
-    It has room for `inodes` files within `inode_bounds`: on ext4 for a few more, on xfs up to the
-    next percent of the space. On xfs and on ext4 there are more once it is grown.
+    It has room for `inodes` files within `inode_bounds`: on ext4 up to the next block of them in
+    each group, on xfs up to the next percent of the space. There are more once it is grown.
     4096-byte sectors and blocks, as our loop devices have. Nothing is discarded, so blocks that
     were reserved stay so. Raises OSError; if the tools are missing it names Debian's package.
     """
@@ -229,7 +231,7 @@ def _make_ext4(image: str, size: int, uuid: str, inodes: int | None) -> list[str
     zeroed = "assume_storage_prezeroed=1,lazy_itable_init=1,lazy_journal_init=1"
     return [
         *("mke2fs", "-q", "-F", "-t", "ext4", "-O", _EXT4_FEATURES),
-        *("-b", "4096", "-I", "256", *count, "-G", "16", "-m", "0", "-e", "remount-ro"),
+        *("-b", "4096", "-I", str(_EXT4_INODE), *count, "-G", "16", "-m", "0", "-e", "remount-ro"),
         *("-J", f"size={journal}", "-E", f"nodiscard,root_owner=0:0,{zeroed}"),
         *("-U", uuid, image, f"{size // _KIB}k"),
     ]

@@ -41,6 +41,8 @@ class State(StrEnum):
 BLOCK = 4096
 # What ext4 grows by as far as its inodes go: each group of blocks has the same number of them.
 EXT4_GROUP = 128 * 2**20
+# How many inodes of an ext4 are none of the volume's files: 10 that are reserved, lost+found, data.
+EXT4_OWN = 12
 
 
 # How a value says that nothing was asked; `-o o=rw` asks for no mount option.
@@ -98,7 +100,7 @@ class Spec(Frozen):
             return self.inodes
         size -= size % BLOCK
         if self.fs is Filesystem.EXT4:
-            return self.inodes * _groups(size) // _groups(self.size)
+            return (self.inodes + EXT4_OWN) * _groups(size) // _groups(self.size) - EXT4_OWN
         return -(-self.inodes * size // self.size)
 
     def size_for_inodes(self) -> int:

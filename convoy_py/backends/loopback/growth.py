@@ -48,10 +48,14 @@ def check_inodes(fs: Filesystem, size: int, inodes: int | None) -> None:
         )
     fewest, most = bounds
     if not fewest <= inodes <= most:
+        how = (
+            "by whole percents of its space; use fs=ext4"
+            if fs is Filesystem.XFS
+            else "by blocks of 16 for each 128MiB; make it smaller"
+        )
         raise InvalidOption(
             f"inodes {inodes} is outside of {fewest} to {most}, what {fs} of "
-            f"{show('size', size)} can be limited to"
-            + (" (by whole percents of its space; use fs=ext4)" if inodes < fewest else "")
+            f"{show('size', size)} can be limited to" + (f" ({how})" if inodes < fewest else "")
         )
 
 

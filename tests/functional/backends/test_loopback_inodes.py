@@ -11,7 +11,8 @@ import pytest
 from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import Place
 from convoy_py.errors import InvalidOption, Unsupported
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.linux import filesystems
+from convoy_py.models.volume import BLOCK, EXT4_GROUP, EXT4_OWN, Filesystem, Options
 from tests.conformance.bed import MIB, Bed, Case
 from tests.functional.backends.conftest import MakeBed
 
@@ -102,7 +103,8 @@ def test_clones_have_the_limit_too(limited: Bed) -> None:
 @pytest.mark.parametrize(
     ("fs", "inodes", "said"),
     [
-        (Filesystem.EXT4, EXT4 // 4096, "inodes 40960 is outside of 1 to 40948, what ext4 of 160"),
+        (Filesystem.EXT4, 19, "outside of 20 to 40948, .*16 for each 128MiB; make it smaller"),
+        (Filesystem.EXT4, EXT4 // 4096, "inodes 40960 is outside of 20 to 40948, what ext4 of 160"),
         (
             Filesystem.XFS,
             6000,
@@ -121,13 +123,22 @@ def test_what_cannot_be_held_is_refused(
         bed.staged(inodes=inodes)
 
 
-def test_the_most_that_ext4_can_hold(make_bed: MakeBed) -> None:
-    """It is made, and has them."""
-    options = Options(fs=Filesystem.EXT4, size=EXT4, inodes=EXT4 // 4096 - 12)
+@pytest.mark.parametrize("inodes", [20, EXT4 // 4096 - 12])
+def test_the_bounds_of_ext4(make_bed: MakeBed, inodes: int) -> None:
+    """Fewest and most are made as they are told, and so is what growing adds."""
+    options = Options(fs=Filesystem.EXT4, size=EXT4, inodes=inodes)
     bed = make_bed(Case("loopback", BACKENDS["loopback"], "image", options))
     place = bed.created()
     bed.mounted(place)
-    assert (bed.backend.usage(place, 0.0).inodes or 0) >= EXT4 // 4096 - 12
+    usage = bed.backend.usage(place, 0.0)
+    assert inodes <= (usage.inodes_available or 0) <= inodes + 32
+    bed.unmounted(place)
+    wanted = replace(place, spec=bed.sizes.resized(place.spec, 2 * EXT4))
+    assert bed.sizes.grow(wanted)
+    bed.mounted(wanted)
+    usage = bed.backend.usage(wanted, 0.0)
+    assert wanted.spec.inodes is not None
+    assert wanted.spec.inodes <= (usage.inodes_available or 0) <= wanted.spec.inodes + 48
 
 
 def test_btrfs_has_no_number_of_files(make_bed: MakeBed) -> None:
@@ -152,9 +163,19 @@ def test_directories_refuse_what_the_host_cannot_count(folders: Bed, allowed: Pa
             folders.backend.resolve(options)
 
 
-def test_directories_tell_what_the_host_has_left(folders: Bed) -> None:
-    """As they do of bytes."""
+def test_directories_tell_what_the_host_has_left(
+    folders: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do of bytes; nothing, where the host has no number of them."""
     place: Place = folders.created()
+    found = os.statvfs(folders.volumes)
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
     usage = folders.backend.usage(place, 0.0)
-    assert usage.inodes is None
-    assert usage.inodes_available == os.statvfs(folders.volumes).f_favail
+    assert (usage.inodes, usage.inodes_available) == (None, found.f_favail or None)
+
+
+def test_the_figures_are_those_of_the_tools() -> None:
+    """A spec knows how the inodes of an image grow, without knowing of filesystems."""
+    assert filesystems.inode_bounds("ext4", EXT4_GROUP) == (16 - EXT4_OWN, 32768 - EXT4_OWN)
+    assert filesystems.inode_bounds("ext4", EXT4_GROUP + 4096) == (32 - EXT4_OWN, 32769 - EXT4_OWN)
+    assert filesystems.BLOCK == BLOCK

@@ -300,6 +300,45 @@ async def test_what_came_in_between_is_not_overwritten(db: Engine) -> None:
     assert _docker(db)["db"] == "a container's"
 
 
+async def test_what_somebody_wrote_beside_stays(
+    db: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A container that began in the moment of the switch has the folder that was empty."""
+    real = files.exchange
+
+    def written(one: Path, other: Path) -> None:
+        real(one, other)
+        (one / "file").write_text("a container's")
+
+    monkeypatch.setattr(files, "exchange", written)
+    with caplog.at_level(logging.WARNING):
+        await _release(db)
+    (beside,) = db.containers.local.keys() - {"db"}
+    assert _docker(db) == {"db": "of db", beside: "a container's"}
+    assert f"somebody wrote into {beside} while volume db was released as db" in caplog.text
+
+
+async def test_ours_goes_when_dockers_is_on_the_disk(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: a power cut at any moment leaves the one or the other."""
+    order: list[str] = []
+
+    def noted(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            order.append(name)
+            return real(*args)
+
+        return call
+
+    monkeypatch.setattr(trees, "verify", noted("verify", trees.verify))
+    monkeypatch.setattr(files, "exchange", noted("exchange", files.exchange))
+    monkeypatch.setattr(files, "sync_filesystem", noted("sync", files.sync_filesystem))
+    monkeypatch.setattr(db.steps, "retire", noted("retire", db.steps.retire))
+    await _release(db)
+    assert order[-5:] == ["verify", "sync", "exchange", "sync", "retire"]
+
+
 async def test_protected_meanwhile(db: Engine) -> None:
     """It is looked at once more before anything is given away."""
     loop = asyncio.get_running_loop()

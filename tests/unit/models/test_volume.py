@@ -11,8 +11,8 @@ MIB = 2**20
     ("fs", "size", "inodes", "asked", "expected"),
     [
         (Filesystem.EXT4, 64, 1000, 128, 1000),  # still one group of blocks
-        (Filesystem.EXT4, 64, 1000, 129, 2000),
-        (Filesystem.EXT4, 1024, 1000, 128, 125),
+        (Filesystem.EXT4, 64, 1000, 129, 2012),
+        (Filesystem.EXT4, 1024, 1000, 128, 114),
         (Filesystem.XFS, 300, 1000, 600, 2000),
         (Filesystem.XFS, 300, 1000, 301, 1004),
         (Filesystem.XFS, 300, None, 600, None),
