@@ -26,6 +26,7 @@ from convoy_py.engine.operations import Operations
 from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.recovery import Recovery
 from convoy_py.engine.releases import Releases
+from convoy_py.engine.reopening import Reopening
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
@@ -78,7 +79,7 @@ class _Service:
             settings.mounts.resolve(),  # as the kernel's table names it
             PassedTime(settings.root, boot, _boottime, _wall_clock),
         )
-        self._operations = operations = Operations(self._blocking)
+        self._operations = operations = Operations(self._blocking, refuse=store.presence.refuse)
         jobs = Jobs(operations, _wall_clock)
         frozen = settings.run_dir / "frozen"
         copying = Copying(steps, frozen, settings.freeze_limit, self._metrics)
@@ -110,9 +111,10 @@ class _Service:
             trash=trash,
             jobs=jobs,
         )
-        self._recovery = Recovery(steps, copying, time.monotonic)
+        self._recovery = recovery = Recovery(steps, copying, time.monotonic)
+        self._reopening = Reopening(operations, steps, recovery, trash, self._sweep)
         chores: list[tuple[Callable[[], Awaitable[None]], float]] = [
-            (partial(self._blocking.run, store.ballast.fill), settings.janitor_interval),
+            (partial(self._blocking.run, store.fill_ballast), settings.janitor_interval),
             (trash.expire, settings.janitor_interval),
             (releases.sweep, settings.janitor_interval),
             (self._let_go, settings.janitor_interval),
@@ -180,10 +182,16 @@ class _Service:
             time.monotonic() - began,
         )
         await self._let_go()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reopening.run())
+            await self._sweep()
+            group.create_task(self._janitor.run())
+
+    async def _sweep(self) -> None:
+        """Take away what recovery found half done."""
         await self._verbs.snapshots.sweep(self._recovery.half_taken)
         await self._verbs.copies.sweep(self._recovery.half_restored)
         await self._blocking.run(self._recovery.sweep)
-        await self._janitor.run()
 
 
 def _heed(heard: signals.Signals, stop: asyncio.Event) -> None:

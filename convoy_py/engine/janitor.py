@@ -176,9 +176,11 @@ class Janitor:
             if entry.reason == self._missing.pop(entry.name, None):
                 entry.reason = ""  # what a failed Mount said stays until one succeeds
         except Corrupt as error:
-            if not entry.reason:
-                event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
-            entry.reason = self._missing[entry.name] = str(error)
+            # Without its root nothing is there, and nothing is lost.
+            if await self._blocking.run(self._steps.store.presence.look):
+                if not entry.reason:
+                    event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
+                entry.reason = self._missing[entry.name] = str(error)
         except (OSError, ConvoyError) as error:
             silent = isinstance(error, NoAnswer)
             event(log, logging.DEBUG, "not measured", volume=entry.name, failure=error)
@@ -203,7 +205,8 @@ class Janitor:
     async def _repeat(self, look: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
             try:
-                await look()
+                if not self._steps.store.presence.away:
+                    await look()
             except Exception:
                 log.exception("the janitor failed and goes on")
             await asyncio.sleep(interval)

@@ -39,6 +39,7 @@ async def as_on_disk(operations: Operations, steps: Steps, *names: str) -> Async
 async def _follow(operations: Operations, steps: Steps, name: str) -> None:
     run, entry = operations.blocking.run, operations.entries.get(name)
     record = await run(steps.store.find, name)
+    await run(steps.store.presence.refuse)  # without its disk nothing is found, and nothing gone
     if isinstance(record, Unreadable):
         return
     if record is None:
@@ -55,6 +56,7 @@ async def _follow(operations: Operations, steps: Steps, name: str) -> None:
 
 async def _follow_snapshots(operations: Operations, steps: Steps, volume: Entry) -> None:
     found = await operations.blocking.run(steps.snapshot_store.load, volume.name)
+    await operations.blocking.run(steps.store.presence.refuse)
     there = {joined(volume.name, name): name for name in found}
     for full in volume.snapshots.keys() - there.keys():
         operations.forget(full)

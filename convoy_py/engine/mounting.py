@@ -14,7 +14,7 @@ from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry, Work
 from convoy_py.engine.mirror import as_on_disk
-from convoy_py.engine.operations import Held, Operations
+from convoy_py.engine.operations import Held, Operations, told
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.errors import ConvoyError, Corrupt, Unavailable, VolumeInUse
@@ -171,10 +171,11 @@ class Mounting:
                 entry.name, [f"an engine under the ID {reference}; take another name"]
             )
         held = references.acquire(entry.references, reference, epoch)
+        threads = await self.operations.threads(entry.name)
         try:
-            fresh = await self.operations.do(
-                entry.name, "mount", self._steps.mount, backend, place, held
-            )
+            # Not by `do`: while the root is away, what is mounted can be used.
+            with told(entry.name, "mount"):
+                fresh = await threads.run(self._steps.mount, backend, place, held)
         except ConvoyError as error:
             if isinstance(error, Corrupt):
                 entry.reason = str(error)

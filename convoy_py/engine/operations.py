@@ -50,8 +50,16 @@ class Held:
 class Operations:
     """What the verbs of all kinds have in common."""
 
-    def __init__(self, blocking: Blocking, *, time_limit: float = TIME_LIMIT) -> None:
+    def __init__(
+        self,
+        blocking: Blocking,
+        *,
+        time_limit: float = TIME_LIMIT,
+        refuse: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`refuse` raises, in a worker thread, what keeps everything from being done just now."""
         self.blocking = blocking
+        self._refuse = refuse
         self.locks = Locks()
         self.entries: dict[str, Entry] = {}  # by volume; what is within one is in its entry
         self.time_limit = time_limit
@@ -65,6 +73,13 @@ class Operations:
         """Take the volumes that recovery found, and begin to answer."""
         self.entries = entries
         self._ready.set()
+
+    async def pause(self, seconds: float) -> bool:
+        """Let new calls wait until `open`, and wait for those in flight; whether all ended."""
+        self._ready.clear()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        return not self._tasks
 
     async def ready(self) -> None:
         """Return once the records have been read."""
@@ -280,8 +295,8 @@ class Operations:
         `at` is a folder with which it has to do, on whatever storage, if not that of the name.
         """
         threads = await (self.blocking.of(at) if at else self.threads(name))
-        with _told(name, operation):
-            return await threads.run(call, *args)
+        with told(name, operation):
+            return await threads.run(self._unless_refused, call, *args)
 
     async def do_long(
         self,
@@ -293,12 +308,17 @@ class Operations:
     ) -> T:
         """The same for a step that may take minutes."""
         threads = await (self.blocking.of(at) if at else self.threads(name))
-        with _told(name, operation):
-            return await threads.run_long(call, *args)
+        with told(name, operation):
+            return await threads.run_long(self._unless_refused, call, *args)
+
+    def _unless_refused(self, call: Callable[..., T], *args: Any) -> T:
+        self._refuse()
+        return call(*args)
 
 
 @contextmanager
-def _told(name: str, operation: str) -> Iterator[None]:
+def told(name: str, operation: str) -> Iterator[None]:
+    """Tell the system's own errors as ours."""
     try:
         yield
     except OSError as error:

@@ -17,7 +17,7 @@ from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.ledger import Ledger
-from convoy_py.errors import ConvoyError, NotFound, Unsupported, VolumeInUse, failed
+from convoy_py.errors import ConvoyError, NotFound, Unavailable, Unsupported, VolumeInUse, failed
 from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
@@ -28,7 +28,7 @@ from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, References, SnapshotRecord, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.snapshots import SnapshotStore
-from convoy_py.state.store import KEPT, STAGING, Store
+from convoy_py.state.store import KEPT, RECORD, STAGING, Store
 from convoy_py.state.trash import Removed, Trash, is_replaced
 
 log = logging.getLogger("convoy.engine")
@@ -73,7 +73,8 @@ class Steps:
 
     def problems(self) -> list[str]:
         """What keeps the daemon from serving. No I/O."""
-        return [problem for problem in (self.isolation, self.store.failure) if problem]
+        store = self.store
+        return list(filter(None, (self.isolation, store.failure, store.presence.away)))
 
     def isolation_from(self, pid: int) -> str:
         """Why mounts made here are not seen by a process; "" if they are or that cannot be told.
@@ -236,7 +237,7 @@ class Steps:
         """Give a record to the data that lies in the volume's place, or in the user's folder."""
         if options.path is not None and not self.store.home(name).exists():
             return self.create(name, options)
-        old = self._kept_record(name)
+        old = self._old_record(name)
         backend = self._adopting_backend(name, options, old)
         spec = old.spec if old else Spec(backend=backend.name)
         record = (old or self.record(name, spec)).model_copy(update={"spec": spec})
@@ -250,7 +251,7 @@ class Steps:
     @relieved
     def mount(self, backend: Backend, place: Place, held: References) -> bool:
         """Mount and record the references, neither without the other; False if it was mounted."""
-        fresh = not backend.is_mounted(place)
+        fresh = not self._is_mounted(backend, place)
         if fresh:
             mountpoints.make(place.mountpoint)
             backend.mount(place)
@@ -261,6 +262,15 @@ class Steps:
                 backend.unmount(place)
             raise
         return fresh
+
+    def _is_mounted(self, backend: Backend, place: Place) -> bool:
+        """Whether it is mounted; while the root is away, what is so stays in use."""
+        presence = self.store.presence
+        if presence.look() and not presence.away:
+            return backend.is_mounted(place)
+        if mounts.is_mountpoint(place.mountpoint):
+            return True
+        raise Unavailable(f"{place}: {presence.away}")
 
     def save_references(self, name: str, held: References) -> None:
         """Record who holds a volume; on a full disk only this daemon knows, which is safe.
@@ -374,17 +384,19 @@ class Steps:
 
     def kept_path(self, name: str) -> str | None:
         """The user's folder of a volume that was forgotten; None if it had none."""
-        kept = self._kept_record(name)
+        kept = self._old_record(name)
         return kept.spec.path if kept else None
 
-    def _kept_record(self, name: str) -> Record | None:
-        try:
-            return self.store.read(name, KEPT)
-        except FileNotFoundError:
-            return None
-        except Unreadable as problem:
-            event(log, logging.WARNING, "options of before lost", volume=name, failure=problem)
-            return None
+    def _old_record(self, name: str) -> Record | None:
+        """What was known of data that is to be adopted; also one that was put in its place."""
+        for file in (RECORD, KEPT):
+            try:
+                return self.store.read(name, file)
+            except FileNotFoundError:
+                continue
+            except Unreadable as problem:
+                event(log, logging.WARNING, "options of before lost", volume=name, failure=problem)
+        return None
 
     def _adopting_backend(self, name: str, options: Options, old: Record | None) -> Backend:
         home = self.store.home(name)

@@ -25,7 +25,7 @@ from convoy_py.errors import (
     VolumeProtected,
 )
 from convoy_py.models.names import AT, HASH, check_name, volume_of
-from convoy_py.models.volume import Options, View
+from convoy_py.models.volume import Options, State, View
 from convoy_py.state.trash import trash_key
 
 
@@ -55,10 +55,18 @@ class Volumes(Mounting):
 
     def get(self, name: str) -> View:
         """A volume, or a snapshot by its full name."""
-        return self.operations.entry(name).view()
+        return self._told(self.operations.entry(name).view())
 
     def views(self) -> list[View]:
-        return [entry.view() for _, entry in sorted(self.operations.entries.items())]
+        return [self._told(e.view()) for _, e in sorted(self.operations.entries.items())]
+
+    def _told(self, view: View) -> View:
+        """A volume as it is while the root is away: it is known, and cannot be mounted."""
+        away = self._steps.store.presence.away
+        if not away:
+            return view
+        state = view.state if view.state is State.MOUNTED else State.BROKEN
+        return view.model_copy(update={"reason": view.reason or away, "state": state})
 
     def seen(self, name: str) -> View:
         """The same for an engine, which is not to see what it takes the name of."""
@@ -88,13 +96,17 @@ class Volumes(Mounting):
             raise Unavailable(f"volume {name}: {problem}")
 
     async def space(self) -> HostSpace:
+        if self._steps.store.presence.away:
+            return HostSpace(size=0, free=0, outstanding=0, may_promise=0)
         return await self.operations.blocking.run(self._steps.ledger.space)
 
     async def kept(self) -> list[str]:
         return await self.operations.blocking.run(self._steps.store.kept)
 
     async def drivers(self) -> dict[str, dict[str, str]]:
-        """Each backend that is on, with what it can do here."""
+        """Each backend that is on, with what it can do here; nothing without the root."""
+        if self._steps.store.presence.away:
+            return {name: {} for name in self._steps.backends}
         return {
             name: await self.operations.blocking.run(backend.facts)
             for name, backend in self._steps.backends.items()

@@ -16,7 +16,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from convoy_py.errors import AlreadyExists, RootLocked, Unavailable, Unsettled, 
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.ballast import Ballast, relieved
+from convoy_py.state.presence import Presence
 from convoy_py.state.records import Record, Unreadable, decode, encode
 
 RECORD = "volume.json"
@@ -46,6 +47,8 @@ class Store:
         self.volumes = root / "volumes"
         self.trash = root / "trash"
         self.ballast = Ballast(root)
+        self.presence = Presence(root)
+        self._holder = ""
         self._lock: int | None = None
         self.failure = ""  # why nothing may be changed any more
 
@@ -56,13 +59,41 @@ class Store:
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._lock = files.lock_file(self.root / "lock", holder)
+            lock = files.lock_file(self.root / "lock", holder)
         except BlockingIOError as error:
             raise RootLocked(str(self.root), error.strerror or "unknown") from None
+        self.close()
+        self._lock, self._holder = lock, holder
+        self.presence.hold()
         for folder in (self.volumes, self.trash):
             self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
 
+    def reopen(self) -> None:
+        """Take what lies at the root's path now instead of what was opened; as `open`."""
+        self.open(self._holder)
+        self.failure = ""  # it was another disk's
+
+    def may_take_over(self, known: Mapping[str, str]) -> bool:
+        """Whether what lies at the root's path now is a root to go on with.
+
+        It is if all that is `known`, uuids by name, is there; or if it was mounted over what was
+        locked, which then was the bare folder beneath: but for an empty disk nothing is given up.
+        """
+        is_covered = self.presence.is_covered()
+        if not self.volumes.is_dir():
+            return is_covered and not known and self.root.is_dir()
+        found = {
+            name: record.uuid for name, record in self.load().items() if isinstance(record, Record)
+        }
+        return is_covered or found.items() >= known.items()
+
+    def fill_ballast(self) -> None:
+        """Make what is missing of the ballast, see there."""
+        if self.presence.look():
+            self.ballast.fill()
+
     def close(self) -> None:
+        self.presence.let_go()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -151,7 +182,8 @@ class Store:
             except AlreadyExists:
                 raise AlreadyExists(
                     f"volume {record.name}: data is kept in {home}; take it over with "
-                    f"`convoy create --adopt {record.name}` or delete the folder"
+                    f"`convoy create --adopt {record.name}`, which keeps all of it, or give "
+                    "another name"
                 ) from None
 
     @relieved
@@ -186,7 +218,7 @@ class Store:
         """Names of data that `keep` left behind."""
         return sorted(
             home.name
-            for home in self.volumes.iterdir()
+            for home in (self.volumes.iterdir() if self.volumes.is_dir() else ())
             if is_valid_name(home.name) and not (home / RECORD).exists() and (home / KEPT).exists()
         )
 
@@ -303,6 +335,7 @@ class Store:
         success for data that is gone. Only a restart, which reads the disk again, may go on.
         Raises Unsettled if something was changed by then.
         """
+        self.presence.refuse()
         if self.failure:
             raise Unavailable(f"the state in {self.root} cannot be changed: {self.failure}")
         try:
