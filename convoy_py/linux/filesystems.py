@@ -7,10 +7,11 @@ import shlex
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from convoy_py.linux import process
+from convoy_py.linux import apart, loop, process
 
 BLOCK = 4096
 _KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -119,7 +120,7 @@ def make(fs: str, image: Path, size: int, *, uuid: str, inodes: int | None = Non
     if not MINIMUM[fs] <= size <= MAXIMUM[fs]:
         told = f"{fs} needs {MINIMUM[fs]} to {MAXIMUM[fs]} bytes, not {size}"
         raise OSError(errno.EINVAL, told, str(image))
-    run(fs, _MAKERS[fs](str(image), size, uuid, inodes), _MAKE_SECONDS)
+    run(fs, image, _MAKERS[fs](str(image), size, uuid, inodes), _MAKE_SECONDS)
 
 
 def check(fs: str, image: Path) -> None:
@@ -129,7 +130,7 @@ def check(fs: str, image: Path) -> None:
     replay looks like damage.
     """
     try:
-        run(fs, [*_CHECKERS[fs], str(image)], _CHECK_SECONDS)
+        run(fs, image, [*_CHECKERS[fs], str(image)], _CHECK_SECONDS)
     except process.ProcessFailed as error:
         if error.status < 0:  # a signal ended it: that says nothing of the image
             raise
@@ -197,7 +198,7 @@ def new_identity(fs: str, image: Path, uuid: str) -> None:
         told = "its btrfs was not unmounted: mount the original once, unmount it, clone it again"
         raise OSError(errno.EBUSY, told, str(image))
     # Not -U, which rewrites every block of the metadata.
-    run(fs, ["btrfstune", "-M", uuid, str(image)], _MAKE_SECONDS)
+    run(fs, image, ["btrfstune", "-M", uuid, str(image)], _MAKE_SECONDS)
 
 
 def space(path: Path) -> Space:
@@ -212,13 +213,18 @@ def space(path: Path) -> Space:
     )
 
 
-def run(fs: str, argv: list[str], timeout: float) -> None:
+def run(fs: str, image: Path, argv: list[str], timeout: float) -> None:
     """Run a program of the filesystem's own tools, whatever the host's configuration of them says.
 
+    These programs ask every mounted loop device whether it has the image, and some of others' may
+    never answer: such mounts are not shown to them.
     Raises as `process.run` does; if the tools are missing it names Debian's package.
     """
     try:
-        process.run(argv, timeout=timeout, environment=_NO_CONFIGURATION)
+        apart.without(
+            loop.silent_mounts(image),
+            partial(process.run, argv, timeout=timeout, environment=_NO_CONFIGURATION),
+        )
     except FileNotFoundError as error:
         told = f"{argv[0]} is not installed; it is in the package {_PACKAGE[fs]}"
         raise FileNotFoundError(errno.ENOENT, told) from error

@@ -148,7 +148,7 @@ def grow_offline(fs: str, image: Path) -> bool:
     if not found.has_right_checksum:
         _write_checksum(image, found)
     _mend(image, answer="-y" if found.was_interrupted else "-p")
-    filesystems.run(fs, ["resize2fs", str(image)], _HOUR)
+    filesystems.run(fs, image, ["resize2fs", str(image)], _HOUR)
     return True
 
 
@@ -274,7 +274,7 @@ def _write_checksum(image: Path, found: _Ext4) -> None:
 def _mend(image: Path, *, answer: str) -> None:
     """Replay the journal and mend what `-p`, or `-y`, allows: e2fsck(8)."""
     try:
-        filesystems.run("ext4", ["e2fsck", "-f", answer, str(image)], _HOUR)
+        filesystems.run("ext4", image, ["e2fsck", "-f", answer, str(image)], _HOUR)
     except process.ProcessFailed as error:
         if error.status < 0:  # a signal ended it: that says nothing of the image
             raise

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from convoy_py.linux import backing, libc
+from convoy_py.linux import backing, libc, mounts
 from convoy_py.linux.asking import Questions
 from convoy_py.linux.descriptors import opened
 
@@ -151,6 +151,20 @@ def look(path: str) -> Attached | None:
             raise info
         return _parsed(number, info) if info else None
     raise TimeoutError(errno.ETIMEDOUT, "the storage of its file does not answer", path)
+
+
+def silent_mounts(image: Path) -> list[str]:
+    """Where devices are mounted that cannot have the image, or do not answer whether they have."""
+    found = mounts.lines_with(mounts.read(), b" /dev/loop")
+    if not found:
+        return []
+    asked = [each.number for each in backing.candidates(image)]
+    answered = {number for number, info in _questions.answers(asked) if isinstance(info, bytes)}
+    return [
+        mount.mountpoint
+        for mount in found
+        if (named := _DEVICE.fullmatch(mount.source)) and int(named[1]) not in answered
+    ]
 
 
 def is_attached(device: LoopDevice) -> bool:

@@ -208,6 +208,12 @@ def unmount_unless_busy(target: Path) -> bool:
     return True
 
 
+def detach(mountpoint: str) -> None:
+    """Take a mount out of this namespace at once, and away when nothing uses it any more."""
+    flags = _UMOUNT_NOFOLLOW | _MNT_DETACH
+    libc.call("umount2", os.fsencode(mountpoint), flags, about=mountpoint)
+
+
 def drop_copies(folder: Path) -> list[str]:
     """Take away what this namespace has twice of the mount that holds `folder`; where that was.
 
@@ -220,12 +226,7 @@ def drop_copies(folder: Path) -> list[str]:
     dropped: list[str] = []
     # One may cover another.
     while own.root != "/" and (copy := next(_visible_copies(own), None)):
-        libc.call(
-            "umount2",
-            os.fsencode(copy.mountpoint),
-            _UMOUNT_NOFOLLOW | _MNT_DETACH,
-            about=copy.mountpoint,
-        )
+        detach(copy.mountpoint)
         dropped.append(copy.mountpoint)
     return dropped
 

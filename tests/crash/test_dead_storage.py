@@ -1,5 +1,6 @@
 """Storage that hangs or is dead: what has nothing to do with it is served as if nothing were."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from convoy_py.linux import mounts
 from tests import fuse
 from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary
-from tests.crash.verbs import clone, job, snapshot
+from tests.crash.verbs import clone, job, resize, snapshot
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.fuse import Fuse
 from tests.harness import Daemon, eventually
@@ -37,7 +39,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuse]:
 @pytest.fixture
 def foreign(storage: Fuse) -> Iterator[Path]:
     """A loop device whose file lies there."""
-    device = fuse.attached(storage.at / "disk.img")
+    device = fuse.attached(storage.at / "disk.img", 16 << 20)
     yield device
     fuse.detach(device)
 
@@ -55,6 +57,27 @@ def test_loop_device_of_others_is_no_obstacle(
         return
     with storage.silent():
         _serves(daemon)
+
+
+def test_filesystem_of_others_on_it_is_no_obstacle(
+    daemon: Daemon, storage: Fuse, foreign: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Though the tools of the filesystems ask each loop device that is mounted."""
+    subprocess.run(["mkfs.ext4", "-q", foreign], check=True)
+    at = tmp_path_factory.mktemp("mounted")
+    subprocess.run(["mount", foreign, at], check=True)
+    try:
+        daemon.start()
+        daemon.create("grows", **KINDS["ext4"])
+        daemon.create("data", **KINDS["btrfs"])
+        with storage.silent():
+            for kind in ("ext4", "xfs", "btrfs"):
+                daemon.create(kind, **KINDS[kind])
+            resize(daemon, "grows", "20M")
+            clone(daemon, "data", "copy")
+            assert mounts.is_mountpoint(at)
+    finally:
+        subprocess.run(["umount", at], check=True)
 
 
 def _serves(daemon: Daemon) -> None:

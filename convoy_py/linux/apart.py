@@ -1,0 +1,35 @@
+"""Runs a call where some mounts are not seen: neither by it nor by the programs that it starts."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from convoy_py.linux import libc, mounts
+
+_CLONE_NEWNS = 0x20000
+_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+
+T = TypeVar("T")
+
+
+def without(mountpoints: Sequence[str], call: Callable[[], T]) -> T:
+    """Make the call, and wait for it, in a thread whose mount namespace lacks these mounts.
+
+    What is unmounted meanwhile is unmounted there, too, where mounts propagate. A process that may
+    have no namespace of its own makes the call as it is.
+    """
+    if not mountpoints:
+        return call()
+    with ThreadPoolExecutor(1, thread_name_prefix="convoy-apart") as thread:
+        return thread.submit(_apart, mountpoints, call).result()
+
+
+def _apart(mountpoints: Sequence[str], call: Callable[[], T]) -> T:
+    with suppress(PermissionError):
+        libc.call("unshare", _CLONE_NEWNS)
+        libc.call("mount", None, b"/", None, _MS_REC | _MS_SLAVE, None)
+        for mountpoint in mountpoints:
+            with suppress(OSError):  # it is gone already
+                mounts.detach(mountpoint)
+    return call()
