@@ -141,12 +141,16 @@ def test_folders_on_storage_that_hangs_hold_up_nobody_else(
 def test_daemon_that_starts_while_a_folder_s_storage_hangs_serves(
     tmp_path: Path, storage: Fuse, other: Fuse
 ) -> None:
-    """At once, that volume's references too; what is asked of the rest is done."""
+    """At once, with that volume's references; whatever is asked of the rest is done."""
     daemon = _allowing(tmp_path, storage, other)
     try:
         daemon.start()
         daemon.create("stuck", path=str(storage.at / "stuck"))
         mountpoint = daemon.mount("stuck", CONTAINER)
+        # What nobody knows may be mounted there, too.
+        stranger = daemon.run_dir / "mounts/stranger"
+        stranger.mkdir()
+        mounts.bind(storage.at, stranger, ())
         with storage.silent():
             daemon.kill()
             daemon.start()

@@ -2,12 +2,14 @@
 
 import errno
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from convoy_py.linux import libc, mounts
+from tests.fuse import Fuse
 
 pytestmark = pytest.mark.root
 
@@ -139,3 +141,22 @@ def test_copies_that_nobody_else_has_are_dropped(scratch: Path) -> None:
         assert mounts.is_mountpoint(kept)
     assert mounts.drop_copies(own / "volumes") == []
     assert mounts.drop_copies(host / "plugin") == []
+
+
+def test_mount_is_told_though_its_filesystem_does_not_answer(scratch: Path) -> None:
+    """What the kernel knows by itself is not asked of others."""
+    storage = Fuse(scratch)
+    shown = scratch / "shown"
+    shown.mkdir()
+    mounts.bind(storage.at, shown, ())
+    try:
+        with ThreadPoolExecutor(1) as pool, storage.silent():
+            assert pool.submit(mounts.is_mountpoint, storage.at).result(5)
+            found = pool.submit(mounts.find, shown).result(5)
+            assert found is not None
+            assert pool.submit(mounts.holding, shown).result(5) == found
+            covers = pool.submit(mounts.Covers).result(5)
+            assert covers.of(f"{shown}/a/b") == found
+    finally:
+        mounts.unmount(shown)
+        storage.close()
