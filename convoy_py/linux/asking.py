@@ -15,7 +15,7 @@ class _Round(Generic[K, T]):
     """One thread's way through the questions, until the asker gives one of them up."""
 
     keys: Sequence[K]
-    answers: SimpleQueue[T | OSError] = field(default_factory=SimpleQueue)
+    answers: SimpleQueue[T | Exception] = field(default_factory=SimpleQueue)
     given_up: bool = False
 
 
@@ -23,13 +23,13 @@ class Questions(Generic[K, T]):
     """One question that is put to many: one thread per look, and one for each that is silent."""
 
     def __init__(self, ask: Callable[[K], T], patience: float) -> None:
-        """`ask` may raise OSError; `patience` in seconds is for each that is asked."""
+        """`patience` in seconds is for each that is asked; what `ask` raises is an answer, too."""
         self._ask = ask
         self._patience = patience
         self._lock = threading.Lock()
         self.silent: set[K] = set()  # were asked, and have not answered yet
 
-    def answers(self, keys: Sequence[K]) -> Iterator[tuple[K, T | OSError]]:
+    def answers(self, keys: Sequence[K]) -> Iterator[tuple[K, T | Exception]]:
         """What each answers, in order; who is silent, or falls silent now, is left out."""
         left = [key for key in keys if key not in self.silent]
         while left:
@@ -43,7 +43,7 @@ class Questions(Generic[K, T]):
                     left = [k for k in one.keys[number + 1 :] if k not in self.silent]
                     break
 
-    def _answer(self, one: _Round[K, T], key: K) -> T | OSError:
+    def _answer(self, one: _Round[K, T], key: K) -> T | Exception:
         """The next answer of a round; raises Empty if `key`, whose it is, does not give it."""
         try:
             return one.answers.get(timeout=self._patience)
@@ -57,10 +57,10 @@ class Questions(Generic[K, T]):
 
     def _go(self, one: _Round[K, T]) -> None:
         for key in one.keys:
-            answer: T | OSError
+            answer: T | Exception
             try:
                 answer = self._ask(key)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
                 answer = error
             with self._lock:
                 if one.given_up:

@@ -147,7 +147,7 @@ def look(path: str) -> Attached | None:
         return None
     number = int(named[1])
     for _, info in _questions.answers([number]):
-        if isinstance(info, OSError):
+        if isinstance(info, Exception):
             raise info
         return _parsed(number, info) if info else None
     raise TimeoutError(errno.ETIMEDOUT, "the storage of its file does not answer", path)
@@ -325,7 +325,7 @@ def _raw(file: Path) -> Iterator[tuple[int, bytes]]:
     """(number, loop_info64) of each device that may hold a file; parsed only for those wanted."""
     likely = {found.number: found.likely for found in backing.candidates(file)}
     for number, info in _questions.answers(list(likely)):
-        if isinstance(info, OSError):
+        if isinstance(info, Exception):
             if likely[number]:
                 raise info
         elif info:
