@@ -76,7 +76,7 @@ class Cloning:
                 able.copy(source, staged, _uncounted)
             able.finish(source, staged, _uncounted)
             place.home.parent.mkdir(mode=0o700, exist_ok=True)
-            staged.home.rename(place.home)
+            staged.home.rename(place.home)  # the point of no return
         return clone
 
     def clone_bytes(self, source: Entry) -> int:

@@ -187,7 +187,7 @@ class Mounting:
         self.mounted.set()
         entry.mounted_at = entry.held_at = self._clock()
         if fresh:
-            await self._note_growth(entry)
+            await self.note_growth(entry)
         return str(backend.exposed(place))
 
     async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
@@ -268,8 +268,8 @@ class Mounting:
 
     # Growth
 
-    async def _note_growth(self, entry: Entry) -> None:
-        """Record that a growth which had to wait for a mount is complete, for that mount was."""
+    async def note_growth(self, entry: Entry) -> None:
+        """Record that a growth is complete, as it is with a mount; if that fails, the next does."""
         if not isinstance(entry.record, Record) or entry.record.spec.grows_from is None:
             return
         if HASH in entry.name:

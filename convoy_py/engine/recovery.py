@@ -58,10 +58,11 @@ class Recovery:
             self._apply(name, repair, known, held)
         for entry in entries.values():
             self._drop_clones(entry)
+        waiting = steps.snapshot_store.unnamed()  # for a start that can give them their names
         self.half_taken = [
             (entries[volume], home)
             for volume, home in steps.snapshot_store.half_made()
-            if volume in entries
+            if volume in entries and home not in waiting
         ]
         self.half_restored = [
             entries[name] for name in steps.store.half_restored() if name in entries

@@ -187,8 +187,8 @@ class Sizes:
         more = backend.promised(new) - backend.promised(old)
         done, failure = False, None
         with self._steps.ledger.extend(name, more, preallocated=new.sparse is False):
-            wanted = record.model_copy(update={"spec": new})
-            await self._volumes.rerecord(entry, wanted)
+            # The point of no return but for a refusal: whoever mounts it completes the growth.
+            await self._volumes.rerecord(entry, record.model_copy(update={"spec": new}))
             _, place = entry.usable()
             try:
                 done = await self._operations.do(name, "resize", power.grow, place)
@@ -200,8 +200,7 @@ class Sizes:
         if failure is not None:
             raise failure
         if done:
-            settled = new.model_copy(update={"grows_from": None})
-            await self._volumes.rerecord(entry, wanted.model_copy(update={"spec": settled}))
+            await self._volumes.note_growth(entry)
 
 
 def _wanted(spec: Spec, space: Space, now: float, before: tuple[float, Space] | None) -> int | None:

@@ -210,7 +210,7 @@ class Steps:
         record = self.record(name, spec)
         with self.building(backend, self.place(record)) as place:
             record = record.model_copy(update={"spec": fill(place)})
-            self.store.commit(place.home, record)
+            self.store.commit(place.home, record)  # the point of no return
         return self.entry(name, record)
 
     @contextmanager

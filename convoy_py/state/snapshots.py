@@ -10,7 +10,7 @@ So a snapshot goes with its volume wherever that goes, and needs no word about w
 import os
 from pathlib import Path
 
-from convoy_py.errors import AlreadyExists
+from convoy_py.errors import AlreadyExists, ConvoyError
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name, joined
 from convoy_py.state.records import (
@@ -95,21 +95,33 @@ class SnapshotStore:
         found = [path for path in folders if path.name.startswith((STAGING, _UNNAMED))]
         return sorted((path.parent.parent.name, path) for path in found)
 
-    def complete_groups(self) -> None:
-        """Name what a daemon that ended had sealed and of whose group another has its name."""
+    def unnamed(self) -> dict[Path, SnapshotRecord]:
+        """What is sealed, has no name yet, and gets it, for another of its group has its own."""
         half = [path for _, path in self.half_made() if path.name.startswith(STAGING)]
         sealed = {path: record for path in half if (record := _sealed(path)) and record.group}
         if not sealed:
-            return
+            return {}
         named = {
             record.group
             for folder in self._store.volumes.glob(f"*/{SNAPSHOTS}")
             for record in self.load(folder.parent.name).values()
             if isinstance(record, SnapshotRecord)
         }
-        for path, record in sealed.items():
-            if record.group in named:
+        return {path: record for path, record in sealed.items() if record.group in named}
+
+    def complete_groups(self) -> None:
+        """Name what a daemon that ended had sealed and of whose group another has its name.
+
+        Raises what stood in the way of the last that got none: it stays for the next time.
+        """
+        problem = None
+        for path, record in self.unnamed().items():
+            try:
                 self.commit(path, path.parent.parent.name, record)
+            except ConvoyError as error:
+                problem = error
+        if problem is not None:
+            raise problem
 
     def _folder(self, volume: str) -> Path:
         return self._store.home(volume) / SNAPSHOTS

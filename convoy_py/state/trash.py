@@ -74,7 +74,7 @@ class Trash:
     def take_in(self, record: Record, home: Path) -> Removed:
         """Move here what lies in `home`: a volume that was marked."""
         target = self._store.trash / trash_key(record)
-        with self._store.changing():
+        with self._store.changing():  # of Remove this is the point of no return
             self._store.ballast.relieve(lambda: self._store.move(home, target))
         return _read(record.name, target)
 

@@ -26,14 +26,18 @@ def copy(source: Path, target: Path, step: Step, counted: int, *, share: bool = 
 def extend(image: Path, size: int, *, reserved: bool) -> None:
     """Make it `size` bytes long, if it is shorter; all or nothing. Durable.
 
-    If `reserved`, the host gives all the blocks for it now.
+    If `reserved`, the host gives all the blocks for it now. Raises files.Unsettled if it is longer
+    by then.
     """
     with opened(image, os.O_RDWR | os.O_NOFOLLOW) as fd:
         if reserved:
             files.allocate(fd, size)
         elif os.fstat(fd).st_size < size:
             os.ftruncate(fd, size)
-        os.fsync(fd)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise files.Unsettled.after(error, image) from error
 
 
 def reserve(image: Path, step: Step, counted: int) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from convoy_py.backends.base import Place, Resizable
 from convoy_py.backends.loopback import file, image
-from convoy_py.errors import InvalidOption, OperationFailed, Unsupported, failed
-from convoy_py.linux import filesystems, growing, loop
+from convoy_py.errors import InvalidOption, NoSpace, OperationFailed, Unsupported, failed
+from convoy_py.linux import files, filesystems, growing, loop
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Spec, show
 
 
@@ -89,12 +89,13 @@ class ImageGrowth(Resizable):
 
     def grow(self, place: Place) -> bool:
         _check_bounds(place)
-        _extend(place)
-        if not image.is_mounted(place):
-            return _grown_at_rest(place)
-        if self.delay(place):
-            return False
-        _grow_mounted(place, place.mountpoint)
+        _extend(place)  # the point of no return: a longer image is not made shorter again
+        with _told(place):
+            if not image.is_mounted(place):
+                return _grown_at_rest(place)
+            if self.delay(place):
+                return False
+            _grow_mounted(place, place.mountpoint)
         return True
 
     def trim(self, place: Place) -> int:
@@ -156,6 +157,9 @@ def _extend(place: Place) -> None:
     _, size = image.form(place.spec)
     try:
         file.extend(image.path(place), size, reserved=place.spec.sparse is False)
+    except files.Unsettled as error:
+        with _told(place):
+            raise OSError(error.errno, error.strerror) from error
     except OSError as error:
         raise failed(f"{place} cannot grow to {show('size', size)}", error) from error
 
@@ -186,8 +190,9 @@ def _told(place: Place) -> Iterator[None]:
     """Say of what failed that it is not over; never NoSpace, for the image is longer by now."""
     try:
         yield
-    except OSError as error:
+    except (OSError, NoSpace, Unsupported) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
         raise OperationFailed(
-            f"{place}: its {place.spec.fs} could not grow ({error.strerror or error}); it is tried "
-            "again at the next mount"
+            f"{place}: its {place.spec.fs} could not grow ({reason}); it is tried again at the "
+            "next mount"
         ) from error

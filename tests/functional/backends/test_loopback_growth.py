@@ -41,6 +41,33 @@ def test_a_reserved_volume_without_room_keeps_its_size(
     bed.at_rest(place)
 
 
+@pytest.mark.parametrize("fails", ["sync", "mount"])
+def test_once_the_image_is_longer_the_growth_stays_to_be_completed(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A host without room, in a moment when the record of before is not true any more."""
+    place = bed.created(fs="xfs", size=300 * MIB)
+    wanted = replace(place, spec=bed.sizes.resized(place.spec, 512 * MIB))
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def full(*_: object) -> None:
+        raise NoSpace("the host is full")
+
+    with monkeypatch.context() as patched:
+        if fails == "sync":
+            patched.setattr("os.fsync", fail)
+        else:
+            patched.setattr("convoy_py.backends.loopback.image.mount", full)
+        with pytest.raises(OperationFailed, match="it is tried again at the next mount"):
+            bed.sizes.grow(wanted)
+    bed.backend.check(wanted)
+    bed.mounted(wanted)
+    bed.unmounted(wanted)
+    bed.at_rest(wanted)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

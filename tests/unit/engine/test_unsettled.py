@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from convoy_py.engine.copying import Copying
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import ConvoyError, NoSpace, NotFound, Unavailable, Unsettled
 from convoy_py.linux import files
 from convoy_py.models.volume import Options
+from convoy_py.state.records import SnapshotRecord
+from convoy_py.state.store import Store
 from tests.fakes_engine import Engine
 
 DOCKER = "100:1"
@@ -184,3 +187,29 @@ async def test_a_group_is_all_or_nothing_or_completed(
     if lasting:
         assert (after.read("db@g"), after.read("web@g")) == ("db", "web")
     assert after.half_taken() == []
+
+
+async def test_a_group_that_cannot_be_completed_at_a_start_waits(
+    full: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was settled that all of it is there, so nothing of it is swept."""
+    await full.volumes.create("web", Options())
+    full.write("web", "web")
+    commit = full.steps.snapshot_store.commit
+
+    def killed(home: Path, volume: str, record: SnapshotRecord) -> None:
+        if volume == "web":
+            raise KeyboardInterrupt
+        commit(home, volume, record)
+
+    monkeypatch.setattr(full.steps.snapshot_store, "commit", killed)
+    monkeypatch.setattr(Copying, "_withdrawn", lambda *_: True)
+    with pytest.raises(KeyboardInterrupt):
+        await full.snapshots.create(["db", "web"], "g", Progress())
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "move", _no_room)
+        after = full.restarted()
+        await after.snapshots.sweep(after.recovery.half_taken)
+    again = after.restarted()
+    assert (again.read("db@g"), again.read("web@g")) == ("db", "web")
+    assert again.half_taken() == []
