@@ -22,8 +22,10 @@ def write_canary(folder: Path, content: bytes) -> None:
 
 
 def read_canary(folder: Path) -> bytes:
-    """What `write_canary` put there; nothing if there is none."""
+    """What `write_canary` put there, or into a folder of that name; nothing if there is none."""
     try:
+        if (folder / CANARY).is_dir():
+            return read_canary(folder / CANARY)
         return (folder / CANARY).read_bytes()
     except FileNotFoundError:
         return b""

@@ -1,4 +1,4 @@
-"""Daemons that die by SIGKILL just before a chosen thing that they would change on the host.
+"""Daemons that die by SIGKILL, or meet an error, at a chosen thing that they would change.
 
 They are forked from a server that has their modules loaded: that takes milliseconds, where a new
 interpreter takes half a second, so every step of every operation can have its crash.
@@ -47,19 +47,22 @@ class CrashPoints:
         self._server.wait(PATIENCE)
         self._server.stdout.close()
 
-    def watch(self) -> None:
-        """Have the daemon's changes from now on told by `trace`."""
-        self.arm("nothing", 1)
+    def watch(self, *, looks: bool = False) -> None:
+        """Have the daemon's changes from now on told by `trace`, and its `looks` at the root."""
+        self.arm("nothing", 1, int(looks))
 
-    def arm(self, kind: str, at: int) -> None:
-        """Have the daemon die before its `at`-th change of a kind, such as `fsync`, from now on."""
+    def arm(self, kind: str, at: int, error: int = 0, *, lasting: bool = False) -> None:
+        """Have the daemon die before its `at`-th change of a kind, such as `fsync`, from now on.
+
+        With an `error`, an errno, that change fails instead, and if it is `lasting` all after it.
+        """
         self._trace_file.write_bytes(b"")
-        self._set(kind, at, 0)
+        self._set(kind, at, 0, error, lasting=lasting)
 
     def disarm(self) -> bool:
         """Let the daemon live; True if it is too late for that."""
         with self._control_file.open("rb") as file:
-            _, at, seen = CONTROL.unpack(file.read(CONTROL.size))
+            _, at, seen, *_ = CONTROL.unpack(file.read(CONTROL.size))
         self._set("", 0, 0)
         return bool(seen >= at > 0)
 
@@ -74,9 +77,9 @@ class CrashPoints:
         self._server.stdin.flush()
         return Forked(int(self._server.stdout.readline()), self._server.stdout)
 
-    def _set(self, kind: str, at: int, seen: int) -> None:
+    def _set(self, kind: str, at: int, seen: int, error: int = 0, *, lasting: bool = False) -> None:
         with self._control_file.open("r+b") as file:
-            file.write(CONTROL.pack(kind.encode(), at, seen))
+            file.write(CONTROL.pack(kind.encode(), at, seen, error, lasting))
 
 
 class Forked:

@@ -1,4 +1,4 @@
-"""Forks daemons on order; each counts what it changes on the host and dies before a chosen one.
+"""Forks daemons on order; each counts what it changes on the host and dies, or fails, at one.
 
 `python -m` this with a control file and a trace file; an order is a line of JSON on stdin, the
 daemon's arguments and its log, and the answers are its pid and, when it has ended, its exit code.
@@ -10,6 +10,7 @@ counted, nor is close(2), for the death of a process closes everything.
 import json
 import mmap
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -24,8 +25,9 @@ import convoy_py.service  # noqa: F401 - the daemon loads it late; here it is lo
 from convoy_py.__main__ import main
 from convoy_py.linux import libc
 
-# The kind of change to die at, which of these (0: not armed), and how many were seen since.
-CONTROL = struct.Struct("=32sqq")
+# The kind of change to die at, which of these (0: not armed), and how many were seen since; the
+# errno with which it fails instead, and whether all that comes after it fails, too.
+CONTROL = struct.Struct("=32sqqqq")
 CONTROL_SIZE = mmap.PAGESIZE
 
 _ANNOUNCED = frozenset(
@@ -36,6 +38,9 @@ _ANNOUNCED = frozenset(
     )
 ) | {"fcntl.flock", "subprocess.Popen"}
 _WRAPPED = ("fsync", "fdatasync", "write", "pwrite", "copy_file_range", "posix_fallocate")
+# Where errors are injected these count too, on the root: they can fail, though they change nothing.
+_LOOKS = frozenset({"open", "os.listdir", "os.scandir"})
+_OURS = re.compile("/(volumes|trash)\\b")
 _FUNCTIONS = frozenset({"mount", "umount2", "syncfs", "renameat2", "syscall"})
 # They change nothing: GETFLAGS, LOOP_GET_STATUS64, LOOP_CTL_GET_FREE; FSGETXATTR, the geometry of
 # XFS; of btrfs TREE_SEARCH, INO_LOOKUP, FS_INFO, DEV_INFO.
@@ -48,7 +53,7 @@ _READING = frozenset(
 
 
 class _Fuse:
-    """Counts the changes of a daemon and kills it at the one that was chosen."""
+    """Counts the changes of a daemon and kills it, or lets it fail, at the one that was chosen."""
 
     def __init__(self, control: Path, trace: Path) -> None:
         with control.open("r+b") as file:
@@ -66,16 +71,20 @@ class _Fuse:
         patch.object(subprocess.Popen, "communicate", listen).start()
         patch.object(libc, "call", self._calling(libc.call)).start()
 
-    def _before(self, change: str) -> None:
+    def _before(self, change: str, *, looks: bool = False) -> None:
         with self._lock:
-            kind, at, seen = CONTROL.unpack_from(self._control)
-            if at == 0:
+            kind, at, seen, error, lasting = CONTROL.unpack_from(self._control)
+            if at == 0 or (looks and not error):
                 return
             self._write(self._trace, f"{change}\n".encode())
+            if lasting and seen >= at and not looks:
+                raise OSError(error, os.strerror(error))
             if change.split(maxsplit=1)[0].encode() != kind.rstrip(b"\0"):
                 return
-            CONTROL.pack_into(self._control, 0, kind, at, seen + 1)
+            CONTROL.pack_into(self._control, 0, kind, at, seen + 1, error, lasting)
             if seen + 1 == at:
+                if error:
+                    raise OSError(error, os.strerror(error))
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _announced(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -85,6 +94,8 @@ class _Fuse:
             self._before(f"ioctl {arguments[1]:#x}")
         elif event == "open" and _is_change(*arguments):
             self._before(f"open {arguments[0]}")
+        elif event in _LOOKS and _OURS.search(str(arguments[0])):
+            self._before(f"look {arguments[0]}", looks=True)
 
     def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*arguments: Any, **named: Any) -> Any:

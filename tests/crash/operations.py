@@ -56,6 +56,24 @@ def _volume(*, mounted: bool = False, snapshot: bool = True) -> Callable[[Daemon
     return begin
 
 
+def _folder(daemon: Daemon, kind: Kind) -> Model:
+    """A folder in it, which is at its snapshot, too."""
+    daemon.create("v", **kind)
+    folder = daemon.mount("v", CONTAINER)
+    (folder / CANARY).mkdir()
+    write_canary(folder / CANARY, OLD)
+    verbs.snapshot(daemon, "v", "s")
+    write_canary(folder / CANARY, NEW)
+    return Model({"v": NEW}, {"v"}, snapshots={"v@s": OLD})
+
+
+def _kept(daemon: Daemon, kind: Kind) -> Model:
+    """Its data alone, without a record."""
+    _volume(snapshot=False)(daemon, kind)
+    daemon.forget("v")
+    return Model()
+
+
 def _two(daemon: Daemon, kind: Kind) -> Model:
     """Another volume beside it, both mounted."""
     model = _volume(mounted=True, snapshot=False)(daemon, kind)
@@ -272,6 +290,18 @@ OPERATIONS: Mapping[str, Operation] = {
         act=lambda daemon: verbs.restore_file(daemon, "v", "s", CANARY),
         outcomes=lambda before: [before, _back(before)],
         steps=frozenset({"os.rename", "fsync", "syncfs"}),
+    ),
+    "restore-folder": Operation(
+        begin=_folder,
+        act=lambda daemon: verbs.restore_file(daemon, "v", "s", CANARY),
+        outcomes=lambda before: [before, _back(before)],
+        steps=frozenset({"renameat2", "fsync", "syncfs"}),
+    ),
+    "adopt": Operation(
+        begin=_kept,
+        act=lambda daemon: daemon.adopt("v"),
+        outcomes=lambda before: [before, Model({"v": NEW})],
+        steps=frozenset({"os.rename", "fsync"}),
     ),
     "protect": Operation(
         begin=_volume(),
