@@ -6,7 +6,7 @@ ConvoyError
 ├── Conflict        OptionsDiffer, DataDiffers, AlreadyExists
 ├── InUse           VolumeInUse
 ├── Unsupported
-├── NoSpace
+├── NoSpace         HostFull
 ├── Unavailable     StillRunning, NoAnswer, RootLocked, DaemonUnreachable
 ├── Denied          VolumeProtected
 ├── Corrupt         BrokenVolume
@@ -128,13 +128,17 @@ class Unsupported(ConvoyError):
 
 
 class NoSpace(ConvoyError):
-    """`missing` is how many bytes more the host would have to have free, where that is known."""
+    """Something is full: an image, a quota, the inodes, or the host. No purge need be of help."""
 
     kind = Kind.NO_SPACE
 
-    def __init__(self, text: str, missing: int = 0) -> None:
+
+class HostFull(NoSpace):
+    """The ledger measured that the host would have to have `needs` bytes free, and has not."""
+
+    def __init__(self, text: str, needs: int) -> None:
         super().__init__(text)
-        self.missing = missing
+        self.needs = needs
 
 
 class Unavailable(ConvoyError):

@@ -30,7 +30,7 @@ from convoy_py.engine.reopening import Reopening
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.trash import LOOK, TrashBin
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
 from convoy_py.linux import outside, peers, signals, sockets
@@ -85,7 +85,7 @@ class _Service:
         copying = Copying(steps, frozen, settings.freeze_limit, self._metrics)
         cloning = Cloning(steps, copying)
         deletions = Deletions(operations, steps)
-        trash = TrashBin(operations, steps, deletions, keep=settings.trash_keep)
+        trash = TrashBin(operations, steps, deletions, time.monotonic, keep=settings.trash_keep)
         volumes = Volumes(
             operations, steps, cloning, deletions, time.monotonic, jobs=jobs, trash=trash
         )
@@ -118,6 +118,7 @@ class _Service:
             (trash.expire, settings.janitor_interval),
             (releases.sweep, settings.janitor_interval),
             (self._let_go, settings.janitor_interval),
+            (trash.watch, LOOK),
             (sizes.watch, 1.0),
         ]
         if settings.trim_interval:

@@ -195,7 +195,9 @@ class Engine:
         copying = Copying(self.steps, folder / "run" / "frozen", 30.0, self.metrics)
         cloning = Cloning(self.steps, copying)
         self.deletions = Deletions(self.operations, self.steps)
-        self.trash = TrashBin(self.operations, self.steps, self.deletions, keep=trash_keep)
+        self.trash = TrashBin(
+            self.operations, self.steps, self.deletions, self.clock, keep=trash_keep
+        )
         self.volumes = Volumes(
             self.operations,
             self.steps,

@@ -22,7 +22,7 @@ class Deletions:
     def __init__(self, operations: Operations, steps: Steps) -> None:
         self._operations = operations
         self._steps = steps
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[bool]] = set()
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
     @property
@@ -36,23 +36,25 @@ class Deletions:
 
     def begin(self, place: Place) -> None:
         """Begin to delete what was retired."""
-        self._operations.track(self._begun(place))
+        _ = self.begun(place)
 
-    async def delete(self, place: Place) -> None:
-        """The same, and wait a moment for it."""
-        task = self._begun(place)
-        self._operations.track(task)
-        await asyncio.wait({task}, timeout=PATIENCE)
-
-    def _begun(self, place: Place) -> asyncio.Task[None]:
+    def begun(self, place: Place) -> asyncio.Task[bool]:
+        """The same; the task tells whether that could be done."""
         task = asyncio.create_task(self._delete(place))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        self._operations.track(task)
         return task
 
-    async def _delete(self, place: Place) -> None:
+    async def delete(self, place: Place) -> None:
+        """The same, and wait a moment for it."""
+        await asyncio.wait({self.begun(place)}, timeout=PATIENCE)
+
+    async def _delete(self, place: Place) -> bool:
         try:
             async with self._turns:
                 await self._operations.blocking.run(self._steps.destroy, place)
         except Exception as error:  # noqa: BLE001 - whatever lay in the volume, the daemon goes on
             event(log, logging.WARNING, "delete at next start", volume=place.name, failure=error)
+            return False
+        return True

@@ -1,5 +1,6 @@
 """Keeps count of the space that images were promised, and says whether more can be."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from convoy_py.errors import NoSpace
+from convoy_py.errors import HostFull
+from convoy_py.linux import space
 from convoy_py.models.sizes import format_size
 
 
@@ -32,10 +34,11 @@ class Ledger:
     def __init__(self, root: Path, *, overcommit: float, reserve: int) -> None:
         self._root = root
         self._overcommit = overcommit
-        self._reserve = reserve
+        self.reserve = reserve
         self._outstanding: dict[str, int] = {}
         self._total = 0
         self._rooms = 0  # bytes that copies are about to take
+        self._takers = (0, 0)  # how many began to take what they had measured, and have ended
         self._lock = Lock()
 
     def record(self, name: str, promised: int, allocated: int) -> None:
@@ -57,17 +60,18 @@ class Ledger:
     def promise(self, name: str, size: int, *, preallocated: bool, key: str = "") -> Iterator[None]:
         """Promise `size` bytes to a new volume; taken back if the block fails.
 
-        `key` is under what it is to be found, where that is not the name. Raises NoSpace, with the
+        `key` is under what it is to be found, where that is not the name. Raises HostFull, with the
         figures and the setting, when the host could not keep the promise.
         """
         key = key or name
         if size:
-            free = self._free()  # a look at the disk, so not under the lock
+            free = self.free()  # a look at the disk, so not under the lock
             with self._lock:
                 self._check(name, size, free, preallocated=preallocated)
                 self._set(key, size)
         try:
-            yield
+            with self._taking(really=preallocated):
+                yield
         except BaseException:
             self.forget(key)
             raise
@@ -78,13 +82,14 @@ class Ledger:
         if not more:
             yield
             return
-        free = self._free()
+        free = self.free()
         with self._lock:
             before = self._outstanding.get(name, 0)
             self._check(name, more, free, preallocated=preallocated)
             self._set(name, before + more)
         try:
-            yield
+            with self._taking(really=preallocated):
+                yield
         except BaseException:
             with self._lock:
                 self._set(name, before)
@@ -92,30 +97,37 @@ class Ledger:
 
     @contextmanager
     def room(self, name: str, size: int) -> Iterator[None]:
-        """Have `size` bytes of the host for a copy while the block runs; raises NoSpace.
+        """Have `size` bytes of the host for a copy while the block runs; raises HostFull.
 
         It takes them now, and what was promised to others does not matter to it.
         """
-        free = self._free()
+        free = self.free()
         with self._lock:
-            self._check_free(name, size, max(0, free - self._reserve - self._rooms), free)
+            self._check_free(name, size, self.reserve + self._rooms, free)
             self._rooms += size
         try:
-            yield
+            with self._taking(really=size > 0):
+                yield
         finally:
             with self._lock:
                 self._rooms -= size
 
-    def is_short(self) -> bool:
-        """Whether the host has less than the reserve free. A look at the disk."""
-        return self._free() < self._reserve
+    def takers(self) -> tuple[int, int]:
+        """How many have begun so far to take what they had measured, and how many have ended.
+
+        What they take lets the free space fall, but is no sign that it will go on falling.
+        """
+        return self._takers
+
+    def free(self) -> int:
+        """Bytes that the host has free. A look at the disk."""
+        return space.free(self._root)
 
     def space(self) -> HostSpace:
         with self._lock:
             total = self._total
-        host = os.statvfs(self._root)
-        free = host.f_bavail * host.f_frsize
-        limit = int(max(0, free - self._reserve) * self._overcommit)
+        host, free = os.statvfs(self._root), self.free()
+        limit = int(max(0, free - self.reserve) * self._overcommit)
         return HostSpace(
             size=host.f_blocks * host.f_frsize,
             free=free,
@@ -123,33 +135,39 @@ class Ledger:
             may_promise=max(0, limit - total),
         )
 
+    @contextmanager
+    def _taking(self, *, really: bool) -> Iterator[None]:
+        with self._lock:
+            self._takers = self._takers[0] + really, self._takers[1]
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._takers = self._takers[0], self._takers[1] + really
+
     def _set(self, name: str, outstanding: int) -> None:
         self._total += outstanding - self._outstanding.pop(name, 0)
         if outstanding:
             self._outstanding[name] = outstanding
 
-    def _free(self) -> int:
-        host = os.statvfs(self._root)
-        return host.f_bavail * host.f_frsize
-
     def _check(self, name: str, size: int, free: int, *, preallocated: bool) -> None:
-        usable = max(0, free - self._reserve)
+        usable = max(0, free - self.reserve)
         if preallocated:
-            self._check_free(name, size, usable, free)
+            self._check_free(name, size, self.reserve, free)
         if self._total + size > usable * self._overcommit:
-            raise NoSpace(
+            raise HostFull(
                 f"volume {name}: {format_size(size)} cannot be promised, the host has "
                 f"{format_size(free)} free, images may yet take {format_size(self._total)} of it, "
                 f"and at most {self._overcommit:g} times the free space is promised "
                 "(settings overcommit, reserve)",
-                missing=int((self._total + size) / self._overcommit) - usable,
+                needs=self.reserve + math.ceil((self._total + size) / self._overcommit),
             )
 
-    def _check_free(self, name: str, size: int, usable: int, free: int) -> None:
-        if size > usable:
-            raise NoSpace(
+    def _check_free(self, name: str, size: int, kept: int, free: int) -> None:
+        if size > max(0, free - kept):
+            raise HostFull(
                 f"volume {name}: {format_size(size)} cannot be reserved, the host has "
-                f"{format_size(free)} free and keeps {format_size(self._reserve)} "
+                f"{format_size(free)} free and keeps {format_size(self.reserve)} "
                 "(setting reserve)",
-                missing=size - usable,
+                needs=kept + size,
             )

@@ -1,19 +1,25 @@
 """The trash: what was removed stays for a while, and goes first when space runs short."""
 
+import asyncio
 import bisect
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from convoy_py.engine.deletions import PATIENCE, Deletions
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.gain import Gain, measure
 from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.pace import Pace
 from convoy_py.engine.steps import Steps
-from convoy_py.errors import AlreadyExists, ConvoyError, Corrupt, NoSpace, NotFound
-from convoy_py.linux import files
+from convoy_py.errors import AlreadyExists, ConvoyError, Corrupt, HostFull, NoSpace, NotFound
+from convoy_py.linux import mounts, space
 from convoy_py.logs import event
 from convoy_py.models.names import check_name
 from convoy_py.models.trash import RemovedView
@@ -25,18 +31,37 @@ from convoy_py.state.trash import Removed, age
 log = logging.getLogger("convoy.trash")
 T = TypeVar("T")
 
+# Seconds between two looks at the free space, and until the next if the trash had nothing to give.
+LOOK = 0.5
+RETRY = 30.0
+# A purge is counted on to last so many seconds at least, and at most.
+SHORTEST, LONGEST = 3.0, 15.0
+# How often room is made for one wish: others may take it.
+ATTEMPTS = 5
+
 
 class TrashBin:
     """The removed volumes of one daemon, in memory, oldest first."""
 
     def __init__(
-        self, operations: Operations, steps: Steps, deletions: Deletions, *, keep: float
+        self,
+        operations: Operations,
+        steps: Steps,
+        deletions: Deletions,
+        clock: Callable[[], float],
+        *,
+        keep: float,
     ) -> None:
-        """`keep` is in seconds; 0 means that nothing is kept."""
+        """`keep` is in seconds; 0: nothing is kept. `clock` gives seconds that never go back."""
         self._operations = operations
         self._steps = steps
         self._deletions = deletions
+        self._clock = clock
         self._keep = keep
+        self._giving = asyncio.Lock()  # what one purges may be enough for the next
+        self._pace = Pace()
+        self._lasts = SHORTEST  # seconds from the decision to purge until the space is free
+        self._not_before = 0.0
         self._removed: list[Removed] = []
 
     @property
@@ -52,7 +77,10 @@ class TrashBin:
         self._removed = list(removed)
 
     def add(self, removed: Removed) -> None:
+        """Take in what was removed, or could not be restored or purged."""
         bisect.insort(self._removed, removed, key=age)
+        self._not_before = 0.0
+        self._pace.forget()  # it may be what wrote
 
     @asynccontextmanager
     async def as_on_disk(self, key: str) -> AsyncIterator[None]:
@@ -68,9 +96,8 @@ class TrashBin:
         return [self._view(removed) for removed in self._removed]
 
     async def size(self) -> int:
-        """Bytes of the host that the trash holds; may be slow."""
-        trash = self._steps.store.trash
-        return await self._operations.blocking.run(lambda: files.disk_usage(trash)[1])
+        """Bytes of the host that are free once all of the trash is purged; may take seconds."""
+        return (await self._gain()).of([removed.key for removed in self._removed])
 
     async def restore(self, name: str, as_name: str = "") -> View:
         """Give a volume back, under another name if one is given; the last of several of its name.
@@ -91,44 +118,121 @@ class TrashBin:
         return await self._operations.bounded(name or "--all", "purge", self._purge(chosen))
 
     async def with_room(self, build: Callable[[], Awaitable[T]]) -> T:
-        """Build something; if there is no room for it, again when some has been made."""
-        waited = False
-        while True:
+        """Build something; if the host has no room for it, again when some has been made."""
+        for attempt in range(ATTEMPTS):
             try:
                 return await build()
             except NoSpace as error:
-                # What is being deleted, or lies in the trash, may be the room that is missing.
-                if self._deletions.pending and not waited:
-                    waited = True  # once: a deletion may hang on dead storage
+                # What is being deleted may be the room that is missing.
+                if attempt == 0 and self._deletions.pending:
                     await self._deletions.settled(self._operations.time_limit)
-                    continue
-                # But a wish that cannot come true must not cost what others removed by mistake.
-                if await self.size() < error.missing or not await self.purge_oldest():
+                # But nothing that was removed goes for what no purge of it can help.
+                elif not isinstance(error, HostFull) or not await self._give_way(
+                    partial(self._missing, error.needs)
+                ):
                     raise
-
-    async def purge_oldest(self) -> bool:
-        """Make room: delete what was removed first; False if there is nothing.
-
-        What nobody knows the age of is left for people to decide about.
-        """
-        oldest = next((removed for removed in self._removed if removed.removed), None)
-        if oldest is None:
-            return False
-        event(log, logging.WARNING, "purged early: the host is short of space", volume=oldest.name)
-        await self._delete(oldest)
-        await self._deletions.settled(self._operations.time_limit)
-        return True
+        return await build()
 
     async def expire(self) -> None:
-        """Delete what was kept for its time, and what is in the way when the host has no room."""
+        """Delete what was kept for its time."""
         await self._operations.blocking.run(self._steps.trash.passed.look)
         for removed in list(self._removed):
             if self._left(removed) <= 0:
                 event(log, logging.INFO, "purged: its time is up", volume=removed.name)
                 await self._delete(removed)
-        while await self._operations.blocking.run(self._steps.ledger.is_short):
-            if not await self.purge_oldest():
-                return
+
+    async def watch(self) -> None:
+        """Have room for what is being written, before it is missing; to be done every LOOK s."""
+        if not self._removed:
+            return
+        if await self._operations.blocking.run(self._soon_missing) <= 0:
+            return
+        if self._clock() >= self._not_before and not await self._give_way(
+            self._soon_missing, partly=True
+        ):
+            self._not_before = self._clock() + RETRY
+
+    def _missing(self, needs: int) -> int:
+        return needs - self._steps.ledger.free()
+
+    def _soon_missing(self) -> int:
+        """Bytes that the host lacks of its reserve and of what is written while a purge lasts.
+
+        Where nothing of ours is mounted nobody is to be cut off by what others write.
+        """
+        ledger = self._steps.ledger
+        free = ledger.free()
+        pace = self._pace.look(self._clock(), free, ledger.takers())
+        if not any(entry.mounted or entry.clones for entry in self._volumes()):
+            self._pace.forget()
+            pace = 0.0
+        return ledger.reserve + int(pace * (LOOK + self._lasts)) - free
+
+    async def _give_way(self, missing: Callable[[], int], *, partly: bool = False) -> bool:
+        """Purge the oldest, one by one, until nothing is missing; whether that was reached.
+
+        Nothing goes that does not have to, and nothing at all if all of it together would not do,
+        unless what it gives is to be had `partly`. What has no date is left to people.
+        """
+        run = self._operations.blocking.run
+        async with self._giving:
+            if await run(missing) <= 0:
+                return True
+            # It may be there already: of what users deleted, or XFS has set aside for their files.
+            if not await self._given_back():
+                return False
+            gain = await self._gain()
+            while (lacks := await run(missing)) > 0:
+                dated = {removed.key: removed for removed in self._removed if removed.removed}
+                most = gain.of(dated)
+                chosen = gain.choose(list(dated), min(lacks, most) if partly else lacks)
+                if not chosen:
+                    return False
+                if not await self._purge_early(dated[chosen[0]]):
+                    return False
+                gain = gain.without(chosen[0])
+            return True
+
+    async def _purge_early(self, removed: Removed) -> bool:
+        """Purge for the sake of its blocks; False if they are not free before long."""
+        event(log, logging.WARNING, "purged early: the host needs its space", volume=removed.name)
+        began = self._clock()
+        deletion = await self._delete(removed)
+        if deletion is None:
+            return False
+        await asyncio.wait({deletion}, timeout=self._operations.time_limit)
+        if not deletion.done() or not deletion.result() or not await self._given_back():
+            return False  # whatever is measured now, it is not what it will be
+        self._lasts = min(max(SHORTEST, self._clock() - began), LONGEST)
+        return True
+
+    async def _given_back(self) -> bool:
+        """Wait until the host's figures are true of what was deleted; False if they are not."""
+        try:
+            return await self._operations.blocking.run(
+                space.given_back, self._steps.store.root, self._operations.time_limit
+            )
+        except OSError as error:
+            event(log, logging.WARNING, "free space is not certain", failure=error)
+            return False
+
+    async def _gain(self) -> Gain:
+        """What the trash would give back."""
+        paths = [
+            Path(entry.spec.path)
+            for entry in self._volumes()
+            if entry.spec is not None and entry.spec.path is not None
+        ]
+        return await self._operations.blocking.run(
+            self._measure, {removed.key: removed.home for removed in self._removed}, paths
+        )
+
+    def _volumes(self) -> list[Entry]:
+        return list(self._operations.entries.values())
+
+    def _measure(self, homes: Mapping[str, Path], paths: Sequence[Path]) -> Gain:
+        store = self._steps.store
+        return measure(homes, [store.volumes, *mounts.beside(store.root, paths)])
 
     async def _restore(self, removed: Removed, name: str, target: str) -> View:
         operations = self._operations
@@ -153,17 +257,16 @@ class TrashBin:
         await self._deletions.settled(PATIENCE)
         return keys
 
-    async def _delete(self, removed: Removed) -> bool:
-        """Delete something; False if another purge, or a restore, was quicker."""
+    async def _delete(self, removed: Removed) -> asyncio.Task[bool] | None:
+        """Begin to delete something; None if another purge, or a restore, was quicker."""
         if removed not in self._removed:
-            return False
+            return None
         async with self._taken(removed):
             home = await self._operations.do(
                 removed.name, "purge", self._steps.trash.retire, removed
             )
         spec = removed.record.spec if removed.record else None
-        self._deletions.begin(self._steps.nameless(home, spec))
-        return True
+        return self._deletions.begun(self._steps.nameless(home, spec))
 
     @asynccontextmanager
     async def _taken(self, removed: Removed) -> AsyncIterator[None]:

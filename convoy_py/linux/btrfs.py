@@ -1,9 +1,11 @@
 """Btrfs subvolumes, their snapshots and their quotas, by ioctl."""
 
+import ctypes
 import fcntl
 import os
 import stat
 import struct
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,8 @@ _TREE_SEARCH = 0xD0009411
 _INO_LOOKUP = 0xD0009412
 _QUOTA_CTL = 0xC0109428
 _QGROUP_LIMIT = 0x8030942B
+_SYNC = 0x9408
+_FS_INFO = 0x8400941F
 
 _QUOTA_ENABLE = 1
 _LIMIT_REFERENCED = 1
@@ -40,7 +44,8 @@ _QGROUP_INFO = struct.Struct("<5Q")
 _ROOT_REF = struct.Struct("<2QH")
 
 _ROOT_TREE, _QUOTA_TREE = 1, 8
-_ROOT_REF_KEY, _QGROUP_INFO_KEY = 156, 242
+_ROOT_REF_KEY, _QGROUP_INFO_KEY, _ORPHAN_KEY = 156, 242, 48
+_ORPHANS = 2**64 - 5
 
 
 class _Child(NamedTuple):
@@ -188,6 +193,31 @@ def exclusive(path: Path) -> int | None:
     """
     counted = _counted(path)
     return counted.exclusive if counted else None
+
+
+def clean(fd: int) -> None:
+    """Commit what was changed, and wake what deletes subvolumes, which else sleeps for 30 s."""
+    # Not fcntl.ioctl, which holds the interpreter's lock, here until all is written out.
+    libc.call("ioctl", fd, ctypes.c_ulong(_SYNC))
+
+
+def is_cleaning(fd: int) -> bool:
+    """Whether subvolumes that were deleted still have their blocks."""
+    return any(True for _ in _search(fd, _ROOT_TREE, _ORPHANS, _ORPHAN_KEY, (0, _LAST)))
+
+
+def unwritten(path: Path) -> int:
+    """Bytes of data in memory, or not yet committed, that statvfs counts as free; 0: no btrfs."""
+    with opened(path) as fd:
+        if not is_btrfs(fd):
+            return 0
+        args = bytearray(1024)
+        fcntl.ioctl(fd, _FS_INFO, args)
+    data = Path("/sys/fs/btrfs", str(uuid.UUID(bytes=bytes(args[16:32]))), "allocation/data")
+    try:
+        return sum(int((data / f"bytes_{name}").read_bytes()) for name in ("may_use", "reserved"))
+    except (OSError, ValueError):
+        return 0  # mixed with the metadata, or no sysfs here
 
 
 def _counted(path: Path) -> _Counted | None:

@@ -1,18 +1,19 @@
-"""How much of a file's blocks are its own, and how much it shares with others: by FIEMAP."""
+"""How much of a file's blocks are its own, and which it shares with others: by FIEMAP."""
 
 import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convoy_py.linux import files, libc, pulse
+from convoy_py.linux.descriptors import opened
 
 _FIEMAP = 0xC020660B
 _SYNC = 1
-_LAST, _SHARED = 0x1, 0x2000
+_LAST, _INLINE, _SHARED = 0x1, 0x200, 0x2000
 _BATCH = 512
 _WHOLE = 2**64 - 1
 _SECTOR = 512
@@ -23,6 +24,11 @@ _REQUEST = struct.Struct("=2Q4I")
 _EXTENT = struct.Struct("=3Q16xI12x")
 
 _NO_FIEMAP = frozenset({errno.EOPNOTSUPP, errno.ENOTTY})
+# No other filesystem lets two files have one block.
+_SHARING = frozenset({0x58465342, 0x9123683E, 0xCA451A4E, 0x7461636F})
+
+# Where on the disk, in bytes: begin, and the first that is beyond it.
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,55 @@ class Shares:
     shared: int
 
 
+@dataclass(slots=True)
+class Footprint:
+    """Bytes that nobody else has, and where those lie that something else has too, or has twice."""
+
+    own: int = 0
+    shared: list[Range] = field(default_factory=list)
+
+
+def footprint(folder: Path, is_late: Callable[[], bool]) -> Footprint:
+    """What a tree has of the disk; less than that if it gets late before all is seen."""
+    found = Footprint()
+    with opened(folder) as fd:
+        sharing = libc.filesystem_magic(fd) in _SHARING
+    if not sharing:
+        found.own = files.disk_usage(folder, is_late)[1]
+        return found
+    for fd in files.regular_files(folder):
+        for begin, length, flags in _known_extents(fd):
+            if flags & _SHARED:
+                found.shared.append((begin, begin + length))
+            elif not flags & _INLINE:
+                found.own += length
+        if is_late():
+            break
+    return found
+
+
+def shared_ranges(folder: Path, is_late: Callable[[], bool]) -> Iterator[Range]:
+    """Where those blocks of a tree lie that something else has too.
+
+    TimeoutError if it gets late before all is seen.
+    """
+    for fd in files.regular_files(folder):
+        if is_late():
+            raise TimeoutError
+        for begin, length, flags in _known_extents(fd):
+            if flags & _SHARED:
+                yield begin, begin + length
+
+
+def _known_extents(fd: int) -> Iterator[tuple[int, int, int]]:
+    """Without waiting for what is not written yet: nobody else can have it."""
+    try:
+        yield from _extents(fd, 0)
+    except OSError as error:
+        if error.errno not in _NO_FIEMAP:
+            raise
+
+
 def shares(fd: int) -> Shares:
     """What an open file holds, once all that was written to it is on the disk.
 
@@ -40,7 +95,7 @@ def shares(fd: int) -> Shares:
     """
     allocated = shared = 0
     try:
-        for length, flags in _extents(fd):
+        for _, length, flags in _extents(fd, _SYNC):
             allocated += length
             shared += length if flags & _SHARED else 0
     except OSError as error:
@@ -65,18 +120,18 @@ def tree_shares(folder: Path) -> Shares:
     return Shares(allocated, shared)
 
 
-def _extents(fd: int) -> Iterator[tuple[int, int]]:
-    """(bytes, flags) of each extent, in order."""
+def _extents(fd: int, how: int) -> Iterator[tuple[int, int, int]]:
+    """(where it begins on the disk, bytes, flags) of each extent, in order."""
     answer = ctypes.create_string_buffer(_REQUEST.size + _BATCH * _EXTENT.size)
     begin = 0
     while True:
-        _REQUEST.pack_into(answer, 0, begin, _WHOLE - begin, _SYNC, 0, _BATCH, 0)
+        _REQUEST.pack_into(answer, 0, begin, _WHOLE - begin, how, 0, _BATCH, 0)
         # Not fcntl.ioctl, which holds the interpreter's lock, here until the file is written out.
         libc.call("ioctl", fd, ctypes.c_ulong(_FIEMAP), answer)
         count = _REQUEST.unpack_from(answer)[3]
         places = range(_REQUEST.size, _REQUEST.size + count * _EXTENT.size, _EXTENT.size)
         found = [_EXTENT.unpack_from(answer, place) for place in places]
-        yield from ((length, flags) for _, _, length, flags in found)
+        yield from ((place, length, flags) for _, place, length, flags in found)
         if not found or found[-1][3] & _LAST:
             return
         begin = found[-1][0] + found[-1][2]

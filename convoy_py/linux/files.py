@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -122,17 +122,19 @@ def remove_tree_at(folder: int, name: str) -> None:
         _forced(os.rmdir, walk.fd, name)
 
 
-def disk_usage(path: Path) -> tuple[int, int]:
+def disk_usage(path: Path, is_late: Callable[[], bool] = bool) -> tuple[int, int]:
     """(bytes used, bytes allocated) by a tree; each file once, however many links it has.
 
     What is used is the files' content without their holes. Stays on the filesystem of `path`; what
-    vanishes while it looks does not count.
+    vanishes while it looks does not count, nor what it has not come to when it gets late.
     """
     used = allocated = 0
     with Walk.at(path) as walk:
         for _, found in every(walk):
             used += content(found)
             allocated += found.st_blocks * _SECTOR
+            if is_late():
+                break
     return used, allocated
 
 

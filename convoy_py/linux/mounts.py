@@ -157,6 +157,20 @@ def position(fd: int) -> tuple[Mount, PurePosixPath]:
     return mount, PurePosixPath(mount.root) / path.relative_to(mount.mountpoint)
 
 
+def beside(folder: Path, paths: Iterable[Path]) -> list[Path]:
+    """Those of `paths`, absolute and without symbolic links, on the filesystem of `folder`.
+
+    By the mount table alone, so that none that hangs is touched.
+    """
+    device = holding(folder).device
+    devices = {mount.mountpoint: mount.device for mount in table()}  # the last one is on top
+    return [
+        path
+        for path in paths
+        if next(devices[str(at)] for at in (path, *path.parents) if str(at) in devices) == device
+    ]
+
+
 def mount_id(fd: int) -> int:
     """The id of the mount through which `fd` was opened."""
     return _statx(fd, b"", _AT_EMPTY_PATH)[0]

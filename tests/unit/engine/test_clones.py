@@ -228,19 +228,21 @@ async def test_what_lies_inside_a_volume_holds_the_volume_still(engine: Engine) 
 
 
 async def test_a_volume_that_is_too_small_costs_the_trash_nothing(
-    db: Engine, monkeypatch: pytest.MonkeyPatch
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is full inside; to make room on the host would not help it."""
+    keeping.steps.backends = {"fake": keeping.backend, "other": Other(keeping.kernel)}
+    for name in ("db", "old"):
+        await keeping.volumes.create(name, Options())
+    await keeping.volumes.remove("old")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("convoy_py.engine.cloning.trees.copy", full)
-    purges: list[object] = []
-    monkeypatch.setattr(db.trash, "purge_oldest", lambda: purges.append(1))
     with pytest.raises(OperationFailed, match="the files do not fit into 4KiB: give it a larger"):
-        await db.copies.clone("db", "c", Options(backend="other", size=4096), Progress())
-    assert purges == []
+        await keeping.copies.clone("db", "c", Options(backend="other", size=4096), Progress())
+    assert [view.name for view in keeping.trash.views()] == ["old"]
 
 
 async def test_a_copy_goes_into_no_folder_of_the_host(db: Engine) -> None:

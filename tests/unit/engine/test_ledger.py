@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from convoy_py.engine.ledger import Ledger
-from convoy_py.errors import NoSpace
+from convoy_py.errors import HostFull, NoSpace
 
 GIB = 2**30
 
@@ -65,9 +65,9 @@ def test_directories_are_promised_nothing(ledger: Ledger) -> None:
 def test_a_copy_has_room_while_it_is_made(ledger: Ledger) -> None:
     """Two that are made at once do not count on the same bytes, nor on the reserve."""
     with ledger.room("a", 6 * GIB):
-        with pytest.raises(NoSpace, match="volume b: 5GiB cannot be reserved") as error:
+        with pytest.raises(HostFull, match="volume b: 5GiB cannot be reserved") as error:
             _room(ledger, "b", 5 * GIB)
-        assert error.value.missing == GIB
+        assert error.value.needs == 12 * GIB
         _room(ledger, "b", 4 * GIB)
     _room(ledger, "b", 10 * GIB)
     with pytest.raises(NoSpace):

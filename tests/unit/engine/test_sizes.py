@@ -155,7 +155,7 @@ async def test_a_growth_of_a_full_host_is_completed_all_the_same(
     db.backend.delays = "later"
     await db.volumes.mount("db", "container", DOCKER)
     await db.sizes.resize("db", 8 * MIB)
-    monkeypatch.setattr(db.steps.ledger, "_free", lambda: 0)
+    monkeypatch.setattr(db.steps.ledger, "free", lambda: 0)
     db.backend.delays = ""
     assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
 

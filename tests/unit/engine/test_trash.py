@@ -260,57 +260,6 @@ async def test_with_no_time_to_keep_nothing_is_kept(engine: Engine) -> None:
     assert list(engine.store.trash.iterdir()) == []
 
 
-async def test_the_oldest_goes_before_a_create_is_refused(
-    keeping: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One after the other, and only as many as are in the way."""
-    for name in ("a", "b", "c"):
-        await _removed(keeping, name, name)
-    keeping.kernel.failures["create", "new"] = OSError(errno.ENOSPC, "No space left on device")
-    destroy, destroyed = keeping.backend.destroy, []
-
-    def spy(place: Place) -> None:
-        destroy(place)
-        destroyed.append(place)
-        if len(destroyed) == 2:
-            del keeping.kernel.failures["create", "new"]
-
-    monkeypatch.setattr(keeping.backend, "destroy", spy)
-    await keeping.volumes.create("new", Options())
-    assert [view.name for view in keeping.trash.views()] == ["c"]
-
-
-async def test_when_all_is_gone_the_create_is_refused(keeping: Engine) -> None:
-    """With the system's words."""
-    await _removed(keeping, "a", "a")
-    keeping.kernel.failures["create", "new"] = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(NoSpace, match="No space left"):
-        await keeping.volumes.create("new", Options())
-    assert keeping.trash.views() == []
-    assert keeping.left() == []
-
-
-async def test_a_wish_that_cannot_come_true_costs_nothing(keeping: Engine) -> None:
-    """A size that would not fit even without the trash was a typing error."""
-    await _removed(keeping, "a", "a")
-    with pytest.raises(NoSpace, match="settings overcommit, reserve"):
-        await keeping.volumes.create("new", Options(size=2**62))
-    assert [view.name for view in keeping.trash.views()] == ["a"]
-
-
-async def test_a_host_short_of_space_is_helped(
-    keeping: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Oldest first, until it is short no longer."""
-    for name in ("a", "b", "c"):
-        await _removed(keeping, name, name)
-    monkeypatch.setattr(
-        keeping.steps.ledger, "is_short", lambda: len(list(keeping.store.trash.iterdir())) > 1
-    )
-    await keeping.trash.expire()
-    assert [view.name for view in keeping.trash.views()] == ["c"]
-
-
 async def test_what_cannot_be_read_is_listed_and_left_to_people(keeping: Engine) -> None:
     """Neither restored nor purged by itself; by hand it can be."""
     await _removed(keeping, "bad", "x")
@@ -325,7 +274,6 @@ async def test_what_cannot_be_read_is_listed_and_left_to_people(keeping: Engine)
         await after.trash.restore("bad")
     after.pass_time(10 * DAY)
     await after.trash.expire()
-    assert not await after.trash.purge_oldest()
     assert [view.name for view in after.trash.views()] == ["bad"]
     await after.trash.purge("bad")
     assert list(after.store.trash.iterdir()) == []
@@ -371,10 +319,3 @@ async def test_protecting_a_volume_in_use_disturbs_nobody(keeping: Engine) -> No
     for name in ("db", "db@a"):
         await keeping.volumes.unmount(name, "container")
     assert keeping.kernel.mounted == {}
-
-
-async def test_the_size_of_the_trash_is_told(keeping: Engine) -> None:
-    """In bytes of the host."""
-    before = await keeping.trash.size()
-    await _removed(keeping, "db", "x" * 100_000)
-    assert await keeping.trash.size() - before >= 100_000

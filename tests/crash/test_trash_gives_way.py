@@ -1,0 +1,177 @@
+"""On real filesystems: the trash goes for what it frees, and only for that, and in time."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash import verbs
+from tests.crash.conftest import FLAGS
+from tests.crash.disks import Disk
+from tests.crash.volumes import CONTAINER
+from tests.harness import Daemon, Refused, eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+_MIB = 1 << 20
+_KEEPING = (*FLAGS, "--trash-keep=1d")
+_FILESYSTEMS = ("xfs", "btrfs", "ext4")
+
+MakeDaemon = Callable[..., Daemon]
+
+
+@pytest.fixture
+def make_daemon() -> Iterator[MakeDaemon]:
+    """Starts a daemon whose root lies on a filesystem of so many MiB in memory."""
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="convoy-"))
+    daemons: list[Daemon] = []
+
+    def make(fs: str, mib: int, *flags: str) -> Daemon:
+        daemon = Daemon(folder, *_KEEPING, *flags, root=folder / "host/root")
+        daemons.append(daemon)
+        Disk(folder, fs, mib)
+        daemon.start()
+        return daemon
+
+    try:
+        yield make
+        for daemon in daemons:
+            daemon.clean()
+            eventually(partial(_is_gone, daemon), "mounts and loop devices are gone")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _is_gone(daemon: Daemon) -> bool:
+    return not daemon.left()
+
+
+def _write(daemon: Daemon, volume: str, mib: int, file: str = "file") -> None:
+    """Have a container write random bytes into a volume, and wait until they are on the disk."""
+    with (daemon.mount(volume, CONTAINER) / file).open("wb") as target:
+        for _ in range(mib):
+            target.write(os.urandom(_MIB))
+        target.flush()
+        os.fsync(target.fileno())
+    daemon.unmount(volume, CONTAINER)
+
+
+def _removed(daemon: Daemon, volume: str, mib: int) -> None:
+    daemon.create(volume, backend="directory")
+    _write(daemon, volume, mib)
+    daemon.remove(volume)
+
+
+def _trash(daemon: Daemon) -> list[str]:
+    return [each["Name"] for each in daemon.admin("GET", "/v1/trash")["Volumes"]]
+
+
+def _report(daemon: Daemon) -> Any:
+    return verbs.job(daemon, "GET", "/v1/df")
+
+
+def _free(daemon: Daemon) -> int:
+    free: int = daemon.admin("GET", "/v1/info")["Space"]["Free"]
+    return free
+
+
+def _reserve(daemon: Daemon, size: int) -> None:
+    daemon.create("new", backend="loopback", fs="ext4", size=str(size), sparse="false")
+
+
+def test_a_clone_that_does_not_fit_into_its_size_costs_nothing(make_daemon: MakeDaemon) -> None:
+    """It is the quota that is full, not the host."""
+    daemon = make_daemon("btrfs", 1024)
+    for name in "abc":
+        _removed(daemon, name, 20)
+    daemon.create("src", backend="directory", size="100M")
+    _write(daemon, "src", 20)
+    with pytest.raises(Refused, match="more than"):
+        verbs.job(daemon, "POST", "/v1/volumes/src/clone", Name="small", Options={"size": "5M"})
+    assert _trash(daemon) == ["a", "b", "c"]
+
+
+def test_a_full_image_costs_nothing(make_daemon: MakeDaemon) -> None:
+    """What does not fit into the image that a conversion makes is not a matter of the host."""
+    daemon = make_daemon("ext4", 1024)
+    _removed(daemon, "a", 20)
+    daemon.create("src", backend="directory")
+    _write(daemon, "src", 40)
+    with pytest.raises(Refused):
+        verbs.convert(daemon, "src", backend="loopback", fs="ext4", size="20M")
+    assert _trash(daemon) == ["a"]
+
+
+@pytest.mark.parametrize("fs", ["xfs", "btrfs"])
+def test_what_a_living_volume_has_too_does_not_go(make_daemon: MakeDaemon, fs: str) -> None:
+    """A removed clone shares its blocks with what it was cloned from: nothing is to be gained."""
+    daemon = make_daemon(fs, 1024)
+    daemon.create("prod", backend="loopback", fs="ext4", size="500M", sparse="true")
+    _write(daemon, "prod", 300)
+    verbs.clone(daemon, "prod", "staging")
+    _write(daemon, "staging", 1, "another")
+    daemon.remove("staging")
+    with pytest.raises(Refused, match="cannot be reserved"):
+        _reserve(daemon, _free(daemon) + 100 * _MIB)
+    assert _trash(daemon) == ["staging"]
+    assert _report(daemon)["Trash"] < 50 * _MIB
+    daemon.remove("prod")
+    assert 300 * _MIB <= _report(daemon)["Trash"] < 400 * _MIB
+    _reserve(daemon, _free(daemon) + 100 * _MIB)
+    assert _trash(daemon) == []
+
+
+@pytest.mark.parametrize("fs", _FILESYSTEMS)
+@pytest.mark.parametrize("backend", ["directory", "loopback"])
+def test_no_more_goes_than_is_missing(make_daemon: MakeDaemon, fs: str, backend: str) -> None:
+    """One of six, though the filesystem gives the blocks back later; df tells what they have."""
+    daemon = make_daemon(fs, 1024)
+    size = {"size": "60M", "fs": "ext4", "sparse": "true"} if backend == "loopback" else {}
+    for name in "abcdef":
+        daemon.create(name, backend=backend, **size)
+        _write(daemon, name, 50)
+        daemon.remove(name)
+    assert 300 * _MIB <= _report(daemon)["Trash"] < 360 * _MIB
+    _reserve(daemon, _free(daemon) + 25 * _MIB)
+    assert _trash(daemon) == ["b", "c", "d", "e", "f"]
+
+
+@pytest.mark.parametrize("fs", ["xfs", "btrfs"])
+def test_shared_blocks_count_once(make_daemon: MakeDaemon, fs: str) -> None:
+    """Of a volume, its snapshots and its clones, all of them in the trash."""
+    daemon = make_daemon(fs, 1024)
+    daemon.create("v", backend="directory")
+    _write(daemon, "v", 100)
+    verbs.snapshot(daemon, "v", "a")
+    for number in range(3):
+        verbs.clone(daemon, "v", f"clone{number}")
+        daemon.remove(f"clone{number}")
+    daemon.remove("v")
+    assert 100 * _MIB <= _report(daemon)["Trash"] < 120 * _MIB
+    before = _free(daemon)
+    _reserve(daemon, before + 50 * _MIB)
+    assert _trash(daemon) == []
+
+
+@pytest.mark.parametrize("fs", _FILESYSTEMS)
+def test_a_living_volume_never_runs_out_of_space(make_daemon: MakeDaemon, fs: str) -> None:
+    """At 60 MB a second it gets what the trash has, before it needs it."""
+    daemon = make_daemon(fs, 1024, "--reserve=64M")
+    for name in "abcdefgh":
+        _removed(daemon, name, 80)
+    daemon.create("live", backend="directory")
+    mib = _free(daemon) // _MIB + 200  # of the 640 that the trash has
+    with (daemon.mount("live", CONTAINER) / "file").open("wb", buffering=0) as file:
+        began = time.monotonic()
+        for number in range(mib):
+            file.write(os.urandom(_MIB))
+            time.sleep(max(0.0, began + number / 60 - time.monotonic()))
+        os.fsync(file.fileno())
+    daemon.unmount("live", CONTAINER)
+    assert len(_trash(daemon)) < 8
