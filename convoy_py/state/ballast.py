@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from convoy_py.errors import ConvoyError, NoSpace
+from convoy_py.errors import ConvoyError, HostFull, NoSpace
 from convoy_py.linux import btrfs, files
 from convoy_py.linux.descriptors import opened
 
@@ -114,8 +114,8 @@ def is_full(error: Exception) -> bool:
         return False  # it is done, and not to be done again
     if isinstance(error, OSError):
         return error.errno in FULL
-    # Of a wish that the host cannot fulfil it is known by how much.
-    return isinstance(error, NoSpace) and not error.missing
+    # A wish that the host cannot fulfil is another matter.
+    return isinstance(error, NoSpace) and not isinstance(error, HostFull)
 
 
 def _make(path: Path) -> None:

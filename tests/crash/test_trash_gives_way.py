@@ -20,7 +20,7 @@ from tests.harness import Daemon, Refused, eventually
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 _MIB = 1 << 20
-_KEEPING = (*FLAGS, "--trash-keep=1d")
+_KEEPING = (*FLAGS, "--trash-keep=1d", "--janitor-interval=30")
 _FILESYSTEMS = ("xfs", "btrfs", "ext4")
 
 MakeDaemon = Callable[..., Daemon]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.errors import NoSpace, NotFound
+from convoy_py.errors import HostFull, NoSpace, NotFound
 from convoy_py.state.ballast import PIECES, Ballast
 
 
@@ -45,7 +45,7 @@ def test_no_more_is_given_up_than_is_needed(
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.EIO, ""), NotFound("x"), NoSpace("a wish", missing=1)], ids=repr
+    "error", [OSError(errno.EIO, ""), NotFound("x"), HostFull("a wish", needs=1)], ids=repr
 )
 def test_nothing_is_given_up_for_another_error(
     tmp_path: Path, ballast: Ballast, error: Exception
