@@ -3,14 +3,13 @@
 import asyncio
 import bisect
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from convoy_py.engine.aging import Aging
 from convoy_py.engine.deletions import PATIENCE, Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.gain import Gain, measure
@@ -24,8 +23,6 @@ from convoy_py.logs import event
 from convoy_py.models.names import check_name
 from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import View
-from convoy_py.state.passed import JUMP
-from convoy_py.state.records import timestamp
 from convoy_py.state.trash import Removed, age
 
 log = logging.getLogger("convoy.trash")
@@ -57,7 +54,7 @@ class TrashBin:
         self._steps = steps
         self._deletions = deletions
         self._clock = clock
-        self._keep = keep
+        self._aging = Aging(steps.trash.passed, steps.wall_clock, keep=keep)
         self._giving = asyncio.Lock()  # what one purges may be enough for the next
         self._pace = Pace()
         self._lasts = SHORTEST  # seconds from the decision to purge until the space is free
@@ -66,11 +63,11 @@ class TrashBin:
 
     @property
     def keeps(self) -> bool:
-        return self._keep > 0
+        return self._aging.keep > 0
 
     def notes(self) -> list[str]:
         """What is to be known of why things are kept for longer than the wall clock says."""
-        return [jump] if (jump := self._steps.trash.passed.jump) else []
+        return self._aging.notes()
 
     def open(self, removed: Sequence[Removed]) -> None:
         """Take what lay in the trash at start."""
@@ -135,9 +132,9 @@ class TrashBin:
 
     async def expire(self) -> None:
         """Delete what was kept for its time."""
-        await self._operations.blocking.run(self._steps.trash.passed.look)
+        await self._operations.blocking.run(self._aging.look)
         for removed in list(self._removed):
-            if self._left(removed) <= 0:
+            if self._aging.left(removed.moment) <= 0:
                 event(log, logging.INFO, "purged: its time is up", volume=removed.name)
                 await self._delete(removed)
 
@@ -304,20 +301,6 @@ class TrashBin:
             key=removed.key,
             backend=removed.record.spec.backend if removed.record else "",
             removed=removed.removed,
-            until=self._until(removed),
+            until=self._aging.until(removed.removed, removed.moment),
             snapshots=removed.snapshots,
         )
-
-    def _left(self, removed: Removed) -> float:
-        """For how many seconds more it is kept; what has no date is left to people."""
-        age = self._steps.trash.passed.since(removed.moment) if removed.moment else None
-        return math.inf if age is None else self._keep - age
-
-    def _until(self, removed: Removed) -> datetime | None:
-        """When its time will be up, by the wall clock as it is set now; None if that is never."""
-        left = self._left(removed)
-        if removed.removed is None or left == math.inf:
-            return None
-        planned = removed.removed + timedelta(seconds=self._keep)
-        until = timestamp(self._steps.wall_clock() + left)
-        return planned if abs((until - planned).total_seconds()) < JUMP else until
