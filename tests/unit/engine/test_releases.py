@@ -233,6 +233,18 @@ async def test_a_failure_leaves_ours_whole(
     assert _docker(engine) == {"shop_db": "of shop_db", "shop_web": "of shop_web"}
 
 
+async def test_a_failure_leaves_dockers_empty_volume_that_was_there(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not what was half made."""
+    db.containers.create_local("new", {"a": "b"})
+    monkeypatch.setattr(trees, "verify", _failing(1, Corrupt("it fails"), trees.verify))
+    with pytest.raises(Corrupt):
+        await _release(db, docker_volume="new")
+    assert _docker(db) == {"new": ""}
+    _is_whole(db, "db")
+
+
 def _failing(at: int, failure: Exception, real: Callable[..., object]) -> Callable[..., object]:
     """A function whose `at`-th call fails."""
     calls: list[int] = []
