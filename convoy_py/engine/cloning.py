@@ -147,17 +147,20 @@ class Cloning:
             record = record.model_copy(update={"spec": settled})
             return Converted(old, record, staged.home, key, stack.pop_all())
 
-    def swap(self, converted: Converted, old: Record) -> tuple[Entry, Removed]:
+    def swap(self, converted: Converted, old: Record | None) -> tuple[Entry, Removed]:
         """Give a converted volume the place of the old one, which goes to the trash.
 
-        `old` is that one's record as it is by now: what was changed meanwhile is not lost. Caller
-        holds the volume's lock. Returns the new volume, and the old one. Raises Unsettled if the
-        new one has the name, but the old one is not in the trash for sure.
+        `old` is that one's record as it is by now: what was changed meanwhile is not lost. It is
+        None where it cannot be known what became of the volume: then nothing is done. Caller holds
+        the volume's lock. Returns the new volume, and the old one. Raises Unsettled if the new one
+        has the name, but the old one is not in the trash for sure.
         """
         steps, staging, new = self._steps, converted.home, converted.record
         with converted.building:
-            if old.spec != converted.old.spec:
-                raise Conflict(f"volume {old.name} was changed meanwhile; repeat the command")
+            if old is None or old.spec != converted.old.spec:
+                raise Conflict(
+                    f"volume {converted.old.name} was changed meanwhile; repeat the command"
+                )
             record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec})
             steps.store.seal(staging, record)
             steps.trash.mark(old, timestamp(steps.wall_clock()))

@@ -164,9 +164,10 @@ class Copies:
         operations, name = self._operations, volume.name
         # Only now, for what changes records meanwhile, such as `protect`, need not wait so long.
         async with operations.hold(name):
-            old = volume.volume_record()
+            # If the root was away meanwhile, the volume was read again, and may have been mounted.
+            old = volume.volume_record() if operations.find(name) is volume else None
             async with (
-                self._trash.as_on_disk(trash_key(old)),
+                self._trash.as_on_disk(trash_key(converted.old)),
                 as_on_disk(operations, self._steps, name),
             ):
                 new, removed = await operations.do(

@@ -279,7 +279,8 @@ class TrashBin:
     async def _look(self, key: str) -> None:
         try:
             found = await self._operations.blocking.run(self._steps.trash.find, key)
-        except OSError as error:
+            await self._operations.blocking.run(self._steps.store.presence.refuse)
+        except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "not looked at again", volume=key, failure=error)
             return
         self._removed = [removed for removed in self._removed if removed.key != key]

@@ -10,6 +10,7 @@ import pytest
 from convoy_py.docker_volumes import LocalVolume
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
+    Conflict,
     NoSpace,
     OperationFailed,
     Unsettled,
@@ -169,6 +170,21 @@ async def test_what_changes_a_record_meanwhile_is_not_lost(plain: Engine) -> Non
     assert not removed.record.protected
     after = plain.restarted()
     assert (after.volumes.get("db").backend, after.volumes.get("db").protected) == ("other", False)
+
+
+async def test_a_volume_that_was_read_again_meanwhile_is_not_replaced(plain: Engine) -> None:
+    """As when the root's disk was away: it may have been mounted since."""
+    gate = plain.kernel.gate("create", "db")
+    conversion = asyncio.create_task(
+        plain.copies.convert("db", Options(backend="other"), Progress())
+    )
+    await asyncio.to_thread(gate.wait_for_call)
+    plain.operations.put(plain.steps.entry("db", plain.store.read("db")))
+    gate.open()
+    with pytest.raises(Conflict, match="db was changed meanwhile; repeat the command"):
+        await conversion
+    assert (plain.volumes.get("db").backend, plain.read("db")) == ("fake", "data")
+    assert (plain.left(), plain.trash.views()) == ([], [])
 
 
 async def test_a_new_size_waits_for_a_conversion(plain: Engine) -> None:
