@@ -185,7 +185,7 @@ FAILING: dict[str, tuple[str, dict[str, object]]] = {
 
 @pytest.mark.parametrize("no_id", [{}, {"ID": ""}], ids=["absent", "empty"])
 def test_calls_without_an_id(daemon: Daemon, name: str, no_id: dict[str, object]) -> None:
-    """What a person or a script sends by hand holds by one reference, and ends it."""
+    """11.23: What a person or a script sends by hand holds by one reference, and ends it."""
     daemon.create(name)
     for _ in range(2):
         found = daemon.call("/VolumeDriver.Mount", {"Name": name, **no_id})
