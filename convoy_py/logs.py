@@ -5,6 +5,7 @@ JSON can be searched by them. Request bodies are logged by nobody; an option's v
 error quotes it.
 """
 
+import errno
 import json
 import logging
 import sys
@@ -27,12 +28,7 @@ def configure(level: str, form: str, file: Path | None) -> None:
     `level` is debug, info, warning or error; `form` is text or json. Audit lines are written at
     every level; libraries are heard from warnings on. Raises OSError if the file cannot be opened.
     """
-    handler: logging.Handler
-    if file is None:
-        handler = logging.StreamHandler(sys.stdout)
-    else:
-        file.touch(mode=0o640)
-        handler = WatchedFileHandler(file, encoding="utf-8")
+    handler = logging.StreamHandler(sys.stdout) if file is None else _to_file(file)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -42,6 +38,26 @@ def configure(level: str, form: str, file: Path | None) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger(OURS).setLevel(level.upper())
     logging.getLogger(AUDIT).setLevel(logging.INFO)
+
+
+def _to_file(file: Path) -> logging.Handler:
+    try:
+        file.touch(mode=0o640)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _File(file, encoding="utf-8", delay=True)
+    return _File(file, encoding="utf-8")
+
+
+class _File(WatchedFileHandler):
+    """What cannot be written, as on a full disk, is told on stderr: no work ends for want of it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
 
 
 def event(

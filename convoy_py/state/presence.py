@@ -56,5 +56,7 @@ class Presence:
         """Whether it is where it was, below something that was mounted over it since."""
         if self._folder is None:
             return False
+        if Path(f"/proc/self/fd/{self._folder}").readlink() != self._root.resolve():
+            return False  # it was renamed
         mine = mounts.mount_id(self._folder)
         return any(mount.mount_id == mine for mount in mounts.table())

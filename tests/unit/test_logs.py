@@ -1,9 +1,11 @@
 """One line per record, whatever is in it."""
 
+import errno
 import json
 import logging
 import re
 from collections.abc import Iterator
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,22 @@ def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     """The daemon does not start without the log that was asked for."""
     with pytest.raises(FileNotFoundError):
         configure("info", "text", tmp_path / "nosuch" / "convoy.log")
+
+
+def test_a_log_for_which_there_is_no_room_begins_when_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The daemon starts on a full disk, and no call fails for want of its line."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = tmp_path / "log"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "touch", full)
+        patched.setattr(WatchedFileHandler, "_open", full)
+        configure("info", "text", log)
+        OURS.info("lost")
+    assert "No space left on device" in capsys.readouterr().err
+    OURS.info("kept")
+    assert "kept" in log.read_text()
