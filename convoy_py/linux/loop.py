@@ -154,16 +154,25 @@ def look(path: str) -> Attached | None:
 
 
 def silent_mounts(image: Path) -> list[str]:
-    """Where devices are mounted that cannot have the image, or do not answer whether they have."""
+    """Where devices are mounted that cannot have the image, or do not answer whether they have.
+
+    Not those on which the image lies itself, or the programs that are to see it.
+    """
     found = mounts.lines_with(mounts.read(), b" /dev/loop")
     if not found:
         return []
     asked = [each.number for each in backing.candidates(image)]
+    needed = (
+        image.resolve(),
+        *(Path(name).resolve() for name in ("/usr", "/sbin", "/lib", "/dev")),
+    )
     answered = {number for number, info in _questions.answers(asked) if isinstance(info, bytes)}
     return [
         mount.mountpoint
         for mount in found
-        if (named := _DEVICE.fullmatch(mount.source)) and int(named[1]) not in answered
+        if (named := _DEVICE.fullmatch(mount.source))
+        and int(named[1]) not in answered
+        and not any(path.is_relative_to(mount.mountpoint) for path in needed)
     ]
 
 
