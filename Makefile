@@ -1,8 +1,9 @@
 # `sudo make demo` and `sudo make test` install what they need and clean up behind them.
 SHELL := /bin/bash
 FORCE ?=
+FOR ?= 3600
 
-.PHONY: demo test check plugin bench test-engines lock install uninstall clean
+.PHONY: demo test check plugin bench campaign mutants test-engines lock install uninstall clean
 
 demo: ## see it work: volumes, containers, a size limit, the price of copy-up
 	tools/setup demo
@@ -27,6 +28,19 @@ plugin: ## the managed plugin convoy:latest in the running Docker Engine; FORCE=
 bench: ## ratios of one run: plugin calls, data path, docker run, snapshots
 	tools/setup test
 	.venv/bin/python -m bench
+
+# 18 tests take their chances.
+campaign: ## kills, faults, hostile images, races and requests by chance, for an hour; FOR=600 is shorter
+	tools/setup test
+	.venv/bin/pip install --quiet schemathesis
+	CAMPAIGN=$$(( $(FOR) / 20 )) nice .venv/bin/pytest --basetemp=/dev/shm/convoy-campaign \
+		tests/crash/test_random_kill.py tests/crash/test_random_faults.py \
+		tests/crash/test_hostile.py tests/crash/test_races.py
+	nice .venv/bin/python -m tests.campaign.fuzz_api $$(( $(FOR) / 10 ))
+
+mutants: ## a hundred changes of lines on which safety hangs: which does no test notice?
+	tools/setup test
+	nice .venv/bin/python -m tests.campaign.mutants
 
 test-engines: ## the tests that need a Docker Engine, against those of Debian 13 and unstable
 	tools/setup test

@@ -1,15 +1,16 @@
 """Clients that do one thing after the other with volumes of their own, and know what must be."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Event
 
 from tests.crash import verbs
-from tests.crash.contents import read_canary, write_canary
+from tests.crash.contents import CANARY, read_canary, write_canary
 from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER, KINDS
-from tests.harness import Daemon, Unanswered
+from tests.harness import Daemon, Refused, Unanswered
 
 VOLUMES_EACH = 2
 _MOST_SNAPSHOTS = 2
@@ -76,6 +77,10 @@ class Volume:
                 full = f"{self.name}@{self.aim}"
                 model.snapshots.setdefault(full, self.content)
                 model.unsure.add(full)
+            case "convert":
+                model.replaced.add(self.name)
+            case "restore_file":
+                model.or_else[self.name] = self.snapshots[self.aim]
             case "rollback":
                 model.or_else[self.name] = self.snapshots[self.aim]
                 model.snapshots[self._next_saved] = self.content
@@ -95,12 +100,19 @@ class Volume:
 class Client:
     """Works on volumes of its own, so that it knows what must be there."""
 
-    def __init__(self, daemon: Daemon, number: int, chance: random.Random) -> None:
-        kinds = list(KINDS)
+    def __init__(
+        self,
+        daemon: Daemon,
+        number: int,
+        chance: random.Random,
+        kinds: Sequence[str] = tuple(KINDS),
+    ) -> None:
         self.volumes = [
             Volume(f"v{number}-{i}", kinds[(number + i) % len(kinds)]) for i in range(VOLUMES_EACH)
         ]
         self.answered = 0
+        self.refusals: list[str] = []
+        self._kinds = kinds
         self._daemon = daemon
         self._chance = chance
         self._names = 0
@@ -115,6 +127,25 @@ class Client:
                 verb(self, volume)
             except Unanswered:
                 return
+            volume.cut_off = ""
+            self.answered += 1
+
+    def work_among_faults(self, ended: Event, *, writes: bool = True) -> None:
+        """The same until `ended`; what was refused may be done or not, and is not gone on with."""
+        while not ended.wait(0):
+            left = [volume for volume in self.volumes if not volume.cut_off]
+            if not left:
+                return
+            volume = self._chance.choice(left)
+            verb = self._chance.choice(_CHOICES[volume.stage])
+            if verb is Client.write and not writes:
+                continue
+            volume.cut_off = verb.__name__
+            try:
+                verb(self, volume)
+            except Refused as refusal:
+                self.refusals.append(str(refusal))
+                continue
             volume.cut_off = ""
             self.answered += 1
 
@@ -133,6 +164,12 @@ class Client:
                 volume.stage = Stage.TRASHED if volume.name in trash else Stage.ABSENT
             if volume.cut_off in ("snapshot", "delete", "rollback"):
                 self._look_at_snapshots(volume)
+            elif volume.cut_off in ("restore_file", "write"):
+                volume.content = self._content(volume)
+            elif volume.cut_off == "convert":
+                volume.kind = self._kind(volume)
+                if volume.name in trash:
+                    verbs.purge(self._daemon, volume.name)
             if volume.stage is Stage.ABSENT:
                 _forget(volume)
             volume.cut_off = ""
@@ -145,11 +182,22 @@ class Client:
             volume.snapshots |= {volume.aim: content} if there else {}
             return
         is_saved = sum(each["Automatic"] for each in found) > len(volume.saved)
-        content = read_canary(self._daemon.mount(volume.name, CONTAINER))
-        self._daemon.unmount(volume.name, CONTAINER)
+        content = self._content(volume)
         assert content == volume.content or is_saved, "what was there before was saved"
         volume.saved += [volume.content] if is_saved else []
         volume.content = content
+
+    def _content(self, volume: Volume) -> bytes:
+        content = read_canary(self._daemon.mount(volume.name, CONTAINER))
+        self._daemon.unmount(volume.name, CONTAINER)
+        return content
+
+    def _kind(self, volume: Volume) -> str:
+        status = self._daemon.get(volume.name)["Status"]
+        if status["backend"] == "directory":
+            return "directory"
+        reserved = status["options"].get("sparse") in (False, "false")
+        return f"{status['filesystem']}{'-reserved' if reserved else ''}"
 
     # Verbs
 
@@ -158,12 +206,29 @@ class Client:
         volume.stage = Stage.READY
 
     def clone(self, volume: Volume) -> None:
-        """Of the client's other volume, if that is there."""
+        """Of the client's other volume, or of a snapshot of it, if that is there."""
         (other,) = (each for each in self.volumes if each is not volume)
-        if other.stage in (Stage.READY, Stage.MOUNTED):
-            volume.kind, volume.content = other.kind, other.content
-            verbs.clone(self._daemon, other.name, volume.name)
+        if other.stage in (Stage.READY, Stage.MOUNTED) and not other.cut_off:
+            snapshot = self._chance.choice(["", *other.snapshots])
+            volume.kind, volume.content = other.kind, other.snapshots.get(snapshot, other.content)
+            verbs.clone(self._daemon, other.name, volume.name, snapshot)
             volume.stage = Stage.READY
+
+    def convert(self, volume: Volume) -> None:
+        """Into another kind, if nothing stands in the way; what it was goes for good."""
+        if not volume.snapshots and not volume.saved:
+            kind = self._chance.choice(self._kinds)
+            options = {"sparse": "true", **KINDS[kind]} if kind != "directory" else KINDS[kind]
+            verbs.convert(self._daemon, volume.name, **options)
+            volume.kind = kind
+            verbs.purge(self._daemon, volume.name)
+
+    def restore_file(self, volume: Volume) -> None:
+        """Bring the canary back from a snapshot that has it."""
+        if having := [name for name, content in volume.snapshots.items() if content]:
+            volume.aim = self._chance.choice(having)
+            verbs.restore_file(self._daemon, volume.name, volume.aim, CANARY)
+            volume.content = volume.snapshots[volume.aim]
 
     def mount(self, volume: Volume) -> None:
         self._daemon.mount(volume.name, CONTAINER)
@@ -233,11 +298,11 @@ _CHOICES: dict[Stage, _Verbs] = {
     Stage.ABSENT: (Client.create, Client.create, Client.clone, Client.list),
     Stage.READY: (
         *(Client.mount, Client.mount, Client.remove, Client.create, Client.get),
-        *(Client.snapshot, Client.rollback, Client.rename),
+        *(Client.snapshot, Client.rollback, Client.rename, Client.convert, Client.restore_file),
     ),
     Stage.MOUNTED: (
         *(Client.write, Client.write, Client.unmount, Client.unmount, Client.get, Client.list),
-        Client.snapshot,
+        *(Client.snapshot, Client.restore_file),
     ),
     Stage.TRASHED: (Client.restore, Client.restore, Client.purge, Client.list),
 }

@@ -5,6 +5,7 @@ that is wrong in one line.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from convoy_py.linux import filesystems, freeze, mounts, peers
@@ -71,7 +72,11 @@ def untidy(daemon: Daemon, model: Model) -> list[str]:
 def thawed(scene: Scene) -> None:
     """No filesystem is frozen; raises StillFrozen, but leaves none so."""
     found = [mount.mountpoint for mount in mounts.below(scene.daemon.run_dir / "mounts")]
-    if frozen := [path for path in found if freeze.thaw(Path(path))]:
+    frozen = []
+    for path in found:
+        with suppress(FileNotFoundError):  # it was swept just now
+            frozen += [path] if freeze.thaw(Path(path)) else []
+    if frozen:
         raise StillFrozen(", ".join(frozen))
 
 
@@ -117,7 +122,7 @@ def trash(scene: Scene) -> Iterator[str]:
     names = [key.rpartition(".")[0] for key in scene.trash]
     for name in model.trash - set(names) - model.unsure:
         yield f"{name} was removed and is not in the trash"
-    for name in set(names) - model.trash - model.unsure - model.moving:
+    for name in set(names) - model.trash - model.unsure - model.moving - model.replaced:
         yield f"{name} is in the trash, but was not removed"
     for name in model.moving:
         if (name in names) == (name in scene.listed):

@@ -24,7 +24,8 @@ class Model:
     age. `unsure` are the volumes and snapshots of operations that were cut off before their answer:
     they may be there, whole, or not; `moving` the volumes of a Remove or restore that was: they are
     listed or in the trash; `swaying` those of a Mount or Unmount: they may be mounted or not;
-    `or_else` has what volumes may hold as well whose rollback was cut off.
+    `or_else` has what volumes may hold as well whose rollback was cut off; `replaced` the volumes
+    of a conversion that was: what they were may lie in the trash.
     """
 
     volumes: dict[str, bytes] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Model:
     trash: set[str] = field(default_factory=set)
     moving: set[str] = field(default_factory=set)
     or_else: dict[str, bytes] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
     protected: set[str] = field(default_factory=set)
     # What Status says of some volumes, such as their size.
     status: dict[str, dict[str, Any]] = field(default_factory=dict)
