@@ -59,7 +59,8 @@ class Reopening:
         if self._told != store.presence.away:
             self._told = store.presence.away
             log.error("%s", self._told)
-        if not store.presence.away:
+        # Long work has entries in its hands; it ends soon, for without its root it is refused.
+        if not store.presence.away or any(e.doing for e in self._operations.everything()):
             return
         if is_there or await run(store.may_take_over, self._known()):
             await self._begin_anew(another=not is_there)
