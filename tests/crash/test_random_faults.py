@@ -118,7 +118,7 @@ def _at_work(clients: Sequence[Client], seconds: float, *, writes: bool = True) 
     "fault",
     [
         Fault(_bad_disk, tuple(KINDS)),
-        Fault(_no_room, tuple(KINDS), purges=True),
+        Fault(_no_room, tuple(KINDS)),
         Fault(_full_disk, _RESERVED, purges=True, fills_disk=True),
     ],
     ids=lambda fault: fault.strike.__name__.strip("_"),
