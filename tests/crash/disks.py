@@ -2,9 +2,10 @@
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from convoy_py.state.ballast import PIECES
 from tests.crash.conftest import FLAGS
 from tests.harness import Daemon, eventually
 
@@ -45,3 +46,19 @@ def daemon_on(folder: Path, fs: str, flags: Sequence[str] = FLAGS) -> Iterator[D
     finally:
         daemon.clean()
         eventually(lambda: not daemon.left(), "mounts and loop devices are gone")
+
+
+def settled(daemon: Daemon) -> None:
+    """Wait until a daemon that was started has made, in the background, all that is its own."""
+    daemon.listed()  # it has read the records, and made its folders
+    ballast = daemon.root / "ballast"
+    eventually(lambda: len(list(ballast.glob("*/1"))) == PIECES, "there is ballast")
+    eventually(lambda: not _is_open_below(daemon.pid, ballast), "the ballast is on the disk")
+
+
+def _is_open_below(pid: int, folder: Path) -> bool:
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed just now
+            if fd.readlink().is_relative_to(folder):
+                return True
+    return False

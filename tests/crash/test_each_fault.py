@@ -22,7 +22,7 @@ from convoy_py.models.volume import State
 from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary
 from tests.crash.crash_points import CrashPoints
-from tests.crash.disks import daemon_on
+from tests.crash.disks import daemon_on, settled
 from tests.crash.invariants import check
 from tests.crash.operations import OPERATIONS, Operation, clear
 from tests.crash.scene import Model, Scene
@@ -82,7 +82,7 @@ def test_after_a_fault_it_is_before_or_after_and_told(
     verb, kind, host, turn, which = case
     with daemon_on(tmp_path, host, _FLAGS) as daemon:
         daemon.start(crash_points.launch)
-        daemon.listed()  # it has made its folders then
+        settled(daemon)
         attempt = Attempt(daemon, crash_points, OPERATIONS[verb], kind)
         steps = attempt.steps()
         chance = random.Random(f"{SEED}-{verb}-{kind}-{host}")

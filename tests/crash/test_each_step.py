@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.crash.crash_points import CrashPoints
+from tests.crash.disks import settled
 from tests.crash.invariants import check
 from tests.crash.scene import Model
 from tests.crash.volumes import (
@@ -56,7 +57,7 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
 ) -> None:
     """Whatever step it dies at, the next start tidies up and a repeat succeeds."""
     daemon.start(crash_points.launch)
-    daemon.listed()  # it has made its folders then
+    settled(daemon)
     steps = Counter(_steps(daemon, crash_points, kind, operation))
     crashes = Counter(
         step

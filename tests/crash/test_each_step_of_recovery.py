@@ -16,6 +16,7 @@ from convoy_py.state.trash import trash_key
 from tests.crash import verbs
 from tests.crash.conftest import FLAGS
 from tests.crash.crash_points import CrashPoints
+from tests.crash.disks import settled
 from tests.crash.invariants import check, untidy
 from tests.crash.operations import clear
 from tests.crash.scene import Model
@@ -30,6 +31,7 @@ Mess = Callable[[Daemon, CrashPoints], Model]
 def _of_volumes(daemon: Daemon, points: CrashPoints) -> Model:
     """Half made, half deleted, half mounted."""
     daemon.start(points.launch)
+    settled(daemon)
     clear(daemon)
     for name in ("made", "mounted", "gone"):
         bring(daemon, name, KINDS["ext4"], Stage.MOUNTED)
@@ -49,6 +51,7 @@ def _of_volumes(daemon: Daemon, points: CrashPoints) -> Model:
 def _of_snapshots(daemon: Daemon, points: CrashPoints) -> Model:
     """Half taken inside an image, one of a group, half restored, half converted, half recorded."""
     daemon.start(points.launch)
+    settled(daemon)
     clear(daemon)
     bring(daemon, "image", KINDS["btrfs"], Stage.MOUNTED)
     for name in ("folder", "other"):

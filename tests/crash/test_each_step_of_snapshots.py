@@ -16,7 +16,7 @@ import pytest
 
 from tests.crash.conftest import FLAGS
 from tests.crash.crash_points import CrashPoints
-from tests.crash.disks import daemon_on
+from tests.crash.disks import daemon_on, settled
 from tests.crash.invariants import check
 from tests.crash.operations import OPERATIONS, Operation, clear
 from tests.crash.scene import Model
@@ -93,7 +93,7 @@ def test_a_crash_at_any_step_leaves_before_or_after(
     operation = OPERATIONS[verb]
     with daemon_on(tmp_path, host, [*FLAGS, "--trash-keep=24h"]) as daemon:
         daemon.start(crash_points.launch)
-        daemon.listed()  # it has made its folders then
+        settled(daemon)
         attempt = Attempt(daemon, crash_points, operation, kind)
         steps = attempt.steps()
         assert operation.steps <= set(steps)

@@ -18,7 +18,7 @@ from convoy_py.linux import filesystems
 from tests.crash import verbs
 from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary, write_canary
-from tests.crash.disks import Disk
+from tests.crash.disks import Disk, settled
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused, eventually
 
@@ -107,12 +107,8 @@ def _prepare(daemon: Daemon, volumes: dict[str, str], fill: Callable[[Path], Non
         verbs.snapshot(daemon, name, "s")
         write_canary(daemon.mount(name, CONTAINER), b"later\n")
         daemon.unmount(name, CONTAINER)
-    _has_ballast(daemon)
+    settled(daemon)
     fill(daemon.root.parent)
-
-
-def _has_ballast(daemon: Daemon) -> None:
-    eventually(lambda: len(list((daemon.root / "ballast").glob("*"))) == 8, "there is ballast")
 
 
 @pytest.mark.parametrize("keep", ["0", "24h"])
@@ -191,4 +187,4 @@ def test_what_was_given_up_comes_again_when_there_is_room() -> None:
         for filler in daemon.root.parent.glob("*[0-9]"):
             filler.unlink()
         os.truncate(daemon.root.parent / "filler", 0)
-        _has_ballast(daemon)
+        settled(daemon)
