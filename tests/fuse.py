@@ -17,6 +17,9 @@ class Fuse:
         self.behind, self.at = folder / "behind", folder / "fuse"
         for each in (self.behind, self.at):
             each.mkdir(parents=True)
+        self.mount()
+
+    def mount(self) -> None:
         options = "attr_timeout=0,entry_timeout=0,allow_other"
         self._process = subprocess.Popen(["bindfs", "-f", "-o", options, self.behind, self.at])
         eventually(lambda: mounts.is_mountpoint(self.at), "the filesystem is mounted")
@@ -34,6 +37,12 @@ class Fuse:
         """From now on each question is refused (ENOTCONN)."""
         self._process.kill()
         self._process.wait()
+
+    def again(self) -> None:
+        """Mount it anew, as an administrator does whose storage is back."""
+        self.kill()
+        subprocess.run(["umount", "-l", self.at], check=True)
+        self.mount()
 
     def close(self) -> None:
         with suppress(ProcessLookupError):

@@ -91,6 +91,10 @@ class Backend(ABC):
         Raises OperationFailed if something foreign is mounted there.
         """
 
+    def is_dead(self, place: Place) -> bool:
+        """Whether what is mounted has lost its storage for good: then only a new mount helps."""
+        return False
+
     @abstractmethod
     def mount(self, place: Place) -> None:
         """Mount; does nothing if it is mounted. The exposed folder exists on return."""

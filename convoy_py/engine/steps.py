@@ -251,7 +251,9 @@ class Steps:
     @relieved
     def mount(self, backend: Backend, place: Place, held: References) -> bool:
         """Mount and record the references, neither without the other; False if it was mounted."""
-        fresh = not self._is_mounted(backend, place)
+        fresh = not self._is_mounted(backend, place) or (
+            backend.is_dead(place) and backend.unmount(place)
+        )
         if fresh:
             mountpoints.make(place.mountpoint)
             backend.mount(place)

@@ -163,6 +163,63 @@ def test_daemon_that_starts_while_a_folder_s_storage_hangs_serves(
         daemon.clean()
 
 
+def test_a_folder_whose_storage_is_dead_is_let_go_of(tmp_path: Path, storage: Fuse) -> None:
+    """What is mounted stays listed so until it is unmounted, which needs no answer."""
+    daemon = _allowing(tmp_path, storage)
+    daemon.flags = (*daemon.flags, "--log-level=debug")
+    try:
+        daemon.start()
+        for name in ("kept", "gone"):
+            daemon.create(name, path=str(storage.at / name))
+            daemon.mount(name, CONTAINER)
+        storage.kill()
+        told = daemon.log.stat().st_size
+        eventually(lambda: "not measured" in daemon.log.read_text()[told:], "it was looked at")
+        assert all(daemon.listed().values())
+        for name in ("kept", "gone"):
+            daemon.unmount(name, CONTAINER)
+        assert daemon.listed() == {"kept": "", "gone": ""}
+        assert not daemon.left()
+        daemon.remove("gone")
+        storage.again()
+        assert list(daemon.mount("kept", CONTAINER).iterdir()) == []
+    finally:
+        daemon.clean()
+
+
+def test_a_folder_is_mounted_anew_when_its_storage_is_back(tmp_path: Path, storage: Fuse) -> None:
+    """Also while a container that began before still has the dead one."""
+    daemon = _allowing(tmp_path, storage)
+    try:
+        daemon.start()
+        daemon.create("data", path=str(storage.at / "data"))
+        daemon.mount("data", CONTAINER)
+        (storage.behind / "data/canary").write_bytes(CONTENT)
+        storage.again()
+        mountpoint = daemon.mount("data", "d" * 64)
+        assert (mountpoint / "canary").read_bytes() == CONTENT
+        for container in (CONTAINER, "d" * 64):
+            daemon.unmount("data", container)
+        assert not daemon.left()
+    finally:
+        daemon.clean()
+
+
+def test_a_folder_whose_storage_hangs_is_unmounted_at_once(tmp_path: Path, storage: Fuse) -> None:
+    daemon = _allowing(tmp_path, storage)
+    try:
+        daemon.start()
+        daemon.create("stuck", path=str(storage.at / "stuck"))
+        daemon.mount("stuck", CONTAINER)
+        with storage.silent():
+            daemon.unmount("stuck", CONTAINER)
+            assert daemon.listed() == {"stuck": ""}
+            assert not daemon.left()
+            daemon.remove("stuck")
+    finally:
+        daemon.clean()
+
+
 def _allowing(folder: Path, *storages: Fuse) -> Daemon:
     allowed = ",".join(str(storage.at) for storage in storages)
     return Daemon(folder, *FLAGS, f"--allowed-paths={allowed}", "--usage-interval=1")

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from convoy_py.backends.base import Backend, Place, foreign_mount, own, refuse_changes
@@ -121,13 +121,24 @@ class Folders(Backend):
     def is_mounted(self, place: Place) -> bool:
         if not mounts.is_mountpoint(place.mountpoint):
             return False
+        if place.spec.path is not None and _is_by_name(place.mountpoint, place.spec.path):
+            return True
         try:
-            here, data = place.mountpoint.stat(), source(place).stat()
-        except FileNotFoundError:
-            return True  # ours, but its folder was deleted meanwhile: `check` tells
-        if (here.st_dev, here.st_ino) != (data.st_dev, data.st_ino) and not _replaced(place):
-            raise foreign_mount(place)
+            ours = os.path.samestat(place.mountpoint.stat(), source(place).stat())
+            if not ours and not _replaced(place):
+                raise foreign_mount(place)
+        except OSError:
+            pass  # ours, but its folder was deleted meanwhile, or its storage is dead
         return True
+
+    def is_dead(self, place: Place) -> bool:
+        if place.spec.path is None:
+            return False
+        try:
+            place.mountpoint.stat()
+        except OSError:
+            return True
+        return False
 
     def mount(self, place: Place) -> None:
         if self.is_mounted(place):
@@ -257,6 +268,18 @@ def _refuse_loopback_options(options: Options) -> None:
     given = [key for key in ("fs", "sparse", "autogrow") if getattr(options, key) is not None]
     if given:
         raise Unsupported(f"option {', '.join(given)} is for backend=loopback")
+
+
+def _is_by_name(mountpoint: Path, path: str) -> bool:
+    """Whether the user's folder is mounted, told by the table of mounts: its storage may hang.
+
+    Also one that was mounted before its storage was unmounted and mounted anew.
+    """
+    shown, on = mounts.find(mountpoint), mounts.Covers().of(path)
+    if shown is None or on is None:
+        return False
+    root = PurePosixPath(on.root) / PurePosixPath(path).relative_to(on.mountpoint)
+    return (shown.fstype, shown.source, shown.root) == (on.fstype, on.source, str(root))
 
 
 def _replaced(place: Place) -> bool:
