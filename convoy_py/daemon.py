@@ -7,6 +7,7 @@ this module imports stays small, and the server itself is loaded when the socket
 import importlib
 import os
 import re
+import resource
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,9 @@ def serve(configuration: Configuration) -> int:
     """
     settings = configuration.settings
     heard = signals.Signals()
+    # An engine that starts asks for all its volumes at once: a shell's 1024 are not enough.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     holder = f"pid {os.getpid()}, admin socket {settings.socket}"
     with ExitStack() as stack:
         with _blaming(configuration, "log"):

@@ -10,6 +10,7 @@ from functools import partial
 
 from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
+from convoy_py.api.connections import Shortage
 from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
 from convoy_py.docker_volumes import Docker
@@ -138,7 +139,9 @@ class _Service:
         self, plugin: socket.socket, admin: socket.socket, heard: signals.Signals
     ) -> None:
         stop = asyncio.Event()
-        asyncio.get_running_loop().add_reader(heard, _heed, heard, stop)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Shortage())
+        loop.add_reader(heard, _heed, heard, stop)
         heard.serve()
         settings, verbs, metrics = self._configuration.settings, self._verbs, self._metrics
         seen = outside.look((settings.root, settings.mounts))

@@ -4,7 +4,9 @@ One that shuts its own half after the request, as `printf … | nc -U` does, get
 is no HTTP is one line in the log instead of a traceback.
 """
 
+import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +17,32 @@ from convoy_py.api.failures import one_line
 from convoy_py.api.recording import Recorder
 from convoy_py.errors import Invalid
 from convoy_py.linux.peers import is_hung_up
+
+log = logging.getLogger("convoy.api")
+
+# Seconds between two lines about connections that are not accepted.
+_AGAIN = 60.0
+
+
+class Shortage:
+    """Hears what the loop has nobody to tell: that there is no descriptor left for a connection.
+
+    Once a second asyncio tells it with a traceback for each place of the backlog; those connections
+    wait there. All else is told as usual.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        message = str(context.get("message", ""))
+        if "socket.accept()" not in message:
+            # What is left of those tries when the daemon ends says nothing.
+            if "_start_serving" not in message:
+                loop.default_exception_handler(dict(context))
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + _AGAIN
+            log.error("connections have to wait: %s", context.get("exception"))
 
 
 class Connection(web.RequestHandler):

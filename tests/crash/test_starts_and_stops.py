@@ -2,13 +2,16 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
@@ -225,3 +228,25 @@ def _put(daemon: Daemon, name: str) -> None:
     spec = Spec(backend="directory", uid=0, gid=0, mode=0o755)
     record = Record(name=name, uuid=_UUID, created=timestamp(0), spec=spec)
     (home / "volume.json").write_bytes(encode(record))
+
+
+def test_connections_beyond_the_limit_of_descriptors_wait(daemon: Daemon) -> None:
+    """One line tells of it; as soon as others end they are served."""
+    daemon.start()
+    daemon.create("v")
+    soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard  # whatever the daemon was started with
+    held = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (held + 20, held + 20))
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        for _ in range(40):
+            one = stack.enter_context(socket.socket(socket.AF_UNIX))
+            one.connect(str(daemon.plugin_socket))
+        eventually(lambda: "have to wait" in daemon.log.read_text(), "it is told")
+        listed = pool.submit(daemon.listed)
+        stack.close()
+        assert listed.result() == {"v": ""}
+    assert daemon.stop() == 0
+    log = daemon.log.read_text()
+    assert log.count("have to wait") == 1
+    assert "Traceback" not in log
