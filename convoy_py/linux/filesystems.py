@@ -220,9 +220,10 @@ def run(fs: str, image: Path, argv: list[str], timeout: float) -> None:
     never answer: such mounts are not shown to them.
     Raises as `process.run` does; if the tools are missing it names Debian's package.
     """
+    silent = loop.silent_mounts(image)
     try:
         apart.without(
-            loop.silent_mounts(image),
+            silent,
             partial(process.run, argv, timeout=timeout, environment=_NO_CONFIGURATION),
         )
     except FileNotFoundError as error:
