@@ -139,6 +139,13 @@ class Backend(ABC):
         """
         return None
 
+    def ahead(self, place: Place) -> int | None:
+        """Bytes that a mounted volume holds beyond those that it has of the host; may be below 0.
+
+        Must cost next to nothing. None: it has all that it needs, or the host counts it at once.
+        """
+        return None
+
     @abstractmethod
     def check(self, place: Place) -> None:
         """Raise Corrupt if the data is plainly missing or damaged (cheap checks only)."""

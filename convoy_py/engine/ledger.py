@@ -38,7 +38,7 @@ class Ledger:
         self._outstanding: dict[str, int] = {}
         self._total = 0
         self._rooms = 0  # bytes that copies are about to take
-        self._takers = (0, 0)  # how many began to take what they had measured, and have ended
+        self._takers = (0, 0)  # bytes that were measured by who began to take them, and has ended
         self._lock = Lock()
 
     def record(self, name: str, promised: int, allocated: int) -> None:
@@ -70,7 +70,7 @@ class Ledger:
                 self._check(name, size, free, preallocated=preallocated)
                 self._set(key, size)
         try:
-            with self._taking(really=preallocated):
+            with self._taking(size if preallocated else 0):
                 yield
         except BaseException:
             self.forget(key)
@@ -88,7 +88,7 @@ class Ledger:
             self._check(name, more, free, preallocated=preallocated)
             self._set(name, before + more)
         try:
-            with self._taking(really=preallocated):
+            with self._taking(more if preallocated else 0):
                 yield
         except BaseException:
             with self._lock:
@@ -106,14 +106,14 @@ class Ledger:
             self._check_free(name, size, self.reserve + self._rooms, free)
             self._rooms += size
         try:
-            with self._taking(really=size > 0):
+            with self._taking(size):
                 yield
         finally:
             with self._lock:
                 self._rooms -= size
 
     def takers(self) -> tuple[int, int]:
-        """How many have begun so far to take what they had measured, and how many have ended.
+        """Bytes that so far some have begun to take, as they had measured, and have ended to.
 
         What they take lets the free space fall, but is no sign that it will go on falling.
         """
@@ -136,14 +136,14 @@ class Ledger:
         )
 
     @contextmanager
-    def _taking(self, *, really: bool) -> Iterator[None]:
+    def _taking(self, size: int) -> Iterator[None]:
         with self._lock:
-            self._takers = self._takers[0] + really, self._takers[1]
+            self._takers = self._takers[0] + size, self._takers[1]
         try:
             yield
         finally:
             with self._lock:
-                self._takers = self._takers[0], self._takers[1] + really
+                self._takers = self._takers[0], self._takers[1] + size
 
     def _set(self, name: str, outstanding: int) -> None:
         self._total += outstanding - self._outstanding.pop(name, 0)

@@ -21,15 +21,19 @@ class Pace:
         """Take one more look, at `now` seconds; returns the bytes a second that fall.
 
         What rises, as by a purge, hides nothing of that. What `takers` of the ledger took does not
-        count, nor the greatest step alone: a file that is set aside at once, as XFS does, goes on
-        no more than that does.
+        count: while one is at it nobody knows what others write, and they go on as before. Nor
+        does the greatest step alone: a file that is set aside at once, as XFS does, goes on no
+        more than that does.
         """
         steps, last = self._steps, self._last
         self._last = now, free, takers
-        if last is not None and now > last[0] and last[2] == takers and takers[0] == takers[1]:
-            steps.append((now, now - last[0], max(0, last[1] - free)))
-        while steps and now - steps[0][0] >= WINDOW:
-            steps.popleft()
+        if last is not None and now > last[0]:
+            (_, before, (begun, ended)) = last
+            if begun == ended and takers[0] == takers[1]:
+                fell = before - free - (takers[1] - ended)
+                steps.append((now, now - last[0], max(0, fell)))
+                while now - steps[0][0] >= WINDOW:
+                    steps.popleft()
         if len(steps) < 2:
             return 0.0
         greatest = max(steps, key=lambda step: step[2])

@@ -59,6 +59,9 @@ class Sizes:
         With `by`, so many bytes larger than it is. Returns (size in bytes, why it is to wait or
         ""). Raises Unsupported for a smaller size, InvalidOption, NoSpace.
         """
+        return await self._volumes.trash.with_room(partial(self._resize, name, size, by=by))
+
+    async def _resize(self, name: str, size: int, *, by: bool) -> tuple[int, str]:
         async with self._operations.hold_idle(name):
             entry = self._operations.entry(name)
             backend, place = entry.usable()

@@ -346,8 +346,10 @@ class Snapshots:
         self, volume: Entry, snapshot: Entry, saved: Entry, progress: Progress
     ) -> None:
         try:
-            await self._operations.do_long(
-                volume.name, "rollback", self._copying.rollback, volume, snapshot, progress
+            await self._volumes.trash.with_room(
+                lambda: self._operations.do_long(
+                    volume.name, "rollback", self._copying.rollback, volume, snapshot, progress
+                )
             )
         except Cancelled:
             # Then all is as it was; after any other failure it is safer to have what was saved.

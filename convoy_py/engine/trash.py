@@ -17,6 +17,7 @@ from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.pace import Pace
 from convoy_py.engine.steps import Steps
+from convoy_py.engine.unwritten import Unwritten
 from convoy_py.errors import AlreadyExists, ConvoyError, Corrupt, HostFull, NoSpace, NotFound
 from convoy_py.linux import mounts, space
 from convoy_py.logs import event
@@ -57,6 +58,7 @@ class TrashBin:
         self._aging = Aging(steps.trash.passed, steps.wall_clock, keep=keep)
         self._giving = asyncio.Lock()  # what one purges may be enough for the next
         self._pace = Pace()
+        self._unwritten = Unwritten(space.in_memory)
         self._lasts = SHORTEST  # seconds from the decision to purge until the space is free
         self._not_before = 0.0
         self._removed: list[Removed] = []
@@ -155,10 +157,11 @@ class TrashBin:
     def _soon_missing(self) -> int:
         """Bytes that the host lacks of its reserve and of what is written while a purge lasts.
 
+        What is written into an image counts when it is, not when the image takes it of the host.
         Where nothing of ours is mounted nobody is to be cut off by what others write.
         """
         ledger = self._steps.ledger
-        free = ledger.free()
+        free = ledger.free() - self._unwritten.look(self._mounted())
         pace = self._pace.look(self._clock(), free, ledger.takers())
         if not any(entry.mounted or entry.clones for entry in self._volumes()):
             self._pace.forget()
@@ -226,6 +229,11 @@ class TrashBin:
 
     def _volumes(self) -> list[Entry]:
         return list(self._operations.entries.values())
+
+    def _mounted(self) -> list[Entry]:
+        """The volumes and private clones that are; their snapshots do not grow."""
+        found = [each for volume in self._volumes() for each in (volume, *volume.clones.values())]
+        return [entry for entry in found if entry.mounted]
 
     def _measure(self, homes: Mapping[str, Path], paths: Sequence[Path]) -> Gain:
         store = self._steps.store

@@ -15,6 +15,8 @@ _FREE_EOFBLOCKS = 0x8080583A
 _EOF_ARGS = struct.Struct("=2I3I4xQ96x")
 _VERSION, _WAIT = 1, 1
 
+_WAITING = (b"Dirty:", b"Writeback:")
+
 # Seconds between two looks at btrfs's cleaner.
 _LOOK = 0.1
 
@@ -26,6 +28,12 @@ def free(folder: Path) -> int:
     """
     found = os.statvfs(folder)
     return max(0, found.f_bavail * found.f_frsize - btrfs.unwritten(folder))
+
+
+def in_memory() -> int:
+    """Bytes of files, on whatever filesystem, that are in memory and not yet written out."""
+    with Path("/proc/meminfo").open("rb") as lines:
+        return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(_WAITING))
 
 
 def given_back(folder: Path, limit: float) -> bool:

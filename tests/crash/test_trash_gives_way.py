@@ -175,3 +175,23 @@ def test_a_living_volume_never_runs_out_of_space(make_daemon: MakeDaemon, fs: st
         os.fsync(file.fileno())
     daemon.unmount("live", CONTAINER)
     assert len(_trash(daemon)) < 8
+
+
+@pytest.mark.parametrize(("fs", "inside"), [("xfs", "xfs"), ("btrfs", "xfs"), ("ext4", "btrfs")])
+def test_a_living_image_never_runs_out_of_space(
+    make_daemon: MakeDaemon, fs: str, inside: str
+) -> None:
+    """What is written into it stays in memory for half a minute, and goes to the host at once."""
+    daemon = make_daemon(fs, 1024, "--reserve=64M")
+    for name in "abcdefgh":
+        _removed(daemon, name, 70)
+    daemon.create("live", backend="loopback", fs=inside, size="1G", sparse="true")
+    mib = _free(daemon) // _MIB + 100  # of the 560 that the trash has
+    with (daemon.mount("live", CONTAINER) / "file").open("wb", buffering=0) as file:
+        began = time.monotonic()
+        for number in range(mib):
+            file.write(os.urandom(_MIB))
+            time.sleep(max(0.0, began + number / 60 - time.monotonic()))
+        os.fsync(file.fileno())
+    daemon.unmount("live", CONTAINER)
+    assert 0 < len(_trash(daemon)) < 8

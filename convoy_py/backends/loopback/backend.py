@@ -11,7 +11,7 @@ from convoy_py.backends.base import Backend, Place, refuse_changes
 from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
-from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink
+from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink, space
 from convoy_py.linux.descriptors import held
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import effective, refuse_guarded
@@ -172,6 +172,12 @@ class Images(Backend):
             inodes_available=space.inodes_free if space.inodes else None,
             sampled=now,
         )
+
+    def ahead(self, place: Place) -> int | None:
+        if place.spec.sparse is False or not mounts.is_mountpoint(place.mountpoint):
+            return None
+        held = filesystems.space(place.mountpoint).size - space.free(place.mountpoint)
+        return held - file.occupied(image.path(place))
 
     def check(self, place: Place) -> None:
         image.check(place)

@@ -5,7 +5,7 @@ import errno
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import pytest
 
 from convoy_py.backends.base import Place
 from convoy_py.engine import gain
+from convoy_py.engine.jobs import Progress
 from convoy_py.engine.trash import RETRY
 from convoy_py.errors import HostFull, NoSpace
 from convoy_py.linux import space
 from convoy_py.linux.extents import Footprint, Range
+from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options
 from tests.fakes_engine import DAY, Engine
 
@@ -274,6 +276,37 @@ async def test_what_has_no_date_is_left_to_people(keeping: Engine, disk: Disk) -
     assert _left(after) == ["bad"]
 
 
+async def test_a_reserved_volume_grows_into_what_the_trash_has(keeping: Engine, disk: Disk) -> None:
+    """No more goes than the growth lacks, and nothing for one that cannot be."""
+    for name, ranges in (("a", "0-300"), ("b", "300-600")):
+        await _removed(keeping, name, ranges)
+    await _reserve(keeping, 100)
+    with pytest.raises(HostFull):
+        await keeping.sizes.resize("new", 1101)
+    assert _left(keeping) == ["a", "b"]
+    assert await keeping.sizes.resize("new", 600, by=True) == (700, "")
+    assert _left(keeping) == ["b"]
+
+
+async def test_a_rollback_has_what_the_trash_has(
+    keeping: Engine, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when only its second copy lacks it."""
+    await _removed(keeping, "a", "0-300")
+    await _removed(keeping, "b", "300-600")
+    await _living(keeping, "db", "600-700")
+    await keeping.snapshots.create(["db"], "s", Progress())
+    takes = iter([0])
+    plan = Plan(way=Way.COPY, instant=False, bytes=400)
+
+    def planned(place: Place, *, clone: bool = False) -> Plan:
+        return plan.model_copy(update={"takes": next(takes, 400)})
+
+    monkeypatch.setattr(keeping.backend, "plan", planned)
+    await keeping.snapshots.rollback("db", "s", Progress())
+    assert _left(keeping) == ["b"]
+
+
 # What is written
 
 
@@ -350,6 +383,32 @@ async def test_what_the_daemon_itself_takes_is_no_sign(reserving: Engine, disk: 
     await _watched(reserving)
     assert disk.free(disk.root) == 200
     assert _left(reserving) == ["a"]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_who_writes_is_not_forgotten_while_the_daemon_takes_space(
+    reserving: Engine, disk: Disk, lasting: bool
+) -> None:
+    """At 20 bytes a second beside a copy that takes long, or beside one after the other."""
+    for name, ranges in (("a", "0-100"), ("b", "100-200")):
+        await _removed(reserving, name, ranges)
+    await _living(reserving, "live", "")
+    await reserving.volumes.mount("live", "container", "100:1")
+    room = reserving.steps.ledger.room
+    for _ in range(6):
+        disk.others += 10
+        await _watched(reserving)
+    with room("copy", 50) if lasting else nullcontext():
+        disk.others += 50
+        while disk.free(disk.root) > 170 and len(_left(reserving)) == 2:
+            with nullcontext() if lasting else room("small", 5):
+                disk.others += 0 if lasting else 5
+            disk.others += 10
+            await _watched(reserving)
+            assert disk.free(disk.root) >= 150
+        disk.others += 10
+        await _watched(reserving)
+    assert _left(reserving) == ["b"]
 
 
 async def test_what_was_written_into_what_is_removed_is_no_sign(

@@ -1,0 +1,67 @@
+"""What is in memory of images counts, and nothing that merely looks like it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from convoy_py.backends.base import Place
+from convoy_py.engine.entry import Entry
+from convoy_py.engine.unwritten import Unwritten
+from convoy_py.models.volume import Spec
+from convoy_py.state.records import References
+from tests.fakes_kernel import FakeBackend, FakeKernel
+
+
+class _Backend(FakeBackend):
+    """`aheads` by name: what is answered; none: it is there no more."""
+
+    def __init__(self, aheads: Mapping[str, int | None]) -> None:
+        super().__init__(FakeKernel())
+        self._aheads = aheads
+
+    def ahead(self, place: Place) -> int | None:
+        if place.name not in self._aheads:
+            raise FileNotFoundError(place.name)
+        return self._aheads[place.name]
+
+
+def _looks(*aheads: Mapping[str, int | None], in_memory: int = 10**9) -> list[int]:
+    """What is found, one look after the other."""
+    unwritten = Unwritten(lambda: in_memory)
+    found = []
+    for each in aheads:
+        backend = _Backend(each)
+        entries = [Entry(name, References(boot="boot"), backend=backend) for name in "ab"]
+        for entry in entries:
+            home = Path("/nowhere") / entry.name
+            entry.place = Place(entry.name, "", home, home, Spec(backend="fake"))
+        found.append(unwritten.look(entries))
+    return found
+
+
+def test_what_is_written_waits_until_the_image_has_it() -> None:
+    assert _looks({"a": 0}, {"a": 100}, {"a": 150}, {"a": 30}, {"a": 0}) == [0, 100, 150, 30, 0]
+
+
+def test_what_a_filesystem_has_for_itself_hides_nothing() -> None:
+    """Its journal, say; nor do blocks that were given back in it, but not to the host."""
+    assert _looks({"a": -500}, {"a": -400}, {"a": -500}) == [0, 100, 0]
+    assert _looks({"a": 0}, {"a": -300}, {"a": -200}) == [0, 0, 100]
+
+
+def test_no_more_waits_than_is_in_memory() -> None:
+    """What is set aside in an image is not written."""
+    assert _looks({"a": 0}, {"a": 1000}, in_memory=40) == [0, 40]
+
+
+def test_images_count_together_and_only_while_they_are_there() -> None:
+    looks = _looks({"a": 10, "b": 20}, {"a": 10, "b": None}, {"b": 5}, {"a": 7})
+    assert looks == [30, 10, 5, 7]
+
+
+def test_without_images_memory_is_not_looked_at() -> None:
+    def fail() -> int:
+        pytest.fail("it was looked at")
+
+    assert Unwritten(fail).look([]) == 0
