@@ -68,7 +68,8 @@ def _trim(session: Session, names: Iterable[str]) -> None:
         given_back[name] = follow(client, asked, client.start(asked)).bytes
 
     code = try_each("trim", names, trim_one)
-    _show_trimmed(session, Trimmed(bytes=sum(given_back.values()), volumes=given_back))
+    if given_back:
+        _show_trimmed(session, Trimmed(bytes=sum(given_back.values()), volumes=given_back))
     click.get_current_context().exit(code)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,6 +37,13 @@ SAMPLING_SHARE = 0.05
 LIVING = 60
 # Seconds after which the work on a volume whose storage hangs goes on beside that on the others.
 PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    due: float  # clock at which the next one is, seconds; infinite while this one is being taken
+    again: bool  # whether there is one though nothing is mounted
+    measured: bool
 
 
 class Janitor:
@@ -68,7 +76,7 @@ class Janitor:
         self._grace = grace
         self._chores = chores
         self._missing: dict[str, str] = {}  # why a volume's data was not there at its last sample
-        self._next_sample: dict[str, tuple[float, bool]] = {}  # when due, mounted at the last one
+        self._samples: dict[str, _Sample] = {}  # the last of each volume
 
     async def run(self) -> None:
         """Work until cancelled; a failed look is logged and the next one comes."""
@@ -94,20 +102,24 @@ class Janitor:
         for entry in list(self._operations.entries.values()):
             if self._is_due(entry):
                 # Until it is measured it is not due again, however long that takes.
-                self._next_sample[entry.name] = (math.inf, entry.mounted)
+                self._samples[entry.name] = _Sample(math.inf, again=True, measured=False)
                 await self._within_limit(self._measure(entry))
-        for name in list(self._next_sample):
+        for name in list(self._samples):
             if self._operations.find(name) is None:
-                del self._next_sample[name]
+                del self._samples[name]
 
     def _is_due(self, entry: Entry) -> bool:
         """Whether a volume is to be measured: what is not mounted does not change after that."""
-        due, was_mounted = self._next_sample.get(entry.name, (0.0, True))
-        if due == math.inf:
-            return False
-        if entry.mounted and not was_mounted:
+        last = self._samples.get(entry.name)
+        if last is None:
             return True
-        return self._clock() >= due and (was_mounted or entry.mounted)
+        if last.due == math.inf:
+            return False
+        # What was measured is no longer there: another volume bears the name, or the data is other.
+        replaced = last.measured and entry.usage is None
+        if replaced or (entry.mounted and not last.again):
+            return True
+        return self._clock() >= last.due and (last.again or entry.mounted)
 
     async def _within_limit(self, work: Coroutine[Any, Any, None]) -> None:
         """Wait for the work on one volume, but let it go on alone if its storage hangs."""
@@ -168,7 +180,7 @@ class Janitor:
         if entry.backend is None or entry.place is None:
             return
         begun, mounted = self._clock(), entry.mounted
-        usage, shared, silent = None, 0, False
+        usage, shared = None, 0
         try:
             usage, shared = await self._ask(
                 entry, partial(_measured, entry, self._steps.wall_clock)
@@ -182,14 +194,14 @@ class Janitor:
                     event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
                 entry.reason = self._missing[entry.name] = str(error)
         except (OSError, ConvoyError) as error:
-            silent = isinstance(error, NoAnswer)
             event(log, logging.DEBUG, "not measured", volume=entry.name, failure=error)
         finally:
             took = self._clock() - begun
             due = begun + max(self._usage_interval, took / SAMPLING_SHARE)
-            # What is broken is looked at again, as what is mounted is: its storage may come back.
-            again = mounted or silent or bool(entry.reason)
-            self._next_sample[entry.name] = (due, again)
+            # What is mounted changes, and the storage of what could not be measured may come back.
+            measured = usage is not None
+            again = mounted or not measured or bool(entry.reason)
+            self._samples[entry.name] = _Sample(due, again, measured)
         if usage is not None and entry.mounted is mounted:
             entry.usage = _joined(usage, entry.usage)
             promised = entry.backend.promised(entry.place.spec)

@@ -339,7 +339,7 @@ class Snapshots:
                 (saved,) = await self._take([part], progress, saving=True)
                 progress.note = f"going back to {full} ({plan.way.value})"
                 await self._go_back(entry, snapshot, saved, progress)
-                entry.reason = ""
+                entry.reason, entry.usage = "", None
             return saved
 
     async def _go_back(
@@ -357,5 +357,5 @@ class Snapshots:
             self._deletions.begin(gone)
             raise
         except Unsettled as error:
-            volume.reason = ""  # that was of the data of before
+            volume.reason, volume.usage = "", None  # those were of the data of before
             raise Unsettled(f"{error}; what was there before is {saved.name}") from error

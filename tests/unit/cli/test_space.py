@@ -90,6 +90,13 @@ def test_trim_of_several_is_told_as_one(run: Run, daemon: FakeDaemon) -> None:
     assert result.stderr == "convoy: trim b: backend directory\n"
 
 
+def test_a_trim_of_nothing_prints_no_answer(run: Run, daemon: FakeDaemon) -> None:
+    """A command that failed has none."""
+    daemon.fail("POST", "/v1/volumes/b/trim", "backend directory", Kind.UNSUPPORTED, 422)
+    result = run("trim", "b")
+    assert (result.exit_code, result.stdout) == (6, "")
+
+
 def test_trim_of_all_on_a_terminal(screen: Screen, daemon: FakeDaemon) -> None:
     """A table, and why some were left out."""
     told = Trimmed(bytes=3 * GIB, volumes={"a": GIB, "b": 2 * GIB}, skipped={"c": "is a directory"})

@@ -6,11 +6,12 @@ import os
 import pytest
 
 from convoy_py.engine.janitor import LIVING
+from convoy_py.engine.jobs import Progress
 from convoy_py.engine.references import NO_ID, OPERATOR, PODMAN_ID
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import peers
 from convoy_py.linux.holders import Census
-from convoy_py.models.volume import Options, State
+from convoy_py.models.volume import Filesystem, Options, State
 from tests.fakes_engine import GRACE, NOW, Engine, Gate, holder
 
 DOCKER = "100:1"
@@ -204,6 +205,22 @@ async def test_an_idle_volume_is_measured_once(engine: Engine) -> None:
         engine.clock.now += 60
         await engine.janitor.sample()
     assert engine.kernel.count("usage", "v") == created + 3
+
+
+async def test_other_data_is_measured_at_once(engine: Engine) -> None:
+    """What was measured before a conversion or a rollback is no measure of what is there now."""
+    await engine.volumes.create("v", Options(fs=Filesystem.EXT4, size=4096))
+    await engine.janitor.sample()
+    await engine.copies.convert("v", Options(fs=Filesystem.XFS), Progress())
+    engine.wall.now = NOW + 5
+    await engine.janitor.sample()
+    assert _sampled(engine, "v") == NOW + 5
+    await engine.snapshots.create(["v"], "a", Progress())
+    await engine.snapshots.rollback("v", "a", Progress())
+    assert engine.volumes.get("v").usage is None
+    engine.wall.now = NOW + 6
+    await engine.janitor.sample()
+    assert _sampled(engine, "v") == NOW + 6
 
 
 async def test_a_slow_sample_is_taken_seldom(mounted: Engine) -> None:
