@@ -1,9 +1,9 @@
 """Asks what may never answer: in a thread beside, for some time, and not again before it has."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -15,7 +15,9 @@ class _Round(Generic[K, T]):
     """One thread's way through the questions, until the asker gives one of them up."""
 
     keys: Sequence[K]
-    answers: SimpleQueue[T | Exception] = field(default_factory=SimpleQueue)
+    answers: list[T | Exception] = field(default_factory=list)
+    heard: float = field(default_factory=monotonic)
+    ended: threading.Event = field(default_factory=threading.Event)
     given_up: bool = False
 
 
@@ -29,31 +31,31 @@ class Questions(Generic[K, T]):
         self._lock = threading.Lock()
         self.silent: set[K] = set()  # were asked, and have not answered yet
 
-    def answers(self, keys: Sequence[K]) -> Iterator[tuple[K, T | Exception]]:
+    def answers(self, keys: Sequence[K]) -> list[tuple[K, T | Exception]]:
         """What each answers, in order; who is silent, or falls silent now, is left out."""
+        found: list[tuple[K, T | Exception]] = []
         left = [key for key in keys if key not in self.silent]
         while left:
             one = _Round[K, T](left)
             threading.Thread(target=self._go, args=(one,), name="convoy-ask", daemon=True).start()
-            left = []
-            for number, key in enumerate(one.keys):
-                try:
-                    yield key, self._answer(one, key)
-                except Empty:
-                    left = [k for k in one.keys[number + 1 :] if k not in self.silent]
-                    break
+            self._wait(one)
+            count = len(one.answers)
+            found += zip(left[:count], one.answers, strict=True)
+            left = [key for key in left[count + 1 :] if key not in self.silent]
+        return found
 
-    def _answer(self, one: _Round[K, T], key: K) -> T | Exception:
-        """The next answer of a round; raises Empty if `key`, whose it is, does not give it."""
-        try:
-            return one.answers.get(timeout=self._patience)
-        except Empty:
+    def _wait(self, one: _Round[K, T]) -> None:
+        """Wait for a round to end, or for one of its keys to be given up.
+
+        It wakes us once: for each answer we would be in the way of the next.
+        """
+        while not one.ended.wait(max(0.0, one.heard + self._patience - monotonic())):
             with self._lock:
-                if not one.answers.empty():  # just now
-                    return one.answers.get()
-                one.given_up = True
-                self.silent.add(key)
-            raise
+                is_late = monotonic() >= one.heard + self._patience
+                if is_late and len(one.answers) < len(one.keys):  # not just now
+                    one.given_up = True
+                    self.silent.add(one.keys[len(one.answers)])
+                    return
 
     def _go(self, one: _Round[K, T]) -> None:
         for key in one.keys:
@@ -66,4 +68,6 @@ class Questions(Generic[K, T]):
                 if one.given_up:
                     self.silent.discard(key)
                     return
-                one.answers.put(answer)
+                one.answers.append(answer)
+                one.heard = monotonic()
+        one.ended.set()

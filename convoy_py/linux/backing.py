@@ -12,9 +12,10 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from convoy_py.linux import mounts
+from convoy_py.linux.descriptors import opened
 from convoy_py.linux.mounts import Mount
 
 # A line of /proc/partitions: major 7, minor, blocks, name.
@@ -24,6 +25,7 @@ _DELETED = " (deleted)"
 _TAIL = 2
 # The device was detached before, or while, its attribute was read.
 _GONE = (errno.ENOENT, errno.ENODEV)
+_PAGE = 4096  # no attribute is longer, and it is read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def _bound() -> list[int]:
 def path(number: int) -> str | None:
     """The path of a device's file; "" if it holds none by now, None if that cannot be told."""
     try:
-        told = Path(f"/sys/block/loop{number}/loop/backing_file").read_bytes()
+        with opened(f"/sys/block/loop{number}/loop/backing_file") as fd:
+            told = os.read(fd, _PAGE)
     except OSError as error:
         return "" if error.errno in _GONE else None  # as one that is too long
     return os.fsdecode(told.removesuffix(b"\n"))
@@ -71,7 +74,7 @@ def _ends_alike(known: str, file: Path) -> bool:
     return any(
         file.parts[-len(tail) :] == tail
         for name in (known, known.removesuffix(_DELETED))
-        if (tail := PurePosixPath(name).parts[1:][-_TAIL:])
+        if (tail := tuple(name.partition("/")[2].rsplit("/", _TAIL)[-_TAIL:]))
     )
 
 

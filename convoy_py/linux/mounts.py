@@ -105,14 +105,17 @@ class Covers:
         lines = (line for line in read().split(b"\n") if line)
         # Of several at one mountpoint the topmost comes last.
         self._lines = {line.split(b" ", _MOUNTPOINT + 1)[_MOUNTPOINT]: line for line in lines}
+        self._parsed: dict[bytes, Mount | None] = {}  # those that were asked for, of many
 
     def of(self, path: str) -> Mount | None:
         """The mount on which a whole path without symbolic links lies; None if none is seen."""
         at = _escaped(path).rstrip(b"/")
         while at and at not in self._lines:
             at = at.rpartition(b"/")[0]
-        line = self._lines.get(at or b"/")
-        return next(_parsed((line,)), None) if line else None
+        line = self._lines.get(at or b"/", b"")
+        if line not in self._parsed:
+            self._parsed[line] = next(_parsed((line,)), None)
+        return self._parsed[line]
 
 
 def find(mountpoint: Path) -> Mount | None:

@@ -113,9 +113,10 @@ class Allowed:
 
     def _real_tops(self) -> Iterator[tuple[Path, Path]]:
         """Each allowed folder and where it really is; without those whose storage hangs."""
-        for top, real in self._resolved.answers(self._tops):
-            if isinstance(real, Path):
-                yield top, real
+        for top in self._tops:  # one by one, for often the first will do
+            for _, real in self._resolved.answers([top]):
+                if isinstance(real, Path):
+                    yield top, real
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:
