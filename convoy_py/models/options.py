@@ -61,15 +61,20 @@ def _boolean(text: str) -> bool:
 
 def _owner(text: str) -> int:
     # 2**32-1 is the "leave it" of chown(2), not an id.
-    if not (text.isascii() and text.isdigit()) or int(text[:12]) >= 2**32 - 1:
-        raise ValueError(f"{text!r} is not a numeric id from 0 to {2**32 - 2}")
-    return int(text)
+    return _number(text, 0, 2**32 - 2, "numeric id")
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:12]) < 2**32:
-        raise ValueError(f"{text!r} is not a number from 1 to {2**32 - 1}")
-    return int(text)
+    return _number(text, 1, 2**32 - 1, "number")
+
+
+def _number(text: str, least: int, most: int, what: str) -> int:
+    digits = text.lstrip("0") or "0"
+    # So short that it can be read: whoever sends thousands of digits is told this, too.
+    known = text.isascii() and text.isdigit() and len(digits) <= len(str(most))
+    if not known or not least <= int(digits) <= most:
+        raise ValueError(f"{text!r} is not a {what} from {least} to {most}")
+    return int(digits)
 
 
 def _path(text: str) -> str:
