@@ -120,21 +120,7 @@ def adopt(
         dry_run=dry_run,
         stop_containers=stop_containers,
     )
-    adopted = run(session, work.adopt(wanted), no_wait=no_wait)
-    if session.output.wants_json:
-        show_json(adopted)
-    else:
-        _show_adopted(adopted)
-
-
-def _show_adopted(adopted: Adopted) -> None:
-    rows = [
-        (each.docker_volume, each.name, format_size(each.bytes), str(each.files), each.note or "-")
-        for each in adopted.volumes
-    ]
-    show_table(rows, ("DOCKER VOLUME", "NAME", "SIZE", "FILES", "NOTE"))
-    if adopted.dry_run:
-        say("nothing was done, as --dry-run asks")
+    _show(session, run(session, work.adopt(wanted), no_wait=no_wait), _DOCKERS, _OURS)
 
 
 @click.command(short_help="Give volumes to Docker's own driver.")
@@ -180,18 +166,26 @@ def release(
         docker_volume=check_name(to_docker_volume) if to_docker_volume else "",
         dry_run=dry_run,
     )
-    released = run(session, work.release(wanted), no_wait=no_wait)
+    _show(session, run(session, work.release(wanted), no_wait=no_wait), _OURS, _DOCKERS)
+
+
+_DOCKERS, _OURS = ("DOCKER VOLUME", "docker_volume"), ("NAME", "name")
+
+
+def _show(session: Session, done: Adopted | Released, *names: tuple[str, str]) -> None:
+    """The volumes, with these columns of their names before the others."""
     if session.output.wants_json:
-        show_json(released)
-    else:
-        _show_released(released)
-
-
-def _show_released(released: Released) -> None:
+        show_json(done)
+        return
     rows = [
-        (each.name, each.docker_volume, format_size(each.bytes), str(each.files), each.note or "-")
-        for each in released.volumes
+        (
+            *(getattr(each, key) for _, key in names),
+            format_size(each.bytes),
+            str(each.files),
+            each.note or "-",
+        )
+        for each in done.volumes
     ]
-    show_table(rows, ("NAME", "DOCKER VOLUME", "SIZE", "FILES", "NOTE"))
-    if released.dry_run:
+    show_table(rows, (*(title for title, _ in names), "SIZE", "FILES", "NOTE"))
+    if done.dry_run:
         say("nothing was done, as --dry-run asks")
