@@ -15,9 +15,10 @@ from pathlib import Path
 
 from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place
+from convoy_py.engine import adopting
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.ledger import Ledger
-from convoy_py.errors import ConvoyError, NotFound, Unavailable, Unsupported, VolumeInUse, failed
+from convoy_py.errors import ConvoyError, Unavailable, Unsupported, VolumeInUse, failed
 from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
@@ -28,7 +29,7 @@ from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, References, SnapshotRecord, Unreadable, timestamp
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.snapshots import SnapshotStore
-from convoy_py.state.store import KEPT, RECORD, STAGING, Store
+from convoy_py.state.store import STAGING, Store
 from convoy_py.state.trash import Removed, Trash, is_replaced
 
 log = logging.getLogger("convoy.engine")
@@ -237,8 +238,8 @@ class Steps:
         """Give a record to the data that lies in the volume's place, or in the user's folder."""
         if options.path is not None and not self.store.home(name).exists():
             return self.create(name, options)
-        old = self._old_record(name)
-        backend = self._adopting_backend(name, options, old)
+        old = adopting.known(self.store, name)
+        backend = adopting.backend(self.backends, self.store.home(name), options, old)
         spec = old.spec if old else Spec(backend=backend.name)
         record = (old or self.record(name, spec)).model_copy(update={"spec": spec})
         # To look inside, it is mounted where the next start would sweep.
@@ -386,30 +387,5 @@ class Steps:
 
     def kept_path(self, name: str) -> str | None:
         """The user's folder of a volume that was forgotten; None if it had none."""
-        kept = self._old_record(name)
+        kept = adopting.known(self.store, name)
         return kept.spec.path if kept else None
-
-    def _old_record(self, name: str) -> Record | None:
-        """What was known of data that is to be adopted; also one that was put in its place."""
-        for file in (RECORD, KEPT):
-            try:
-                return self.store.read(name, file)
-            except FileNotFoundError:
-                continue
-            except Unreadable as problem:
-                event(log, logging.WARNING, "options of before lost", volume=name, failure=problem)
-        return None
-
-    def _adopting_backend(self, name: str, options: Options, old: Record | None) -> Backend:
-        home = self.store.home(name)
-        path = options.path or (old.spec.path if old else None)
-        found = "loopback" if (home / "image").exists() else "directory"
-        wanted = options.backend or (old.spec.backend if old else found)
-        if not (home / "image").exists() and not (home / "data").exists() and not path:
-            raise NotFound(
-                f"volume {name}: nothing to adopt; put a folder at {home}/data or a filesystem "
-                f"image at {home}/image first"
-            )
-        if wanted not in self.backends:
-            raise Unsupported(f"backend {wanted} is not on here; use {', '.join(self.backends)}")
-        return self.backends[wanted]

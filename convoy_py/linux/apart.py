@@ -3,14 +3,36 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
-from convoy_py.linux import libc, mounts
+from convoy_py.linux import libc, loop, mounts
 
 _CLONE_NEWNS = 0x20000
 _MS_REC, _MS_SLAVE = 0x4000, 0x80000
+# Where the programs lie, and what they need.
+_PROGRAMS = (Path("/usr"), Path("/sbin"), Path("/lib"), Path("/dev"))
 
 T = TypeVar("T")
+
+
+def silent_mounts(image: Path) -> list[str]:
+    """Where loop devices are mounted that cannot have the image, or do not answer whether they do.
+
+    Not those on which the image lies itself, or the programs that are to see it.
+    """
+    found = mounts.lines_with(mounts.read(), b" /dev/loop")
+    if not found:
+        return []
+    answering = loop.answering(image)
+    needed = [image.resolve(), *map(Path.resolve, _PROGRAMS)]
+    return [
+        mount.mountpoint
+        for mount in found
+        if (number := loop.number_of(mount.source)) is not None
+        and number not in answering
+        and not any(path.is_relative_to(mount.mountpoint) for path in needed)
+    ]
 
 
 def without(mountpoints: Sequence[str], call: Callable[[], T]) -> T:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from convoy_py.linux import apart, loop, process
+from convoy_py.linux import apart, process
 
 BLOCK = 4096
 _KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -220,7 +220,7 @@ def run(fs: str, image: Path, argv: list[str], timeout: float) -> None:
     never answer: such mounts are not shown to them.
     Raises as `process.run` does; if the tools are missing it names Debian's package.
     """
-    silent = loop.silent_mounts(image)
+    silent = apart.silent_mounts(image)
     try:
         apart.without(
             silent,

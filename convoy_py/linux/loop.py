@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from convoy_py.linux import backing, libc, mounts
+from convoy_py.linux import backing, libc
 from convoy_py.linux.asking import Questions
 from convoy_py.linux.descriptors import opened
 
@@ -142,10 +142,9 @@ def look(path: str) -> Attached | None:
 
     Raises TimeoutError if its storage does not answer.
     """
-    named = _DEVICE.fullmatch(path)
-    if named is None:
+    number = number_of(path)
+    if number is None:
         return None
-    number = int(named[1])
     for _, info in _questions.answers([number]):
         if isinstance(info, Exception):
             raise info
@@ -153,27 +152,16 @@ def look(path: str) -> Attached | None:
     raise TimeoutError(errno.ETIMEDOUT, "the storage of its file does not answer", path)
 
 
-def silent_mounts(image: Path) -> list[str]:
-    """Where devices are mounted that cannot have the image, or do not answer whether they have.
-
-    Not those on which the image lies itself, or the programs that are to see it.
-    """
-    found = mounts.lines_with(mounts.read(), b" /dev/loop")
-    if not found:
-        return []
+def answering(image: Path) -> set[int]:
+    """The numbers of the devices that may have the image and answer whether they have."""
     asked = [each.number for each in backing.candidates(image)]
-    needed = (
-        image.resolve(),
-        *(Path(name).resolve() for name in ("/usr", "/sbin", "/lib", "/dev")),
-    )
-    answered = {number for number, info in _questions.answers(asked) if isinstance(info, bytes)}
-    return [
-        mount.mountpoint
-        for mount in found
-        if (named := _DEVICE.fullmatch(mount.source))
-        and int(named[1]) not in answered
-        and not any(path.is_relative_to(mount.mountpoint) for path in needed)
-    ]
+    return {number for number, info in _questions.answers(asked) if isinstance(info, bytes)}
+
+
+def number_of(path: str) -> int | None:
+    """The number of the device at `path`, such as 0 of /dev/loop0; None if that is none."""
+    named = _DEVICE.fullmatch(path)
+    return int(named[1]) if named else None
 
 
 def is_attached(device: LoopDevice) -> bool:
@@ -371,8 +359,8 @@ def backing_file(source: str) -> str | None:
 
     As the kernel tells it, without a look at the file; None if there is none.
     """
-    named = _DEVICE.fullmatch(source)
-    return (backing.path(int(named[1])) or None) if named else None
+    number = number_of(source)
+    return None if number is None else backing.path(number) or None
 
 
 def _info(fd: int) -> bytes | None:

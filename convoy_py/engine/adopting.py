@@ -1,0 +1,44 @@
+"""Data that is to be adopted: what was known of it before, and which backend takes it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from convoy_py.backends.base import Backend
+from convoy_py.errors import NotFound, Unsupported
+from convoy_py.logs import event
+from convoy_py.models.volume import Options
+from convoy_py.state.records import Record, Unreadable
+from convoy_py.state.store import KEPT, RECORD, Store
+
+log = logging.getLogger("convoy.engine")
+
+
+def known(store: Store, name: str) -> Record | None:
+    """What was known of data that is to be adopted; also one that was put in its place."""
+    for file in (RECORD, KEPT):
+        try:
+            return store.read(name, file)
+        except FileNotFoundError:
+            continue
+        except Unreadable as problem:
+            event(log, logging.WARNING, "options of before lost", volume=name, failure=problem)
+    return None
+
+
+def backend(
+    backends: Mapping[str, Backend], home: Path, options: Options, old: Record | None
+) -> Backend:
+    """The backend that takes what lies in `home`, or in the user's folder; raises NotFound."""
+    name = home.name
+    path = options.path or (old.spec.path if old else None)
+    found = "loopback" if (home / "image").exists() else "directory"
+    wanted = options.backend or (old.spec.backend if old else found)
+    if not (home / "image").exists() and not (home / "data").exists() and not path:
+        raise NotFound(
+            f"volume {name}: nothing to adopt; put a folder at {home}/data or a filesystem "
+            f"image at {home}/image first"
+        )
+    if wanted not in backends:
+        raise Unsupported(f"backend {wanted} is not on here; use {', '.join(backends)}")
+    return backends[wanted]
