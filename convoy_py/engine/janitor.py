@@ -220,7 +220,9 @@ class Janitor:
                 if not self._steps.store.presence.away:
                     await look()
             except Exception:
-                log.exception("the janitor failed and goes on")
+                # Without the root all looks fail, which is told elsewhere.
+                if await self._blocking.run(self._steps.store.presence.look):
+                    log.exception("the janitor failed and goes on")
             await asyncio.sleep(interval)
 
 

@@ -95,7 +95,12 @@ class TrashBin:
         return [self._view(removed) for removed in self._removed]
 
     async def size(self) -> int:
-        """Bytes of the host that are free once all of the trash is purged; may take seconds."""
+        """Bytes of the host that are free once all of the trash is purged; may take seconds.
+
+        None are told while the root is away.
+        """
+        if not await self._operations.blocking.run(self._steps.store.presence.look):
+            return 0
         return (await self._gain()).of([removed.key for removed in self._removed])
 
     async def restore(self, name: str, as_name: str = "") -> View:

@@ -1,4 +1,4 @@
-"""Whether the folder at the root's path is the one that was locked: disks go away, or come late."""
+"""Whether the folders of the root are those that were locked: disks go away, or come late."""
 
 import os
 from pathlib import Path
@@ -10,37 +10,40 @@ from convoy_py.linux import mounts
 class Presence:
     """The root as it was when it was locked. Methods do disk I/O and run in worker threads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *within: Path) -> None:
+        """`within` are folders in it that must be there, too: something may be mounted on them."""
         self._root = root
-        self._folder: int | None = None
+        self._paths = (root, *within)
+        self._folders: list[tuple[Path, int]] = []
         self.away = ""  # why nothing may be changed; until the records have been read again
 
     def hold(self) -> None:
-        """From now on it is to be what lies at the path at this moment."""
-        folder = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        """From now on they are to be what lies at the paths at this moment."""
         self.let_go()
-        self._folder = folder
+        for path in self._paths:
+            folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._folders.append((path, folder))
 
     def let_go(self) -> None:
-        if self._folder is not None:
-            os.close(self._folder)
-            self._folder = None
+        for _, folder in self._folders:
+            os.close(folder)
+        self._folders.clear()
 
     def look(self) -> bool:
-        """Whether it is there; that it was not is remembered. One system call."""
-        if self._folder is None:
-            return True
-        try:
-            is_there = os.path.samestat(self._root.stat(), os.fstat(self._folder))
-        except OSError:
-            is_there = False
-        if not is_there:
-            self.away = (
-                f"{self._root} is not the folder any more that this daemon has locked: its disk "
-                "was unmounted, or another was mounted over it; mount the right one there, and "
-                "the daemon goes on by itself"
-            )
-        return is_there
+        """Whether all is there; that it was not is remembered. Two system calls per folder."""
+        for path, folder in self._folders:
+            try:
+                is_there = os.path.samestat(path.stat(), os.fstat(folder))
+            except OSError:
+                is_there = False
+            if not is_there:
+                self.away = (
+                    f"{path} is not the folder any more that this daemon has locked: its disk "
+                    "was unmounted, or another was mounted over it; mount the right one there, "
+                    "and the daemon goes on by itself"
+                )
+                return False
+        return True
 
     def back(self) -> None:
         """Its records have been read again."""
@@ -54,9 +57,12 @@ class Presence:
 
     def is_covered(self) -> bool:
         """Whether it is where it was, below something that was mounted over it since."""
-        if self._folder is None:
+        if not self._folders:
             return False
-        if Path(f"/proc/self/fd/{self._folder}").readlink() != self._root.resolve():
+        folder = self._folders[0][1]
+        if Path(f"/proc/self/fd/{folder}").readlink() != self._root.resolve():
             return False  # it was renamed
-        mine = mounts.mount_id(self._folder)
+        if os.path.samestat(self._root.stat(), os.fstat(folder)):
+            return False  # it is seen; only what is within it may not be
+        mine = mounts.mount_id(folder)
         return any(mount.mount_id == mine for mount in mounts.table())

@@ -47,7 +47,7 @@ class Store:
         self.volumes = root / "volumes"
         self.trash = root / "trash"
         self.ballast = Ballast(root)
-        self.presence = Presence(root)
+        self.presence = Presence(root, self.volumes)
         self._holder = ""
         self._lock: int | None = None
         self.failure = ""  # why nothing may be changed any more
@@ -64,9 +64,9 @@ class Store:
             raise RootLocked(str(self.root), error.strerror or "unknown") from None
         self.close()
         self._lock, self._holder = lock, holder
-        self.presence.hold()
         for folder in (self.volumes, self.trash):
             self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
+        self.presence.hold()
 
     def reopen(self) -> None:
         """Take what lies at the root's path now instead of what was opened; as `open`."""

@@ -184,3 +184,34 @@ def test_adopting_a_whole_volume_keeps_all_that_was_recorded(daemon: Daemon, dis
     assert after["Status"]["options"] == before["Status"]["options"]
     assert after["Status"]["protected"] is True
     assert read_canary(daemon.mount("db@s", CONTAINER)) == CONTENT
+
+
+def test_a_root_without_a_folder_at_its_path_fails_nothing_inside(daemon: Daemon) -> None:
+    """What looks at it in the background, or for a report, meets no fault of its own."""
+    if daemon.root == daemon.folder / "host":
+        daemon.root = daemon.root / "root"
+    daemon.start()
+    bring(daemon, "db", KINDS["directory"], Stage.READY)
+    daemon.root.rename(daemon.root.with_name("elsewhere"))
+    eventually(lambda: not _healthy(daemon), "it is not healthy")
+    assert [each["Name"] for each in verbs.job(daemon, "GET", "/v1/df")["Volumes"]] == ["db"]
+    daemon.root.with_name("elsewhere").rename(daemon.root)
+    eventually(lambda: _healthy(daemon), "it goes on by itself")
+    assert "Traceback" not in daemon.log.read_text()
+
+
+def test_something_mounted_on_its_volumes_is_not_written_to(daemon: Daemon, disk: Disk) -> None:
+    daemon.start()
+    bring(daemon, "db", KINDS["directory"], Stage.READY)
+    other = disk.at.parent / "other"
+    other.mkdir()
+    volumes = daemon.root / "volumes"
+    subprocess.run(["mount", "--bind", other, volumes], check=True)
+    with pytest.raises(Refused, match=_AWAY):
+        daemon.create("new", **KINDS["directory"])
+    eventually(lambda: not _healthy(daemon), "it is not healthy")
+    assert daemon.listed() == {"db": ""}
+    subprocess.run(["umount", volumes], check=True)
+    eventually(lambda: _healthy(daemon), "it goes on by itself")
+    assert read_canary(daemon.mount("db", CONTAINER)) == CONTENT
+    assert list(other.iterdir()) == []

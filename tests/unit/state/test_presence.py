@@ -92,9 +92,23 @@ def test_an_empty_disk_is_taken_only_if_nothing_is_known(
 
 
 def test_what_was_renamed_is_not_covered(store: Store) -> None:
-    assert store.presence.is_covered()  # it is where it was
     _replace(store)
     assert not store.presence.is_covered()
+
+
+def test_other_volumes_within_the_same_root_are_not_gone_on_with(store: Store) -> None:
+    """As when something was mounted on that folder; then nothing covers the root."""
+    _add(store, "a")
+    store.volumes.rename(store.root / "away")
+    store.volumes.mkdir()
+    assert not store.presence.look()
+    with pytest.raises(Unavailable, match="volumes is not the folder any more"):
+        _add(store, "b")
+    assert not store.presence.is_covered()
+    assert not store.may_take_over({"a": _UUIDS["a"]})
+    store.volumes.rmdir()
+    (store.root / "away").rename(store.volumes)
+    assert store.presence.look()
 
 
 def test_after_it_was_opened_again_another_daemon_is_told(store: Store) -> None:
