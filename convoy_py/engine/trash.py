@@ -18,7 +18,15 @@ from convoy_py.engine.operations import Operations
 from convoy_py.engine.pace import Pace
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.unwritten import Unwritten
-from convoy_py.errors import AlreadyExists, ConvoyError, Corrupt, HostFull, NoSpace, NotFound
+from convoy_py.errors import (
+    AlreadyExists,
+    ConvoyError,
+    Corrupt,
+    HostFull,
+    NoSpace,
+    NotFound,
+    OperationFailed,
+)
 from convoy_py.linux import mounts, space
 from convoy_py.logs import event
 from convoy_py.models.names import check_name
@@ -143,7 +151,10 @@ class TrashBin:
         for removed in list(self._removed):
             if self._aging.left(removed.moment) <= 0:
                 event(log, logging.INFO, "purged: its time is up", volume=removed.name)
-                await self._delete(removed)
+                try:
+                    await self._delete(removed)
+                except ConvoyError as error:
+                    event(log, logging.WARNING, "not purged", volume=removed.name, failure=error)
 
     async def watch(self) -> None:
         """Have room for what is being written, before it is missing; to be done every LOOK s."""
@@ -186,16 +197,22 @@ class TrashBin:
             # It may be there already: of what users deleted, or XFS has set aside for their files.
             if not await self._given_back():
                 return False
-            gain = await self._gain()
+            gain, stuck = await self._gain(), set[str]()
             while (lacks := await run(missing)) > 0:
-                dated = {removed.key: removed for removed in self._removed if removed.removed}
+                dated = {r.key: r for r in self._removed if r.removed and r.key not in stuck}
                 most = gain.of(dated)
                 chosen = gain.choose(list(dated), min(lacks, most) if partly else lacks)
                 if not chosen:
                     return False
-                if not await self._purge_early(dated[chosen[0]]):
-                    return False
-                gain = gain.without(chosen[0])
+                removed = dated[chosen[0]]
+                try:
+                    if not await self._purge_early(removed):
+                        return False
+                except OperationFailed as error:  # but another may go
+                    event(log, logging.WARNING, "not purged", volume=removed.name, failure=error)
+                    stuck.add(removed.key)
+                else:
+                    gain = gain.without(removed.key)
             return True
 
     async def _purge_early(self, removed: Removed) -> bool:
@@ -263,8 +280,18 @@ class TrashBin:
             return entry.view()
 
     async def _purge(self, chosen: Sequence[Removed]) -> list[str]:
-        keys = [removed.key for removed in chosen if await self._delete(removed)]
+        keys, problem = [], None
+        for removed in chosen:
+            try:
+                if await self._delete(removed):
+                    keys.append(removed.key)
+            except ConvoyError as error:
+                # What somebody deleted by hand is no longer known here, as it was to be.
+                if any(each.key == removed.key for each in self._removed):
+                    problem = error
         await self._deletions.settled(PATIENCE)
+        if problem is not None:
+            raise problem
         return keys
 
     async def _delete(self, removed: Removed) -> asyncio.Task[bool] | None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from itertools import pairwise
@@ -15,11 +16,12 @@ from convoy_py.backends.base import Place
 from convoy_py.engine import gain
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.trash import RETRY
-from convoy_py.errors import HostFull, NoSpace
+from convoy_py.errors import HostFull, NoSpace, OperationFailed
 from convoy_py.linux import space
 from convoy_py.linux.extents import Footprint, Range
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options
+from convoy_py.state.trash import Removed
 from tests.fakes_engine import DAY, Engine
 
 SIZE = 1000
@@ -251,6 +253,45 @@ async def test_a_deletion_that_fails_costs_one(keeping: Engine, disk: Disk) -> N
         await _reserve(keeping, 500)
     assert not home.exists()
     assert _left(keeping) == ["b"]
+
+
+@pytest.fixture
+def stuck(keeping: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The volume `a` in the trash cannot be moved out of it, as if somebody had made it +i."""
+    retire = keeping.steps.trash.retire
+
+    def retired(removed: Removed) -> Path:
+        if removed.name == "a":
+            raise OperationFailed("Operation not permitted")
+        return retire(removed)
+
+    monkeypatch.setattr(keeping.steps.trash, "retire", retired)
+
+
+@pytest.mark.usefixtures("stuck")
+async def test_what_cannot_go_keeps_nothing_else(keeping: Engine, disk: Disk) -> None:
+    """Neither when there is no room, nor when time is up, nor when people want all gone."""
+    for name, ranges in (("a", "0-300"), ("b", "300-600"), ("c", "600-700"), ("d", "700-750")):
+        await _removed(keeping, name, ranges)
+    with pytest.raises(HostFull):
+        await _reserve(keeping, 1000)
+    await keeping.volumes.create("small", Options(size=251, sparse=False))
+    assert _left(keeping) == ["a", "c", "d"]
+    keeping.pass_time(DAY - 60)
+    await keeping.trash.expire()
+    assert _left(keeping) == ["a", "d"]
+    with pytest.raises(OperationFailed, match="not permitted"):
+        await keeping.trash.purge()
+    assert _left(keeping) == ["a"]
+
+
+async def test_what_was_deleted_by_hand_is_purged(keeping: Engine, disk: Disk) -> None:
+    for name, ranges in (("a", "0-300"), ("b", "300-600")):
+        await _removed(keeping, name, ranges)
+    (home,) = keeping.store.trash.glob("a.*")
+    shutil.rmtree(home)
+    assert [key.partition(".")[0] for key in await keeping.trash.purge()] == ["b"]
+    assert _left(keeping) == []
 
 
 async def test_two_who_need_room_purge_for_each_once(keeping: Engine, disk: Disk) -> None:
