@@ -26,6 +26,7 @@ from convoy_py.errors import (
     NoSpace,
     NotFound,
     OperationFailed,
+    Unsettled,
 )
 from convoy_py.linux import mounts, space
 from convoy_py.logs import event
@@ -286,8 +287,8 @@ class TrashBin:
                 if await self._delete(removed):
                     keys.append(removed.key)
             except ConvoyError as error:
-                # What somebody deleted by hand is no longer known here, as it was to be.
-                if any(each.key == removed.key for each in self._removed):
+                # What somebody deleted by hand is gone, as it was to be.
+                if isinstance(error, Unsettled) or self._is_there(removed):
                     problem = error
         await self._deletions.settled(PATIENCE)
         if problem is not None:
@@ -326,6 +327,9 @@ class TrashBin:
         self._removed = [removed for removed in self._removed if removed.key != key]
         if found is not None:
             self.add(found)
+
+    def _is_there(self, removed: Removed) -> bool:
+        return any(each.key == removed.key for each in self._removed)
 
     def _named(self, name: str) -> list[Removed]:
         """Those of a key, or of a name; oldest first. Raises NotFound."""
