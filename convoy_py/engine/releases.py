@@ -198,7 +198,9 @@ def _advice(plan: _Plan) -> str:
 def _next_step(plan: _Plan, *, kept: bool) -> str:
     name, target = plan.entry.name, plan.target.name
     use = f"use it as {target} of driver local, in a compose file without `driver:`"
+    if (place := plan.entry.place) and place.spec.path:
+        return f"{use}; the folder that {name} showed stays, with its data"
     if not kept:
         return use
-    ours = f"{name} and its snapshots" if plan.entry.snapshots else name
-    return f"{use}; {ours} of before is in the trash"
+    ours = f"{name}, with its snapshots," if plan.entry.snapshots else name
+    return f"{use}; what was {ours} is in the trash"

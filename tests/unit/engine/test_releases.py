@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ async def test_a_volume_becomes_dockers_own(keeping: Engine) -> None:
     assert (done.name, done.docker_volume, done.files) == ("db", "db", 1)
     assert done.note == (
         "use it as db of driver local, in a compose file without `driver:`; "
-        "db and its snapshots of before is in the trash"
+        "what was db, with its snapshots, is in the trash"
     )
     assert _docker(keeping) == {"db": "of db"}
     # Compose would offer to empty what does not match its file.
@@ -98,6 +99,16 @@ async def test_a_volume_becomes_dockers_own(keeping: Engine) -> None:
     await keeping.trash.restore("db", "back")
     assert keeping.read("back") == "of db"
     assert [view.name for view in keeping.volumes.get("back").snapshots] == ["s"]
+
+
+async def test_a_folder_of_the_users_stays(keeping: Engine) -> None:
+    """What comes of its data is said, for the trash has none of it."""
+    await _make(keeping, "db")
+    _, place = keeping.operations.entry("db").usable()
+    spec = place.spec.model_copy(update={"path": "/srv/data"})
+    keeping.operations.entry("db").place = replace(place, spec=spec)
+    (done,) = await _release(keeping)
+    assert done.note.endswith("; the folder that db showed stays, with its data")
 
 
 async def test_under_another_name(db: Engine) -> None:
