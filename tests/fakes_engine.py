@@ -152,8 +152,8 @@ class FakeContainers:
 
     def _called(self, call: str, name: str) -> None:
         self.when_called(call, name)
-        for (failing, part), failure in self.failures.items():
-            if failing == call and part in name:
+        for (failing, start), failure in self.failures.items():
+            if failing == call and name.startswith(start):
                 raise failure
 
 
