@@ -22,10 +22,12 @@ class Unwritten:
         """Bytes that images will take once what is in memory is written out; cheap.
 
         What they hold is compared with what they have of the host. They may differ for good, by
-        what was deleted in one or is its filesystem's own, so their changes count; and never more
-        than is in memory at all.
+        what was deleted in one or is its filesystem's own, so their changes count. Whether what is
+        written goes over blocks that a snapshot has too cannot be seen, so all of them count. But
+        never more than is in memory at all.
         """
         before, self._seen = self._seen, {}
+        shared = 0
         for entry in entries:
             try:
                 backend, place = entry.usable()
@@ -36,5 +38,13 @@ class Unwritten:
                 continue
             then, waited = before.get(entry.name, (0, 0))
             self._seen[entry.name] = ahead, max(0, waited + ahead - then)
-        waiting = sum(waits for _, waits in self._seen.values())
+            shared += _shared(entry)
+        waiting = shared + sum(waits for _, waits in self._seen.values())
         return min(waiting, self._in_memory()) if waiting else 0
+
+
+def _shared(entry: Entry) -> int:
+    """Bytes of an image that others may have too, at most: who overwrites them takes new ones."""
+    backend, place = entry.usable()
+    snapshots = any(not snapshot.lies_inside for snapshot in entry.snapshots.values())
+    return backend.promised(place.spec) if snapshots or place.spec.source is not None else 0

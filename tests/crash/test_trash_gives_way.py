@@ -195,3 +195,22 @@ def test_a_living_image_never_runs_out_of_space(
         os.fsync(file.fileno())
     daemon.unmount("live", CONTAINER)
     assert len(_trash(daemon)) < 8
+
+
+def test_a_living_image_with_a_snapshot_never_runs_out_of_space(make_daemon: MakeDaemon) -> None:
+    """What is written over blocks that the snapshot has too takes new ones, when it is written."""
+    daemon = make_daemon("xfs", 1536, "--reserve=64M")
+    daemon.create("live", backend="loopback", fs="ext4", size="600M", sparse="true")
+    file = daemon.mount("live", CONTAINER) / "file"
+    file.write_bytes(os.urandom(450 * _MIB))
+    verbs.snapshot(daemon, "live", "s")
+    for name in "abcdefghij":
+        _removed(daemon, name, 80)
+    with file.open("r+b", buffering=0) as written:
+        began = time.monotonic()
+        for number in range(450):
+            written.write(os.urandom(_MIB))
+            time.sleep(max(0.0, began + number / 60 - time.monotonic()))
+        os.fsync(written.fileno())
+    daemon.unmount("live", CONTAINER)
+    assert len(_trash(daemon)) < 10

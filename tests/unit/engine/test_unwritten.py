@@ -26,8 +26,10 @@ class _Backend(FakeBackend):
         return self._aheads[place.name]
 
 
-def _looks(*aheads: Mapping[str, int | None], in_memory: int = 10**9) -> list[int]:
-    """What is found, one look after the other."""
+def _looks(
+    *aheads: Mapping[str, int | None], in_memory: int = 10**9, snapshots: str = ""
+) -> list[int]:
+    """What is found, one look after the other; those with `snapshots` have 70 bytes."""
     unwritten = Unwritten(lambda: in_memory)
     found = []
     for each in aheads:
@@ -35,7 +37,9 @@ def _looks(*aheads: Mapping[str, int | None], in_memory: int = 10**9) -> list[in
         entries = [Entry(name, References(boot="boot"), backend=backend) for name in "ab"]
         for entry in entries:
             home = Path("/nowhere") / entry.name
-            entry.place = Place(entry.name, "", home, home, Spec(backend="fake"))
+            entry.place = Place(entry.name, "", home, home, Spec(backend="fake", size=70))
+            if entry.name in snapshots:
+                entry.snapshots["s"] = Entry("s", References(boot="boot"))
         found.append(unwritten.look(entries))
     return found
 
@@ -65,3 +69,11 @@ def test_without_images_memory_is_not_looked_at() -> None:
         pytest.fail("it was looked at")
 
     assert Unwritten(fail).look([]) == 0
+
+
+def test_blocks_that_a_snapshot_has_too_count_while_something_waits() -> None:
+    """To write over them takes new ones of the host, and holds no more than before."""
+    assert _looks({"a": 0, "b": 0}, {"a": 0, "b": 9}, snapshots="a") == [70, 79]
+    assert _looks({"a": 0}, in_memory=40, snapshots="a") == [40]
+    assert _looks({"a": 0}, in_memory=0, snapshots="a") == [0]
+    assert _looks({"a": None}, snapshots="a") == [0]
