@@ -41,8 +41,8 @@ def test_leaked_references(engine: Engine, daemon: Daemon, volume: str) -> None:
     container = engine.background(f"{volume}:/data")
     engine.kill()
     engine.start()
-    engine.client.api.remove_container(container.id, force=True)
     assert daemon.is_mounted(volume)
+    engine.client.api.remove_container(container.id, force=True)
     until(lambda: _removed(engine, volume), "the removal of a volume that nobody uses")
     assert not daemon.data(volume).parent.exists()
 
