@@ -260,7 +260,7 @@ class TrashBin:
 
     def _measure(self, homes: Mapping[str, Path], paths: Sequence[Path]) -> Gain:
         store = self._steps.store
-        return measure(homes, [store.volumes, *mounts.beside(store.root, paths)])
+        return measure(homes, [store.volumes, *mounts.beside(store.volumes, paths)])
 
     async def _restore(self, removed: Removed, name: str, target: str) -> View:
         operations = self._operations

@@ -208,7 +208,7 @@ def is_cleaning(fd: int) -> bool:
 
 def unwritten(path: Path) -> int:
     """Bytes of data in memory, or not yet committed, that statvfs counts as free; 0: no btrfs."""
-    with opened(path) as fd:
+    with opened(path, os.O_DIRECTORY) as fd:  # the root may be named by a link
         if not is_btrfs(fd):
             return 0
         args = bytearray(1024)

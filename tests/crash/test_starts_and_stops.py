@@ -20,6 +20,7 @@ import pytest
 from convoy_py.linux import files, mounts
 from convoy_py.models.volume import Spec
 from convoy_py.state.records import Record, encode, timestamp
+from tests.crash import verbs
 from tests.crash.contents import read_canary
 from tests.crash.invariants import check
 from tests.crash.scene import Model
@@ -228,6 +229,20 @@ def _put(daemon: Daemon, name: str) -> None:
     spec = Spec(backend="directory", uid=0, gid=0, mode=0o755)
     record = Record(name=name, uuid=_UUID, created=timestamp(0), spec=spec)
     (home / "volume.json").write_bytes(encode(record))
+
+
+def test_a_root_named_by_a_link_is_as_any_other(daemon: Daemon) -> None:
+    """As /var/lib/convoy on a larger disk."""
+    (daemon.folder / "disk").mkdir()
+    daemon.root.symlink_to("disk")
+    daemon.start()
+    bring(daemon, "db", KINDS["ext4"], Stage.MOUNTED)
+    verbs.snapshot(daemon, "db", "s")
+    assert daemon.admin("GET", "/v1/info")["General"]["Health"] == "ok"
+    assert [each["Name"] for each in verbs.job(daemon, "GET", "/v1/df")["Volumes"]] == ["db"]
+    daemon.unmount("db", CONTAINER)
+    daemon.remove("db")
+    assert "Traceback" not in daemon.log.read_text()
 
 
 def test_connections_beyond_the_limit_of_descriptors_wait(daemon: Daemon) -> None:
