@@ -154,6 +154,7 @@ def test_usage_counts_each_file_once_and_tells_holes_from_data(tmp_path: Path) -
     (tmp_path / "file").write_bytes(b"x" * 100 * KIB)
     os.link(tmp_path / "file", tmp_path / "again")
     (tmp_path / "link").symlink_to("file")
+    (tmp_path / "sparse").touch()
     os.sync()
     used, allocated = files.disk_usage(tmp_path)
     # A folder's own size grows with its entries on some filesystems and not on others.
