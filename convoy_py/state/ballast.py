@@ -123,7 +123,7 @@ def _make(path: Path) -> None:
     try:
         for number in range(2, _INODES):
             (path / str(number)).touch(mode=0o600)
-        with opened(path / "1", os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+        with opened(path / "1", os.O_WRONLY | os.O_CREAT) as fd:
             os.posix_fallocate(fd, 0, _MIB)
             if btrfs.is_btrfs(fd):
                 for number in range(_MIB // len(_XATTR)):

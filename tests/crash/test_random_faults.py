@@ -93,6 +93,7 @@ class Fault:
     kinds: Sequence[str]
     purges: bool = False  # the trash gives way
     fills_disk: bool = False
+    forgets: bool = False  # who holds a volume could not be recorded, below /run
 
     def model(self, clients: Sequence[Client]) -> Model:
         """What must be there."""
@@ -100,6 +101,8 @@ class Fault:
         if self.purges:
             model.unsure |= model.trash | model.moving
             model.moving.clear()
+        if self.forgets:
+            model.swaying |= model.held
         return model
 
 
@@ -118,7 +121,7 @@ def _at_work(clients: Sequence[Client], seconds: float, *, writes: bool = True) 
     "fault",
     [
         Fault(_bad_disk, tuple(KINDS)),
-        Fault(_no_room, tuple(KINDS)),
+        Fault(_no_room, tuple(KINDS), forgets=True),
         Fault(_full_disk, _RESERVED, purges=True, fills_disk=True),
     ],
     ids=lambda fault: fault.strike.__name__.strip("_"),

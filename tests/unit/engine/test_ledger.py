@@ -84,3 +84,14 @@ def test_a_copy_need_not_care_for_promises(ledger: Ledger) -> None:
 def _room(ledger: Ledger, name: str, size: int) -> None:
     with ledger.room(name, size):
         pass
+
+
+def test_what_an_extension_was_refused_is_not_promised(ledger: Ledger) -> None:
+    """All that there is may be had, and not a byte more."""
+    _promise(ledger, "a", 15 * GIB)
+    with pytest.raises(NoSpace), ledger.extend("a", 5 * GIB + 1, preallocated=False):
+        pass
+    assert ledger.space().outstanding == 15 * GIB
+    with ledger.extend("a", 5 * GIB, preallocated=False):
+        pass
+    assert ledger.space().outstanding == 20 * GIB

@@ -14,25 +14,10 @@ import pytest
 from convoy_py.engine import ledger as module
 from convoy_py.engine.ledger import Ledger
 from convoy_py.errors import NoSpace
+from tests.fakes_kernel import WatchedLock
 
 GIB = 2**30
 Change = Callable[[Ledger], object]
-
-
-class WatchedLock:
-    """A lock that tells when somebody has to wait for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.awaited = threading.Event()
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            self.awaited.set()
-            self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 @pytest.fixture
@@ -112,11 +97,12 @@ def _done(change: Change, ledger: Ledger) -> bool:
     return True
 
 
-def _outcome(ledger: Ledger, one: bool, other: bool) -> tuple[bool, bool, int, int]:
-    """Who got what was asked for, what is outstanding, and for how many GiB there is room."""
+def _outcome(ledger: Ledger, one: bool, other: bool) -> tuple[object, ...]:
+    """Who got what was asked for and took it, what is outstanding, for how many GiB is room."""
+    takers = ledger.takers()
     left = max(size for size in range(11) if _done(_room(size), ledger))
     kept.clear()
-    return one, other, ledger.space().outstanding, left
+    return one, other, takers, ledger.space().outstanding, left
 
 
 def _interrupted(one: Change, other: Change, lock: WatchedLock, at: int) -> Any:

@@ -59,3 +59,32 @@ def test_what_is_made_is_taken_back_if_the_work_fails(top: Path) -> None:
         assert os.listdir(top / "a") == left
     with beneath.made(top, PurePath("a/new")) as folder:
         assert os.fstat(folder).st_mode & 0o777 == 0o755
+
+
+def test_what_is_made_has_its_mode_and_what_was_there_keeps_its_own(top: Path) -> None:
+    """Whatever the umask of the daemon, and whatever the mode."""
+    (top / "a").chmod(0o711)
+    umask = os.umask(0o077)
+    try:
+        for way, mode in (("new", 0o755), ("a", 0o711)):
+            with beneath.made(top, PurePath(way)) as folder:
+                assert os.fstat(folder).st_mode & 0o777 == mode
+    finally:
+        os.umask(umask)
+
+
+def test_what_is_made_is_on_the_disk(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder in which its name stands is synced; if that fails nothing was made."""
+    synced: list[os.stat_result] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd)))
+    with beneath.made(top, PurePath("a/new")):
+        pass
+    assert [each.st_ino for each in synced] == [(top / "a").stat().st_ino]
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Errno 5"), beneath.made(top, PurePath("a/other")):
+        pass
+    assert sorted(os.listdir(top / "a")) == ["b", "new"]

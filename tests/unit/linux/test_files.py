@@ -202,3 +202,13 @@ def test_more_than_the_host_has_is_refused_at_once(tmp_path: Path) -> None:
             files.allocate(file.fileno(), host.f_blocks * host.f_frsize)
         assert caught.value.errno == errno.ENOSPC
         assert os.fstat(file.fileno()).st_blocks == 0
+
+
+def test_a_file_that_is_replaced_has_its_mode(tmp_path: Path) -> None:
+    """Whatever the umask of the daemon."""
+    umask = os.umask(0o077)
+    try:
+        files.durable_replace(tmp_path / "file", b"x", 0o644)
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
