@@ -1,6 +1,7 @@
 """Volumes of Docker's own driver taken over and given back, with all that containers wrote."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -134,10 +135,13 @@ def test_killed_while_it_releases(engine: Engine, daemon: Daemon, name: str) -> 
     """12.13: ours is as it was, and the next daemon takes away what was half made under Docker."""
     engine.create_volume(name, daemon.name)
     shown = prepared(engine, name)
-    engine.run("dd if=/dev/urandom of=/data/large bs=1M count=200", f"{name}:/data")
-    daemon.convoy("release", name, "--no-wait")
-    until(lambda: _half_made(engine), "a copy that has begun")
-    daemon.kill()
+    engine.run("dd if=/dev/urandom of=/data/large bs=1M count=400", f"{name}:/data")
+    with ThreadPoolExecutor(1) as pool:
+        released = pool.submit(daemon.convoy, "release", name)
+        until(lambda: _half_made(engine), "a copy that has begun")
+        daemon.kill()
+        with pytest.raises(CommandError):
+            released.result()
     assert engine.volume_names() != [name]
     daemon.start()
     until(lambda: not any((daemon.root / "releasing").iterdir()), "nothing half made")

@@ -39,9 +39,10 @@ def test_crash(engine: Engine, daemon: Daemon, volume: str) -> None:
 def test_leaked_references(engine: Engine, daemon: Daemon, volume: str) -> None:
     """11.39: a container that is removed after a crash leaves nothing that keeps its volume."""
     container = engine.background(f"{volume}:/data")
+    assert daemon.holds(volume)
     engine.kill()
     engine.start()
-    assert daemon.is_mounted(volume)
+    # It ends the container as it starts, so from now on the janitor may be quicker than we.
     engine.client.api.remove_container(container.id, force=True)
     until(lambda: _removed(engine, volume), "the removal of a volume that nobody uses")
     assert not daemon.data(volume).parent.exists()
