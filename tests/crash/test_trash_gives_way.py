@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,15 @@ def test_shared_blocks_count_once(make_daemon: MakeDaemon, fs: str) -> None:
     assert _trash(daemon) == []
 
 
+def _paced(file: FileIO, mib: int) -> None:
+    """Write as a busy database does, 60 MiB a second, and sync."""
+    began = time.monotonic()
+    for number in range(mib):
+        file.write(os.urandom(_MIB))
+        time.sleep(max(0.0, began + number / 60 - time.monotonic()))
+    os.fsync(file.fileno())
+
+
 @pytest.mark.parametrize("fs", _FILESYSTEMS)
 def test_a_living_volume_never_runs_out_of_space(make_daemon: MakeDaemon, fs: str) -> None:
     """At 60 MB a second it gets what the trash has, before it needs it."""
@@ -168,11 +178,7 @@ def test_a_living_volume_never_runs_out_of_space(make_daemon: MakeDaemon, fs: st
     daemon.create("live", backend="directory")
     mib = _free(daemon) // _MIB + 200  # of the 640 that the trash has
     with (daemon.mount("live", CONTAINER) / "file").open("wb", buffering=0) as file:
-        began = time.monotonic()
-        for number in range(mib):
-            file.write(os.urandom(_MIB))
-            time.sleep(max(0.0, began + number / 60 - time.monotonic()))
-        os.fsync(file.fileno())
+        _paced(file, mib)
     daemon.unmount("live", CONTAINER)
     assert len(_trash(daemon)) < 8
 
@@ -188,11 +194,7 @@ def test_a_living_image_never_runs_out_of_space(
     daemon.create("live", backend="loopback", fs=inside, size="1G", sparse="true")
     mib = _free(daemon) // _MIB + 100  # of the 560 that the trash has
     with (daemon.mount("live", CONTAINER) / "file").open("wb", buffering=0) as file:
-        began = time.monotonic()
-        for number in range(mib):
-            file.write(os.urandom(_MIB))
-            time.sleep(max(0.0, began + number / 60 - time.monotonic()))
-        os.fsync(file.fileno())
+        _paced(file, mib)
     daemon.unmount("live", CONTAINER)
     assert len(_trash(daemon)) < 8
 
@@ -207,10 +209,6 @@ def test_a_living_image_with_a_snapshot_never_runs_out_of_space(make_daemon: Mak
     for name in "abcdefghij":
         _removed(daemon, name, 80)
     with file.open("r+b", buffering=0) as written:
-        began = time.monotonic()
-        for number in range(450):
-            written.write(os.urandom(_MIB))
-            time.sleep(max(0.0, began + number / 60 - time.monotonic()))
-        os.fsync(written.fileno())
+        _paced(written, 450)
     daemon.unmount("live", CONTAINER)
     assert len(_trash(daemon)) < 10
