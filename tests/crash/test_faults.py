@@ -17,7 +17,7 @@ from convoy_py.linux import filesystems, loop, mounts
 from tests.crash import verbs
 from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary, write_canary
-from tests.crash.disks import Disk
+from tests.crash.disks import Disk, settled
 from tests.crash.invariants import check
 from tests.crash.scene import Model
 from tests.crash.tracing import injected, waits_in
@@ -227,6 +227,7 @@ def test_a_copy_for_which_the_room_ends_midway_is_taken_back(small: Daemon) -> N
 def test_a_reservation_that_fails_midway_gives_everything_back(small: Daemon) -> None:
     """If the space goes while it is being reserved, what was reserved of it is given back."""
     small.start()
+    settled(small)  # the ballast is reserved too, and would be taken for the volume
     small.create("old", backend="directory")
     filler = small.root.parent / "filler"
     with (
