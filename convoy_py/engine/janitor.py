@@ -142,7 +142,8 @@ class Janitor:
             held = entry.references
             if held.holds:
                 held = await self._without_leaks(entry, census)
-            if held is not entry.references or not held.holds:
+            unsaved = entry.name in self._steps.reference_store.unsaved
+            if held is not entry.references or not held.holds or unsaved:
                 await self._volumes.settle(entry, held)
         except NoAnswer as error:
             event(log, logging.DEBUG, "not looked at", volume=entry.name, failure=error)

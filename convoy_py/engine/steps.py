@@ -279,7 +279,7 @@ class Steps:
         """Record who holds a volume; on a full disk only this daemon knows, which is safe.
 
         The next one believes what was recorded before, or that nobody does: who really holds it is
-        looked up before its data is touched.
+        looked up before its data is touched. The janitor records it once there is room.
         """
         try:
             self.ballast.relieve(lambda: self.reference_store.save(name, held))

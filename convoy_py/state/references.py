@@ -19,10 +19,11 @@ class ReferenceStore:
     def __init__(self, run_dir: Path, boot: str) -> None:
         self.folder = run_dir / "references"
         self.boot = boot
+        self.unsaved: set[str] = set()  # volumes of which the last `save` failed
 
     def open(self) -> None:
         """Make the folder, and delete what an interrupted `save` left in it."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         for unfinished in self.folder.glob(".*.json.*"):
             unfinished.unlink()
 
@@ -48,9 +49,16 @@ class ReferenceStore:
         return found
 
     def save(self, name: str, references: References) -> None:
+        """Replace those of a volume; also where somebody has emptied the run folder."""
         path = self.folder / f"{name}.json"
+        self.unsaved.add(name)
         if references.holds:
+            self._make_folder()
             data = references.model_dump_json().encode()
             files.durable_replace(path, data, durable=False)
         else:
             path.unlink(missing_ok=True)
+        self.unsaved.discard(name)
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -134,6 +134,7 @@ class Attempt:
         daemon, operation = self._daemon, self._operation
         before = operation.begin(daemon, self._kind)
         *undone, done = operation.outcomes(before)
+        log = daemon.log.stat().st_size
         self._points.arm(step, at, error, lasting=lasting)
         refusal = self._refusal()
         failed = self._points.disarm()
@@ -142,6 +143,8 @@ class Attempt:
             found = usable(daemon, *(undone if refusal else ()), *more, done)
             if refusal and found is done:
                 assert any(told in refusal for told in _TOLD), refusal
+            if self._forgot(log):
+                done = replace(done, swaying=done.swaying | done.held)
             daemon.kill()
             daemon.start(self._points.launch)
             if check(daemon, done, *(undone if refusal else ())) is not done:
@@ -153,6 +156,10 @@ class Attempt:
             raise
         clear(daemon)
         return failed
+
+    def _forgot(self, since: int) -> bool:
+        """Whether it was told, in the log, that the next daemon may not know who holds what."""
+        return b"references not recorded" in self._daemon.log.read_bytes()[since:]
 
     def _refusal(self) -> str:
         try:

@@ -1,6 +1,7 @@
 """The background work: unmounts are finished, leaks collected, usage sampled, users left alone."""
 
 import asyncio
+import errno
 import os
 
 import pytest
@@ -9,7 +10,7 @@ from convoy_py.engine.janitor import LIVING
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.references import NO_ID, OPERATOR, PODMAN_ID
 from convoy_py.errors import OperationFailed
-from convoy_py.linux import peers
+from convoy_py.linux import files, peers
 from convoy_py.linux.holders import Census
 from convoy_py.models.volume import Filesystem, Options, State
 from tests.fakes_engine import GRACE, NOW, Engine, Gate, holder
@@ -35,6 +36,22 @@ async def test_a_leak_is_collected_at_the_second_look(mounted: Engine) -> None:
     assert not mounted.is_mounted("v")
     assert mounted.counted("v") == 0
     assert mounted.volumes.get("v").state is State.READY
+
+
+async def test_who_holds_a_volume_is_recorded_once_there_is_room(
+    mounted: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk below /run keeps no container from its data; the next daemon knows it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "durable_replace", _full)
+        await mounted.volumes.mount("v", "second", DOCKER)
+    assert mounted.counted("v") == 1
+    await mounted.janitor.look()
+    assert mounted.counted("v") == 2
+
+
+def _full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 async def test_a_fresh_mount_is_no_leak(mounted: Engine) -> None:

@@ -1,5 +1,6 @@
 """References are true for one boot, and gone with their last hold."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_those_of_another_boot_count_as_none(store: ReferenceStore, tmp_path: Pa
     (store.folder / "note.txt").touch()
     (store.folder / "-.json").write_text(_held().model_dump_json())
     assert store.load() == {}
+
+
+def test_an_emptied_run_folder_is_filled_again(store: ReferenceStore) -> None:
+    """Somebody may have tidied up below /run while volumes are in use."""
+    shutil.rmtree(store.folder.parent)
+    store.save("gone", store.none())
+    store.save("db", _held())
+    assert store.load() == {"db": _held()}
 
 
 def test_what_was_being_written_is_swept(store: ReferenceStore) -> None:
