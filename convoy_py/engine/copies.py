@@ -107,8 +107,8 @@ class Copies:
         names = [joined(volume, one), joined(volume, other)]
         if names[0] == names[1]:
             raise Invalid(f"{names[0]} does not differ from itself: name two snapshots")
-        async with self._steady(volume, names, "a comparison") as entries:
-            return await self._operations.do_long(volume, "diff", _compare, *entries, progress)
+        async with self._steady(volume, names, "a comparison") as (older, newer):
+            return await self._operations.do_long(volume, "diff", _compare, older, newer, progress)
 
     async def restore_file(self, volume: str, snapshot: str, path: str, progress: Progress) -> int:
         """Bring one file, or one folder with all in it, back from a snapshot; returns the bytes.
@@ -282,11 +282,11 @@ class Copies:
             if name in self._operations.entries:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
             entry, files = await self._trash.with_room(
-                lambda: self._operations.do_long(
+                lambda: self._operations.do_long_at(
+                    str(local.mountpoint),
                     name,
                     "adopt",
                     lambda: self._cloning.adopt(name, local.folder, options, progress),
-                    at=str(local.mountpoint),
                 )
             )
             self._operations.put(entry)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from convoy_py.engine.blocking import Blocking, Threads
 from convoy_py.engine.entry import Entry, Work
@@ -29,6 +29,7 @@ from convoy_py.logs import event
 from convoy_py.models.names import AT, HASH, split_source, volume_of
 
 log = logging.getLogger("convoy.engine")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Docker gives a managed plugin 30 s; an answer must be on its way before that.
@@ -224,7 +225,9 @@ class Operations:
             return None
         return volume.work
 
-    async def put_right(self, volume: Entry, sweep: Callable[..., None], *args: Any) -> None:
+    async def put_right(
+        self, volume: Entry, sweep: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
         """Have a blocking step take away what was half done with a volume when a daemon ended.
 
         What cannot be done now, or is not where it was any more, is left to the next start.
@@ -234,7 +237,7 @@ class Operations:
                 return
             event(log, logging.WARNING, "swept: it was half done", volume=volume.name)
             try:
-                await self.do(volume.name, "sweep", sweep, *args)
+                await self.do(volume.name, "sweep", sweep, *args, **kwargs)
             except ConvoyError as error:
                 event(log, logging.WARNING, "sweep", volume=volume.name, failure=error)
 
@@ -286,34 +289,63 @@ class Operations:
         self,
         name: str,
         operation: str,
-        call: Callable[..., T],
-        *args: Any,
-        at: str | None = None,
+        call: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
-        """Run a blocking step of an operation; the system's own errors are told as ours.
+        """Run a blocking step of an operation; the system's own errors are told as ours."""
+        return await self.do_at(None, name, operation, call, *args, **kwargs)
 
-        `at` is a folder with which it has to do, on whatever storage, if not that of the name.
-        """
-        threads = await (self.blocking.of(at) if at else self.threads(name))
+    async def do_at(
+        self,
+        at: str | None,
+        name: str,
+        operation: str,
+        call: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """The same where it has to do with the folder `at`, if any, and not with the name's own."""
+        threads = await self._threads(at, name)
         with told(name, operation):
-            return await threads.run(self._unless_refused, call, *args)
+            return await threads.run(self._unless_refused(call, *args, **kwargs))
 
     async def do_long(
         self,
         name: str,
         operation: str,
-        call: Callable[..., T],
-        *args: Any,
-        at: str | None = None,
+        call: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
-        """The same for a step that may take minutes."""
-        threads = await (self.blocking.of(at) if at else self.threads(name))
-        with told(name, operation):
-            return await threads.run_long(self._unless_refused, call, *args)
+        """As `do`, for a step that may take minutes."""
+        return await self.do_long_at(None, name, operation, call, *args, **kwargs)
 
-    def _unless_refused(self, call: Callable[..., T], *args: Any) -> T:
-        self._refuse()
-        return call(*args)
+    async def do_long_at(
+        self,
+        at: str | None,
+        name: str,
+        operation: str,
+        call: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `do_at`, for a step that may take minutes."""
+        threads = await self._threads(at, name)
+        with told(name, operation):
+            return await threads.run_long(self._unless_refused(call, *args, **kwargs))
+
+    async def _threads(self, at: str | None, name: str) -> Threads:
+        return await (self.blocking.of(at) if at else self.threads(name))
+
+    def _unless_refused(
+        self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Callable[[], T]:
+        def checked() -> T:
+            self._refuse()
+            return call(*args, **kwargs)
+
+        return checked
 
 
 @contextmanager

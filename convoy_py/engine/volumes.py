@@ -185,11 +185,13 @@ class Volumes(Mounting):
                 if await self._is_there(name, options, adopt=adopt):
                     return
                 if options.source is None:
-                    do, at = self.operations.do, options.path
-                    build = self._steps.adopt if adopt else self._steps.create
+                    at, build = options.path, self._steps.adopt if adopt else self._steps.create
                     if adopt and at is None:
-                        at = await do(name, "create", self._steps.kept_path, name)
-                    self.operations.put(await do(name, "create", build, name, options, at=at))
+                        kept = self._steps.kept_path
+                        at = await self.operations.do(name, "create", kept, name)
+                    self.operations.put(
+                        await self.operations.do_at(at, name, "create", build, name, options)
+                    )
                     return
             await self._build_clone(name, options, options.source, progress)
 
@@ -202,7 +204,8 @@ class Volumes(Mounting):
             return False
         spec = entry.volume_record().spec
         at = options.path or entry.path
-        asked = await self.operations.do(name, "create", self._settled, entry, options, at=at)
+        do = self.operations.do_at
+        asked = await do(at, name, "create", self._settled, entry, options)
         if differences := spec.differences(asked):
             raise OptionsDiffer(name, differences)
         return True
@@ -227,17 +230,13 @@ class Volumes(Mounting):
             doing = f"the clone {name}, which is being made"
 
             async def cloned(progress: Progress) -> Entry:
-                do, at = self.operations.do, source.path
+                operations, cloning, at = self.operations, self._cloning, source.path
                 async with self.steady(doing, held, *read):
-                    progress.total += await do(
-                        name, "clone", self._cloning.clone_bytes, source, at=at
+                    progress.total += await operations.do_at(
+                        at, name, "clone", cloning.clone_bytes, source
                     )
-                    return await self.operations.do_long(
-                        name,
-                        "clone",
-                        self._cloning.clone,
-                        *(name, source, options, progress),
-                        at=at,
+                    return await operations.do_long_at(
+                        at, name, "clone", cloning.clone, name, source, options, progress
                     )
 
             if progress is None:
