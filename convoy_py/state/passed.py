@@ -82,9 +82,11 @@ class PassedTime:
         except (OSError, ValidationError):
             return Moment(clock=secrets.token_hex(8), passed=0.0)
         wall_before = last.wall.timestamp()
-        gone = now - last.boottime if last.boot == self._boot else wall - wall_before
-        if gone < 0.0 or (last.boot != self._boot and gone > LONGEST_REBOOT):
-            gone = 0.0
+        if last.boot == self._boot:
+            gone = max(0.0, now - last.boottime)
+        else:
+            off = wall - wall_before
+            gone = off if 0.0 <= off <= LONGEST_REBOOT else 0.0
         self._compare(wall_before, wall, gone)
         return last.moment.model_copy(update={"passed": last.moment.passed + gone})
 

@@ -21,7 +21,7 @@ class Presence:
         """From now on they are to be what lies at the paths at this moment."""
         self.let_go()
         for path in self._paths:
-            folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
             self._folders.append((path, folder))
 
     def let_go(self) -> None:

@@ -160,7 +160,8 @@ class Store:
         `key` is that by which the volume that is to be replaced goes to the trash.
         """
         with self.changing():
-            path = self.volumes / f"{STAGING}{secrets.token_hex(8)}{key and '.'}{key}"
+            ending = f".{key}" if key else ""
+            path = self.volumes / f"{STAGING}{secrets.token_hex(8)}{ending}"
             path.mkdir(mode=0o700)
             return path
 
@@ -216,11 +217,8 @@ class Store:
 
     def kept(self) -> list[str]:
         """Names of data that `keep` left behind."""
-        return sorted(
-            home.name
-            for home in (self.volumes.iterdir() if self.volumes.is_dir() else ())
-            if is_valid_name(home.name) and not (home / RECORD).exists() and (home / KEPT).exists()
-        )
+        names = (path.parent.name for path in self.volumes.glob(f"*/{KEPT}"))
+        return sorted(name for name in names if not self.has_record(name))
 
     @relieved
     def update(self, record: Record) -> None:

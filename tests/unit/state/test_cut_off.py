@@ -70,14 +70,26 @@ def test_a_group_of_which_one_has_its_name_gets_the_others(snapshots: SnapshotSt
     assert snapshots.half_made() == []
 
 
-@pytest.mark.parametrize("group", ["g", ""])
-def test_a_group_without_a_name_gets_none(snapshots: SnapshotStore, group: str) -> None:
+@pytest.mark.parametrize(("group", "named"), [("g", "another"), ("", "another"), ("", "")])
+def test_a_group_without_a_name_gets_none(snapshots: SnapshotStore, group: str, named: str) -> None:
     """Nobody was told of it; nor does a single snapshot get one."""
     left = [_sealed(snapshots, "db", _record(1, group)), snapshots.stage("web", _uuid(2))]
-    snapshots.commit(snapshots.stage("web", _uuid(3)), "web", _record(3, "another"))
+    snapshots.commit(snapshots.stage("web", _uuid(3)), "web", _record(3, named))
     snapshots.complete_groups()
     assert [path for _, path in snapshots.half_made()] == left
     assert snapshots.load("db") == {}
+
+
+def test_one_of_a_group_that_gets_no_name_is_told(
+    store: Store, snapshots: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And waits for the next start."""
+    first, second = _sealed(snapshots, "db", _record(1)), _sealed(snapshots, "web", _record(2))
+    snapshots.commit(first, "db", _record(1))
+    monkeypatch.setattr(store, "move", _full)
+    with pytest.raises(NoSpace):
+        snapshots.complete_groups()
+    assert snapshots.unnamed() == {second: _record(2)}
 
 
 def test_one_of_a_group_that_was_being_deleted_does_not_come_back(

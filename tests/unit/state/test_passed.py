@@ -55,7 +55,7 @@ def test_it_counts_what_passes(host: Host) -> None:
     assert host.clock().since(begin) == 2 * DAY
 
 
-@pytest.mark.parametrize("jump", [10 * YEAR, 2 * DAY, -2 * DAY, -6 * YEAR])
+@pytest.mark.parametrize("jump", [10 * YEAR, 2 * DAY, 60.0, -2 * DAY, -6 * YEAR])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_setting_the_wall_clock_changes_nothing_and_is_told(
     host: Host, caplog: pytest.LogCaptureFixture, jump: float, restarted: bool
@@ -95,6 +95,16 @@ def test_a_clock_that_is_kept_right_is_not_told(
 def test_of_a_short_reboot_the_wall_clock_is_believed(host: Host) -> None:
     """It takes minutes, and so much is added."""
     begin = host.clock().now()
+    host.reboot(120)
+    assert host.clock().since(begin) == 120
+
+
+def test_a_jump_before_a_reboot_is_no_part_of_it(host: Host) -> None:
+    """It is kept at once that the wall clock was set."""
+    clock = host.clock()
+    begin = clock.now()
+    host.wall += LONGEST_REBOOT / 2
+    clock.look()
     host.reboot(120)
     assert host.clock().since(begin) == 120
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.errors import Unavailable
+from convoy_py.linux import mounts
 from convoy_py.models.volume import Spec
 from convoy_py.state.presence import Presence
 from convoy_py.state.records import Record, timestamp
@@ -56,6 +57,14 @@ def test_while_it_is_away_and_until_it_was_read_again_nothing_changes(store: Sto
     _add(store, "a")
 
 
+def test_ballast_is_made_in_the_root_that_was_opened_alone(store: Store) -> None:
+    store.fill_ballast()
+    assert (store.root / "ballast").is_dir()
+    _replace(store)
+    store.fill_ballast()
+    assert not (store.root / "ballast").exists()
+
+
 @pytest.mark.parametrize(
     ("known", "there", "is_covered", "may"),
     [
@@ -81,14 +90,30 @@ def test_another_root_is_taken_if_nothing_is_missing_there_or_it_was_mounted_ove
     assert store.may_take_over({name: _UUIDS[name] for name in known}) is may
 
 
-@pytest.mark.parametrize(("known", "may"), [("", True), ("a", False)])
-def test_an_empty_disk_is_taken_only_if_nothing_is_known(
-    store: Store, known: str, may: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("known", "is_covered", "may"), [("", True, True), ("a", True, False), ("", False, False)]
+)
+def test_an_empty_disk_is_taken_only_if_it_covers_the_root_and_nothing_is_known(
+    store: Store, known: str, is_covered: bool, may: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.root.rename(store.root.with_name("away"))
     store.root.mkdir()
-    monkeypatch.setattr(Presence, "is_covered", lambda _: True)
+    monkeypatch.setattr(Presence, "is_covered", lambda _: is_covered)
     assert store.may_take_over({name: _UUIDS[name] for name in known}) is may
+
+
+@pytest.mark.parametrize("is_mounted", [True, False])
+def test_what_something_was_mounted_over_is_covered_while_it_is_mounted_itself(
+    store: Store, is_mounted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not store.presence.is_covered()  # it is seen
+    _replace(store)
+    monkeypatch.setattr(Path, "readlink", lambda _: store.root)  # so the kernel tells of it then
+    if not is_mounted:
+        monkeypatch.setattr(mounts, "table", list)
+    assert store.presence.is_covered() is is_mounted
+    store.close()
+    assert not store.presence.is_covered()
 
 
 def test_what_was_renamed_is_not_covered(store: Store) -> None:

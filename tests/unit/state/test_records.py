@@ -81,11 +81,24 @@ def test_a_record_in_another_volumes_folder_is_unreadable() -> None:
         decode(encode(RECORD), "other")
 
 
+def test_a_record_of_a_name_that_no_volume_can_have_is_unreadable() -> None:
+    """It would lead out of the root."""
+    with pytest.raises(Unreadable, match="record of"):
+        decode(encode(RECORD.model_copy(update={"name": "../x"})), "../x")
+
+
 def test_a_newer_format_is_refused_with_its_number() -> None:
     """After a downgrade the old daemon does not guess at what it does not know."""
     document = json.loads(encode(RECORD))
     document["format"] = VOLUME_FORMAT + 1
     with pytest.raises(Unreadable, match=f"format {VOLUME_FORMAT + 1} is newer"):
+        decode(json.dumps(document).encode(), "db")
+
+
+def test_a_format_that_is_no_number_is_refused() -> None:
+    """As all that a reader may trip over."""
+    document = {**json.loads(encode(RECORD)), "format": "3"}
+    with pytest.raises(Unreadable, match="its format '3' is newer"):
         decode(json.dumps(document).encode(), "db")
 
 

@@ -75,6 +75,16 @@ def test_one_bad_record_is_one_bad_volume(store: Store) -> None:
     assert path.read_bytes() == b"{"
 
 
+def test_what_is_no_folder_of_a_volume_is_none(store: Store, tmp_path: Path) -> None:
+    """Not by another file's name, and not by way of a link."""
+    record = _make(store, "db")
+    (store.volumes / "note.txt").touch()
+    (store.volumes / "link").symlink_to(tmp_path)
+    (store.volumes / "lost+found").mkdir()
+    assert store.load() == {"db": record}
+    assert store.find("other") is None
+
+
 def test_a_retired_volume_is_gone_at_once_and_its_data_is_left_to_delete(store: Store) -> None:
     """The rename is the moment of removal."""
     _make(store, "db")
@@ -95,11 +105,16 @@ def test_kept_data_is_no_volume_and_blocks_its_name(store: Store) -> None:
     store.adopt(record)
     assert store.load() == {"db": record}
     assert store.kept() == []
+    (store.home("db") / "volume.json").unlink()
+    assert isinstance(store.load()["db"], Unreadable)
 
 
 def test_a_second_daemon_is_told_who_holds_the_root(store: Store) -> None:
     """The holder's own words are passed on."""
     with pytest.raises(RootLocked, match="pid 1"):
+        Store(store.root).open("pid 2")
+    (store.root / "lock").write_text("")  # as on a full disk
+    with pytest.raises(RootLocked, match="unknown"):
         Store(store.root).open("pid 2")
     store.close()
     Store(store.root).open("pid 2")
@@ -149,6 +164,31 @@ def test_a_name_that_nobody_knows_ends_all_changes(
     assert os.strerror(code) in store.failure
     with pytest.raises(Unavailable, match="restart the daemon"):
         _make(store, "other")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (errno.EEXIST, AlreadyExists),
+        (errno.ENOTEMPTY, AlreadyExists),
+        (errno.ENOSPC, NoSpace),
+        (errno.EACCES, OperationFailed),
+    ],
+)
+def test_only_a_name_that_is_taken_is_said_to_be(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int, told: type[Exception]
+) -> None:
+    """Filesystems differ in how they say it."""
+    record = _make(store, "db")
+
+    def rename(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(told):
+            store.put_back(store.home("db"), store.home("other"))
+    assert store.load() == {"db": record}
 
 
 def test_a_full_disk_ends_no_changes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

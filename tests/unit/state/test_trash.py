@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.errors import AlreadyExists
+from convoy_py.errors import AlreadyExists, NoSpace
 from convoy_py.models.volume import Spec
 from convoy_py.state.passed import PassedTime
-from convoy_py.state.records import Record
+from convoy_py.state.records import Moment, Record, Removal
 from convoy_py.state.store import Store
 from convoy_py.state.trash import Trash
 
@@ -57,6 +57,34 @@ def test_it_comes_back_as_it_was(store: Store, trash: Trash) -> None:
     assert (store.load(), trash.load()) == ({"db": record}, [])
     assert (store.home("db") / "data").read_text() == "db"
     assert not (store.home("db") / "removed.json").exists()
+
+
+def test_a_disk_without_room_for_the_mark_dates_the_folder(
+    store: Store, trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not by a mark that an earlier stay in the trash left."""
+    record = _volume(store, "db")
+    trash.mark(record, NOON - timedelta(days=1))
+
+    def full(*_: object) -> None:
+        raise NoSpace("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trash, "mark", full)
+        removed = trash.put(record, NOON)
+    assert (removed.removed, removed.moment) == (NOON, trash.passed.now())
+    (found,) = trash.load()
+    assert (found.removed, found.record) == (NOON, record)
+
+
+def test_what_another_root_removed_ages_from_now_on(store: Store, trash: Trash) -> None:
+    """Its clock says nothing here; and once it is known, it goes on."""
+    home = trash.put(_volume(store, "db"), NOON).home
+    of_another = Removal(removed=NOON, moment=Moment(clock="another's", passed=1.0))
+    (home / "removed.json").write_text(of_another.model_dump_json())
+    (found,) = trash.load()
+    assert (found.removed, found.moment) == (NOON, trash.passed.now())
+    assert found.moment == Removal.model_validate_json((home / "removed.json").read_text()).moment
 
 
 def test_it_comes_back_under_another_name(store: Store, trash: Trash) -> None:
