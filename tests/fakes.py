@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from convoy_py.engine.accounts import Accounts
+from convoy_py.engine.adoptions import AdoptedVolume, Adoptions
 from convoy_py.engine.blocking import Blocking
-from convoy_py.engine.copies import AdoptedVolume, Copies, Differences
+from convoy_py.engine.copies import Copies, Differences
+from convoy_py.engine.daemon import Daemon
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.ledger import HostSpace
 from convoy_py.engine.operations import Operations
@@ -14,6 +16,7 @@ from convoy_py.engine.releases import ReleasedVolume, Releases
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import RolledBack, Snapshots
 from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.uses import Uses
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import (
@@ -34,8 +37,8 @@ NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 CREATED = datetime.fromtimestamp(NOW, UTC)
 
 
-class FakeVolumes(Volumes):
-    """The engine's public face over a dict.
+class FakeVolumes(Volumes, Uses, Daemon):
+    """Volumes, their uses and the daemon over a dict.
 
     `failures` maps a verb's name to what it raises; while `gate` is cleared, neither mount nor what
     runs as a job returns; `opened` cleared is an engine that still reads its records. A snapshot is
@@ -262,13 +265,12 @@ class FakeSnapshots(Snapshots):
 
 
 class FakeCopies(Copies):
-    """Notes in `asked` what is to be copied; `differences` and `adoptable` are what it finds."""
+    """Notes in `asked` what is to be copied; `differences` is what it finds."""
 
     def __init__(self, volumes: FakeVolumes) -> None:
         self.volumes = volumes
         self.asked: list[object] = []
         self.differences = Differences()
-        self.adoptable: list[AdoptedVolume] = []
 
     async def clone(self, source: str, name: str, options: Options, progress: Progress) -> View:
         self.asked.append((source, name, options))
@@ -290,6 +292,14 @@ class FakeCopies(Copies):
     async def convert(self, volume: str, options: Options, progress: Progress) -> View:
         self.asked.append((volume, options))
         return self.volumes.get(volume)
+
+
+class FakeAdoptions(Adoptions):
+    """Notes in `asked` what is to be adopted; `adoptable` is what it finds."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.adoptable: list[AdoptedVolume] = []
 
     async def adopt(
         self,
@@ -395,6 +405,7 @@ class FakeVerbs(Verbs):
 
     snapshots: FakeSnapshots
     copies: FakeCopies
+    adoptions: FakeAdoptions
     releases: FakeReleases
     sizes: FakeSizes
     accounts: FakeAccounts
@@ -403,9 +414,12 @@ class FakeVerbs(Verbs):
     def __init__(self, volumes: FakeVolumes) -> None:
         self.operations = Operations(Blocking())
         super().__init__(
+            daemon=volumes,
             volumes=volumes,
+            uses=volumes,
             snapshots=FakeSnapshots(volumes),
             copies=FakeCopies(volumes),
+            adoptions=FakeAdoptions(),
             releases=FakeReleases(),
             sizes=FakeSizes(volumes),
             accounts=FakeAccounts(),

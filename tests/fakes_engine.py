@@ -7,26 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
+from convoy_py.config import Settings
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker, LocalVolume
-from convoy_py.engine.accounts import Accounts
-from convoy_py.engine.blocking import Blocking
-from convoy_py.engine.cloning import Cloning
-from convoy_py.engine.copies import Copies
-from convoy_py.engine.copying import Copying
-from convoy_py.engine.deletions import Deletions
-from convoy_py.engine.janitor import Janitor
-from convoy_py.engine.jobs import Jobs, Progress
+from convoy_py.engine import compose
+from convoy_py.engine.jobs import Progress
 from convoy_py.engine.ledger import Ledger
-from convoy_py.engine.operations import Operations
-from convoy_py.engine.pausing import Pausing
-from convoy_py.engine.recovery import Recovery
-from convoy_py.engine.releases import Releases
-from convoy_py.engine.sizes import Sizes
-from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import TrashBin
-from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import ContainerRestarts, NotFound, OperationFailed, VolumeNotFound
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
@@ -157,7 +144,7 @@ class FakeContainers:
                 raise failure
 
 
-class Engine:
+class Engine(compose.Engine):
     """One daemon's engine below a folder; `restarted` is its successor after a kill."""
 
     def __init__(
@@ -179,9 +166,10 @@ class Engine:
         self.store = Store(folder / "root")
         self.store.open("a test")
         self.references = ReferenceStore(folder / "run", boot)
-        self.blocking = Blocking()
         self.backend = FakeBackend(kernel)
-        self.steps = Steps(
+        self.metrics = Metrics("0")
+        self.containers = FakeContainers(folder / "docker")
+        steps = Steps(
             self.store,
             self.references,
             {self.backend.name: self.backend},
@@ -189,50 +177,15 @@ class Engine:
             folder / "run" / "mounts",
             PassedTime(self.store.root, boot, kernel.boottime, self.wall),
         )
-        self.operations = Operations(self.blocking, time_limit=time_limit)
-        self.jobs = Jobs(self.operations, self.wall)
-        self.metrics = Metrics("0")
-        copying = Copying(self.steps, folder / "run" / "frozen", 30.0, self.metrics)
-        cloning = Cloning(self.steps, copying)
-        self.deletions = Deletions(self.operations, self.steps)
-        self.trash = TrashBin(
-            self.operations, self.steps, self.deletions, self.clock, keep=trash_keep
-        )
-        self.volumes = Volumes(
-            self.operations,
-            self.steps,
-            cloning,
-            self.deletions,
-            self.clock,
-            jobs=self.jobs,
-            trash=self.trash,
-        )
-        self.containers = FakeContainers(folder / "docker")
-        docker = cast("Docker", self.containers)
-        pausing = Pausing(docker, folder / "run/paused")
-        self.snapshots = Snapshots(
-            self.volumes,
-            self.steps,
-            copying,
-            self.deletions,
-            docker,
-            pausing,
+        settings = Settings(
+            root=self.store.root,
+            run_dir=folder / "run",
+            trash_keep=trash_keep,
             rollback_keep=4,
+            reference_grace=GRACE,
         )
-        self.copies = Copies(self.volumes, self.steps, copying, cloning, docker, pausing)
-        self.releases = Releases(self.volumes, self.steps, docker)
-        self.accounts = Accounts(self.operations)
-        self.recovery = Recovery(self.steps, copying, self.clock)
-        self.sizes = Sizes(self.volumes, self.steps, self.jobs, self.metrics, self.clock)
-        self.janitor = Janitor(
-            self.volumes,
-            self.steps,
-            self.metrics,
-            self.clock,
-            interval=30.0,
-            usage_interval=60.0,
-            grace=GRACE,
-        )
+        docker = cast("Docker", self.containers)
+        super().__init__(settings, steps, docker, self.metrics, self.clock, time_limit=time_limit)
 
     def start(self) -> "Engine":
         entries = self.recovery.load()

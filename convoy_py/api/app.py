@@ -15,7 +15,6 @@ from convoy_py.api.rest import Edge, others
 from convoy_py.api.routes import ROUTES
 from convoy_py.config import Configuration
 from convoy_py.engine.verbs import Verbs
-from convoy_py.engine.volumes import Volumes
 from convoy_py.linux.outside import Outside
 from convoy_py.linux.sockets import BACKLOG
 from convoy_py.metrics import Metrics
@@ -33,11 +32,11 @@ RECORDER = web.AppKey("recorder", Recorder)
 
 
 def docker_app(
-    volumes: Volumes, metrics: Metrics, clock: Callable[[], float], outside: Outside
+    verbs: Verbs, metrics: Metrics, clock: Callable[[], float], outside: Outside
 ) -> web.Application:
     """The plugin socket's application. `clock` is POSIX time in seconds."""
     app = web.Application(client_max_size=LARGEST_BODY)
-    plugin = Plugin(volumes, metrics, clock, outside)
+    plugin = Plugin(verbs, metrics, clock, outside)
     app[RECORDER] = plugin.recorder
     app.add_routes(plugin.routes())
     return app
@@ -53,7 +52,7 @@ def admin_app(
     """The admin socket's application. Raises InvalidSetting for an unknown `socket_group`."""
     app = web.Application(client_max_size=LARGEST_BODY)
     admin = Admin(verbs, metrics, configuration, clock, outside)
-    edge = Edge(metrics, configuration.socket_gid(), verbs.volumes.ready)
+    edge = Edge(metrics, configuration.socket_gid(), verbs.daemon.ready)
     app[RECORDER] = edge.recorder
     for route in (*ROUTES, *others(ROUTES)):
         app.router.add_route(route.method, route.path, edge.serve(route, admin))

@@ -95,7 +95,7 @@ async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
     name, options = check_name(asked.name) if asked.name else "", parse_options(asked.options)
 
     async def work(progress: Progress) -> Adopted:
-        volumes = await admin.verbs.copies.adopt(
+        volumes = await admin.verbs.adoptions.adopt(
             asked.docker_volume,
             asked.compose_project,
             name,

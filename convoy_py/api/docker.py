@@ -28,7 +28,7 @@ from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, Nothing, is_gone, parse, read_body
 from convoy_py.api.status import rfc3339, status
 from convoy_py.engine.references import NO_ID, UNSEEN
-from convoy_py.engine.volumes import Volumes
+from convoy_py.engine.verbs import Verbs
 from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
 from convoy_py.linux import peers
 from convoy_py.linux.outside import Outside
@@ -60,9 +60,11 @@ class Plugin:
     """The endpoints of one plugin socket. `clock` is POSIX time in seconds."""
 
     def __init__(
-        self, volumes: Volumes, metrics: Metrics, clock: Callable[[], float], outside: Outside
+        self, verbs: Verbs, metrics: Metrics, clock: Callable[[], float], outside: Outside
     ) -> None:
-        self._volumes = volumes
+        self._daemon = verbs.daemon
+        self._volumes = verbs.volumes
+        self._uses = verbs.uses
         self.recorder = Recorder("docker", log, metrics)
         self._clock = clock
         self._outside = outside
@@ -100,12 +102,12 @@ class Plugin:
         if not is_source(message.name):
             raise InvalidName(message.name)
         options = parse_options(message.opts)
-        await self._volumes.ready()
+        await self._daemon.ready()
         await self._volumes.create(message.name, options)
         return _DONE
 
     async def remove(self, request: web.Request, message: NameRequest) -> bytes:
-        await self._volumes.ready()
+        await self._daemon.ready()
         with suppress(VolumeNotFound):
             await self._volumes.remove(_known(_named(message.name)))
         return _DONE
@@ -113,30 +115,30 @@ class Plugin:
     async def mount(self, request: web.Request, message: MountRequest) -> bytes:
         """Answer with the volume's path; the engine that is gone will never send an Unmount."""
         pid, epoch = self._caller(request)
-        await self._volumes.ready()
-        self._volumes.check_reach(message.name, pid)
+        await self._daemon.ready()
+        self._daemon.check_reach(message.name, pid)
         mount_id = message.id or NO_ID
-        path = await self._volumes.mount(_known(message.name), mount_id, epoch)
+        path = await self._uses.mount(_known(message.name), mount_id, epoch)
         if is_gone(request):
-            await self._volumes.release(message.name, mount_id, epoch)
+            await self._uses.release(message.name, mount_id, epoch)
             raise Unavailable(f"volume {message.name}: mounted too late, the client has gone")
         # An engine would bind a folder of its own into the container in place of a missing path.
         assert path.startswith("/")
         return to_json({"Mountpoint": path, "Err": ""})
 
     async def unmount(self, request: web.Request, message: MountRequest) -> bytes:
-        await self._volumes.ready()
-        await self._volumes.unmount(_named(message.name), message.id or NO_ID)
+        await self._daemon.ready()
+        await self._uses.unmount(_named(message.name), message.id or NO_ID)
         return _DONE
 
     async def path(self, request: web.Request, message: NameRequest) -> bytes:
-        await self._volumes.ready()
+        await self._daemon.ready()
         return to_json(
             {"Mountpoint": self._volumes.seen(_known(message.name)).mountpoint, "Err": ""}
         )
 
     async def get(self, request: web.Request, message: NameRequest) -> bytes:
-        await self._volumes.ready()
+        await self._daemon.ready()
         view = self._volumes.seen(_known(message.name))
         volume = {
             "Name": message.name,
@@ -147,7 +149,7 @@ class Plugin:
         return to_json({"Volume": volume, "Err": ""})
 
     async def list(self, request: web.Request, message: Nothing) -> bytes:
-        await self._volumes.ready()
+        await self._daemon.ready()
         listing = self._volumes.listing()
         if listing != self._listing:
             rows = [{"Name": name, "Mountpoint": path} for name, path in listing]

@@ -55,7 +55,7 @@ async def df(admin: Admin, call: Call[Nothing]) -> Reply:
         return SpaceReport(
             volumes=[_volume_space(account) for account in await verbs.accounts.df()],
             trash=await verbs.trash.size(),
-            host=host_space(await verbs.volumes.space()),
+            host=host_space(await verbs.daemon.space()),
         )
 
     return await admin.job("df", call, work)

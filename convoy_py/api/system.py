@@ -17,16 +17,16 @@ from convoy_py.wire.admin import General, Health, Info, Setting, option_table
 
 
 async def info(admin: Admin, call: Call[Nothing]) -> Reply:
-    volumes = admin.verbs.volumes
+    daemon = admin.verbs.daemon
     settings, sources = admin.configuration.settings, admin.configuration.sources
     shown = settings.model_dump(mode="json")
     return Reply(
         Info(
             general=await _general(admin),
             settings={k: Setting(value=v, source=sources[k]) for k, v in shown.items()},
-            space=host_space(await volumes.space()),
+            space=host_space(await daemon.space()),
             options=option_table(),
-            drivers=await volumes.drivers(),
+            drivers=await daemon.drivers(),
             vfs=_in_convoys_keys("directory", settings),
             loopback=_in_convoys_keys("loopback", settings),
         )
@@ -45,8 +45,8 @@ def _in_convoys_keys(backend: str, settings: Settings) -> dict[str, str]:
 
 
 async def _general(admin: Admin) -> General:
-    volumes, settings = admin.verbs.volumes, admin.configuration.settings
-    states = Counter(view.state for view in volumes.views())
+    daemon, settings = admin.verbs.daemon, admin.configuration.settings
+    states = Counter(view.state for view in admin.verbs.volumes.views())
     return General(
         root=str(settings.root),
         driver_list=list(settings.drivers),
@@ -56,22 +56,21 @@ async def _general(admin: Admin) -> General:
         volumes=states.total(),
         broken=states[State.BROKEN],
         mounted=states[State.MOUNTED],
-        kept=await volumes.kept(),
-        health="; ".join(volumes.health()) or "ok",
+        kept=await daemon.kept(),
+        health="; ".join(daemon.health()) or "ok",
         notes=admin.verbs.trash.notes(),
         uptime=round(monotonic() - admin.started, 3),
     )
 
 
 async def metrics(admin: Admin, call: Call[Nothing]) -> Reply:
-    volumes = admin.verbs.volumes
-    views = volumes.views()
+    daemon, views = admin.verbs.daemon, admin.verbs.volumes.views()
     by_state = Counter((view.backend, view.state.value) for view in views)
     admin.metrics.volumes(
         by_state,
         references=sum(view.references for view in views),
-        lingering=volumes.lingering(),
-        problems=len(volumes.health()),
+        lingering=daemon.lingering(),
+        problems=len(daemon.health()),
     )
     admin.metrics.inodes(
         {
@@ -84,7 +83,7 @@ async def metrics(admin: Admin, call: Call[Nothing]) -> Reply:
 
 
 async def health(admin: Admin, call: Call[Nothing]) -> Reply:
-    problems = admin.verbs.volumes.health()
+    problems = admin.verbs.daemon.health()
     told = Health(healthy=not problems, problems=problems, notes=admin.verbs.trash.notes())
     return Reply(told, HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK)
 

@@ -65,15 +65,14 @@ async def mount(admin: Admin, call: Call[MountVolume]) -> Reply:
 
     So nothing is taken back from a client that has gone: it may have held the volume before.
     """
-    path = await admin.verbs.volumes.mount(call.name, call.message.reference, OPERATOR)
+    path = await admin.verbs.uses.mount(call.name, call.message.reference, OPERATOR)
     return Reply(Mounted(mount_point=admin.outside.path(path)))
 
 
 async def umount(admin: Admin, call: Call[MountVolume]) -> Reply:
-    volumes = admin.verbs.volumes
-    volumes.get(call.name)  # a person who mistypes a name is told so
+    admin.verbs.volumes.get(call.name)  # a person who mistypes a name is told so
     # Only what an operator took: a container's hold may bear any name.
-    await volumes.release(call.name, call.message.reference, OPERATOR)
+    await admin.verbs.uses.release(call.name, call.message.reference, OPERATOR)
     return Reply(None, HTTPStatus.NO_CONTENT)
 
 

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 from convoy_py.engine import references
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import power
 from convoy_py.engine.references import engine_lives
 from convoy_py.engine.steps import Steps
-from convoy_py.engine.volumes import Volumes
+from convoy_py.engine.uses import Uses
 from convoy_py.errors import ConvoyError, Corrupt, NoAnswer
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
@@ -51,7 +52,8 @@ class Janitor:
 
     def __init__(
         self,
-        volumes: Volumes,
+        operations: Operations,
+        uses: Uses,
         steps: Steps,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -65,10 +67,10 @@ class Janitor:
 
         `chores` are what else is to be done, and how often.
         """
-        self._volumes = volumes
-        self._operations = volumes.operations
+        self._operations = operations
+        self._uses = uses
         self._steps = steps
-        self._blocking = volumes.operations.blocking
+        self._blocking = operations.blocking
         self._metrics = metrics
         self._clock = clock
         self._interval = interval
@@ -144,7 +146,7 @@ class Janitor:
                 held = await self._without_leaks(entry, census)
             unsaved = entry.name in self._steps.reference_store.unsaved
             if held is not entry.references or not held.holds or unsaved:
-                await self._volumes.settle(entry, held)
+                await self._uses.settle(entry, held)
         except NoAnswer as error:
             event(log, logging.DEBUG, "not looked at", volume=entry.name, failure=error)
         except (OSError, ConvoyError) as error:

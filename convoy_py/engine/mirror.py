@@ -62,3 +62,10 @@ async def _follow_snapshots(operations: Operations, steps: Steps, volume: Entry)
         operations.forget(full)
     for full in there.keys() - volume.snapshots.keys():
         operations.put(steps.snapshot_entry(volume, there[full], found[there[full]]))
+
+
+async def rerecord(operations: Operations, steps: Steps, entry: Entry, record: Record) -> None:
+    """Replace a volume's record on disk and in memory. Caller holds the volume's lock."""
+    async with as_on_disk(operations, steps, entry.name):
+        await operations.do(entry.name, "update", steps.store.update, record)
+    steps.rerecord(entry, record)

@@ -8,7 +8,10 @@ from convoy_py.docker_volumes import Docker
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.handover import Copied, Handover, Target
 from convoy_py.engine.jobs import Progress
+from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
+from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.uses import Uses
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import (
     AlreadyExists,
@@ -49,9 +52,19 @@ class _Plan:
 class Releases:
     """Volumes that leave."""
 
-    def __init__(self, volumes: Volumes, steps: Steps, docker: Docker) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        volumes: Volumes,
+        uses: Uses,
+        trash: TrashBin,
+        steps: Steps,
+        docker: Docker,
+    ) -> None:
+        self._operations = operations
         self._volumes = volumes
-        self._operations = volumes.operations
+        self._uses = uses
+        self._trash = trash
         self._steps = steps
         self._docker = docker
         self._handover = Handover(docker, steps.store.root / "releasing")
@@ -90,9 +103,9 @@ class Releases:
         async with self._operations.hold_idle(*names) as held:
             for plan in plans:
                 await self._refuse(plan)
-                await self._volumes.vacate(plan.entry, "release", *plan.entry.within())
+                await self._uses.vacate(plan.entry, "release", *plan.entry.within())
             entries = [plan.entry for plan in plans]
-            async with self._volumes.steady("its release", held, *entries, still=True):
+            async with self._uses.steady("its release", held, *entries, still=True):
                 return await self._released(plans, progress)
 
     async def sweep(self) -> None:
@@ -164,7 +177,7 @@ class Releases:
         failures: list[str] = []
         for plan, copied in zip(plans, done, strict=True):
             name = plan.entry.name
-            note = _next_step(plan, kept=self._volumes.trash.keeps)
+            note = _next_step(plan, kept=self._trash.keeps)
             try:
                 await self._volumes.let_go(plan.entry)
             except ConvoyError as error:

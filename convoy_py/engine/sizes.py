@@ -8,9 +8,11 @@ from functools import partial
 from convoy_py.backends.base import Backend, Resizable
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Jobs, Progress
+from convoy_py.engine.mirror import rerecord
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
-from convoy_py.engine.volumes import Volumes
+from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.uses import Uses
 from convoy_py.errors import ConvoyError, NoAnswer, NoSpace, Unavailable, Unsupported
 from convoy_py.linux import filesystems
 from convoy_py.linux.filesystems import Space
@@ -18,6 +20,7 @@ from convoy_py.logs import event
 from convoy_py.metrics import Metrics
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import Spec
+from convoy_py.state.records import Record
 
 log = logging.getLogger("convoy.sizes")
 
@@ -38,16 +41,20 @@ class Sizes:
 
     def __init__(
         self,
-        volumes: Volumes,
+        operations: Operations,
+        uses: Uses,
+        trash: TrashBin,
         steps: Steps,
         jobs: Jobs,
+        *,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
-        self._volumes = volumes
-        self._operations: Operations = volumes.operations
+        self._operations = operations
         self._steps = steps
         self._jobs = jobs
+        self._trash = trash
+        self._uses = uses
         self._metrics = metrics
         self._clock = clock
         self._not_before: dict[str, float] = {}
@@ -59,7 +66,7 @@ class Sizes:
         With `by`, so many bytes larger than it is. Returns (size in bytes, why it is to wait or
         ""). Raises Unsupported for a smaller size, InvalidOption, NoSpace.
         """
-        return await self._volumes.trash.with_room(partial(self._resize, name, size, by=by))
+        return await self._trash.with_room(partial(self._resize, name, size, by=by))
 
     async def _resize(self, name: str, size: int, *, by: bool) -> tuple[int, str]:
         async with self._operations.hold_idle(name):
@@ -82,7 +89,7 @@ class Sizes:
             entry = self._operations.entry(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
-            async with self._volumes.steady("a trim", held, entry):
+            async with self._uses.steady("a trim", held, entry):
                 return await self._operations.do_long(name, "trim", power.trim, place)
 
     async def trim_all(
@@ -128,8 +135,8 @@ class Sizes:
                 await self.grow_the_full()
                 await asyncio.sleep(LOOK)
             else:
-                self._volumes.mounted.clear()
-                await self._volumes.mounted.wait()
+                self._uses.mounted.clear()
+                await self._uses.mounted.wait()
 
     async def grow_the_full(self) -> None:
         """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""
@@ -191,19 +198,26 @@ class Sizes:
         done, failure = False, None
         with self._steps.ledger.extend(name, more, preallocated=new.sparse is False):
             # The point of no return but for a refusal: whoever mounts it completes the growth.
-            await self._volumes.rerecord(entry, record.model_copy(update={"spec": new}))
+            await rerecord(
+                self._operations, self._steps, entry, record.model_copy(update={"spec": new})
+            )
             _, place = entry.usable()
             try:
                 done = await self._operations.do(name, "resize", power.grow, place)
             except (NoSpace, Unsupported):
-                await self._volumes.rerecord(entry, record)  # for nothing was changed
+                await rerecord(
+                    self._operations, self._steps, entry, record
+                )  # for nothing was changed
                 raise
             except ConvoyError as error:
                 failure = error  # it is still to be completed, and so the promise stays
         if failure is not None:
             raise failure
         if done:
-            await self._volumes.note_growth(entry)
+            await self._uses.note_growth(entry)
+
+    async def _rerecord(self, entry: Entry, record: Record) -> None:
+        await rerecord(self._operations, self._steps, entry, record)
 
 
 def _wanted(spec: Spec, space: Space, now: float, before: tuple[float, Space] | None) -> int | None:

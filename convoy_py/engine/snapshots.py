@@ -20,7 +20,8 @@ from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import Part, planned, power
 from convoy_py.engine.pausing import Pausing, stopped
 from convoy_py.engine.steps import Steps
-from convoy_py.engine.volumes import Volumes
+from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.uses import Uses
 from convoy_py.errors import (
     AlreadyExists,
     Cancelled,
@@ -54,21 +55,24 @@ class Snapshots:
 
     def __init__(
         self,
-        volumes: Volumes,
+        operations: Operations,
+        uses: Uses,
+        trash: TrashBin,
         steps: Steps,
         copying: Copying,
+        *,
         deletions: Deletions,
         containers: Engine,
         pausing: Pausing,
-        *,
         rollback_keep: int = 0,
     ) -> None:
         """`rollback_keep`: how many of those that rollbacks make a volume keeps; 0 means all."""
-        self._volumes = volumes
-        self._operations: Operations = volumes.operations
+        self._operations = operations
         self._steps = steps
         self._copying = copying
         self._deletions = deletions
+        self._trash = trash
+        self._uses = uses
         self._containers = containers
         self._pausing = pausing
         self._rollback_keep = rollback_keep
@@ -145,7 +149,7 @@ class Snapshots:
                 if self._operations.find(joined(volume, chosen)):
                     raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
             doing = f"the snapshot {chosen}, which is being taken"
-            async with self._volumes.steady(doing, held, *sources):
+            async with self._uses.steady(doing, held, *sources):
                 parts = await self._parts(sources, chosen, group, progress, paused=still)
                 pausing = partial(self._pausing.paused, users) if users else nullcontext
                 entries = await self._take(parts, progress, pausing)
@@ -271,7 +275,7 @@ class Snapshots:
         take = self._copying.take_when_full if saving and at_once else self._copying.take
         names = [part.volume.name for part in parts]
         async with as_on_disk(self._operations, self._steps, *names):
-            entries = await self._volumes.trash.with_room(
+            entries = await self._trash.with_room(
                 lambda: do(first, "snapshot", take, parts, progress, pausing())
             )
         for entry in entries:
@@ -286,7 +290,7 @@ class Snapshots:
                 home = self._steps.snapshot_store.home(volume, name.partition(AT)[2])
                 place = self._steps.nameless(home)
             else:
-                await self._volumes.vacate(entry, "delete")
+                await self._uses.vacate(entry, "delete")
                 place = entry.place
             gone = await self._retired(volume, name, place)
         await self._deletions.delete(gone)
@@ -328,9 +332,9 @@ class Snapshots:
             snapshot.idle()
             # What lies inside the volume's image holds its device.
             inside = [each for each in entry.snapshots.values() if each.lies_inside]
-            await self._volumes.vacate(entry, "rollback", *inside)
+            await self._uses.vacate(entry, "rollback", *inside)
             doing = f"the rollback to {full}"
-            async with self._volumes.steady(doing, held, entry, snapshot, still=True):
+            async with self._uses.steady(doing, held, entry, snapshot, still=True):
                 plan = await self.plan(volume)
                 progress.total += 2 * plan.bytes
                 progress.note = f"saving what is there ({plan.way.value})"
@@ -346,7 +350,7 @@ class Snapshots:
         self, volume: Entry, snapshot: Entry, saved: Entry, progress: Progress
     ) -> None:
         try:
-            await self._volumes.trash.with_room(
+            await self._trash.with_room(
                 lambda: self._operations.do_long(
                     volume.name, "rollback", self._copying.rollback, volume, snapshot, progress
                 )

@@ -1,25 +1,21 @@
 """The verbs on volumes: create, remove, rename, protect, and what Get and List say."""
 
-from collections.abc import Callable
-
 from convoy_py.backends.base import Place
 from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Jobs, Progress
-from convoy_py.engine.ledger import HostSpace
-from convoy_py.engine.mirror import as_on_disk
-from convoy_py.engine.mounting import Mounting
+from convoy_py.engine.mirror import as_on_disk, rerecord
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.uses import Uses
 from convoy_py.errors import (
     AlreadyExists,
     Conflict,
     ConvoyError,
     Invalid,
     OptionsDiffer,
-    Unavailable,
     Unsupported,
     VolumeNotFound,
     VolumeProtected,
@@ -29,36 +25,36 @@ from convoy_py.models.volume import Options, State, View
 from convoy_py.state.trash import trash_key
 
 
-class Volumes(Mounting):
+class Volumes:
     """The volumes of one daemon."""
 
     def __init__(
         self,
         operations: Operations,
+        uses: Uses,
+        trash: TrashBin,
         steps: Steps,
         cloning: Cloning,
-        deletions: Deletions,
-        clock: Callable[[], float],
         *,
+        deletions: Deletions,
         jobs: Jobs,
-        trash: TrashBin,
     ) -> None:
-        """`clock` gives seconds that never go back."""
-        super().__init__(operations, steps, cloning, deletions, clock, trash=trash)
+        self._operations = operations
+        self._steps = steps
+        self._cloning = cloning
+        self._deletions = deletions
         self._jobs = jobs
+        self._trash = trash
+        self._uses = uses
 
     # Reads
 
-    async def ready(self) -> None:
-        """Return once the records have been read."""
-        await self.operations.ready()
-
     def get(self, name: str) -> View:
         """A volume, or a snapshot by its full name."""
-        return self._told(self.operations.entry(name).view())
+        return self._told(self._operations.entry(name).view())
 
     def views(self) -> list[View]:
-        return [self._told(e.view()) for _, e in sorted(self.operations.entries.items())]
+        return [self._told(e.view()) for _, e in sorted(self._operations.entries.items())]
 
     def _told(self, view: View) -> View:
         """A volume as it is while the root is away: it is known, and cannot be mounted."""
@@ -70,47 +66,14 @@ class Volumes(Mounting):
 
     def seen(self, name: str) -> View:
         """The same for an engine, which is not to see what it takes the name of."""
-        if self.operations.entry(name).leaving:
+        if self._operations.entry(name).leaving:
             raise VolumeNotFound(name)
         return self.get(name)
 
     def listing(self) -> list[tuple[str, str]]:
         """(name, mountpoint or "") of every volume that engines see; snapshots are not listed."""
-        entries = self.operations.entries.items()
+        entries = self._operations.entries.items()
         return [(name, entry.mountpoint()) for name, entry in entries if not entry.leaving]
-
-    def lingering(self) -> int:
-        """How many unmounts are not complete, because something else holds the volume."""
-        return sum(entry.lingering for entry in self.operations.everything())
-
-    def health(self) -> list[str]:
-        """What keeps this daemon from serving, in words; empty when it is well."""
-        return self._steps.problems()
-
-    def check_reach(self, name: str, pid: int) -> None:
-        """Raise Unavailable if what is mounted here would not be seen by the engine's process.
-
-        Its container would write into an empty folder of the host. A pid of 0 is one unseen.
-        """
-        if pid and (problem := self._steps.isolation_from(pid)):
-            raise Unavailable(f"volume {name}: {problem}")
-
-    async def space(self) -> HostSpace:
-        if self._steps.store.presence.away:
-            return HostSpace(size=0, free=0, outstanding=0, may_promise=0)
-        return await self.operations.blocking.run(self._steps.ledger.space)
-
-    async def kept(self) -> list[str]:
-        return await self.operations.blocking.run(self._steps.store.kept)
-
-    async def drivers(self) -> dict[str, dict[str, str]]:
-        """Each backend that is on, with what it can do here; nothing without the root."""
-        if self._steps.store.presence.away:
-            return {name: {} for name in self._steps.backends}
-        return {
-            name: await self.operations.blocking.run(backend.facts)
-            for name, backend in self._steps.backends.items()
-        }
 
     # Changes
 
@@ -121,14 +84,14 @@ class Volumes(Mounting):
         Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
         """
         if AT in name:
-            if self.operations.find(name) is None or options != Options():
+            if self._operations.find(name) is None or options != Options():
                 raise Invalid(
                     f"{name} is a snapshot's name: `convoy snapshot create` makes it, without "
                     "options"
                 )
             return
         check_name(name)
-        await self.operations.bounded(
+        await self._operations.bounded(
             name, "create", self._create(name, options, adopt=adopt, progress=None)
         )
 
@@ -147,28 +110,28 @@ class Volumes(Mounting):
         StillRunning; Unsupported for a snapshot.
         """
         self.refuse_within(name, f"`convoy snapshot delete {name}` deletes it")
-        await self.operations.bounded(
+        await self._operations.bounded(
             name,
             "remove",
-            self._remove(name, keep_data=keep_data, to_trash=to_trash and self.trash.keeps),
+            self._remove(name, keep_data=keep_data, to_trash=to_trash and self._trash.keeps),
         )
 
     async def rename(self, name: str, new: str) -> View:
         """Give a volume that nobody uses another name. Raises as `remove` does; AlreadyExists."""
         self.refuse_within(name, "it has its name for good")
         check_name(new)
-        return await self.operations.bounded(name, "rename", self._rename(name, new))
+        return await self._operations.bounded(name, "rename", self._rename(name, new))
 
     async def protect(self, name: str, *, on: bool) -> View:
         """Have Remove refuse the volume, or let it be removed again."""
         self.refuse_within(name, "protect its volume")
-        return await self.operations.bounded(name, "protect", self._protect(name, on=on))
+        return await self._operations.bounded(name, "protect", self._protect(name, on=on))
 
     def refuse_within(self, name: str, instead: str) -> None:
         """Refuse what is no volume by itself; raises VolumeNotFound."""
         if HASH in name:
             raise VolumeNotFound(name)  # a private clone is its volume's own affair
-        self.operations.entry(name)
+        self._operations.entry(name)
         if AT in name:
             raise Unsupported(f"{name} is a snapshot; {instead}")
 
@@ -181,30 +144,30 @@ class Volumes(Mounting):
             raise Invalid("option per_mount needs `from`: what the private clones are made of")
 
         async def built() -> None:
-            async with self.operations.hold(name):
+            async with self._operations.hold(name):
                 if await self._is_there(name, options, adopt=adopt):
                     return
                 if options.source is None:
                     at, build = options.path, self._steps.adopt if adopt else self._steps.create
                     if adopt and at is None:
                         kept = self._steps.kept_path
-                        at = await self.operations.do(name, "create", kept, name)
-                    self.operations.put(
-                        await self.operations.do_at(at, name, "create", build, name, options)
+                        at = await self._operations.do(name, "create", kept, name)
+                    self._operations.put(
+                        await self._operations.do_at(at, name, "create", build, name, options)
                     )
                     return
             await self._build_clone(name, options, options.source, progress)
 
-        await self.trash.with_room(built)
+        await self._trash.with_room(built)
 
     async def _is_there(self, name: str, options: Options, *, adopt: bool) -> bool:
         """Whether a volume exists, with these options; raises OptionsDiffer."""
-        entry = self.operations.entries.get(name)
+        entry = self._operations.entries.get(name)
         if entry is None or (adopt and await self._lacks_record(entry)):
             return False
         spec = entry.volume_record().spec
         at = options.path or entry.path
-        do = self.operations.do_at
+        do = self._operations.do_at
         asked = await do(at, name, "create", self._settled, entry, options)
         if differences := spec.differences(asked):
             raise OptionsDiffer(name, differences)
@@ -217,21 +180,21 @@ class Volumes(Mounting):
 
         The name's lock is held until it is done, and so whoever asks for it again joins.
         """
-        read = [self.operations.entry(origin)]
+        read = [self._operations.entry(origin)]
         if read[0].lies_inside:
             # Then the image is copied that is its volume's.
-            read.append(self.operations.entry(volume_of(origin)))
-        async with self.operations.hold_idle(name, *(entry.name for entry in read)) as held:
+            read.append(self._operations.entry(volume_of(origin)))
+        async with self._operations.hold_idle(name, *(entry.name for entry in read)) as held:
             if await self._is_there(name, options, adopt=False):
                 return
-            source = self.operations.entry(origin)
+            source = self._operations.entry(origin)
             if source is not read[0]:
                 raise Conflict(f"{origin} was replaced meanwhile; repeat the command")
             doing = f"the clone {name}, which is being made"
 
             async def cloned(progress: Progress) -> Entry:
-                operations, cloning, at = self.operations, self._cloning, source.path
-                async with self.steady(doing, held, *read):
+                operations, cloning, at = self._operations, self._cloning, source.path
+                async with self._uses.steady(doing, held, *read):
                     progress.total += await operations.do_at(
                         at, name, "clone", cloning.clone_bytes, source
                     )
@@ -243,7 +206,7 @@ class Volumes(Mounting):
                 clone = await self._jobs.run("clone", name, cloned)
             else:
                 clone = await cloned(progress)
-            self.operations.put(clone)
+            self._operations.put(clone)
 
     def _settled(self, entry: Entry, options: Options) -> Options:
         """The options as the volume's backend would record them: it rounds a size, for instance."""
@@ -260,19 +223,19 @@ class Volumes(Mounting):
         if entry.record is not None:
             return False
         has_record = self._steps.store.has_record
-        return not await self.operations.do(entry.name, "create", has_record, entry.name)
+        return not await self._operations.do(entry.name, "create", has_record, entry.name)
 
     async def _remove(self, name: str, *, keep_data: bool, to_trash: bool) -> None:
-        async with self.operations.hold(name):
-            entry = self.operations.entry(name)
+        async with self._operations.hold(name):
+            entry = self._operations.entry(name)
             _, place = entry.usable()
             if entry.volume_record().protected:
                 raise VolumeProtected(name)
-            await self.vacate(entry, "remove", *entry.within())
+            await self._uses.vacate(entry, "remove", *entry.within())
             if keep_data:
-                async with as_on_disk(self.operations, self._steps, name):
-                    await self.operations.do(name, "remove", self._steps.keep, place)
-                self.operations.forget(name)
+                async with as_on_disk(self._operations, self._steps, name):
+                    await self._operations.do(name, "remove", self._steps.keep, place)
+                self._operations.forget(name)
                 return
             gone = await self._take_away(entry, to_trash=to_trash)
         if gone is not None:
@@ -280,46 +243,46 @@ class Volumes(Mounting):
 
     async def let_go(self, entry: Entry) -> None:
         """Move a vacated volume to the trash, or delete it, whose data is elsewhere by now."""
-        async with self.operations.hold(entry.name):
-            gone = await self._take_away(entry, to_trash=self.trash.keeps)
+        async with self._operations.hold(entry.name):
+            gone = await self._take_away(entry, to_trash=self._trash.keeps)
         if gone is not None:
             self._deletions.begin(gone)
 
     async def _take_away(self, entry: Entry, *, to_trash: bool) -> Place | None:
         """Forget a volume that is vacated; returns what is to be deleted, if it is not kept."""
-        name, record, do = entry.name, entry.volume_record(), self.operations.do
+        name, record, do = entry.name, entry.volume_record(), self._operations.do
         gone = None
         async with (
-            self.trash.as_on_disk(trash_key(record)),
-            as_on_disk(self.operations, self._steps, name),
+            self._trash.as_on_disk(trash_key(record)),
+            as_on_disk(self._operations, self._steps, name),
         ):
             if to_trash:
-                self.trash.add(await do(name, "remove", self._steps.discard, record))
+                self._trash.add(await do(name, "remove", self._steps.discard, record))
             else:
                 gone = await do(name, "remove", self._steps.retire, entry.usable()[1])
-        self.operations.forget(name)
+        self._operations.forget(name)
         return gone
 
     async def _rename(self, name: str, new: str) -> View:
-        async with self.operations.hold(name, new):
-            entry = self.operations.entry(name)
-            if new in self.operations.entries:
+        async with self._operations.hold(name, new):
+            entry = self._operations.entry(name)
+            if new in self._operations.entries:
                 raise AlreadyExists(f"volume {new} exists already")
             record = entry.volume_record()
-            await self.vacate(entry, "rename", *entry.within())
-            async with as_on_disk(self.operations, self._steps, name, new):
-                renamed = await self.operations.do(
+            await self._uses.vacate(entry, "rename", *entry.within())
+            async with as_on_disk(self._operations, self._steps, name, new):
+                renamed = await self._operations.do(
                     name, "rename", self._steps.store.rename, record, new
                 )
-            self.operations.forget(name)
+            self._operations.forget(name)
             self._steps.ledger.rename(name, new)
             self._steps.rerecord(entry, renamed)
-            self.operations.put(entry)
+            self._operations.put(entry)
             return entry.view()
 
     async def _protect(self, name: str, *, on: bool) -> View:
-        async with self.operations.hold(name):
-            entry = self.operations.entry(name)
+        async with self._operations.hold(name):
+            entry = self._operations.entry(name)
             record = entry.volume_record().model_copy(update={"protected": on})
-            await self.rerecord(entry, record)
+            await rerecord(self._operations, self._steps, entry, record)
             return entry.view()

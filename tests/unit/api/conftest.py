@@ -55,7 +55,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def plugin(serving: Serve, engine: FakeVolumes, metrics: Metrics) -> Socket:
-    served, _ = await serving(docker_app(engine, metrics, lambda: NOW + 7, Outside()))
+    served, _ = await serving(docker_app(FakeVerbs(engine), metrics, lambda: NOW + 7, Outside()))
     return served
 
 

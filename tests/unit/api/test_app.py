@@ -3,17 +3,22 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from convoy_py.api import app
 from convoy_py.api.app import docker_app
 from convoy_py.api.requests import READ_TIMEOUT
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
-from tests.fakes import NOW, FakeVolumes
+from tests.fakes import NOW, FakeVerbs, FakeVolumes
 from tests.unit.api.conftest import Serve
 from tests.unit.api.wire import DOCKER, Socket, answer_in
 
 MOUNT = {"Name": "db", "ID": "x"}
+
+
+def _plugin(engine: FakeVolumes) -> web.Application:
+    return docker_app(FakeVerbs(engine), Metrics("0"), lambda: NOW, Outside())
 
 
 async def test_headers_that_do_not_come_are_given_up(
@@ -21,7 +26,7 @@ async def test_headers_that_do_not_come_are_given_up(
 ) -> None:
     """A client that dribbles its headers is cut off, as is one that says nothing."""
     monkeypatch.setattr(app, "READ_TIMEOUT", 0.05)
-    plugin, _ = await serving(docker_app(engine, Metrics("0"), lambda: NOW, Outside()))
+    plugin, _ = await serving(_plugin(engine))
     assert await plugin.exchange(f"POST /VolumeDriver.List HTTP/1.1\r\n{DOCKER}".encode()) == b""
     assert await plugin.exchange(b"") == b""
 
@@ -82,7 +87,7 @@ async def test_calls_in_flight_are_answered_before_the_end(
     serving: Serve, engine: FakeVolumes
 ) -> None:
     """A stopping daemon takes no new calls and finishes those it has."""
-    plugin, runner = await serving(docker_app(engine, Metrics("0"), lambda: NOW, Outside()))
+    plugin, runner = await serving(_plugin(engine))
     engine.add("db")
     engine.gate.clear()
     waiting = asyncio.create_task(plugin.call("Mount", MOUNT))
@@ -100,7 +105,7 @@ async def test_a_call_that_hangs_does_not_hold_up_the_end(
 ) -> None:
     """Twice aiohttp's time-out is the longest that a stop may take."""
     monkeypatch.setattr(app, "SHUTDOWN_TIMEOUT", 0.05)
-    plugin, runner = await serving(docker_app(engine, Metrics("0"), lambda: NOW, Outside()))
+    plugin, runner = await serving(_plugin(engine))
     engine.gate.clear()
     waiting = asyncio.create_task(plugin.request("/VolumeDriver.Mount", MOUNT))
     await engine.entered.wait()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from convoy_py.engine.copies import AdoptedVolume, Differences
+from convoy_py.engine.adoptions import AdoptedVolume
+from convoy_py.engine.copies import Differences
 from convoy_py.engine.releases import ReleasedVolume
 from convoy_py.errors import Kind
 from convoy_py.linux.trees import Change
@@ -110,7 +111,7 @@ async def test_a_volume_is_converted(admin: Socket, engine: FakeVolumes, verbs: 
 
 async def test_one_of_dockers_volumes_is_adopted(admin: Socket, verbs: FakeVerbs) -> None:
     """Under another name, with options; a dry run says that it was one."""
-    verbs.copies.adoptable = [AdoptedVolume("pg", "db", 10, 2, "stop web first")]
+    verbs.adoptions.adoptable = [AdoptedVolume("pg", "db", 10, 2, "stop web first")]
     asked = {
         "DockerVolume": "pg",
         "Name": "db",
@@ -119,7 +120,7 @@ async def test_one_of_dockers_volumes_is_adopted(admin: Socket, verbs: FakeVerbs
         "StopContainers": True,
     }
     answer = await ask(admin, "POST", "/v1/adopt", asked)
-    assert verbs.copies.asked == [("pg", "", "db", Options(size=2**30), True, True)]
+    assert verbs.adoptions.asked == [("pg", "", "db", Options(size=2**30), True, True)]
     assert answer.json["Volume"] == "pg"
     assert answer.json["Result"] == {
         "Volumes": [
@@ -132,7 +133,7 @@ async def test_one_of_dockers_volumes_is_adopted(admin: Socket, verbs: FakeVerbs
 async def test_a_project_is_adopted(admin: Socket, verbs: FakeVerbs) -> None:
     """All its volumes keep their names."""
     answer = await ask(admin, "POST", "/v1/adopt", {"ComposeProject": "shop"})
-    assert verbs.copies.asked == [("", "shop", "", Options(), False, False)]
+    assert verbs.adoptions.asked == [("", "shop", "", Options(), False, False)]
     assert answer.json["Volume"] == "shop"
     assert answer.json["Result"] == {"Volumes": [], "DryRun": False}
 

@@ -45,7 +45,7 @@ async def test_what_cannot_be_read_is_unknown(db: Engine) -> None:
 async def test_it_waits_for_no_lock(db: Engine) -> None:
     """Nor does anybody wait for it."""
     gate = db.kernel.gate("mount", "db")
-    mounting = asyncio.create_task(db.volumes.mount("db", "container", "1:1"))
+    mounting = asyncio.create_task(db.uses.mount("db", "container", "1:1"))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
         assert len(await db.accounts.df()) == 2

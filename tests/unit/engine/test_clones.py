@@ -133,7 +133,7 @@ async def test_clones_of_one_source_at_once_are_all_made(engine: Engine, source:
     await engine.volumes.create("db", Options(fs=Filesystem.XFS, size=4096))
     engine.write("db", "data")
     await engine.snapshots.create(["db"], "a", Progress())
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     before, gate = engine.kernel.count("copy", source), engine.kernel.gate("copy", source)
     clones = [
         asyncio.create_task(engine.volumes.create(f"c{number}", Options(source=source)))
@@ -175,13 +175,13 @@ async def test_a_clone_is_of_the_source_that_was_named_or_of_none(engine: Engine
 async def test_a_source_in_use_is_frozen_and_stays_mounted(engine: Engine) -> None:
     """Its containers may go meanwhile; it is unmounted afterwards, and nothing removes it."""
     await engine.volumes.create("db", Options(fs=Filesystem.XFS, size=4096))
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     gate = engine.kernel.gate("copy", "db")
     cloning = asyncio.create_task(engine.volumes.create("copy", Options(source="db")))
     await asyncio.to_thread(gate.wait_for_call)
     assert engine.kernel.frozen == {engine.mountpoint("db")}
     async with asyncio.timeout(5):
-        await engine.volumes.unmount("db", "container")
+        await engine.uses.unmount("db", "container")
     with pytest.raises(VolumeInUse, match="db is in use by the clone copy, which is being made"):
         await engine.volumes.remove("db")
     assert engine.is_mounted("db")
@@ -201,8 +201,8 @@ async def test_a_snapshot_that_is_read_is_not_deleted(db: Engine) -> None:
         with pytest.raises(VolumeInUse, match="db@a is in use by the clone copy"):
             await change
     async with asyncio.timeout(5):
-        await db.volumes.mount("db", "container", DOCKER)
-        await db.volumes.unmount("db", "container")
+        await db.uses.mount("db", "container", DOCKER)
+        await db.uses.unmount("db", "container")
     assert not db.is_mounted("db")
     gate.open()
     await cloning
@@ -217,7 +217,7 @@ async def test_what_lies_inside_a_volume_holds_the_volume_still(engine: Engine) 
     gate = engine.kernel.gate("copy", "db@a")
     clone = asyncio.create_task(engine.copies.clone("db@a", "copy", Options(), Progress()))
     await asyncio.to_thread(gate.wait_for_call)
-    mounting = asyncio.create_task(engine.volumes.mount("db", "container", DOCKER))
+    mounting = asyncio.create_task(engine.uses.mount("db", "container", DOCKER))
     with pytest.raises(VolumeInUse, match="the clone copy, which is being made"):
         await engine.volumes.remove("db")
     assert not mounting.done()
@@ -263,7 +263,7 @@ async def test_a_failed_clone_leaves_nothing(db: Engine) -> None:
     with pytest.raises(NoSpace):
         await db.volumes.create("copy", Options(source="db"))
     assert db.left() == []
-    assert (await db.volumes.space()).outstanding == 4096
+    assert (await db.daemon.space()).outstanding == 4096
     assert db.volumes.get("db").doing == ""
     await db.volumes.create("copy", Options())
 
@@ -315,8 +315,8 @@ async def test_a_diff_lets_the_volume_be_used(db: Engine) -> None:
     diff = asyncio.create_task(db.copies.diff("db", "a", "", Progress()))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
-        await db.volumes.mount("db", "container", DOCKER)
-        await db.volumes.unmount("db", "container")
+        await db.uses.mount("db", "container", DOCKER)
+        await db.uses.unmount("db", "container")
     with pytest.raises(VolumeInUse, match="db is in use by a comparison"):
         await db.volumes.rename("db", "other")
     gate.open()

@@ -60,7 +60,7 @@ async def test_a_conversion_swaps_the_volume_and_keeps_the_old(plain: Engine) ->
     assert plain.read("db") == "data"
     (removed,) = plain.trash.views()
     assert (removed.name, removed.backend) == ("db", "fake")
-    assert (await plain.volumes.space()).outstanding == 8192
+    assert (await plain.daemon.space()).outstanding == 8192
     await plain.trash.restore("db", "old")
     assert plain.read("old") == "data"
     assert plain.left() == []
@@ -89,7 +89,7 @@ async def test_a_conversion_that_fails_changes_nothing(
     assert plain.read("db") == "data"
     assert plain.trash.views() == []
     assert plain.left() == []
-    assert (await plain.volumes.space()).outstanding == 4096
+    assert (await plain.daemon.space()).outstanding == 4096
     after = plain.restarted()
     after.steps.backends = plain.steps.backends
     assert after.volumes.get("db").backend == "fake"
@@ -123,7 +123,7 @@ async def test_what_was_replaced_is_never_abandoned(
         with pytest.raises(Unsettled, match=r"db is converted; what it was lies in .*next start"):
             await plain.copies.convert("db", Options(backend="other", size=8192), Progress())
     assert (plain.volumes.get("db").backend, plain.read("db")) == ("other", "data")
-    assert (await plain.volumes.space()).outstanding == 8192
+    assert (await plain.daemon.space()).outstanding == 8192
     assert plain.volumes.get("db").doing == ""
     assert plain.trash.views() == []
     after = plain.restarted()
@@ -222,7 +222,7 @@ async def test_a_conversion_that_came_out_different_changes_nothing(
     assert plain.read("db") == "data"
     plain.containers.local["old"] = LocalVolume("old", "local", plain._data("db"))
     with pytest.raises(OperationFailed, match="the copy differs in content"):
-        await plain.copies.adopt("old", "", "new", Options(), Progress())
+        await plain.adoptions.adopt("old", "", "new", Options(), Progress())
     assert set(plain.operations.entries) == {"db"}
     assert (plain.trash.views(), plain.left()) == ([], [])
 
@@ -234,7 +234,7 @@ async def test_nobody_uses_a_volume_that_is_converted(plain: Engine) -> None:
         plain.copies.convert("db", Options(backend="other"), Progress())
     )
     await asyncio.to_thread(gate.wait_for_call)
-    mounting = asyncio.create_task(plain.volumes.mount("db", "container", DOCKER))
+    mounting = asyncio.create_task(plain.uses.mount("db", "container", DOCKER))
     with pytest.raises(VolumeInUse, match="db is in use by its conversion"):
         await plain.volumes.rename("db", "x")
     assert not mounting.done()

@@ -42,14 +42,14 @@ async def _adopt(engine: Engine, **how: object) -> list[tuple[str, str]]:
     """Adopt the volume or project in `how`; (Docker's name, ours) of each."""
     asked: dict[str, object] = {"docker_volume": "", "compose_project": "", "name": ""}
     asked |= {"options": Options(), "progress": Progress()} | how
-    done = await engine.copies.adopt(**asked)  # type: ignore[arg-type] # all are given by name
+    done = await engine.adoptions.adopt(**asked)  # type: ignore[arg-type] # all are given by name
     return [(each.docker_volume, each.name) for each in done]
 
 
 async def test_a_volume_is_taken_over_with_its_data(shop: Engine) -> None:
     """Under its own name or another; Docker's own stays as it is, and what to do next is told."""
     progress = Progress()
-    (done,) = await shop.copies.adopt("shop_db", "", "db", Options(size=4096), progress)
+    (done,) = await shop.adoptions.adopt("shop_db", "", "db", Options(size=4096), progress)
     assert (done.docker_volume, done.name) == ("shop_db", "db")
     assert done.bytes == len("of shop_db")
     assert "`docker volume rm shop_db`" in done.note
@@ -67,7 +67,7 @@ async def test_a_dry_run_changes_nothing(shop: Engine) -> None:
     local = shop.containers.local["shop_db"]
     local.users.append(APP)
     before = sorted(shop.folder.rglob("*"))
-    (plan,) = await shop.copies.adopt(
+    (plan,) = await shop.adoptions.adopt(
         "shop_db", "", "db", Options(), Progress(), dry_run=True, stop_containers=True
     )
     assert (plan.name, plan.bytes) == ("db", len("of shop_db"))
@@ -86,8 +86,8 @@ async def test_holes_are_no_data(shop: Engine) -> None:
         sparse.write(b"x" * 4096)
     os.link(folder / "sparse", folder / "again")
     progress = Progress()
-    (plan,) = await shop.copies.adopt("shop_db", "", "", Options(), Progress(), dry_run=True)
-    (done,) = await shop.copies.adopt("shop_db", "", "", Options(), progress)
+    (plan,) = await shop.adoptions.adopt("shop_db", "", "", Options(), Progress(), dry_run=True)
+    (done,) = await shop.adoptions.adopt("shop_db", "", "", Options(), progress)
     assert plan.bytes == done.bytes < 1 << 20
     assert progress.done == progress.total < 2 << 20
     _, place = shop.operations.entry("shop_db").usable()
@@ -149,9 +149,9 @@ async def test_what_was_mounted_meanwhile_is_not_taken_back(shop: Engine) -> Non
     gate = shop.kernel.gate("create", "shop_web")
     adopting = asyncio.create_task(_adopt(shop, compose_project="shop"))
     await asyncio.to_thread(gate.wait_for_call)
-    await shop.volumes.mount("shop_db", "container", "100:1")
+    await shop.uses.mount("shop_db", "container", "100:1")
     shop.write("shop_db", "more")
-    await shop.volumes.unmount("shop_db", "container")
+    await shop.uses.unmount("shop_db", "container")
     gate.open()
     with pytest.raises(Unsettled, match=r"mkfs failed; adopted all the same: shop_db"):
         await adopting
@@ -191,7 +191,7 @@ async def test_dry_run_tells_of_storage_that_hangs(
         return measure(folder)
 
     monkeypatch.setattr(trees, "measure", hang)
-    plans = await shop.copies.adopt("", "shop", "", Options(), Progress(), dry_run=True)
+    plans = await shop.adoptions.adopt("", "shop", "", Options(), Progress(), dry_run=True)
     told = {plan.name: (plan.bytes, plan.note) for plan in plans}
     assert told["shop_db"] == (len("of shop_db"), "")
     assert told["shop_web"] == (0, "Docker volume shop_web: its storage does not answer")

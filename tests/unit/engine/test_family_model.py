@@ -195,12 +195,12 @@ async def _done(engine: Engine, step: Step, options: Options) -> None:
 
 async def _mount(engine: Engine, name: str) -> None:
     await _unmount(engine, name)  # the model does not count
-    await engine.volumes.mount(name, ID, "1:1")
+    await engine.uses.mount(name, ID, "1:1")
     engine.kernel.holders[name] = [holder()]
 
 
 async def _unmount(engine: Engine, name: str) -> None:
-    await engine.volumes.unmount(name, ID)
+    await engine.uses.unmount(name, ID)
     engine.kernel.holders.pop(name, None)
 
 

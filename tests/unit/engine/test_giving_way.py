@@ -395,7 +395,7 @@ async def test_it_gives_way_before_the_reserve_is_reached(reserving: Engine, dis
     for number in range(6):
         await _removed(reserving, f"v{number}", f"{number * 100}-{number * 100 + 100}")
     await _living(reserving, "live", "")
-    await reserving.volumes.mount("live", "container", "100:1")
+    await reserving.uses.mount("live", "container", "100:1")
     least, went = SIZE, []
     for _ in range(80):
         disk.others += 10
@@ -413,7 +413,7 @@ async def test_it_gives_way_before_the_reserve_is_reached(reserving: Engine, dis
 async def test_what_the_daemon_itself_takes_is_no_sign(reserving: Engine, disk: Disk) -> None:
     """It was measured before, and ends with that; nor is what falls all at once."""
     await _living(reserving, "live", "")
-    await reserving.volumes.mount("live", "container", "100:1")
+    await reserving.uses.mount("live", "container", "100:1")
     await _removed(reserving, "a", "0-100")
     for _ in range(10):
         await _watched(reserving)
@@ -434,7 +434,7 @@ async def test_who_writes_is_not_forgotten_while_the_daemon_takes_space(
     for name, ranges in (("a", "0-100"), ("b", "100-200")):
         await _removed(reserving, name, ranges)
     await _living(reserving, "live", "")
-    await reserving.volumes.mount("live", "container", "100:1")
+    await reserving.uses.mount("live", "container", "100:1")
     room = reserving.steps.ledger.room
     for _ in range(6):
         disk.others += 10
@@ -459,16 +459,16 @@ async def test_what_was_written_into_what_is_removed_is_no_sign(
     await _removed(reserving, "a", "0-100")
     for name in ("b", "live"):
         await _living(reserving, name, "")
-        await reserving.volumes.mount(name, "container", "100:1")
+        await reserving.uses.mount(name, "container", "100:1")
     for size in range(50, 350, 50):
         reserving.write("b", f"100-{100 + size}")
         await _watched(reserving)
-    await reserving.volumes.unmount("b", "container")
+    await reserving.uses.unmount("b", "container")
     await reserving.volumes.remove("b")
     disk.others += 400
     await _watched(reserving)
     assert disk.free(disk.root) == 200
-    await reserving.volumes.unmount("live", "container")
+    await reserving.uses.unmount("live", "container")
     for _ in range(10):
         disk.others += 10
         await _watched(reserving)

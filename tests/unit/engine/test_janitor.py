@@ -22,7 +22,7 @@ DOCKER = "100:1"
 async def mounted(engine: Engine) -> Engine:
     """With a volume `v` that a container mounted long ago and nobody holds."""
     await engine.volumes.create("v", Options(size=4096))
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.clock.now += GRACE
     return engine
 
@@ -44,7 +44,7 @@ async def test_who_holds_a_volume_is_recorded_once_there_is_room(
     """A full disk below /run keeps no container from its data; the next daemon knows it."""
     with monkeypatch.context() as patched:
         patched.setattr(files, "durable_replace", _full)
-        await mounted.volumes.mount("v", "second", DOCKER)
+        await mounted.uses.mount("v", "second", DOCKER)
     assert mounted.counted("v") == 1
     await mounted.janitor.look()
     assert mounted.counted("v") == 2
@@ -56,7 +56,7 @@ def _full(*_: object, **__: object) -> None:
 
 async def test_a_fresh_mount_is_no_leak(mounted: Engine) -> None:
     """A container that is slow to start has its grace, from its own Mount on."""
-    await mounted.volumes.mount("v", "second", DOCKER)
+    await mounted.uses.mount("v", "second", DOCKER)
     mounted.clock.now += GRACE - 1
     for _ in range(3):
         await mounted.janitor.look()
@@ -83,8 +83,8 @@ async def test_a_held_volume_has_no_leaks(mounted: Engine) -> None:
 
 async def test_an_engine_that_lives_is_given_more_time(mounted: Engine) -> None:
     """It may be copying an image's content into the volume, which no mount namespace shows."""
-    await mounted.volumes.unmount("v", "container")
-    await mounted.volumes.mount("v", "copy", f"{os.getpid()}:{peers.start_time(os.getpid())}")
+    await mounted.uses.unmount("v", "container")
+    await mounted.uses.mount("v", "copy", f"{os.getpid()}:{peers.start_time(os.getpid())}")
     mounted.clock.now += GRACE * LIVING - 1
     for _ in range(3):
         await mounted.janitor.look()
@@ -98,7 +98,7 @@ async def test_an_engine_that_lives_is_given_more_time(mounted: Engine) -> None:
 async def test_only_what_was_suspected_is_collected(mounted: Engine) -> None:
     """An ID that came between two looks waits for its own two."""
     await mounted.janitor.look()
-    await mounted.volumes.mount("v", "second", DOCKER)
+    await mounted.uses.mount("v", "second", DOCKER)
     mounted.clock.now += GRACE
     await mounted.janitor.look()
     assert mounted.operations.entries["v"].references.holds.keys() == {"second"}
@@ -112,7 +112,7 @@ async def test_what_shows_no_mount_of_its_own_is_left(
     mounted: Engine, reference: str, epoch: str
 ) -> None:
     """An operator works on the host; Podman, and a script, tell the end themselves."""
-    await mounted.volumes.mount("v", reference, epoch)
+    await mounted.uses.mount("v", reference, epoch)
     mounted.clock.now += GRACE
     for _ in range(3):
         await mounted.janitor.look()
@@ -123,7 +123,7 @@ async def test_what_shows_no_mount_of_its_own_is_left(
 async def test_a_busy_unmount_is_finished_later(mounted: Engine) -> None:
     """As soon as nothing holds it any more."""
     mounted.kernel.busy.add("v")
-    await mounted.volumes.unmount("v", "container")
+    await mounted.uses.unmount("v", "container")
     await mounted.janitor.look()
     assert mounted.volumes.get("v").state is State.MOUNTED
     mounted.kernel.busy.clear()
@@ -135,7 +135,7 @@ async def test_a_busy_unmount_is_finished_later(mounted: Engine) -> None:
 async def test_a_device_that_is_held_is_let_go_later(mounted: Engine) -> None:
     """The mount is gone, but a copy of it elsewhere keeps the device."""
     mounted.kernel.attached.add("v")
-    await mounted.volumes.unmount("v", "container")
+    await mounted.uses.unmount("v", "container")
     assert mounted.volumes.get("v").state is State.READY
     assert mounted.operations.entries["v"].lingering
     mounted.kernel.attached.clear()
@@ -156,7 +156,7 @@ async def test_an_unmount_by_others_is_noticed(mounted: Engine) -> None:
 async def test_a_foreign_mount_stops_no_look(mounted: Engine) -> None:
     """One volume that cannot be looked after is one; the others are."""
     await mounted.volumes.create("w", Options())
-    await mounted.volumes.mount("w", "container", DOCKER)
+    await mounted.uses.mount("w", "container", DOCKER)
     mounted.clock.now += GRACE
     mounted.kernel.mounted[mounted.mountpoint("v")] = "something else"
     for _ in range(2):
@@ -168,7 +168,7 @@ async def test_a_foreign_mount_stops_no_look(mounted: Engine) -> None:
 async def test_a_volume_at_work_is_passed_over(mounted: Engine) -> None:
     """The look does not wait for it."""
     gate = mounted.kernel.gate("unmount", "v")
-    task = asyncio.create_task(mounted.volumes.unmount("v", "container"))
+    task = asyncio.create_task(mounted.uses.unmount("v", "container"))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
         await mounted.janitor.look()
@@ -215,9 +215,9 @@ async def test_an_idle_volume_is_measured_once(engine: Engine) -> None:
         await engine.janitor.sample()
         engine.clock.now += 60
     assert engine.kernel.count("usage", "v") == created + 1
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     await engine.janitor.sample()
-    await engine.volumes.unmount("v", "container")
+    await engine.uses.unmount("v", "container")
     for _ in range(3):
         engine.clock.now += 60
         await engine.janitor.sample()
@@ -258,20 +258,20 @@ async def test_a_slow_sample_is_taken_seldom(mounted: Engine) -> None:
 
 async def test_a_sample_corrects_what_is_promised(mounted: Engine) -> None:
     """What an image has already got is no longer outstanding."""
-    assert (await mounted.volumes.space()).outstanding == 4096
+    assert (await mounted.daemon.space()).outstanding == 4096
     await mounted.janitor.sample()
-    assert (await mounted.volumes.space()).outstanding == 0
+    assert (await mounted.daemon.space()).outstanding == 0
 
 
 async def test_what_is_shared_is_yet_to_be_given(mounted: Engine) -> None:
     """The first write to a block of a snapshot, or of the source, takes another of the host's."""
     await mounted.volumes.create("copy", Options(source="v"))
     await mounted.janitor.sample()
-    assert (await mounted.volumes.space()).outstanding == 2
+    assert (await mounted.daemon.space()).outstanding == 2
     await mounted.snapshot("v")
     mounted.clock.now += 60
     await mounted.janitor.sample()
-    assert (await mounted.volumes.space()).outstanding == 4
+    assert (await mounted.daemon.space()).outstanding == 4
 
 
 async def test_a_volume_that_cannot_be_measured_is_only_that(mounted: Engine) -> None:
@@ -297,7 +297,7 @@ def _sampled(engine: Engine, name: str) -> float:
 async def test_a_removed_volume_is_not_remembered(mounted: Engine) -> None:
     """One of the same name is measured at once."""
     await mounted.janitor.sample()
-    await mounted.volumes.unmount("v", "container")
+    await mounted.uses.unmount("v", "container")
     await mounted.volumes.remove("v")
     await mounted.janitor.sample()
     mounted.wall.now = NOW + 60

@@ -116,7 +116,7 @@ async def test_a_cancelled_clone_leaves_nothing(engine: Engine) -> None:
         await creation
     assert [view.name for view in engine.volumes.views()] == ["db"]
     assert engine.left() == []
-    assert (await engine.volumes.space()).outstanding == 4096
+    assert (await engine.daemon.space()).outstanding == 4096
     await engine.volumes.remove("db")
     await engine.volumes.create("copy", Options())
 
@@ -149,7 +149,7 @@ async def test_dockers_create_of_a_clone_is_joined_by_its_repeat(
     """It answers in time each time, makes one clone, and holds up nobody who uses the source."""
     await engine.volumes.create("db", Options())
     engine.write("db", "data")
-    await engine.volumes.mount("db", "container", "1:1")
+    await engine.uses.mount("db", "container", "1:1")
     hurried = engine.restarted()
     gate = kernel.gate("copy", "db")
     hurried.operations.time_limit = 0.01
@@ -159,8 +159,8 @@ async def test_dockers_create_of_a_clone_is_joined_by_its_repeat(
     hurried.operations.time_limit = 5
     repeat = asyncio.create_task(hurried.volumes.create("copy", Options(source="db")))
     async with asyncio.timeout(4):
-        await hurried.volumes.unmount("db", "container")
-        await hurried.volumes.mount("db", "another", "1:1")
+        await hurried.uses.unmount("db", "container")
+        await hurried.uses.mount("db", "another", "1:1")
     gate.open()
     await repeat
     await hurried.operations.drain(5)

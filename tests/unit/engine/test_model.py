@@ -66,10 +66,10 @@ async def _called(engine: Engine, call: Call) -> type[BaseException] | None:
     operation, mount_id, epoch = call
     try:
         if operation == "mount":
-            path = await engine.volumes.mount("v", mount_id, epoch)
+            path = await engine.uses.mount("v", mount_id, epoch)
             assert path == str(engine.mountpoint("v") / "exposed")
         elif operation == "unmount":
-            await engine.volumes.unmount("v", mount_id)
+            await engine.uses.unmount("v", mount_id)
         elif operation == "remove":
             await engine.volumes.remove("v")
         else:
@@ -108,7 +108,7 @@ async def _run(calls: list[Call], folder: Path, kernel: FakeKernel) -> None:
         # Then everyone goes, and nothing is left.
         for mount_id, (_, number) in model.holds.items():
             for _ in range(number):
-                await engine.volumes.unmount("v", mount_id)
+                await engine.uses.unmount("v", mount_id)
         assert kernel.mounted == {}
         if model.there:
             await engine.volumes.remove("v")

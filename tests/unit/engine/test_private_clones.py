@@ -33,40 +33,40 @@ def _clones(engine: Engine) -> list[str]:
 
 async def test_every_mount_id_has_its_own(ci: Engine) -> None:
     """Each begins as the volume, and none sees what another writes."""
-    paths = {await ci.volumes.mount("ci", job, DOCKER) for job in ("1", "2")}
+    paths = {await ci.uses.mount("ci", job, DOCKER) for job in ("1", "2")}
     assert len(paths) == 2
     one, two = clone_name("ci", "1"), clone_name("ci", "2")
     ci.write(one, "mine")
     assert (ci.read(two), ci.read("ci")) == ("golden", "golden")
     assert (ci.is_mounted(one), ci.is_mounted(two), ci.is_mounted("ci")) == (True, True, False)
-    assert await ci.volumes.mount("ci", "1", DOCKER) in paths  # as `docker cp` does
+    assert await ci.uses.mount("ci", "1", DOCKER) in paths  # as `docker cp` does
     assert ci.counted(one) == 2
 
 
 async def test_what_one_had_is_dropped_at_its_unmount(ci: Engine) -> None:
     """With its folder, its mountpoint and its promise; the next of the ID begins anew."""
-    promised = (await ci.volumes.space()).outstanding
-    await ci.volumes.mount("ci", "1", DOCKER)
-    assert (await ci.volumes.space()).outstanding == promised + 4096
+    promised = (await ci.daemon.space()).outstanding
+    await ci.uses.mount("ci", "1", DOCKER)
+    assert (await ci.daemon.space()).outstanding == promised + 4096
     ci.write(clone_name("ci", "1"), "mine")
-    await ci.volumes.unmount("ci", "1")
+    await ci.uses.unmount("ci", "1")
     await ci.operations.drain(5)
     assert _clones(ci) == ci.left() == []
     assert list(ci.steps.mounts_dir.iterdir()) == []
-    assert (await ci.volumes.space()).outstanding == promised
+    assert (await ci.daemon.space()).outstanding == promised
     after = ci.restarted()
-    await after.volumes.mount("ci", "1", DOCKER)
+    await after.uses.mount("ci", "1", DOCKER)
     assert after.read(clone_name("ci", "1")) == "golden"
 
 
 async def test_they_outlive_the_daemon_while_they_are_held(ci: Engine) -> None:
     """And not when nobody holds them: after a reboot they are gone."""
-    await ci.volumes.mount("ci", "1", DOCKER)
+    await ci.uses.mount("ci", "1", DOCKER)
     ci.write(clone_name("ci", "1"), "mine")
     after = ci.restarted()
     assert after.read(clone_name("ci", "1")) == "mine"
     assert after.is_mounted(clone_name("ci", "1"))
-    assert (await after.volumes.space()).outstanding == 3 * 4096
+    assert (await after.daemon.space()).outstanding == 3 * 4096
     booted = after.rebooted()
     assert _clones(booted) == []
     booted.recovery.sweep()
@@ -75,7 +75,7 @@ async def test_they_outlive_the_daemon_while_they_are_held(ci: Engine) -> None:
 
 async def test_a_clone_that_is_mounted_but_not_held_is_dropped(ci: Engine) -> None:
     """The daemon died between the mount and the count."""
-    await ci.volumes.mount("ci", "1", DOCKER)
+    await ci.uses.mount("ci", "1", DOCKER)
     ci.references.save(clone_name("ci", "1"), ci.references.none())
     after = ci.restarted()
     await after.janitor.look()
@@ -86,7 +86,7 @@ async def test_a_clone_that_is_mounted_but_not_held_is_dropped(ci: Engine) -> No
 async def test_a_leaked_reference_takes_its_clone_along(ci: Engine) -> None:
     """Nobody stands behind it at two looks; one that is used stays."""
     for job in ("1", "2"):
-        await ci.volumes.mount("ci", job, DOCKER)
+        await ci.uses.mount("ci", job, DOCKER)
     ci.kernel.holders[clone_name("ci", "2")] = [holder()]
     ci.clock.now += GRACE
     for _ in range(2):
@@ -98,52 +98,52 @@ async def test_a_leaked_reference_takes_its_clone_along(ci: Engine) -> None:
 async def test_one_that_is_busy_at_its_unmount_is_dropped_later(ci: Engine) -> None:
     """The Unmount succeeds; the janitor comes back for the rest."""
     name = clone_name("ci", "1")
-    await ci.volumes.mount("ci", "1", DOCKER)
+    await ci.uses.mount("ci", "1", DOCKER)
     ci.kernel.busy.add(name)
-    await ci.volumes.unmount("ci", "1")
+    await ci.uses.unmount("ci", "1")
     assert ci.is_mounted(name)
     assert len(_clones(ci)) == 1
-    assert ci.volumes.lingering() == 1
+    assert ci.daemon.lingering() == 1
     ci.kernel.busy.clear()
     await ci.janitor.look()
     assert not ci.is_mounted(name)
     assert _clones(ci) == []
-    assert ci.volumes.lingering() == 0
+    assert ci.daemon.lingering() == 0
 
 
 async def test_an_operator_mounts_the_volume_itself(ci: Engine) -> None:
     """To change what the next ones begin with."""
-    path = await ci.volumes.mount("ci", "upkeep", OPERATOR)
+    path = await ci.uses.mount("ci", "upkeep", OPERATOR)
     assert path == str(ci.mountpoint("ci") / "exposed")
     ci.write("ci", "newer")
-    await ci.volumes.unmount("ci", "upkeep")
+    await ci.uses.unmount("ci", "upkeep")
     assert not ci.is_mounted("ci")
-    await ci.volumes.mount("ci", "1", DOCKER)
+    await ci.uses.mount("ci", "1", DOCKER)
     assert ci.read(clone_name("ci", "1")) == "newer"
 
 
 async def test_mounts_at_once_all_get_theirs(ci: Engine) -> None:
     """And unmounts that come meanwhile wait for no other's copy."""
-    await ci.volumes.mount("ci", "first", DOCKER)
+    await ci.uses.mount("ci", "first", DOCKER)
     gate = ci.kernel.gate("copy", "ci")
     jobs = [str(number) for number in range(4)]
-    mounts = [asyncio.create_task(ci.volumes.mount("ci", job, DOCKER)) for job in jobs]
+    mounts = [asyncio.create_task(ci.uses.mount("ci", job, DOCKER)) for job in jobs]
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
-        await ci.volumes.unmount("ci", "first")
+        await ci.uses.unmount("ci", "first")
     with pytest.raises(VolumeInUse, match="ci is in use by a private clone, which is being made"):
         await ci.volumes.remove("ci")
     gate.open()
     await asyncio.gather(*mounts)
     assert len(_clones(ci)) == 4
     for job in jobs:
-        await ci.volumes.unmount("ci", job)
+        await ci.uses.unmount("ci", job)
     assert _clones(ci) == []
 
 
 async def test_who_uses_a_clone_keeps_the_volume(ci: Engine) -> None:
     """Those that are only counted do not, and go with it; also at a rename."""
-    await ci.volumes.mount("ci", "1", DOCKER)
+    await ci.uses.mount("ci", "1", DOCKER)
     name = clone_name("ci", "1")
     ci.clock.now += 100
     ci.kernel.holders[name] = [holder()]
@@ -156,7 +156,7 @@ async def test_who_uses_a_clone_keeps_the_volume(ci: Engine) -> None:
     assert ci.kernel.mounted == {}
     assert ci.store.clones("ci2") == []
     # The same ID, of a container that is started again, is no stranger.
-    await ci.volumes.mount("ci2", "1", DOCKER)
+    await ci.uses.mount("ci2", "1", DOCKER)
     assert ci.read(clone_name("ci2", "1")) == "golden"
     ci.clock.now += 100
     await ci.volumes.remove("ci2")
@@ -169,12 +169,12 @@ async def test_a_clone_that_cannot_be_made_leaves_nothing(
     ci: Engine, method: str, name: str
 ) -> None:
     """No folder and no promise; and the volume is as free as before."""
-    promised = (await ci.volumes.space()).outstanding
+    promised = (await ci.daemon.space()).outstanding
     ci.kernel.failures[method, name] = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(NoSpace, match="volume ci: mount failed"):
-        await ci.volumes.mount("ci", "1", DOCKER)
+        await ci.uses.mount("ci", "1", DOCKER)
     assert _clones(ci) == ci.left() == []
-    assert (await ci.volumes.space()).outstanding == promised
+    assert (await ci.daemon.space()).outstanding == promised
     assert ci.volumes.get("ci").doing == ""
 
 
@@ -183,7 +183,7 @@ async def test_a_clone_that_cannot_be_mounted_is_dropped(ci: Engine) -> None:
     name = clone_name("ci", "1")
     ci.kernel.failures["mount", name] = Corrupt("its image was cut")
     with pytest.raises(Corrupt):
-        await ci.volumes.mount("ci", "1", DOCKER)
+        await ci.uses.mount("ci", "1", DOCKER)
     await ci.operations.drain(5)
     assert _clones(ci) == ci.left() == []
     assert list(ci.steps.mounts_dir.iterdir()) == []
@@ -205,14 +205,14 @@ async def test_a_clone_is_made_room_for(keeping: Engine, monkeypatch: pytest.Mon
     keeping.write("old", "x" * 1000)
     await keeping.volumes.remove("old")
     monkeypatch.setattr(keeping.steps.ledger, "free", lambda: 0 if keeping.trash.views() else 4096)
-    await keeping.volumes.mount("ci", "1", DOCKER)
+    await keeping.uses.mount("ci", "1", DOCKER)
     assert keeping.trash.views() == []
     assert len(keeping.operations.entries["ci"].clones) == 1
 
 
 async def test_a_private_clone_is_its_volumes_own_affair(ci: Engine) -> None:
     """By its name nobody gets at it, nor through it at its volume."""
-    await ci.volumes.mount("ci", "one", DOCKER)
+    await ci.uses.mount("ci", "one", DOCKER)
     (name,) = ci.operations.entries["ci"].clones
     for change in (
         ci.volumes.remove(name),

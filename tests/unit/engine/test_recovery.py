@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine.jobs import Progress
-from convoy_py.engine.mounting import FRESH
+from convoy_py.engine.uses import FRESH
 from convoy_py.errors import BrokenVolume, VolumeInUse
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import GRACE, Engine, FakeKernel, holder
@@ -24,20 +24,20 @@ async def test_volumes_are_there_again(engine: Engine) -> None:
     before = [view.model_copy(update={"usage": None}) for view in engine.volumes.views()]
     after = engine.restarted()
     assert after.volumes.views() == before
-    assert (await after.volumes.space()).outstanding == 4096
+    assert (await after.daemon.space()).outstanding == 4096
 
 
 async def test_a_mount_in_use_is_adopted(engine: Engine) -> None:
     """Containers do not notice; the counts go on where they were."""
     await engine.volumes.create("v", Options())
     for _ in range(2):
-        await engine.volumes.mount("v", "container", DOCKER)
+        await engine.uses.mount("v", "container", DOCKER)
     after = engine.restarted()
     view = after.volumes.get("v")
     assert (view.state, view.references) == (State.MOUNTED, 2)
     assert after.kernel.count("unmount", "v") == 0
     for _ in range(2):
-        await after.volumes.unmount("v", "container")
+        await after.uses.unmount("v", "container")
     assert not after.is_mounted("v")
 
 
@@ -64,7 +64,7 @@ async def test_a_mount_that_was_taken_over_is_fresh(engine: Engine, verb: str, n
     await engine.volumes.create("private", Options(source="v", per_mount=True))
     if verb in ("rollback", "delete"):
         await engine.snapshot("v", "a")
-    await engine.volumes.mount(name, "container", DOCKER)
+    await engine.uses.mount(name, "container", DOCKER)
     after = engine.restarted()
     after.clock.now += FRESH - 1
     with pytest.raises(VolumeInUse, match="by a mount made or taken over 9 s ago"):
@@ -76,18 +76,18 @@ async def test_a_mount_that_was_taken_over_is_fresh(engine: Engine, verb: str, n
 async def test_after_a_reboot_nothing_is_held(engine: Engine) -> None:
     """References of another boot are none; the volume mounts on demand."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     after = engine.rebooted()
     view = after.volumes.get("v")
     assert (view.state, view.references) == (State.READY, 0)
-    await after.volumes.mount("v", "container", DOCKER)
+    await after.uses.mount("v", "container", DOCKER)
     assert after.counted("v") == 1
 
 
 async def test_references_of_another_boot_are_none(engine: Engine) -> None:
     """Where the run folder outlived a reboot, and the volume is mounted again already."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     view = engine.restarted(boot="next boot").volumes.get("v")
     assert (view.state, view.references) == (State.MOUNTED, 0)
 
@@ -95,7 +95,7 @@ async def test_references_of_another_boot_are_none(engine: Engine) -> None:
 async def test_references_without_a_mount_are_dropped(engine: Engine) -> None:
     """An engine that took a managed plugin's mounts down will not send an Unmount."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.kernel.mounted.clear()
     after = engine.restarted()
     assert (after.counted("v"), after.volumes.get("v").references) == (0, 0)
@@ -104,7 +104,7 @@ async def test_references_without_a_mount_are_dropped(engine: Engine) -> None:
 async def test_a_mount_that_nobody_counted_is_taken_down(engine: Engine) -> None:
     """The daemon died between the mount and the count: the caller had no answer."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.references.save("v", engine.references.none())
     after = engine.restarted()
     assert after.volumes.get("v").state is State.MOUNTED
@@ -115,7 +115,7 @@ async def test_a_mount_that_nobody_counted_is_taken_down(engine: Engine) -> None
 async def test_leaks_of_the_time_before_are_collected(engine: Engine) -> None:
     """The engine was killed while there was no daemon to tell."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     after = engine.restarted()
     after.clock.now += GRACE
     for _ in range(2):
@@ -126,7 +126,7 @@ async def test_leaks_of_the_time_before_are_collected(engine: Engine) -> None:
 async def test_a_live_container_survives_it_all(engine: Engine) -> None:
     """Its count is kept, restart after restart, because it is seen to hold the volume."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.kernel.holders["v"] = [holder()]
     for _ in range(3):
         engine = engine.restarted()
@@ -157,13 +157,13 @@ async def test_an_unreadable_record_is_one_broken_volume(engine: Engine, harm: s
     assert str(path) in view.reason
     assert {name for name, _ in after.volumes.listing()} == {"bad", "good"}
     for refused in (
-        after.volumes.mount("bad", "container", DOCKER),
+        after.uses.mount("bad", "container", DOCKER),
         after.volumes.create("bad", Options()),
         after.volumes.remove("bad"),
     ):
         with pytest.raises(BrokenVolume, match="bad is broken"):
             await refused
-    await after.volumes.mount("good", "container", DOCKER)
+    await after.uses.mount("good", "container", DOCKER)
     await after.janitor.look()
     await after.janitor.sample()
     assert damaged is None or path.read_bytes() == damaged
@@ -185,7 +185,7 @@ async def test_a_volume_of_a_backend_that_is_off_is_kept(engine: Engine) -> None
 async def test_a_foreign_mount_is_not_taken_for_the_volume(engine: Engine) -> None:
     """Nor does it keep the daemon from starting."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.kernel.mounted[engine.mountpoint("v")] = "something else"
     after = engine.restarted()
     assert after.volumes.get("v").mountpoint == ""
@@ -263,7 +263,7 @@ async def test_what_cannot_be_swept_stops_nothing(
 async def test_damaged_references_count_as_none(engine: Engine) -> None:
     """They only ever delay an unmount; who really holds a volume is seen elsewhere."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     (engine.references.folder / "v.json").write_text("{")
     after = engine.restarted()
     assert after.volumes.get("v").references == 0
@@ -273,7 +273,7 @@ async def test_damaged_references_count_as_none(engine: Engine) -> None:
 async def test_answers_wait_until_the_records_are_read(kernel: FakeKernel, tmp_path: Path) -> None:
     """Before that nothing is said: a Get that found nothing would make Docker forget a volume."""
     engine = Engine(tmp_path, kernel)
-    waiting = asyncio.create_task(engine.volumes.ready())
+    waiting = asyncio.create_task(engine.daemon.ready())
     await asyncio.sleep(0)
     assert not waiting.done()
     engine.start()

@@ -164,12 +164,12 @@ async def test_who_is_in_the_way(db: Engine) -> None:
     with pytest.raises(VolumeInUse, match=r"container old \(2+\), which is exited"):
         await _release(db)
     db.containers.using.clear()
-    await db.volumes.mount("db", "id", "epoch")
+    await db.uses.mount("db", "id", "epoch")
     db.kernel.holders["db"] = [holder()]
     with pytest.raises(VolumeInUse, match="postgres"):
         await _release(db)
     db.kernel.holders.clear()
-    await db.volumes.unmount("db", "id")
+    await db.uses.unmount("db", "id")
     await db.volumes.protect("db", on=True)
     with pytest.raises(VolumeProtected):
         await _release(db)

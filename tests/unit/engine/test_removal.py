@@ -2,8 +2,8 @@
 
 import pytest
 
-from convoy_py.engine.mounting import FRESH
 from convoy_py.engine.references import OPERATOR
+from convoy_py.engine.uses import FRESH
 from convoy_py.errors import (
     ConvoyError,
     NotFound,
@@ -24,7 +24,7 @@ async def test_a_removed_volume_is_gone(engine: Engine) -> None:
     assert engine.volumes.views() == []
     assert list(engine.store.volumes.iterdir()) == []
     assert engine.store.half_deleted() == []
-    assert (await engine.volumes.space()).outstanding == 0
+    assert (await engine.daemon.space()).outstanding == 0
     with pytest.raises(VolumeNotFound):
         await engine.volumes.remove("v")
 
@@ -32,7 +32,7 @@ async def test_a_removed_volume_is_gone(engine: Engine) -> None:
 async def test_a_fresh_mount_is_in_use(engine: Engine) -> None:
     """The container that it was made for may not have begun to show yet."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.clock.now += FRESH - 1
     with pytest.raises(VolumeInUse, match="v is in use by a mount made or taken over 9 s ago"):
         await engine.volumes.remove("v")
@@ -45,7 +45,7 @@ async def test_a_fresh_mount_is_in_use(engine: Engine) -> None:
 async def test_who_really_uses_it_is_named(engine: Engine) -> None:
     """Each once; nothing is unmounted, nothing is deleted."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.clock.now += FRESH
     engine.kernel.holders["v"] = [holder(42), holder(42)]
     with pytest.raises(VolumeInUse) as refused:
@@ -59,7 +59,7 @@ async def test_who_really_uses_it_is_named(engine: Engine) -> None:
 async def test_leaked_references_keep_no_volume(engine: Engine) -> None:
     """An engine that was killed left a count that nobody stands behind."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.clock.now += FRESH
     await engine.volumes.remove("v")
     assert engine.counted("v") == 0
@@ -69,18 +69,18 @@ async def test_leaked_references_keep_no_volume(engine: Engine) -> None:
 async def test_an_operators_hold_keeps_a_volume(engine: Engine) -> None:
     """However old it is and whoever is seen: only `convoy umount` ends it."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "nightly copy", OPERATOR)
+    await engine.uses.mount("v", "nightly copy", OPERATOR)
     engine.clock.now += 1_000_000
     with pytest.raises(VolumeInUse, match="`convoy umount v --hold 'nightly copy'`"):
         await engine.volumes.remove("v")
-    await engine.volumes.unmount("v", "nightly copy")
+    await engine.uses.unmount("v", "nightly copy")
     await engine.volumes.remove("v")
 
 
 async def test_what_cannot_be_detached_is_not_removed(engine: Engine) -> None:
     """Although nobody is seen: deleting the data of a live device corrupts it."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.clock.now += FRESH
     engine.kernel.busy.add("v")
     with pytest.raises(VolumeInUse, match="cannot see"):
@@ -94,7 +94,7 @@ async def test_a_refused_removal_tells_what_it_did(
 ) -> None:
     """Who appeared only without our mount keeps the data; the mount is gone, and Get says so."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.clock.now += FRESH
     looks = iter([[], [holder()]])
     monkeypatch.setattr(engine.backend, "holders", lambda *_: next(looks))
@@ -110,12 +110,12 @@ async def test_data_can_be_kept_and_taken_over_again(engine: Engine) -> None:
     before = engine.volumes.get("v").spec
     await engine.volumes.remove("v", keep_data=True)
     assert engine.volumes.views() == []
-    assert await engine.volumes.kept() == ["v"]
+    assert await engine.daemon.kept() == ["v"]
     with pytest.raises(ConvoyError, match=r"data is kept in .*--adopt v"):
         await engine.volumes.create("v", Options())
     await engine.volumes.create("v", Options(), adopt=True)
     assert engine.volumes.get("v").spec == before
-    assert await engine.volumes.kept() == []
+    assert await engine.daemon.kept() == []
 
 
 async def test_there_must_be_something_to_adopt(engine: Engine) -> None:

@@ -36,26 +36,26 @@ async def test_it_takes_all_of_it_along(db: Engine) -> None:
     assert [snapshot.volume for snapshot in view.snapshots] == ["sql"]
     with pytest.raises(VolumeNotFound):
         db.volumes.get("db")
-    assert await db.volumes.mount("sql@a", "container", DOCKER) == str(
+    assert await db.uses.mount("sql@a", "container", DOCKER) == str(
         db.mountpoint("sql@a") / "exposed"
     )
     within = db.operations.entry("sql@a").usable()[1].within
     assert within is not None
     assert (within.name, within.home) == ("sql", db.store.home("sql"))
-    assert (await db.volumes.space()).outstanding == 4096
+    assert (await db.daemon.space()).outstanding == 4096
     after = db.restarted()
     assert after.volumes.get("sql").spec == before.spec
     assert (after.read("sql"), after.read("sql@a")) == ("data", "data")
-    await after.volumes.unmount("sql@a", "container")
+    await after.uses.unmount("sql@a", "container")
     await after.volumes.remove("sql")
-    assert (await after.volumes.space()).outstanding == 0
+    assert (await after.daemon.space()).outstanding == 0
 
 
 async def test_the_promise_goes_along_until_the_last(db: Engine) -> None:
     """A volume that is renamed and removed has none left under either name."""
     await db.volumes.rename("db", "sql")
     await db.volumes.remove("sql")
-    assert (await db.volumes.space()).outstanding == 0
+    assert (await db.daemon.space()).outstanding == 0
 
 
 async def test_the_old_name_is_free(db: Engine) -> None:
@@ -85,7 +85,7 @@ async def test_data_that_is_kept_under_the_new_name_stays(db: Engine) -> None:
 
 async def test_what_cannot_be_renamed_says_why(db: Engine) -> None:
     """One in use, one that is broken, one that is not there; and a bad name."""
-    await db.volumes.mount("db", "container", DOCKER)
+    await db.uses.mount("db", "container", DOCKER)
     db.clock.now += 100
     db.kernel.holders["db"] = [holder()]
     with pytest.raises(VolumeInUse, match="container 0123456789ab"):

@@ -19,7 +19,7 @@ async def test_what_works_on_a_volume_keeps_it(engine: Engine, tmp_path: Path) -
     entry = engine.operations.entry("db")
     async with (
         engine.operations.hold_idle("db") as held,
-        engine.volumes.steady("a copy", held, entry),
+        engine.uses.steady("a copy", held, entry),
     ):
         root.rename(elsewhere)
         root.mkdir()

@@ -82,16 +82,16 @@ async def test_a_volume_keeps_the_last_of_its_rollbacks(db: Engine) -> None:
 async def test_a_snapshot_by_a_rollback_that_is_in_use_stays(db: Engine) -> None:
     """Until a later rollback finds that nobody has it."""
     first = (await db.snapshots.rollback("db", "a", Progress())).saved_as
-    await db.volumes.mount(first, "container", DOCKER)
+    await db.uses.mount(first, "container", DOCKER)
     for _ in range(4):
         assert (await db.snapshots.rollback("db", "a", Progress())).deleted == []
-    await db.volumes.unmount(first, "container")
+    await db.uses.unmount(first, "container")
     assert first in (await db.snapshots.rollback("db", "a", Progress())).deleted
 
 
 async def test_who_uses_the_volume_is_named(db: Engine) -> None:
     """And nothing was done: no snapshot, no unmount."""
-    await db.volumes.mount("db", "container", DOCKER)
+    await db.uses.mount("db", "container", DOCKER)
     db.clock.now += 100
     db.kernel.holders["db"] = [holder()]
     with pytest.raises(VolumeInUse, match="container 0123456789ab"):
@@ -104,7 +104,7 @@ async def test_who_uses_the_volume_is_named(db: Engine) -> None:
 @pytest.mark.parametrize("fails", [False, True])
 async def test_containers_are_stopped_and_started_again(db: Engine, fails: bool) -> None:
     """Also if it failed meanwhile; they are told."""
-    await db.volumes.mount("db", "container", DOCKER)
+    await db.uses.mount("db", "container", DOCKER)
     app = Container("1" * 64, "app", "running")
     db.containers.using["db"] = [app]
     db.containers.when_stopped = lambda: db.kernel.holders.pop("db", None)
@@ -168,7 +168,7 @@ async def test_nobody_mounts_a_volume_that_goes_back(engine: Engine, fs: Filesys
     gate = db.kernel.gate("rollback", "db")
     task = asyncio.create_task(_rollback(db, Progress()))
     await asyncio.to_thread(gate.wait_for_call)
-    mounting = asyncio.create_task(db.volumes.mount("db", "container", DOCKER))
+    mounting = asyncio.create_task(db.uses.mount("db", "container", DOCKER))
     with pytest.raises(VolumeInUse, match="db is in use by the rollback to db@a"):
         await db.volumes.remove("db")
     with pytest.raises(VolumeInUse, match="the rollback to db@a"):
@@ -182,14 +182,14 @@ async def test_nobody_mounts_a_volume_that_goes_back(engine: Engine, fs: Filesys
 
 async def test_a_mounted_snapshot_is_in_the_way_only_inside(db: Engine) -> None:
     """One that lies in the volume's own image holds its device; who uses it is named."""
-    await db.volumes.mount("db@a", "reader", DOCKER)
+    await db.uses.mount("db@a", "reader", DOCKER)
     db.clock.now += 100
     db.kernel.holders["db@a"] = [holder()]
     await db.snapshots.rollback("db", "a", Progress())
     assert db.is_mounted("db@a")
     db.backend.way = Way.INSIDE
     await db.snapshots.create(["db"], "b", Progress())
-    await db.volumes.mount("db@b", "reader", DOCKER)
+    await db.uses.mount("db@b", "reader", DOCKER)
     db.clock.now += 100
     db.kernel.holders["db@b"] = [holder()]
     with pytest.raises(VolumeInUse, match="db@b is in use by container"):

@@ -38,7 +38,7 @@ def _spec(engine: Engine, name: str = "db") -> Spec:
 
 
 async def _outstanding(engine: Engine) -> int:
-    return (await engine.volumes.space()).outstanding
+    return (await engine.daemon.space()).outstanding
 
 
 # By hand
@@ -79,17 +79,17 @@ async def test_the_same_size_is_nothing_to_do(db: Engine) -> None:
 
 async def test_what_cannot_grow_in_use_grows_at_its_next_mount(db: Engine) -> None:
     """Why is told; a second container that mounts it meanwhile changes nothing about that."""
-    await db.volumes.mount("db", "first", DOCKER)
+    await db.uses.mount("db", "first", DOCKER)
     db.backend.delays = "ext4 grows online only with CAP_SYS_RESOURCE"
     assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, db.backend.delays)
     assert _spec(db).grows_from == 4 * MIB
-    await db.volumes.mount("db", "second", DOCKER)
+    await db.uses.mount("db", "second", DOCKER)
     assert _spec(db).grows_from == 4 * MIB
     after = db.restarted()
     assert _spec(after).grows_from == 4 * MIB
     for container in ("first", "second"):
-        await after.volumes.unmount("db", container)
-    await after.volumes.mount("db", "third", DOCKER)
+        await after.uses.unmount("db", container)
+    await after.uses.mount("db", "third", DOCKER)
     assert _spec(after).grows_from is None
     assert _spec(after.restarted()).grows_from is None
 
@@ -99,7 +99,7 @@ async def test_a_mount_of_a_snapshot_completes_no_growth(db: Engine) -> None:
     await db.snapshots.create(["db"], "a", Progress())
     db.backend.delays = "it is mounted read-only"
     await db.sizes.resize("db", 8 * MIB)
-    await db.volumes.mount("db@a", "container", DOCKER)
+    await db.uses.mount("db@a", "container", DOCKER)
     assert _spec(db).grows_from == 4 * MIB
 
 
@@ -153,7 +153,7 @@ async def test_a_growth_of_a_full_host_is_completed_all_the_same(
 ) -> None:
     """What was promised before needs no new promise."""
     db.backend.delays = "later"
-    await db.volumes.mount("db", "container", DOCKER)
+    await db.uses.mount("db", "container", DOCKER)
     await db.sizes.resize("db", 8 * MIB)
     monkeypatch.setattr(db.steps.ledger, "free", lambda: 0)
     db.backend.delays = ""
@@ -167,7 +167,7 @@ async def test_a_growth_of_a_full_host_is_completed_all_the_same(
 async def growing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """With a mounted volume `db` of 4 MiB that grows up to 6 MiB, and is nearly full."""
     await engine.volumes.create("db", Options(size=4 * MIB, autogrow=6 * MIB))
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
 
     def nearly_full(path: object) -> Space:
         assert path == engine.mountpoint("db") / "exposed"
@@ -241,7 +241,7 @@ async def test_one_that_has_few_inodes_grows(
     space = Space(64 * MIB, used=0, available=64 * MIB, inodes=count, inodes_free=free)
     monkeypatch.setattr(filesystems, "space", lambda _: space)
     await engine.volumes.create("db", Options(size=64 * MIB, autogrow=512 * MIB, fs=fs))
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     await engine.sizes.grow_the_full()
     assert _spec(engine).size == expected * MIB
 
@@ -258,7 +258,7 @@ async def test_one_that_growing_gives_no_inodes_does_not_grow(
     )
     options = Options(size=64 * MIB, autogrow=255 * MIB, fs=Filesystem.EXT4)
     await engine.volumes.create("db", options)
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     await engine.sizes.grow_the_full()
     assert _spec(engine).size == 64 * MIB
     del spaces[0]
@@ -271,7 +271,7 @@ async def test_one_whose_inodes_go_fast_grows_ahead_of_its_writer(
 ) -> None:
     """As with bytes."""
     await engine.volumes.create("db", Options(size=64 * MIB, autogrow=512 * MIB, fs=Filesystem.XFS))
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     for free, expected in ((9000, 64), (6000, 64), (2000, 80)):
         space = Space(64 * MIB, used=0, available=64 * MIB, inodes=10_000, inodes_free=free)
         monkeypatch.setattr(filesystems, "space", lambda _, space=space: space)
@@ -282,18 +282,18 @@ async def test_one_whose_inodes_go_fast_grows_ahead_of_its_writer(
 
 async def test_one_that_nobody_has_mounted_does_not_grow(growing: Engine) -> None:
     """It cannot become full."""
-    await growing.volumes.unmount("db", "container")
+    await growing.uses.unmount("db", "container")
     await growing.sizes.grow_the_full()
     assert _spec(growing).size == 4 * MIB
 
 
 async def test_a_mount_is_followed_by_a_look_at_once(growing: Engine) -> None:
     """While there is nothing to look at nobody looks."""
-    await growing.volumes.unmount("db", "container")
+    await growing.uses.unmount("db", "container")
     watch = asyncio.create_task(growing.sizes.watch())
     await asyncio.sleep(0)
-    assert not growing.volumes.mounted.is_set()
-    await growing.volumes.mount("db", "container", DOCKER)
+    assert not growing.uses.mounted.is_set()
+    await growing.uses.mount("db", "container", DOCKER)
     async with asyncio.timeout(5):
         while _spec(growing).size == 4 * MIB:
             await asyncio.sleep(0)
@@ -357,12 +357,12 @@ async def test_storage_that_is_gone_is_a_failure_of_one(
 
 async def test_a_trim_gives_back_and_holds_up_nobody(db: Engine) -> None:
     """Containers come and go meanwhile; the volume is unmounted afterwards."""
-    await db.volumes.mount("db", "container", DOCKER)
+    await db.uses.mount("db", "container", DOCKER)
     gate = db.kernel.gate("trim", "db")
     trim = asyncio.create_task(db.sizes.trim("db"))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
-        await db.volumes.unmount("db", "container")
+        await db.uses.unmount("db", "container")
     assert db.is_mounted("db")
     gate.open()
     assert await trim == 4096
@@ -376,7 +376,7 @@ async def test_an_image_is_not_mounted_while_it_is_trimmed_at_rest(engine: Engin
     gate = engine.kernel.gate("trim", "db")
     trim = asyncio.create_task(engine.sizes.trim("db"))
     await asyncio.to_thread(gate.wait_for_call)
-    mounting = asyncio.create_task(engine.volumes.mount("db", "container", DOCKER))
+    mounting = asyncio.create_task(engine.uses.mount("db", "container", DOCKER))
     gate.open()
     await trim
     await mounting

@@ -139,7 +139,7 @@ async def test_the_record_tells_how_consistent_it_is(
     await engine.volumes.create("db", options)
     engine.backend.way = way
     if mounted:
-        await engine.volumes.mount("db", "container", DOCKER)
+        await engine.uses.mount("db", "container", DOCKER)
     assert (await engine.snapshot("db", "a")).consistency is expected
     assert engine.kernel.frozen == set()
 
@@ -149,7 +149,7 @@ async def test_a_folder_mounted_meanwhile_was_not_at_rest(engine: Engine) -> Non
     await engine.volumes.create("db", Options())
     engine.backend.way = Way.FILES
     task = await _taking(engine, "db", "a")
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     engine.kernel.gate("copy", "db").open()
     assert (await task).consistency is Consistency.PER_FILE
 
@@ -157,7 +157,7 @@ async def test_a_folder_mounted_meanwhile_was_not_at_rest(engine: Engine) -> Non
 async def test_containers_are_paused_while_it_is_taken(engine: Engine) -> None:
     """Those that use the volume, and not a moment longer."""
     await engine.volumes.create("db", Options())
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     engine.backend.way = Way.FILES
     engine.containers.using["db"] = [Container("1", "app", "running")]
     (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
@@ -174,7 +174,7 @@ async def test_one_that_crashes_again_and_again_is_stopped_meanwhile(
     The engine calls Unmount and Mount for it, so nothing of the volume is held then.
     """
     await engine.volumes.create("db", Options())
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     engine.backend.way = Way.FILES
     engine.containers.using["db"] = [
         Container("1", "app", "running"),
@@ -204,7 +204,7 @@ async def test_what_was_stopped_for_a_snapshot_runs_also_if_that_fails(engine: E
 async def test_nobody_who_could_not_be_paused_is_said_to_have_been(engine: Engine) -> None:
     """Neither where no container was found, nor beside a person who holds the volume."""
     await engine.volumes.create("db", Options())
-    await engine.volumes.mount("db", "convoy", OPERATOR)
+    await engine.uses.mount("db", "convoy", OPERATOR)
     engine.backend.way = Way.FILES
     (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
     assert view.consistency is Consistency.PER_FILE
@@ -216,7 +216,7 @@ async def test_nobody_who_could_not_be_paused_is_said_to_have_been(engine: Engin
 async def test_what_was_frozen_is_thawed_whatever_happens(engine: Engine) -> None:
     """A copy that fails leaves neither a frozen filesystem nor a note, nor half a snapshot."""
     await engine.volumes.create("db", IMAGE)
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
     task = await _taking(engine, "db", "a")
     assert engine.kernel.frozen == {engine.mountpoint("db")}
     engine.kernel.failures["copy", "db"] = OSError(errno.ENOSPC, "No space left on device")
@@ -234,7 +234,7 @@ async def test_a_copy_that_keeps_writers_waiting_too_long_says_so(
 ) -> None:
     """With the setting and the ways around, and without a snapshot."""
     await engine.volumes.create("db", IMAGE)
-    await engine.volumes.mount("db", "container", DOCKER)
+    await engine.uses.mount("db", "container", DOCKER)
 
     def lapsed(*_: object) -> None:
         raise TimeoutError
@@ -252,12 +252,12 @@ async def test_a_copy_that_keeps_writers_waiting_too_long_says_so(
 async def test_containers_come_and_go_meanwhile(engine: Engine, options: Options) -> None:
     """Mount and Unmount are answered at once; the volume itself is unmounted afterwards."""
     await engine.volumes.create("db", options)
-    await engine.volumes.mount("db", "first", DOCKER)
+    await engine.uses.mount("db", "first", DOCKER)
     task = await _taking(engine, "db", "a")
     async with asyncio.timeout(5):
-        await engine.volumes.mount("db", "second", DOCKER)
-        await engine.volumes.unmount("db", "first")
-        await engine.volumes.unmount("db", "second")
+        await engine.uses.mount("db", "second", DOCKER)
+        await engine.uses.unmount("db", "first")
+        await engine.uses.unmount("db", "second")
     assert engine.volumes.get("db").doing == "the snapshot a, which is being taken"
     assert engine.is_mounted("db")
     assert engine.volumes.get("db").references == 0
@@ -272,11 +272,11 @@ async def test_an_image_at_rest_is_not_mounted_meanwhile(engine: Engine) -> None
     """A mount would change what is copied: it waits, and Unmounts of snapshots do not."""
     await engine.volumes.create("db", IMAGE)
     await engine.snapshot("db", "old")
-    await engine.volumes.mount("db@old", "reader", DOCKER)
+    await engine.uses.mount("db@old", "reader", DOCKER)
     task = await _taking(engine, "db", "new")
-    mounting = asyncio.create_task(engine.volumes.mount("db", "container", DOCKER))
+    mounting = asyncio.create_task(engine.uses.mount("db", "container", DOCKER))
     async with asyncio.timeout(5):
-        await engine.volumes.unmount("db@old", "reader")
+        await engine.uses.unmount("db@old", "reader")
     assert not engine.is_mounted("db@old")
     assert not mounting.done()
     engine.kernel.gate("copy", "db").open()

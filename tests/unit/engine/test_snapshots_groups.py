@@ -24,7 +24,7 @@ async def test_a_group_is_taken_at_one_moment(engine: Engine) -> None:
     """All are frozen before the first is copied; each volume has its own, under one name."""
     for name in ("b", "a"):
         await engine.volumes.create(name, IMAGE)
-        await engine.volumes.mount(name, "container", DOCKER)
+        await engine.uses.mount(name, "container", DOCKER)
     gate = engine.kernel.gate("copy", "b")
     task = asyncio.create_task(engine.snapshots.create(["b", "a", "b"], "r7", Progress()))
     await asyncio.to_thread(gate.wait_for_call)
@@ -76,13 +76,13 @@ async def test_a_slow_member_holds_up_no_unmount_of_the_others(engine: Engine) -
     """However long the group takes."""
     for name in ("a", "b"):
         await engine.volumes.create(name, Options())
-        await engine.volumes.mount(name, "container", DOCKER)
+        await engine.uses.mount(name, "container", DOCKER)
     gate = engine.kernel.gate("copy", "b")
     task = asyncio.create_task(engine.snapshots.create(["a", "b"], "r7", Progress()))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
-        await engine.volumes.unmount("a", "container")
-        await engine.volumes.unmount("b", "container")
+        await engine.uses.unmount("a", "container")
+        await engine.uses.unmount("b", "container")
     gate.open()
     await task
     await engine.operations.drain(5)
@@ -94,13 +94,13 @@ async def test_a_group_that_waits_for_one_is_in_nobodys_way(engine: Engine) -> N
     for name in ("a", "b", "c"):
         await engine.volumes.create(name, Options())
     gate = engine.kernel.gate("mount", "b")
-    mounting = asyncio.create_task(engine.volumes.mount("b", "container", DOCKER))
+    mounting = asyncio.create_task(engine.uses.mount("b", "container", DOCKER))
     await asyncio.to_thread(gate.wait_for_call)
     task = asyncio.create_task(engine.snapshots.create(["a", "b", "c"], "r", Progress()))
     async with asyncio.timeout(5):
         for name in ("a", "c"):
-            await engine.volumes.mount(name, "container", DOCKER)
-            await engine.volumes.unmount(name, "container")
+            await engine.uses.mount(name, "container", DOCKER)
+            await engine.uses.unmount(name, "container")
     assert not task.done()
     gate.open()
     await mounting

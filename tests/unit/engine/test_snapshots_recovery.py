@@ -103,7 +103,7 @@ async def test_mounted_snapshots_are_taken_over(db: Engine) -> None:
     """Those that are held; others are unmounted, and none after a reboot."""
     await db.snapshots.create(["db"], "b", Progress())
     for name in ("db@a", "db@b"):
-        await db.volumes.mount(name, "container", DOCKER)
+        await db.uses.mount(name, "container", DOCKER)
     db.references.save("db@b", db.references.none())
     after = db.restarted()
     assert after.volumes.get("db@a").state is State.MOUNTED
@@ -112,7 +112,7 @@ async def test_mounted_snapshots_are_taken_over(db: Engine) -> None:
     assert list(after.kernel.mounted) == [after.mountpoint("db@a")]
     booted = after.rebooted()
     assert booted.volumes.get("db@a").references == 0
-    await booted.volumes.mount("db@a", "container", DOCKER)
+    await booted.uses.mount("db@a", "container", DOCKER)
 
 
 async def test_a_snapshot_whose_record_is_damaged_is_one_broken_snapshot(db: Engine) -> None:
@@ -125,7 +125,7 @@ async def test_a_snapshot_whose_record_is_damaged_is_one_broken_snapshot(db: Eng
     assert (view.created, view.way, view.size) == (None, None, None)
     assert after.volumes.get("db").state is State.READY
     with pytest.raises(BrokenVolume, match="db@a is broken"):
-        await after.volumes.mount("db@a", "container", DOCKER)
+        await after.uses.mount("db@a", "container", DOCKER)
     with pytest.raises(BrokenVolume):
         await after.snapshots.rollback("db", "a", Progress())
     await after.snapshots.delete("db@a")

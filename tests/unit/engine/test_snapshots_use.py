@@ -23,7 +23,7 @@ async def test_a_snapshot_is_mounted_and_unmounted_by_its_full_name(engine: Engi
     await engine.volumes.create("db", Options(mount_options=("noatime",)))
     await engine.snapshot("db", "a")
     await engine.volumes.create("db@a", Options())  # as an engine may do before it mounts
-    path = await engine.volumes.mount("db@a", "container", DOCKER)
+    path = await engine.uses.mount("db@a", "container", DOCKER)
     assert path == str(engine.mountpoint("db@a") / "exposed")
     view = engine.restarted().volumes.get("db@a")
     assert (view.state, view.references, view.mountpoint) == (State.MOUNTED, 1, path)
@@ -32,7 +32,7 @@ async def test_a_snapshot_is_mounted_and_unmounted_by_its_full_name(engine: Engi
     after = engine.kernel.daemons[-1]
     assert isinstance(after, Engine)
     assert [name for name, _ in after.volumes.listing()] == ["db"]
-    await after.volumes.unmount("db@a", "container")
+    await after.uses.unmount("db@a", "container")
     assert not after.is_mounted("db@a")
 
 
@@ -53,7 +53,7 @@ async def test_a_snapshot_in_use_keeps_itself_and_its_volume(engine: Engine) -> 
     """Delete of the one, Remove and rename of the other name who uses it."""
     await engine.volumes.create("db", Options())
     await engine.snapshot("db", "a")
-    await engine.volumes.mount("db@a", "container", DOCKER)
+    await engine.uses.mount("db@a", "container", DOCKER)
     engine.clock.now += 100
     engine.kernel.holders["db@a"] = [holder()]
     for change in (

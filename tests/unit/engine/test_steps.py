@@ -235,11 +235,11 @@ def test_a_daemon_that_is_not_seen_by_the_engine_says_so(
     monkeypatch.setattr(peers, "mount_namespace", lambda pid="self": names.get(pid, "mnt:[9]"))
     monkeypatch.setattr(mounts, "is_shared", lambda _: False)
     with pytest.raises(Unavailable, match=r"volume v: .* do not reach containers"):
-        engine.volumes.check_reach("v", 1)
+        engine.daemon.check_reach("v", 1)
     for pid in (0, 2, 3):
-        engine.volumes.check_reach("v", pid)
+        engine.daemon.check_reach("v", pid)
     monkeypatch.setattr(mounts, "is_shared", lambda _: True)
-    engine.volumes.check_reach("v", 1)
+    engine.daemon.check_reach("v", 1)
 
 
 def test_options_that_differ_are_told_as_people_write_them() -> None:

@@ -43,7 +43,7 @@ async def test_a_removed_volume_can_be_had_back(keeping: Engine) -> None:
     before = keeping.volumes.get("db").model_copy(update={"usage": None})
     await keeping.volumes.remove("db")
     assert keeping.volumes.views() == []
-    assert (await keeping.volumes.space()).outstanding == 0
+    assert (await keeping.daemon.space()).outstanding == 0
     after = keeping.restarted()
     (removed,) = after.trash.views()
     assert (removed.name, removed.snapshots, removed.backend) == ("db", ("a",), "fake")
@@ -52,9 +52,9 @@ async def test_a_removed_volume_can_be_had_back(keeping: Engine) -> None:
     assert removed.until.timestamp() == removed.removed.timestamp() + DAY == NOW + DAY
     assert await after.trash.restore("db") == before
     assert (after.read("db"), after.read("db@a")) == ("new", "old")
-    assert (await after.volumes.space()).outstanding == 4096
+    assert (await after.daemon.space()).outstanding == 4096
     assert after.trash.views() == []
-    await after.volumes.mount("db@a", "container", DOCKER)
+    await after.uses.mount("db@a", "container", DOCKER)
     assert after.restarted().volumes.get("db@a").state is State.MOUNTED
 
 
@@ -73,7 +73,7 @@ async def test_a_new_volume_of_the_same_name_starts_empty(keeping: Engine) -> No
     assert keeping.read("db-old") == "old"
     after = keeping.restarted()
     assert after.read("db-old@a") == ""
-    await after.volumes.mount("db-old@a", "container", DOCKER)
+    await after.uses.mount("db-old@a", "container", DOCKER)
 
 
 async def test_of_several_the_last_comes_back(keeping: Engine) -> None:
@@ -313,9 +313,9 @@ async def test_protecting_a_volume_in_use_disturbs_nobody(keeping: Engine) -> No
     await keeping.volumes.create("db", Options())
     await keeping.snapshots.create(["db"], "a", Progress())
     for name in ("db", "db@a"):
-        await keeping.volumes.mount(name, "container", DOCKER)
+        await keeping.uses.mount(name, "container", DOCKER)
     await keeping.volumes.protect("db", on=True)
     assert keeping.volumes.get("db@a").references == 1
     for name in ("db", "db@a"):
-        await keeping.volumes.unmount(name, "container")
+        await keeping.uses.unmount(name, "container")
     assert keeping.kernel.mounted == {}

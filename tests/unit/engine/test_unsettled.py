@@ -82,11 +82,11 @@ async def test_memory_is_what_the_disk_has(
         patched.setattr(full.store, "update", _updated(full))
         with pytest.raises(Unsettled, match=r"a power cut may undo "):
             await VERBS[verb](full)
-    assert full.volumes.health()
+    assert full.daemon.health()
     told = _state(full)
     for name in told[0]:
-        await full.volumes.mount(name, "container", DOCKER)
-        await full.volumes.unmount(name, "container")
+        await full.uses.mount(name, "container", DOCKER)
+        await full.uses.unmount(name, "container")
         assert full.read(name) == ("db" if name == "new" else "gone" if name == "other" else name)
     with pytest.raises(Unavailable, match="cannot be changed"):
         await full.volumes.create("x", Options())

@@ -77,7 +77,7 @@ async def test_a_failed_create_leaves_nothing(engine: Engine) -> None:
         await engine.volumes.create("v", Options(size=4096))
     assert engine.volumes.views() == []
     assert list(engine.store.volumes.iterdir()) == []
-    assert (await engine.volumes.space()).outstanding == 0
+    assert (await engine.daemon.space()).outstanding == 0
     del engine.kernel.failures["create", "v"]
     await engine.volumes.create("v", Options(size=4096))
 
@@ -124,13 +124,13 @@ async def test_a_create_waits_for_deletions_that_make_room(
 async def test_mounted_from_the_first_to_the_last(engine: Engine) -> None:
     """Two containers, stopped in any order: it goes with the second."""
     await engine.volumes.create("v", Options())
-    paths = {await engine.volumes.mount("v", name, DOCKER) for name in ("a", "b")}
+    paths = {await engine.uses.mount("v", name, DOCKER) for name in ("a", "b")}
     assert paths == {str(engine.mountpoint("v") / "exposed")}
     assert engine.kernel.count("mount", "v") == 1
-    await engine.volumes.unmount("v", "a")
+    await engine.uses.unmount("v", "a")
     assert engine.is_mounted("v")
     assert engine.volumes.get("v").state is State.MOUNTED
-    await engine.volumes.unmount("v", "b")
+    await engine.uses.unmount("v", "b")
     assert not engine.is_mounted("v")
     assert engine.volumes.get("v").state is State.READY
     assert engine.counted("v") == 0
@@ -140,20 +140,20 @@ async def test_docker_cp_does_not_unmount_under_the_container(engine: Engine) ->
     """It mounts and unmounts with the running container's own ID."""
     await engine.volumes.create("v", Options())
     for _ in range(2):
-        await engine.volumes.mount("v", "container", DOCKER)
-    await engine.volumes.unmount("v", "container")
+        await engine.uses.mount("v", "container", DOCKER)
+    await engine.uses.unmount("v", "container")
     assert engine.is_mounted("v")
-    await engine.volumes.unmount("v", "container")
+    await engine.uses.unmount("v", "container")
     assert not engine.is_mounted("v")
 
 
 async def test_an_engine_that_was_killed_counts_anew(engine: Engine) -> None:
     """It starts its containers with their old IDs and never ends what went before."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
-    await engine.volumes.mount("v", "container", RESTARTED)
+    await engine.uses.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", RESTARTED)
     assert engine.counted("v") == 1
-    await engine.volumes.unmount("v", "container")
+    await engine.uses.unmount("v", "container")
     assert not engine.is_mounted("v")
 
 
@@ -165,9 +165,9 @@ async def test_a_folder_can_be_read_without_a_mount(engine: Engine) -> None:
     folder = Path(engine.volumes.get("plain").data)
     assert "precious" in [path.read_text() for path in folder.iterdir()]
     assert engine.volumes.get("image").data == ""
-    path = await engine.volumes.mount("image", "container", DOCKER)
+    path = await engine.uses.mount("image", "container", DOCKER)
     assert engine.volumes.get("image").data == path
-    await engine.volumes.unmount("image", "container")
+    await engine.uses.unmount("image", "container")
     assert engine.volumes.get("image").data == ""
 
 
@@ -175,11 +175,11 @@ async def test_podman_counts_for_itself(engine: Engine) -> None:
     """A Mount that it repeats after its short time limit is the same one."""
     await engine.volumes.create("v", Options())
     for epoch in (DOCKER, RESTARTED):
-        await engine.volumes.mount("v", PODMAN_ID, epoch)
-    await engine.volumes.mount("v", "container", DOCKER)
-    await engine.volumes.unmount("v", PODMAN_ID)
+        await engine.uses.mount("v", PODMAN_ID, epoch)
+    await engine.uses.mount("v", "container", DOCKER)
+    await engine.uses.unmount("v", PODMAN_ID)
     assert engine.is_mounted("v")
-    await engine.volumes.unmount("v", "container")
+    await engine.uses.unmount("v", "container")
     assert not engine.is_mounted("v")
 
 
@@ -187,9 +187,9 @@ async def test_references_are_written_before_the_answer(engine: Engine) -> None:
     """A daemon that is killed after it answered has lost no count."""
     await engine.volumes.create("v", Options())
     for count in (1, 2, 3):
-        await engine.volumes.mount("v", f"container {count}", DOCKER)
+        await engine.uses.mount("v", f"container {count}", DOCKER)
         assert engine.counted("v") == count
-    await engine.volumes.unmount("v", "container 1")
+    await engine.uses.unmount("v", "container 1")
     assert engine.counted("v") == 2
 
 
@@ -198,7 +198,7 @@ async def test_a_mount_that_failed_is_not_counted(engine: Engine) -> None:
     await engine.volumes.create("v", Options())
     engine.kernel.failures["mount", "v"] = OSError(errno.ENOMEM, "Cannot allocate memory")
     with pytest.raises(OperationFailed, match="volume v: mount failed: Cannot allocate"):
-        await engine.volumes.mount("v", "container", DOCKER)
+        await engine.uses.mount("v", "container", DOCKER)
     assert (engine.counted("v"), engine.volumes.get("v").references) == (0, 0)
     assert engine.volumes.get("v").state is State.READY
 
@@ -208,11 +208,11 @@ async def test_damage_seen_at_a_mount_is_told_until_one_succeeds(engine: Engine)
     await engine.volumes.create("v", Options())
     engine.kernel.failures["mount", "v"] = Corrupt("volume v: its image was cut")
     with pytest.raises(Corrupt):
-        await engine.volumes.mount("v", "container", DOCKER)
+        await engine.uses.mount("v", "container", DOCKER)
     view = engine.volumes.get("v")
     assert (view.state, view.reason) == (State.BROKEN, "volume v: its image was cut")
     del engine.kernel.failures["mount", "v"]
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     assert engine.volumes.get("v").state is State.MOUNTED
     assert engine.volumes.get("v").reason == ""
 
@@ -228,7 +228,7 @@ async def test_a_mount_that_cannot_be_recorded_is_taken_back(
 
     monkeypatch.setattr(engine.references, "save", refuse)
     with pytest.raises(OperationFailed, match="volume v: mount failed"):
-        await engine.volumes.mount("v", "container", DOCKER)
+        await engine.uses.mount("v", "container", DOCKER)
     assert not engine.is_mounted("v")
     assert engine.volumes.get("v").references == 0
 
@@ -236,12 +236,12 @@ async def test_a_mount_that_cannot_be_recorded_is_taken_back(
 async def test_unmounts_of_the_unknown_are_done(engine: Engine) -> None:
     """Volumes and IDs that nobody heard of, and one Unmount too many."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.unmount("nobody", "container")
-    await engine.volumes.mount("v", "container", DOCKER)
-    await engine.volumes.unmount("v", "stranger")
+    await engine.uses.unmount("nobody", "container")
+    await engine.uses.mount("v", "container", DOCKER)
+    await engine.uses.unmount("v", "stranger")
     assert engine.is_mounted("v")
-    await engine.volumes.unmount("v", "container")
-    await engine.volumes.unmount("v", "container")
+    await engine.uses.unmount("v", "container")
+    await engine.uses.unmount("v", "container")
     assert engine.counted("v") == 0
     assert engine.kernel.count("unmount", "v") == 1
 
@@ -249,20 +249,20 @@ async def test_unmounts_of_the_unknown_are_done(engine: Engine) -> None:
 async def test_a_mount_is_taken_back_only_in_its_own_epoch(engine: Engine) -> None:
     """Its repeat by an engine that was restarted meanwhile has been answered, and counts."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", RESTARTED)
-    await engine.volumes.release("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", RESTARTED)
+    await engine.uses.release("v", "container", DOCKER)
     assert engine.is_mounted("v")
-    await engine.volumes.release("v", "container", RESTARTED)
+    await engine.uses.release("v", "container", RESTARTED)
     assert not engine.is_mounted("v")
-    await engine.volumes.release("nobody", "container", DOCKER)
+    await engine.uses.release("nobody", "container", DOCKER)
 
 
 async def test_a_busy_unmount_succeeds_and_lingers(engine: Engine) -> None:
     """An error would make the engine keep its count; the volume is told as mounted meanwhile."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "container", DOCKER)
+    await engine.uses.mount("v", "container", DOCKER)
     engine.kernel.busy.add("v")
-    await engine.volumes.unmount("v", "container")
+    await engine.uses.unmount("v", "container")
     assert engine.volumes.get("v").state is State.MOUNTED
     assert engine.volumes.get("v").references == 0
     assert engine.operations.entries["v"].lingering
@@ -271,9 +271,9 @@ async def test_a_busy_unmount_succeeds_and_lingers(engine: Engine) -> None:
 async def test_a_lingering_volume_is_mounted_again_as_it_is(engine: Engine) -> None:
     """The next container uses the mount that could not be taken down."""
     await engine.volumes.create("v", Options())
-    await engine.volumes.mount("v", "first", DOCKER)
+    await engine.uses.mount("v", "first", DOCKER)
     engine.kernel.busy.add("v")
-    await engine.volumes.unmount("v", "first")
-    await engine.volumes.mount("v", "second", DOCKER)
+    await engine.uses.unmount("v", "first")
+    await engine.uses.mount("v", "second", DOCKER)
     assert engine.kernel.count("mount", "v") == 1
     assert not engine.operations.entries["v"].lingering

@@ -28,10 +28,10 @@ async def test_slow_volumes_delay_nobody(engine: Engine) -> None:
         await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
         await engine.volumes.create("quick", Options())
-        await engine.volumes.mount("quick", "container", DOCKER)
+        await engine.uses.mount("quick", "container", DOCKER)
         assert engine.volumes.get("quick").state is State.MOUNTED
         assert [name for name, _ in engine.volumes.listing()] == ["quick"]
-        await engine.volumes.unmount("quick", "container")
+        await engine.uses.unmount("quick", "container")
         await engine.volumes.remove("quick")
     assert not any(task.done() for task in slow)
     for gate in gates:
@@ -44,7 +44,7 @@ async def test_reads_of_a_volume_at_work_do_not_wait(engine: Engine) -> None:
     """Get answers at once while the same volume is being mounted."""
     await engine.volumes.create("v", Options())
     gate = engine.kernel.gate("mount", "v")
-    task = asyncio.create_task(engine.volumes.mount("v", "container", DOCKER))
+    task = asyncio.create_task(engine.uses.mount("v", "container", DOCKER))
     await asyncio.to_thread(gate.wait_for_call)
     assert engine.volumes.get("v").state is State.READY
     gate.open()
@@ -75,7 +75,7 @@ async def test_a_mount_that_came_too_late_is_not_counted(hurried: Engine) -> Non
     await _created(hurried)
     gate = hurried.kernel.gate("mount", "v")
     with pytest.raises(StillRunning):
-        await hurried.volumes.mount("v", "container", DOCKER)
+        await hurried.uses.mount("v", "container", DOCKER)
     gate.open()
     await hurried.operations.drain(5)
     await hurried.operations.drain(5)
@@ -99,7 +99,7 @@ async def test_a_client_that_leaves_stops_nothing(engine: Engine) -> None:
 async def test_stopping_refuses_the_new_and_waits_for_the_rest(engine: Engine) -> None:
     """Reads go on; what was begun is whole in the end; mounts stay."""
     await engine.volumes.create("mounted", Options())
-    await engine.volumes.mount("mounted", "container", DOCKER)
+    await engine.uses.mount("mounted", "container", DOCKER)
     gate = engine.kernel.gate("create", "v")
     running = asyncio.create_task(engine.volumes.create("v", Options()))
     await asyncio.to_thread(gate.wait_for_call)
@@ -144,13 +144,13 @@ async def test_a_disk_that_fails_stops_changes_and_no_reads(
     ):
         with pytest.raises(Unavailable, match="Input/output error"):
             await change
-    assert await engine.volumes.mount("v", "container", DOCKER)
-    await engine.volumes.unmount("v", "container")
+    assert await engine.uses.mount("v", "container", DOCKER)
+    await engine.uses.unmount("v", "container")
     assert engine.volumes.get("v").state is State.READY
     assert engine.volumes.listing() == [("v", "")]
-    assert engine.volumes.health()
+    assert engine.daemon.health()
     after = engine.restarted()
-    assert after.volumes.health() == []
+    assert after.daemon.health() == []
     await after.volumes.create("x", Options())
 
 

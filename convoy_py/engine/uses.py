@@ -13,7 +13,7 @@ from convoy_py.engine import references
 from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry, Work
-from convoy_py.engine.mirror import as_on_disk
+from convoy_py.engine.mirror import rerecord
 from convoy_py.engine.operations import Held, Operations, told
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
@@ -29,37 +29,37 @@ log = logging.getLogger("convoy.engine")
 FRESH = 10.0
 
 
-class Mounting:
-    """The part of the verbs that has to do with who uses what."""
+class Uses:
+    """Who uses which volume of one daemon."""
 
     def __init__(
         self,
         operations: Operations,
+        trash: TrashBin,
         steps: Steps,
         cloning: Cloning,
+        *,
         deletions: Deletions,
         clock: Callable[[], float],
-        *,
-        trash: TrashBin,
     ) -> None:
         """`clock` gives seconds that never go back."""
-        self.operations = operations
+        self._operations = operations
         self._steps = steps
         self._cloning = cloning
         self._deletions = deletions
+        self._trash = trash
         self._clock = clock
-        self.trash = trash
         self.mounted = asyncio.Event()  # set by every Mount, for who waits for one
 
     async def mount(self, name: str, reference: str, epoch: str) -> str:
         """Mount if it is not mounted, count the reference, return the exposed folder."""
-        self.operations.entry(name)
+        self._operations.entry(name)
 
         async def undo() -> None:
             await self._unmount(name, reference, epoch)
 
         work = self._mount(name, reference, epoch)
-        return await self.operations.bounded(name, "mount", work, undo)
+        return await self._operations.bounded(name, "mount", work, undo)
 
     async def unmount(self, name: str, reference: str) -> None:
         """Drop one count of the reference; with the last one unmount, now or later.
@@ -67,15 +67,15 @@ class Mounting:
         An unknown volume or reference is no error: engines repeat and lose calls. In whichever
         life of the engine it was counted, the engine that says it is over is believed.
         """
-        if self.operations.find(name):
+        if self._operations.find(name):
             work = self._unmount(name, reference)
-            await self.operations.bounded(name, "unmount", work)
+            await self._operations.bounded(name, "unmount", work)
 
     async def release(self, name: str, reference: str, epoch: str) -> None:
         """Take back one Mount of this epoch whose answer could not be given."""
-        if self.operations.find(name):
+        if self._operations.find(name):
             work = self._unmount(name, reference, epoch)
-            await self.operations.bounded(name, "unmount", work)
+            await self._operations.bounded(name, "unmount", work)
 
     async def vacate(self, entry: Entry, operation: str, *within: Entry) -> None:
         """See to it that nobody uses a volume, nor what is `within` it, and unmount it for good.
@@ -98,7 +98,7 @@ class Mounting:
 
     async def _vacate(self, entry: Entry, operation: str) -> None:
         backend, place = entry.usable()
-        name, do = entry.name, self.operations.do
+        name, do = entry.name, self._operations.do
         entry.idle()
         if names := references.operators(entry.references):
             raise VolumeInUse(name, (_operator(name, held) for held in names))
@@ -138,12 +138,12 @@ class Mounting:
             for entry in entries:
                 entry.work = None
                 if entry.lingering:
-                    self.operations.track(asyncio.create_task(self._revisit(entry)))
+                    self._operations.track(asyncio.create_task(self._revisit(entry)))
 
     async def _revisit(self, entry: Entry) -> None:
         """Complete an unmount that had to wait."""
-        async with self.operations.hold(entry.name):
-            if self.operations.find(entry.name) is entry and not entry.references.holds:
+        async with self._operations.hold(entry.name):
+            if self._operations.find(entry.name) is entry and not entry.references.holds:
                 await self.settle(entry, entry.references)
 
     # Under the volume's lock
@@ -151,12 +151,12 @@ class Mounting:
     async def _mount(self, name: str, reference: str, epoch: str) -> str:
         if self._steps.isolation:
             raise Unavailable(f"volume {name}: {self._steps.isolation}")
-        spec = self.operations.entry(name).spec
+        spec = self._operations.entry(name).spec
         if spec is not None and spec.per_mount and epoch != references.OPERATOR:
             volume, name = name, clone_name(name, reference)
             await self._have_private(volume, name)
-        async with self.operations.hold_mountable(name):
-            entry = self.operations.entry(name)
+        async with self._operations.hold_mountable(name):
+            entry = self._operations.entry(name)
             try:
                 return await self._mount_locked(entry, reference, epoch)
             except ConvoyError:
@@ -171,7 +171,7 @@ class Mounting:
                 entry.name, [f"an engine under the ID {reference}; take another name"]
             )
         held = references.acquire(entry.references, reference, epoch)
-        threads = await self.operations.threads(entry.name)
+        threads = await self._operations.threads(entry.name)
         try:
             # Not by `do`: while the root is away, what is mounted can be used.
             with told(entry.name, "mount"):
@@ -191,8 +191,8 @@ class Mounting:
         return str(backend.exposed(place))
 
     async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
-        async with self.operations.hold(name):
-            entry = self.operations.find(name)
+        async with self._operations.hold(name):
+            entry = self._operations.find(name)
             if entry is None:
                 return
             entry = entry.clones.get(clone_name(name, reference), entry)
@@ -208,13 +208,13 @@ class Mounting:
         janitor comes back for it: an Unmount that failed would make the engine keep its count.
         """
         entry.references, entry.lingering = held, not held.holds
-        run = self.operations.blocking.run
+        run = self._operations.blocking.run
         try:
             await run(self._steps.save_references, entry.name, held)
             if held.holds or entry.doing:
                 return
             backend, place = entry.usable()
-            threads = await self.operations.threads(entry.name)
+            threads = await self._operations.threads(entry.name)
             left = await threads.run(self._steps.unmount, backend, place)
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "unmount later", volume=entry.name, failure=error)
@@ -224,28 +224,22 @@ class Mounting:
         if left.detached:
             await self._drop_private(entry)
 
-    async def rerecord(self, entry: Entry, record: Record) -> None:
-        """Replace a volume's record on disk and in memory. Caller holds the volume's lock."""
-        async with as_on_disk(self.operations, self._steps, entry.name):
-            await self.operations.do(entry.name, "update", self._steps.store.update, record)
-        self._steps.rerecord(entry, record)
-
     # Private clones
 
     async def _have_private(self, volume: str, name: str) -> None:
         """Make the clone of a volume that one mount ID gets, unless it has it."""
-        async with self.operations.hold_idle(volume) as held:
-            entry = self.operations.entry(volume)
+        async with self._operations.hold_idle(volume) as held:
+            entry = self._operations.entry(volume)
             entry.usable()
             if name in entry.clones:
                 return
             async with self.steady("a private clone, which is being made", held, entry):
-                clone = await self.trash.with_room(
-                    lambda: self.operations.do(
+                clone = await self._trash.with_room(
+                    lambda: self._operations.do(
                         volume, "mount", self._cloning.private_clone, entry, name
                     )
                 )
-                self.operations.put(clone)
+                self._operations.put(clone)
 
     async def _drop_private(self, entry: Entry) -> None:
         """Delete a private clone that nobody has mounted any more; of others nothing is done.
@@ -257,13 +251,13 @@ class Mounting:
             return
         backend, place = entry.usable()
         try:
-            await self.operations.do(entry.name, "unmount", self._steps.vacate, backend, place)
-            gone = await self.operations.do(entry.name, "unmount", self._steps.retire, place)
+            await self._operations.do(entry.name, "unmount", self._steps.vacate, backend, place)
+            gone = await self._operations.do(entry.name, "unmount", self._steps.retire, place)
         except ConvoyError as error:
             entry.lingering = True
             event(log, logging.INFO, "deleted later", volume=entry.name, failure=error)
             return
-        self.operations.forget(entry.name)
+        self._operations.forget(entry.name)
         self._deletions.begin(gone)
 
     # Growth
@@ -276,7 +270,8 @@ class Mounting:
             return
         spec = entry.record.spec.model_copy(update={"grows_from": None})
         try:
-            await self.rerecord(entry, entry.record.model_copy(update={"spec": spec}))
+            record = entry.record.model_copy(update={"spec": spec})
+            await rerecord(self._operations, self._steps, entry, record)
         except ConvoyError as error:
             event(log, logging.WARNING, "growth is noted later", volume=entry.name, failure=error)
 

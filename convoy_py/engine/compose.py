@@ -1,0 +1,153 @@
+"""Builds every object of one daemon's engine, once, and has it begin."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from convoy_py.config import Settings
+from convoy_py.docker_volumes import Docker
+from convoy_py.engine.accounts import Accounts
+from convoy_py.engine.adoptions import Adoptions
+from convoy_py.engine.blocking import Blocking
+from convoy_py.engine.cloning import Cloning
+from convoy_py.engine.copies import Copies
+from convoy_py.engine.copying import Copying
+from convoy_py.engine.daemon import Daemon
+from convoy_py.engine.deletions import Deletions
+from convoy_py.engine.janitor import Janitor
+from convoy_py.engine.jobs import Jobs
+from convoy_py.engine.operations import TIME_LIMIT, Operations
+from convoy_py.engine.pausing import Pausing
+from convoy_py.engine.recovery import Recovery
+from convoy_py.engine.releases import Releases
+from convoy_py.engine.reopening import Reopening
+from convoy_py.engine.sizes import Sizes
+from convoy_py.engine.snapshots import Snapshots
+from convoy_py.engine.steps import Steps
+from convoy_py.engine.trash import LOOK, TrashBin
+from convoy_py.engine.uses import Uses
+from convoy_py.engine.verbs import Verbs
+from convoy_py.engine.volumes import Volumes
+from convoy_py.metrics import Metrics
+
+
+class Engine:
+    """The verbs of one daemon, and what goes on beside them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        steps: Steps,
+        docker: Docker,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        *,
+        time_limit: float = TIME_LIMIT,
+    ) -> None:
+        """`clock` gives seconds that never go back; an engine waits `time_limit` seconds."""
+        self.steps = steps
+        self.blocking = Blocking()
+        self.operations = operations = Operations(
+            self.blocking, time_limit=time_limit, refuse=steps.store.presence.refuse
+        )
+        self.jobs = jobs = Jobs(operations, steps.wall_clock)
+        self.deletions = deletions = Deletions(operations, steps)
+        self.pausing = pausing = Pausing(docker, settings.run_dir / "paused")
+        frozen = settings.run_dir / "frozen"
+        copying = Copying(steps, frozen, settings.freeze_limit, metrics)
+        cloning = Cloning(steps, copying)
+        self.trash = trash = TrashBin(operations, steps, deletions, clock, keep=settings.trash_keep)
+        self.uses = uses = Uses(operations, trash, steps, cloning, deletions=deletions, clock=clock)
+        self.volumes = volumes = Volumes(
+            operations, uses, trash, steps, cloning, deletions=deletions, jobs=jobs
+        )
+        self.snapshots = Snapshots(
+            operations,
+            uses,
+            trash,
+            steps,
+            copying,
+            deletions=deletions,
+            containers=docker,
+            pausing=pausing,
+            rollback_keep=settings.rollback_keep,
+        )
+        self.copies = Copies(
+            operations, volumes, uses, trash, steps, copying=copying, cloning=cloning
+        )
+        self.adoptions = Adoptions(operations, volumes, trash, cloning, docker, pausing)
+        self.releases = Releases(operations, volumes, uses, trash, steps, docker)
+        self.sizes = Sizes(operations, uses, trash, steps, jobs, metrics=metrics, clock=clock)
+        self.accounts = Accounts(operations)
+        self.daemon = Daemon(operations, steps)
+        self.recovery = Recovery(steps, copying, clock)
+        self.reopening = Reopening(operations, steps, self.recovery, trash, self.sweep)
+        self.janitor = Janitor(
+            operations,
+            uses,
+            steps,
+            metrics,
+            clock,
+            interval=settings.janitor_interval,
+            usage_interval=settings.usage_interval,
+            grace=settings.reference_grace,
+            chores=self._chores(settings),
+        )
+
+    @property
+    def verbs(self) -> Verbs:
+        """What the edges call."""
+        return Verbs(
+            daemon=self.daemon,
+            volumes=self.volumes,
+            uses=self.uses,
+            snapshots=self.snapshots,
+            copies=self.copies,
+            adoptions=self.adoptions,
+            releases=self.releases,
+            sizes=self.sizes,
+            accounts=self.accounts,
+            trash=self.trash,
+            jobs=self.jobs,
+        )
+
+    async def open(self) -> int:
+        """Read the records, put right what a crash left, begin to answer; tells how many."""
+        run = self.blocking.run
+        entries = await run(self.recovery.load)
+        self.trash.open(await run(self.steps.trash.load))
+        self.operations.open(entries)
+        return len(entries)
+
+    async def run(self) -> None:
+        """Look after what is there until cancelled; `open` comes first."""
+        await self.let_go()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.reopening.run())
+            await self.sweep()
+            group.create_task(self.janitor.run())
+
+    async def let_go(self) -> None:
+        """Start the containers again that a daemon which is over held up."""
+        await self.blocking.run(self.pausing.recover)
+
+    async def sweep(self) -> None:
+        """Take away what recovery found half done."""
+        await self.snapshots.sweep(self.recovery.half_taken)
+        await self.copies.sweep(self.recovery.half_restored)
+        await self.blocking.run(self.recovery.sweep)
+
+    def _chores(self, settings: Settings) -> list[tuple[Callable[[], Awaitable[None]], float]]:
+        """What is to be done now and then, and how often, in seconds."""
+        often = settings.janitor_interval
+        chores: list[tuple[Callable[[], Awaitable[None]], float]] = [
+            (partial(self.blocking.run, self.steps.store.fill_ballast), often),
+            (self.trash.expire, often),
+            (self.releases.sweep, often),
+            (self.let_go, often),
+            (self.trash.watch, LOOK),
+            (self.sizes.watch, 1.0),
+        ]
+        if settings.trim_interval:
+            chores.append((self.sizes.trim_in_background, settings.trim_interval))
+        return chores
