@@ -214,6 +214,7 @@ class FakeBackend(Backend, SnapshotPower, Resizable):
     # Snapshots
 
     def plan(self, place: Place, *, clone: bool = False) -> Plan:
+        assert place.spec.backend == self.name, "another backend's"
         return Plan(way=self.way, instant=self.way in INSTANT, bytes=100)
 
     def freezable(self, place: Place, *, clone: bool = False) -> Path | None:
@@ -233,7 +234,7 @@ class FakeBackend(Backend, SnapshotPower, Resizable):
         return target.spec
 
     def clones(self, source: Place, spec: Spec) -> bool:
-        return spec.backend == self.name
+        return (spec.backend, spec.fs) == (self.name, source.spec.fs)
 
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
         with self._call("rollback", place), self._read("rollback from", snapshot):
@@ -295,6 +296,12 @@ class FakeBackend(Backend, SnapshotPower, Resizable):
                 yield
         finally:
             self._kernel.reading.remove(reading)
+
+
+class OtherBackend(FakeBackend):
+    """Another one, whose volumes cannot be made by copying the first one's homes."""
+
+    name = "other"
 
 
 class _Call:

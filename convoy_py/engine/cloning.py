@@ -86,14 +86,11 @@ class Cloning:
 
     def clone_spec(self, source: Entry, options: Options) -> tuple[Backend, Spec]:
         """(backend, spec) of a clone: what is not given is as at the source."""
-        source.usable()
         _refuse_path(options)
-        spec = source.spec
-        assert spec is not None
+        spec = source.usable()[1].spec
         inherited = {key: getattr(spec, key) for key in Options.model_fields}
-        kept = spec.mount_options or ()
-        if isinstance(source.record, SnapshotRecord):
-            kept = tuple(option for option in kept if option != "ro")
+        ours = "ro" if isinstance(source.record, SnapshotRecord) else ""
+        kept = tuple(option for option in spec.mount_options or () if option != ours)
         inherited |= {"path": None, "per_mount": None, "mount_options": kept or None}
         if options.backend not in (None, spec.backend):
             # What is asked of one backend may mean nothing to another.
@@ -113,7 +110,7 @@ class Cloning:
         """Fill the home of a new volume with a copy of the source; its spec as settled."""
         theirs, data = source.usable()
         able = power(theirs, source.name)
-        if theirs is backend and able.clones(data, place.spec):
+        if able.clones(data, place.spec):
             with (
                 self._steps.ledger.room(place.name, able.plan(data, clone=True).takes),
                 self._copying.standing_still([source], clone=True),
@@ -163,8 +160,8 @@ class Cloning:
                 )
             record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec})
             steps.store.seal(staging, record)
-            steps.trash.mark(old, timestamp(steps.wall_clock()))
             try:
+                steps.trash.mark(old, timestamp(steps.wall_clock()))
                 # The exchange is the point of no return: from there on the old volume, which may
                 # be the only copy that is on the disk, lies in staging and is never abandoned.
                 steps.store.swap(staging, old.name)

@@ -57,7 +57,6 @@ class Copying:
     ) -> list[Entry]:
         """Take snapshots, all at one moment, and commit them: all or none."""
         staged: list[tuple[Part, Place]] = []
-        committed: list[Entry] = []
         store = self._steps.snapshot_store
         try:
             for part in parts:
@@ -72,7 +71,6 @@ class Copying:
             records = [self._finished(part, place, step) for part, place in staged]
             for (part, place), record in zip(staged, records, strict=True):
                 store.commit(place.home, part.volume.name, record)
-                committed.append(self._steps.snapshot_entry(part.volume, record.name, record))
         except BaseException as error:
             if self._withdrawn(staged):
                 raise
@@ -80,7 +78,11 @@ class Copying:
                 f"snapshot {parts[0].record.name} is taken, and what of it has no name yet gets it "
                 f"from the next start ({error})"
             ) from error
-        return committed
+        entry = self._steps.snapshot_entry
+        return [
+            entry(part.volume, record.name, record)
+            for part, record in zip(parts, records, strict=True)
+        ]
 
     take_when_full = relieved(take)
 
@@ -230,7 +232,8 @@ class Copying:
                 if not isinstance(error, FileNotFoundError):
                     raise
                 raise NotFound(f"{source.name} has no {escaped(str(relative))}") from error
-            passed()
+            else:
+                passed()
             store.forget_restoring(target.name)
 
     def sweep_restored(self, volume: Entry) -> None:

@@ -54,12 +54,12 @@ def test_a_hole_is_nothing_to_copy(folders: Bed) -> None:
 
 
 def test_nothing_is_cloned_into_a_users_folder(folders: Bed, allowed: Path) -> None:
-    """Its data is not ours to make."""
+    """Its data is not ours to make; nor is that of another backend."""
     with pytest.raises(Unsupported, match="without path"):
         folders.backend.resolve(Options(path=str(allowed / "data"), source="db"))
     place = folders.created()
-    spec = place.spec.model_copy(update={"path": str(allowed / "data")})
-    assert not folders.snapshots.clones(place, spec)
+    for wanted in ({"path": str(allowed / "data")}, {"backend": "loopback"}):
+        assert not folders.snapshots.clones(place, place.spec.model_copy(update=wanted)), wanted
 
 
 def test_a_users_folder_is_read_where_it_was_checked(folders: Bed, allowed: Path) -> None:

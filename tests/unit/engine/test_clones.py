@@ -11,34 +11,33 @@ from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
     Conflict,
+    ConvoyError,
     Invalid,
     InvalidOption,
     NoSpace,
-    NotFound,
     OperationFailed,
     OptionsDiffer,
     SnapshotNotFound,
+    Unsupported,
     VolumeInUse,
     VolumeNotFound,
 )
+from convoy_py.linux import files, growing, trees
+from convoy_py.linux.reflink import Step
+from convoy_py.linux.trees import Tree
 from convoy_py.models.snapshot import Way
 from convoy_py.models.volume import Filesystem, Options, Spec
-from tests.fakes_engine import Engine, FakeBackend
+from tests.fakes_engine import Engine
+from tests.fakes_kernel import OtherBackend
 
 DOCKER = "100:1"
 MIB = 2**20
 
 
-class Other(FakeBackend):
-    """Another backend, whose volumes cannot be made by copying the first one's homes."""
-
-    name = "other"
-
-
 @pytest.fixture
 async def db(engine: Engine) -> Engine:
     """With a volume `db` that was `old` at its snapshot `a`, and is `new` now."""
-    engine.steps.backends = {"fake": engine.backend, "other": Other(engine.kernel)}
+    engine.steps.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
     await engine.volumes.create("db", Options(size=4096, uid=7, mount_options=("noatime",)))
     engine.write("db", "old")
     await engine.snapshots.create(["db"], "a", Progress())
@@ -74,6 +73,11 @@ async def test_a_clone_has_what_its_source_has(db: Engine) -> None:
     same, larger = _spec(db, "same"), _spec(db, "larger")
     assert (same.size, same.uid, same.mount_options) == (4096, 7, ("noatime",))
     assert (larger.size, larger.uid, larger.mount_options) == (8192, 7, ("noexec",))
+    await db.volumes.create("plain", Options())
+    await db.snapshot("plain", "a")
+    for source in ("plain", "plain@a"):
+        await db.copies.clone(source, f"of-{source[-1]}", Options(), Progress())
+        assert _spec(db, f"of-{source[-1]}").mount_options is None
 
 
 async def test_a_clone_of_another_kind_is_copied_file_by_file(db: Engine) -> None:
@@ -87,7 +91,7 @@ async def test_a_clone_of_another_kind_is_copied_file_by_file(db: Engine) -> Non
 
 async def test_a_clone_has_the_limit_of_files_of_its_source(engine: Engine) -> None:
     """More of them if it is larger, as growing gives them; of another kind it has none."""
-    engine.steps.backends = {"fake": engine.backend, "other": Other(engine.kernel)}
+    engine.steps.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
     made = Options(size=64 * MIB, fs=Filesystem.EXT4, inodes=1000)
     await engine.volumes.create("db", made)
     for name, asked, expected in (
@@ -100,6 +104,65 @@ async def test_a_clone_has_the_limit_of_files_of_its_source(engine: Engine) -> N
     ):
         await engine.copies.clone("db", name, asked, Progress())
         assert _spec(engine, name).inodes == expected, name
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "expected"),
+    [
+        (Options(), None, 256 * MIB),
+        (Options(size=256 * MIB), None, 256 * MIB),
+        (Options(size=257 * MIB), None, None),
+        (Options(fs=Filesystem.BTRFS), None, 256 * MIB),
+        (Options(), "no such process", None),
+        (Options(autogrow=128 * MIB), None, 128 * MIB),
+        (Options(backend="other"), None, None),
+        (Options(backend="other", autogrow=128 * MIB), None, 128 * MIB),
+        (Options(backend="other", fs=Filesystem.XFS, autogrow=128 * MIB), None, 128 * MIB),
+    ],
+)
+async def test_a_clone_grows_by_itself_as_its_source_where_it_can(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Options,
+    reason: str | None,
+    expected: int | None,
+) -> None:
+    """What was asked of the source, and is not possible here, is left out; it refuses nothing."""
+    engine.steps.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
+    made = Options(size=64 * MIB, fs=Filesystem.EXT4, autogrow=256 * MIB)
+    await engine.volumes.create("db", made)
+    monkeypatch.setattr(growing, "can_grow_online", dict.fromkeys(Filesystem, reason).__getitem__)
+    await engine.copies.clone("db", "copy", asked, Progress())
+    assert _spec(engine, "copy").autogrow == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes"),
+    [
+        (Options(), []),
+        (Options(uid=7), [(7, -1)]),
+        (Options(gid=8), [(-1, 8)]),
+        (Options(uid=0, gid=8, mode=0o700), [(0, 8), 0o700]),
+    ],
+)
+async def test_a_copy_has_the_owner_that_is_asked_for_and_is_on_the_disk(
+    db: Engine, monkeypatch: pytest.MonkeyPatch, asked: Options, changes: list[object]
+) -> None:
+    """Else that of the folder that was copied; nothing is changed after the last sync."""
+    done, copy = list[object](), trees.copy
+
+    def copied(source: Path, target: Path, step: Step) -> Tree:
+        tree = copy(source, target, step)
+        done.clear()
+        return tree
+
+    monkeypatch.setattr(trees, "copy", copied)
+    monkeypatch.setattr(os, "chown", lambda _, uid, gid: done.append((uid, gid)))
+    monkeypatch.setattr(Path, "chmod", lambda _, mode: done.append(mode))
+    monkeypatch.setattr(files, "sync_filesystem", lambda _: done.append("sync"))
+    options = asked.model_copy(update={"backend": "other"})
+    await db.copies.clone("db", "copy", options, Progress())
+    assert done == [*changes, "sync"]
 
 
 async def test_the_same_again_is_done_already(db: Engine) -> None:
@@ -192,6 +255,21 @@ async def test_a_source_in_use_is_frozen_and_stays_mounted(engine: Engine) -> No
     assert engine.kernel.frozen == set()
 
 
+async def test_files_are_not_copied_one_by_one_while_an_image_is_written(db: Engine) -> None:
+    """For nothing makes it stand still; its snapshot does, and a folder is always copied so."""
+    await db.volumes.create("image", Options(size=4096, fs=Filesystem.XFS))
+    await db.snapshot("image", "a")
+    for name in ("image", "image@a", "db"):
+        await db.uses.mount(name, "container", DOCKER)
+    with pytest.raises(Unsupported, match=r"a snapshot of it \(`convoy snapshot create image`"):
+        await db.copies.clone("image", "copy", Options(fs=Filesystem.EXT4), Progress())
+    assert db.left() == []
+    for number, source in enumerate(("image@a", "db")):
+        await db.copies.clone(source, f"c{number}", Options(backend="other"), Progress())
+    await db.uses.unmount("image", "container")
+    await db.copies.clone("image", "copy", Options(fs=Filesystem.EXT4), Progress())
+
+
 async def test_a_snapshot_that_is_read_is_not_deleted(db: Engine) -> None:
     """Nor is its volume; the volume itself can be mounted and unmounted."""
     gate = db.kernel.gate("copy", "db@a")
@@ -227,21 +305,35 @@ async def test_what_lies_inside_a_volume_holds_the_volume_still(engine: Engine) 
     assert engine.is_mounted("db")
 
 
+@pytest.mark.parametrize(
+    ("number", "size", "kind", "told"),
+    [
+        (errno.ENOSPC, 4096, OperationFailed, "the files do not fit into 4KiB: give it a larger"),
+        (errno.EDQUOT, 4096, OperationFailed, "the files do not fit into 4KiB: give it a larger"),
+        (errno.EIO, 4096, OperationFailed, "volume c: clone failed: it failed"),
+        (errno.ENOSPC, None, NoSpace, "volume c: clone failed: it failed"),
+    ],
+)
 async def test_a_volume_that_is_too_small_costs_the_trash_nothing(
-    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+    keeping: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    size: int | None,
+    kind: type[ConvoyError],
+    told: str,
 ) -> None:
     """It is full inside; to make room on the host would not help it."""
-    keeping.steps.backends = {"fake": keeping.backend, "other": Other(keeping.kernel)}
+    keeping.steps.backends = {"fake": keeping.backend, "other": OtherBackend(keeping.kernel)}
     for name in ("db", "old"):
         await keeping.volumes.create(name, Options())
     await keeping.volumes.remove("old")
 
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, "it failed")
 
     monkeypatch.setattr("convoy_py.engine.cloning.trees.copy", full)
-    with pytest.raises(OperationFailed, match="the files do not fit into 4KiB: give it a larger"):
-        await keeping.copies.clone("db", "c", Options(backend="other", size=4096), Progress())
+    with pytest.raises(kind, match=told):
+        await keeping.copies.clone("db", "c", Options(backend="other", size=size), Progress())
     assert [view.name for view in keeping.trash.views()] == ["old"]
 
 
@@ -273,110 +365,6 @@ async def test_a_clone_job_tells_how_far_it_is(db: Engine) -> None:
     progress = Progress()
     await db.copies.clone("db", "copy", Options(), progress)
     assert (progress.done, progress.total) == (2, 100)
-
-
-# Comparing, and bringing files back
-
-
-async def test_a_diff_counts_and_names_what_changed(db: Engine) -> None:
-    """Between two snapshots, and between one and the volume as it is."""
-    db.write("db", "longer than it was")
-    _, place = db.operations.entry("db").usable()
-    (place.home / "data" / "more").write_text("x")
-    found = await db.copies.diff("db", "a", "", Progress())
-    assert (found.added, found.changed, found.removed) == (1, 1, 0)
-    assert found.bytes == len("longer than it was") + 1
-    assert [(each.kind, each.path) for each in found.changes] == [
-        ("changed", "file"),
-        ("added", "more"),
-    ]
-    await db.snapshots.create(["db"], "b", Progress())
-    found = await db.copies.diff("db", "b", "a", Progress())
-    assert (found.removed, found.changed) == (1, 1)
-    with pytest.raises(Invalid, match="db@a does not differ from itself"):
-        await db.copies.diff("db", "a", "a", Progress())
-
-
-async def test_a_diff_is_cut_short_but_counts_all(
-    db: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A million changes are not told one by one."""
-    monkeypatch.setattr("convoy_py.engine.copies.TOLD", 2)
-    _, place = db.operations.entry("db").usable()
-    for number in range(3):
-        (place.home / "data" / str(number)).touch()
-    found = await db.copies.diff("db", "a", "", Progress())
-    assert (found.added, len(found.changes), found.truncated) == (3, 2, True)
-
-
-async def test_a_diff_lets_the_volume_be_used(db: Engine) -> None:
-    """But not taken away."""
-    gate = db.kernel.gate("reading", "db@a")
-    diff = asyncio.create_task(db.copies.diff("db", "a", "", Progress()))
-    await asyncio.to_thread(gate.wait_for_call)
-    async with asyncio.timeout(5):
-        await db.uses.mount("db", "container", DOCKER)
-        await db.uses.unmount("db", "container")
-    with pytest.raises(VolumeInUse, match="db is in use by a comparison"):
-        await db.volumes.rename("db", "other")
-    gate.open()
-    await diff
-    await db.operations.drain(5)
-    assert not db.is_mounted("db")
-
-
-async def test_a_file_is_brought_back(db: Engine) -> None:
-    """And nothing else is touched; the bytes are told."""
-    _, place = db.operations.entry("db").usable()
-    (place.home / "data" / "more").write_text("x")
-    assert await db.copies.restore_file("db", "a", "/file", Progress()) == 3
-    assert db.read("db") == "old"
-    assert (place.home / "data" / "more").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "others", "path"),
-    [
-        (b"caf\xe9.txt", [rb"caf\xe9.txt"], r"caf\xe9.txt"),
-        (rb"caf\xe9.txt", [b"caf\xe9.txt"], r"/caf\\xe9.txt"),
-        (rb"caf\xe9.txt", [], r"caf\xe9.txt"),
-        (rb"a\x2db", [b"a-b"], r"a\x2db"),
-        (b"two\nlines", [], r"two\x0alines"),
-        (b"two\nlines", [], "two\nlines"),
-        (b"f\xfc/caf\xe9", [], r"f\xfc/caf\xe9"),
-    ],
-)
-async def test_a_file_is_found_by_what_diff_tells_or_by_its_name(
-    engine: Engine, name: bytes, others: list[bytes], path: str
-) -> None:
-    """Names are bytes; what may be read in two ways is what `diff` tells, if that is there."""
-    await engine.volumes.create("v", Options())
-    _, place = engine.operations.entry("v").usable()
-    data = os.fsencode(place.home / "data")
-    for each in [name, *others]:
-        Path(os.fsdecode(data + b"/" + each)).parent.mkdir(exist_ok=True)
-        Path(os.fsdecode(data + b"/" + each)).write_bytes(each)
-    await engine.snapshots.create(["v"], "a", Progress())
-    for each in [name, *others]:
-        Path(os.fsdecode(data + b"/" + each)).write_bytes(b"new")
-    assert await engine.copies.restore_file("v", "a", path, Progress()) == len(name)
-    assert Path(os.fsdecode(data + b"/" + name)).read_bytes() == name
-    for each in others:
-        assert Path(os.fsdecode(data + b"/" + each)).read_bytes() == b"new"
-
-
-async def test_what_is_not_there_is_named_as_it_was_told(db: Engine) -> None:
-    """In a line that can be written anywhere."""
-    with pytest.raises(NotFound) as caught:
-        await db.copies.restore_file("db", "a", "caf\\xe9", Progress())
-    assert str(caught.value) == r"db@a has no caf\xe9"
-
-
-@pytest.mark.parametrize("path", ["", "/", "../x", "a/../../x", ".", "a\0b", r"a\x00b"])
-async def test_only_what_is_below_the_root_is_brought_back(db: Engine, path: str) -> None:
-    """The whole of it is what a rollback is for."""
-    with pytest.raises(Invalid, match="name a file or folder below the volume's root"):
-        await db.copies.restore_file("db", "a", path, Progress())
 
 
 async def test_the_plan_of_a_clone_is_asked_for_as_one(db: Engine) -> None:

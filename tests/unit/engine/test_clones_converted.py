@@ -21,17 +21,13 @@ from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import Tree
 from convoy_py.models.volume import Options, Spec
+from convoy_py.state.records import timestamp
 from convoy_py.state.store import Store
 from convoy_py.state.trash import Trash
-from tests.fakes_engine import Engine, FakeBackend
+from tests.fakes_engine import NOW, Engine
+from tests.fakes_kernel import OtherBackend
 
 DOCKER = "100:1"
-
-
-class Other(FakeBackend):
-    """Another backend, whose volumes cannot be made by copying the first one's homes."""
-
-    name = "other"
 
 
 def _spec(engine: Engine, name: str) -> Spec:
@@ -43,7 +39,7 @@ def _spec(engine: Engine, name: str) -> Spec:
 @pytest.fixture
 async def plain(keeping: Engine) -> Engine:
     """With a volume `db` without snapshots, and a trash that keeps."""
-    keeping.steps.backends = {"fake": keeping.backend, "other": Other(keeping.kernel)}
+    keeping.steps.backends = {"fake": keeping.backend, "other": OtherBackend(keeping.kernel)}
     await keeping.volumes.create("db", Options(size=4096, uid=7))
     await keeping.volumes.protect("db", on=True)
     keeping.write("db", "data")
@@ -60,6 +56,7 @@ async def test_a_conversion_swaps_the_volume_and_keeps_the_old(plain: Engine) ->
     assert plain.read("db") == "data"
     (removed,) = plain.trash.views()
     assert (removed.name, removed.backend) == ("db", "fake")
+    assert removed.removed == timestamp(NOW)
     assert (await plain.daemon.space()).outstanding == 8192
     await plain.trash.restore("db", "old")
     assert plain.read("old") == "data"
@@ -102,6 +99,26 @@ def _full(*_: object) -> None:
 
 def _no_room(*_: object) -> None:
     raise NoSpace("no room")
+
+
+async def test_what_may_not_be_in_the_trash_after_a_power_cut_is_told(
+    plain: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the new one has the name, and the old one lies in the trash for all to see."""
+    fsync_dir = files.fsync_dir
+
+    def fails(folder: Path) -> None:
+        if folder == plain.store.trash:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync_dir(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "fsync_dir", fails)
+        with pytest.raises(Unsettled, match=r"db is converted; what it was lies in the trash \("):
+            await plain.copies.convert("db", Options(backend="other"), Progress())
+    assert (plain.volumes.get("db").backend, plain.read("db")) == ("other", "data")
+    assert [(removed.name, removed.backend) for removed in plain.trash.views()] == [("db", "fake")]
+    assert plain.left() == []
 
 
 @pytest.mark.parametrize("lasting", [False, True])
@@ -172,14 +189,23 @@ async def test_what_changes_a_record_meanwhile_is_not_lost(plain: Engine) -> Non
     assert (after.volumes.get("db").backend, after.volumes.get("db").protected) == ("other", False)
 
 
-async def test_a_volume_that_was_read_again_meanwhile_is_not_replaced(plain: Engine) -> None:
-    """As when the root's disk was away: it may have been mounted since."""
+@pytest.mark.parametrize("as_another", [True, False])
+async def test_a_volume_that_was_read_again_meanwhile_is_not_replaced(
+    plain: Engine, as_another: bool
+) -> None:
+    """As when the root's disk was away: it may have been mounted since, or be of another size."""
     gate = plain.kernel.gate("create", "db")
     conversion = asyncio.create_task(
         plain.copies.convert("db", Options(backend="other"), Progress())
     )
     await asyncio.to_thread(gate.wait_for_call)
-    plain.operations.put(plain.steps.entry("db", plain.store.read("db")))
+    record = plain.store.read("db")
+    if as_another:
+        plain.operations.put(plain.steps.entry("db", record))
+    else:
+        spec = record.spec.model_copy(update={"size": 8192})
+        record = record.model_copy(update={"spec": spec})
+        plain.steps.rerecord(plain.operations.entry("db"), record)
     gate.open()
     with pytest.raises(Conflict, match="db was changed meanwhile; repeat the command"):
         await conversion

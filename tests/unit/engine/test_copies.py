@@ -62,6 +62,18 @@ async def test_a_volume_is_taken_over_with_its_data(shop: Engine) -> None:
     assert shop.restarted().read("shop_web") == "of shop_web"
 
 
+async def test_what_stands_in_the_way_is_told_beforehand(shop: Engine) -> None:
+    """Also by a dry run, which keeps no space either."""
+    for options, told in (
+        (Options(path="/srv/data"), "not into a folder of the host"),
+        (Options(size=2**62), "cannot be promised"),
+    ):
+        with pytest.raises(ConvoyError, match=told):
+            await _adopt(shop, docker_volume="shop_db", options=options, dry_run=True)
+    await _adopt(shop, docker_volume="shop_db", options=Options(size=4096), dry_run=True)
+    assert (await shop.daemon.space()).outstanding == 0
+
+
 async def test_a_dry_run_changes_nothing(shop: Engine) -> None:
     """It says what would be done, and who is in the way."""
     local = shop.containers.local["shop_db"]

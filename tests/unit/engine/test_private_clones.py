@@ -7,10 +7,12 @@ import pytest
 
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.references import OPERATOR
-from convoy_py.errors import Corrupt, Invalid, NoSpace, VolumeInUse, VolumeNotFound
+from convoy_py.errors import Corrupt, Invalid, NoSpace, Unsupported, VolumeInUse, VolumeNotFound
 from convoy_py.models.names import clone_name
+from convoy_py.models.snapshot import Way
 from convoy_py.models.volume import Filesystem, Options, State
 from tests.fakes_engine import GRACE, Engine, holder
+from tests.fakes_kernel import OtherBackend
 
 DOCKER = "100:1"
 
@@ -195,6 +197,33 @@ async def test_they_need_something_to_be_made_of(engine: Engine) -> None:
     with pytest.raises(Invalid, match="per_mount needs `from`"):
         await engine.volumes.create("ci", Options(per_mount=True))
     assert engine.volumes.views() == []
+
+
+@pytest.mark.parametrize(
+    ("slow", "asked", "refused"),
+    [
+        ("fake", Options(per_mount=True), True),
+        ("other", Options(per_mount=True), False),
+        ("other", Options(per_mount=True, backend="other"), True),
+        ("fake", Options(per_mount=True, backend="other"), False),
+        ("fake", Options(), False),
+        ("other", Options(backend="other"), False),
+    ],
+)
+async def test_they_have_to_be_made_at_once(
+    engine: Engine, slow: str, asked: Options, refused: bool
+) -> None:
+    """Where the volume would lie, or every Mount would wait for a copy."""
+    backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
+    backends[slow].way = Way.FILES
+    engine.steps.backends = backends
+    await engine.volumes.create("db", Options())
+    if refused:
+        with pytest.raises(Unsupported, match="per_mount needs clones that are made at once"):
+            await engine.copies.clone("db", "ci", asked, Progress())
+        assert (engine.left(), set(engine.operations.entries)) == ([], {"db"})
+    else:
+        await engine.copies.clone("db", "ci", asked, Progress())
 
 
 async def test_a_clone_is_made_room_for(keeping: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

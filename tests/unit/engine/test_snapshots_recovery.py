@@ -59,6 +59,15 @@ async def test_a_half_deleted_snapshot_is_deleted(db: Engine) -> None:
     assert after.restarted().snapshots.views() == []
 
 
+async def test_without_the_notes_of_what_is_frozen_no_daemon_starts(db: Engine) -> None:
+    """What an earlier one froze would stand still for good."""
+    notes = db.folder / "run" / "frozen"
+    notes.rmdir()
+    notes.touch()
+    with pytest.raises(FileExistsError):
+        db.restarted()
+
+
 async def test_what_is_swept_is_looked_after_by_its_volumes_lock(db: Engine) -> None:
     """A rename that came first has moved it: it goes all the same."""
     _half_taken(db)

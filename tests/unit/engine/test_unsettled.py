@@ -191,6 +191,33 @@ async def test_a_group_is_all_or_nothing_or_completed(
     assert after.half_taken() == []
 
 
+async def test_a_group_of_which_one_keeps_its_name_keeps_all(
+    full: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third cannot get its name, the first loses its own, the second cannot: so all stay."""
+    await full.trash.purge()  # it would give way, and a second attempt succeed
+    for name in ("web", "app"):
+        await full.volumes.create(name, Options())
+        full.write(name, name)
+    rename, tried = Path.rename, list[str]()
+
+    def renamed(path: Path, target: Path) -> Path:
+        tried.append(target.name[:4])
+        if tried.count("g") == 3 or tried[-2:] == [".rm-", ".rm-"]:
+            tried.clear()
+            _no_room()
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", renamed)
+        with pytest.raises(Unsettled, match="snapshot g is taken"):
+            await full.snapshots.create(["db", "web", "app"], "g", Progress())
+    assert _state(full)[1] == ["db@a", "db@g", "web@g"]
+    after = full.restarted()
+    assert [after.read(f"{name}@g") for name in ("db", "web", "app")] == ["db", "web", "app"]
+    assert after.half_taken() == []
+
+
 async def test_a_group_that_cannot_be_completed_at_a_start_waits(
     full: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
