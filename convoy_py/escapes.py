@@ -7,7 +7,11 @@ import os
 import re
 
 _ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|\\)")
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _BYTE = re.compile("[\udc80-\udcff]")
+
+# Longer than the table of options; a client's own text cannot fill a terminal or a log with it.
+LONGEST = 4096
 
 
 def escaped(path: str) -> str:
@@ -38,6 +42,20 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in encodable(text))
+
+
+def one_line(text: str) -> str:
+    """`text` without control characters, line breaks and terminal escapes, cut at LONGEST.
+
+    A byte of a file's name that is no UTF-8 is told by its escape.
+
+    Docker's client prints an Err raw to the user's terminal.
+    """
+    if not text.isprintable():
+        plain = _TERMINAL.sub("", text)
+        spaced = "".join(c if c.isprintable() else " " for c in encodable(plain))
+        text = " ".join(spaced.split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def encodable(text: str) -> str:

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from convoy_py.engine.accounts import Accounts
-from convoy_py.engine.adoptions import AdoptedVolume, Adoptions
+from convoy_py.engine.adoptions import Adoptions
 from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.copies import Copies, Differences
 from convoy_py.engine.daemon import Daemon
 from convoy_py.engine.jobs import Jobs, Progress
-from convoy_py.engine.ledger import HostSpace
 from convoy_py.engine.operations import Operations
-from convoy_py.engine.releases import ReleasedVolume, Releases
+from convoy_py.engine.releases import Releases
 from convoy_py.engine.sizes import Sizes
-from convoy_py.engine.snapshots import RolledBack, Snapshots
+from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.uses import Uses
 from convoy_py.engine.verbs import Verbs
@@ -29,9 +28,10 @@ from convoy_py.errors import (
 )
 from convoy_py.models.names import AT, joined, volume_of
 from convoy_py.models.snapshot import Consistency, Plan, SnapshotView, Way
-from convoy_py.models.space import Account
 from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage, View
+from convoy_py.wire.admin import Space
+from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume, RolledBack, VolumeSpace
 
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 CREATED = datetime.fromtimestamp(NOW, UTC)
@@ -191,8 +191,8 @@ class FakeVolumes(Volumes, Uses, Daemon):
     def health(self) -> list[str]:
         return self.problems
 
-    async def space(self) -> HostSpace:
-        return HostSpace(size=100, free=60, outstanding=30, may_promise=90)
+    async def space(self) -> Space:
+        return Space(size=100, free=60, promised=30, may_promise=90)
 
     async def kept(self) -> list[str]:
         return self.data_kept
@@ -261,7 +261,7 @@ class FakeSnapshots(Snapshots):
         saved = self.volumes.add_snapshot(volume, "before")
         stopped = ["container 0123 (web)"] if stop_containers else []
         saved_as = joined(volume, saved.name) if keep else ""
-        return RolledBack(joined(volume, snapshot), saved_as, stopped, [])
+        return RolledBack(snapshot=joined(volume, snapshot), saved_as=saved_as, stopped=stopped)
 
 
 class FakeCopies(Copies):
@@ -363,9 +363,9 @@ class FakeSizes(Sizes):
 
 class FakeAccounts(Accounts):
     def __init__(self) -> None:
-        self.found: list[Account] = []
+        self.found: list[VolumeSpace] = []
 
-    async def df(self) -> list[Account]:
+    async def df(self) -> list[VolumeSpace]:
         return self.found
 
 

@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from convoy_py.api.access import caller_of
-from convoy_py.api.failures import one_line
 from convoy_py.api.recording import Recorder
 from convoy_py.errors import Invalid
+from convoy_py.escapes import one_line
 from convoy_py.linux.peers import is_hung_up
 
 log = logging.getLogger("convoy.api")

@@ -3,25 +3,20 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from convoy_py.api.admin import Admin
-from convoy_py.api.failures import one_line
 from convoy_py.api.rest import Call, Reply, job
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import Invalid
-from convoy_py.escapes import escaped
 from convoy_py.models.names import check_name, joined
 from convoy_py.models.options import parse_options
 from convoy_py.wire.admin import VolumeInfo
 from convoy_py.wire.copies import (
     Adopt,
     Adopted,
-    AdoptedVolume,
-    ChangeInfo,
     CloneVolume,
     ConvertVolume,
     Difference,
     Release,
     Released,
-    ReleasedVolume,
     RestoredFile,
     RestoreFile,
 )
@@ -50,19 +45,7 @@ async def diff(admin: Admin, call: Call[DiffQuery]) -> Reply:
 
     async def work(progress: Progress) -> Difference:
         found = await admin.verbs.copies.diff(call.name, asked.from_, asked.to, progress)
-        return Difference(
-            added=found.added,
-            changed=found.changed,
-            removed=found.removed,
-            bytes=found.bytes,
-            changes=[
-                ChangeInfo(
-                    kind=each.kind, path=escaped(each.path), size=each.size, what=list(each.what)
-                )
-                for each in found.changes
-            ],
-            truncated=found.truncated,
-        )
+        return Difference.model_validate(found)
 
     return await admin.job("diff", call, work)
 
@@ -104,19 +87,7 @@ async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
             dry_run=asked.dry_run,
             stop_containers=asked.stop_containers,
         )
-        return Adopted(
-            volumes=[
-                AdoptedVolume(
-                    docker_volume=each.docker_volume,
-                    name=each.name,
-                    bytes=each.bytes,
-                    files=each.files,
-                    note=one_line(each.note),
-                )
-                for each in volumes
-            ],
-            dry_run=asked.dry_run,
-        )
+        return Adopted(volumes=volumes, dry_run=asked.dry_run)
 
     return await admin.job("adopt", call, work)
 
@@ -132,19 +103,7 @@ async def release(admin: Admin, call: Call[Release]) -> Reply:
         volumes = await admin.verbs.releases.release(
             name, asked.compose_project, target, progress, dry_run=asked.dry_run
         )
-        return Released(
-            volumes=[
-                ReleasedVolume(
-                    name=each.name,
-                    docker_volume=each.docker_volume,
-                    bytes=each.bytes,
-                    files=each.files,
-                    note=each.note,
-                )
-                for each in volumes
-            ],
-            dry_run=asked.dry_run,
-        )
+        return Released(volumes=volumes, dry_run=asked.dry_run)
 
     return await admin.job("release", call, work)
 

@@ -1,11 +1,10 @@
 """The one table from kinds of errors to HTTP statuses, and errors told as one printable line."""
 
 import logging
-import re
 from collections.abc import Mapping
 
 from convoy_py.errors import ConvoyError, HelpAsked, Kind
-from convoy_py.escapes import encodable
+from convoy_py.escapes import one_line
 from convoy_py.models.names import AT
 
 # For the admin API. Docker's protocol knows 500 only: it takes every other status for the same.
@@ -26,25 +25,8 @@ STATUSES: Mapping[Kind, int] = {
 # What a user is told of a fault of ours; the log has its traceback.
 INTERNAL = "internal error; the daemon's log has the details"
 
-# Longer than the table of options; a client's own text cannot fill a terminal or a log with it.
-LONGEST = 4096
 # After these words a name is taken for the one that the error is about.
 _LEADS = ("volume ", "volume: ", "volume name '", "snapshot ", "snapshot: ", "project: ", AT)
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
-
-
-def one_line(text: str) -> str:
-    """`text` without control characters, line breaks and terminal escapes, cut at LONGEST.
-
-    A byte of a file's name that is no UTF-8 is told by its escape.
-
-    Docker's client prints an Err raw to the user's terminal.
-    """
-    if not text.isprintable():
-        plain = _ESCAPE_SEQUENCE.sub("", text)
-        spaced = "".join(c if c.isprintable() else " " for c in encodable(plain))
-        text = " ".join(spaced.split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def result_of(error: Exception | None) -> str:

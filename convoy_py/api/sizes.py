@@ -3,19 +3,10 @@
 from convoy_py.api.admin import Admin
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, job
-from convoy_py.api.status import host_space
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import InvalidOption
 from convoy_py.models.sizes import parse_size
-from convoy_py.models.space import Account
-from convoy_py.wire.copies import (
-    Resized,
-    ResizeVolume,
-    SnapshotSpace,
-    SpaceReport,
-    Trimmed,
-    VolumeSpace,
-)
+from convoy_py.wire.copies import Resized, ResizeVolume, SpaceReport, Trimmed
 
 
 async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply:
@@ -53,27 +44,12 @@ async def df(admin: Admin, call: Call[Nothing]) -> Reply:
 
     async def work(progress: Progress) -> SpaceReport:
         return SpaceReport(
-            volumes=[_volume_space(account) for account in await verbs.accounts.df()],
+            volumes=await verbs.accounts.df(),
             trash=await verbs.trash.size(),
-            host=host_space(await verbs.daemon.space()),
+            host=await verbs.daemon.space(),
         )
 
     return await admin.job("df", call, work)
-
-
-def _volume_space(account: Account) -> VolumeSpace:
-    return VolumeSpace(
-        name=account.name,
-        promised=account.promised,
-        used=account.used,
-        allocated=account.allocated,
-        shared=account.shared,
-        reclaimable=account.reclaimable,
-        inodes=account.inodes,
-        inodes_used=account.inodes_used,
-        snapshots=[SnapshotSpace(name=name, frees=size) for name, size in account.frees.items()],
-        note=account.note,
-    )
 
 
 ROUTES = (

@@ -29,16 +29,7 @@ async def snapshot_inspect(admin: Admin, call: Call[Nothing]) -> Reply:
 
 async def snapshot_plan(admin: Admin, call: Call[Nothing]) -> Reply:
     plan = await admin.verbs.snapshots.plan(call.name)
-    return Reply(
-        PlanInfo(
-            way=plan.way.value,
-            instant=plan.instant,
-            bytes=plan.bytes,
-            seconds=plan.seconds,
-            freezes=plan.freezes,
-            hint=plan.hint,
-        )
-    )
+    return Reply(PlanInfo.model_validate(plan))
 
 
 async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply:
@@ -82,18 +73,12 @@ async def rollback(admin: Admin, call: Call[Rollback]) -> Reply:
     asked = call.message
 
     async def work(progress: Progress) -> RolledBack:
-        done = await admin.verbs.snapshots.rollback(
+        return await admin.verbs.snapshots.rollback(
             call.name,
             asked.snapshot,
             progress,
             stop_containers=asked.stop_containers,
             keep=asked.keep,
-        )
-        return RolledBack(
-            snapshot=done.snapshot,
-            saved_as=done.saved_as,
-            stopped=done.stopped,
-            deleted=done.deleted,
         )
 
     return await admin.job("rollback", call, work)

@@ -1,25 +1,18 @@
 """What the edges tell of volumes, snapshots and jobs, made from the engine's views of them."""
 
-from datetime import datetime
 from typing import Any
 
-from convoy_py.api.failures import one_line
-from convoy_py.engine.ledger import HostSpace
+from convoy_py.escapes import one_line
 from convoy_py.linux.outside import Outside
 from convoy_py.models.job import JobView
 from convoy_py.models.names import joined
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import State, Usage, View
-from convoy_py.wire.admin import Message, SnapshotInfo, Space, VolumeInfo
+from convoy_py.wire.admin import Message, SnapshotInfo, VolumeInfo, rfc3339
 from convoy_py.wire.copies import JobInfo
 
 # Docker reads numbers as float64, in which larger whole numbers are not exact.
 LARGEST_EXACT = 2**53
-
-
-def rfc3339(moment: datetime | None) -> str | None:
-    """A moment in UTC in the only form that Docker takes; None where it is not known."""
-    return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
 def status(view: View, now: float, outside: Outside) -> dict[str, Any]:
@@ -132,26 +125,5 @@ def snapshot_info(view: SnapshotView, outside: Outside) -> SnapshotInfo:
 
 def job_info(view: JobView, result: Message | None = None) -> JobInfo:
     """One job; `result` is its verb's answer, once it is done."""
-    return JobInfo(
-        id=view.id,
-        verb=view.verb,
-        volume=view.volume,
-        state=view.state.value,
-        started=rfc3339(view.started) or "",
-        ended=rfc3339(view.ended) or "",
-        done=view.done,
-        total=view.total,
-        note=one_line(view.note),
-        error=one_line(view.error),
-        kind=view.kind,
-        result=result,
-    )
-
-
-def host_space(space: HostSpace) -> Space:
-    return Space(
-        size=space.size,
-        free=space.free,
-        promised=space.outstanding,
-        may_promise=space.may_promise,
-    )
+    told = {"note": one_line(view.note), "error": one_line(view.error), "result": result}
+    return JobInfo.model_validate(view).model_copy(update=told)

@@ -9,7 +9,6 @@ from convoy_py import __version__
 from convoy_py.api.admin import Admin
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
-from convoy_py.api.status import host_space
 from convoy_py.config import Settings
 from convoy_py.metrics import CONTENT_TYPE
 from convoy_py.models.volume import State
@@ -24,7 +23,7 @@ async def info(admin: Admin, call: Call[Nothing]) -> Reply:
         Info(
             general=await _general(admin),
             settings={k: Setting(value=v, source=sources[k]) for k, v in shown.items()},
-            space=host_space(await daemon.space()),
+            space=await daemon.space(),
             options=option_table(),
             drivers=await daemon.drivers(),
             vfs=_in_convoys_keys("directory", settings),

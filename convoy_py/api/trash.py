@@ -3,10 +3,9 @@
 from convoy_py.api.admin import Admin
 from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
-from convoy_py.api.status import rfc3339
 from convoy_py.errors import Invalid
 from convoy_py.models.names import check_name
-from convoy_py.wire.admin import VolumeInfo
+from convoy_py.wire.admin import VolumeInfo, rfc3339
 from convoy_py.wire.copies import Purged, PurgeTrash, Removed, RestoreTrash, TrashList
 
 

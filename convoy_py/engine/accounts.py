@@ -11,7 +11,7 @@ from convoy_py.errors import Cancelled, ConvoyError, NoAnswer
 from convoy_py.linux import filesystems
 from convoy_py.linux.extents import Shares
 from convoy_py.models.names import joined
-from convoy_py.models.space import Account
+from convoy_py.wire.copies import SnapshotSpace, VolumeSpace
 
 
 class Accounts:
@@ -21,31 +21,37 @@ class Accounts:
         self._operations = operations
         self._turn = asyncio.Lock()  # to measure is slow: it shall not take all the threads
 
-    async def df(self) -> list[Account]:
+    async def df(self) -> list[VolumeSpace]:
         """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
         async with self._turn:
             entries = sorted(self._operations.entries.items())
             return [await self._asked(entry) for _, entry in entries]
 
-    async def _asked(self, entry: Entry) -> Account:
+    async def _asked(self, entry: Entry) -> VolumeSpace:
         """One account; without figures if the volume's storage hangs: the others go on."""
         threads = await self._operations.threads(entry.name)
         try:
             return await threads.ask(entry.name, partial(self._account, entry))
         except NoAnswer:
-            return Account(
+            return VolumeSpace(
                 name=entry.name,
                 promised=_promised(entry),
-                frees=dict.fromkeys(view.name for view in entry.snapshot_views()),
+                used=None,
+                allocated=None,
+                shared=None,
+                reclaimable=None,
+                snapshots=[
+                    SnapshotSpace(name=view.name, frees=None) for view in entry.snapshot_views()
+                ],
                 note="no answer",
             )
 
-    def _account(self, entry: Entry) -> Account:
+    def _account(self, entry: Entry) -> VolumeSpace:
         own, usage, used = _shares(entry), entry.usage, _used(entry)
         allocated = usage.allocated if usage else None
         if own is not None:
             allocated = own.allocated
-        return Account(
+        return VolumeSpace(
             name=entry.name,
             promised=_promised(entry),
             used=used,
@@ -54,10 +60,12 @@ class Accounts:
             reclaimable=_reclaimable(entry, allocated, used),
             inodes=usage.inodes if usage else None,
             inodes_used=usage.inodes_used if usage else None,
-            frees={
-                view.name: _freed(entry.snapshots[joined(entry.name, view.name)])
+            snapshots=[
+                SnapshotSpace(
+                    name=view.name, frees=_freed(entry.snapshots[joined(entry.name, view.name)])
+                )
                 for view in entry.snapshot_views()
-            },
+            ],
         )
 
 

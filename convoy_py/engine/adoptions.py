@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 from convoy_py.docker_volumes import Docker, LocalVolume
@@ -22,23 +21,14 @@ from convoy_py.errors import (
     VolumeInUse,
     failed,
 )
+from convoy_py.escapes import one_line
 from convoy_py.linux import files, trees
 from convoy_py.logs import event
 from convoy_py.models.names import check_name
 from convoy_py.models.volume import Options
+from convoy_py.wire.copies import AdoptedVolume
 
 log = logging.getLogger("convoy.engine")
-
-
-@dataclass(frozen=True)
-class AdoptedVolume:
-    """One of Docker's volumes that was, or would be, taken over."""
-
-    docker_volume: str
-    name: str
-    bytes: int
-    files: int = 0
-    note: str = ""  # what stands in the way, or what to do next
 
 
 class Adoptions:
@@ -148,13 +138,14 @@ class Adoptions:
         except NoAnswer as error:
             if not dry_run:
                 raise
-            return AdoptedVolume(local.name, name, 0, note=str(error))
+            note = one_line(str(error))
+            return AdoptedVolume(docker_volume=local.name, name=name, bytes=0, note=note)
         except OSError as error:
             raise failed(f"volume {name}: adopt failed", error) from error
         await self._operations.do(name, "adopt", self._cloning.check_adoption, name, takes, options)
         users = ", ".join(map(str, local.users))
         note = f"in use by {users}, to be stopped first" if users else ""
-        return AdoptedVolume(local.name, name, size, note=note)
+        return AdoptedVolume(docker_volume=local.name, name=name, bytes=size, note=one_line(note))
 
     async def _adopt(
         self, local: LocalVolume, plan: AdoptedVolume, options: Options, progress: Progress
@@ -177,7 +168,7 @@ class Adoptions:
             f"Docker's own {local.name} is as it was: remove its containers and `docker volume rm "
             f"{local.name}`, then start them with driver convoy"
         )
-        return replace(plan, files=files, note=note)
+        return plan.model_copy(update={"files": files, "note": note})
 
 
 def _measured(local: LocalVolume) -> tuple[int, int]:

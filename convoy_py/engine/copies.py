@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from convoy_py.engine.cloning import Cloning, Converted
@@ -22,7 +22,7 @@ from convoy_py.errors import (
     Conflict,
     Invalid,
 )
-from convoy_py.escapes import meanings, printable
+from convoy_py.escapes import escaped, meanings, printable
 from convoy_py.linux import trees
 from convoy_py.linux.trees import Change
 from convoy_py.models.names import joined
@@ -38,7 +38,10 @@ TOLD_CHARACTERS = 2**20
 
 @dataclass
 class Differences:
-    """What came between two trees; `bytes` are those of added and changed files."""
+    """What came between two trees; `bytes` are those of added and changed files.
+
+    The paths of `changes` are as users see them.
+    """
 
     added: int = 0
     changed: int = 0
@@ -186,7 +189,7 @@ def _count(found: Differences, change: Change) -> None:
         found.bytes += change.size
     found.characters += len(change.path)
     if len(found.changes) < TOLD and found.characters <= TOLD_CHARACTERS:
-        found.changes.append(change)
+        found.changes.append(replace(change, path=escaped(change.path)))
     else:
         found.truncated = True
 

@@ -1,9 +1,9 @@
 """The facts of the daemon itself: how it is, what it can, and the host's space."""
 
-from convoy_py.engine.ledger import HostSpace
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import Unavailable
+from convoy_py.wire.admin import Space
 
 
 class Daemon:
@@ -33,9 +33,9 @@ class Daemon:
         if pid and (problem := self._steps.isolation_from(pid)):
             raise Unavailable(f"volume {name}: {problem}")
 
-    async def space(self) -> HostSpace:
+    async def space(self) -> Space:
         if self._steps.store.presence.away:
-            return HostSpace(size=0, free=0, outstanding=0, may_promise=0)
+            return Space(size=0, free=0, promised=0, may_promise=0)
         return await self._operations.blocking.run(self._steps.ledger.space)
 
     async def kept(self) -> list[str]:

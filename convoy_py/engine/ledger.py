@@ -4,23 +4,13 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from convoy_py.errors import HostFull
 from convoy_py.linux import space
 from convoy_py.models.sizes import format_size
-
-
-@dataclass(frozen=True)
-class HostSpace:
-    """The filesystem below the root, in bytes. `outstanding` is what images may yet take of it."""
-
-    size: int
-    free: int
-    outstanding: int
-    may_promise: int
+from convoy_py.wire.admin import Space
 
 
 class Ledger:
@@ -123,15 +113,15 @@ class Ledger:
         """Bytes that the host has free. A look at the disk."""
         return space.free(self._root)
 
-    def space(self) -> HostSpace:
+    def space(self) -> Space:
         with self._lock:
             total = self._total
         host, free = os.statvfs(self._root), self.free()
         limit = int(max(0, free - self.reserve) * self._overcommit)
-        return HostSpace(
+        return Space(
             size=host.f_blocks * host.f_frsize,
             free=free,
-            outstanding=total,
+            promised=total,
             may_promise=max(0, limit - total),
         )
 

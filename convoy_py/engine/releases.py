@@ -25,17 +25,7 @@ from convoy_py.errors import (
     VolumeProtected,
     failed,
 )
-
-
-@dataclass(frozen=True)
-class ReleasedVolume:
-    """One of our volumes that was, or would be, given to Docker's own driver."""
-
-    name: str
-    docker_volume: str
-    bytes: int
-    files: int = 0
-    note: str = ""  # what stands in the way, or what to do next
+from convoy_py.wire.copies import ReleasedVolume
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,13 @@ class _Plan:
     users: list[str]
 
     def told(self, note: str, files: int = 0) -> ReleasedVolume:
-        return ReleasedVolume(self.entry.name, self.target.name, self.bytes, files, note)
+        return ReleasedVolume(
+            name=self.entry.name,
+            docker_volume=self.target.name,
+            bytes=self.bytes,
+            files=files,
+            note=note,
+        )
 
 
 class Releases:
@@ -94,7 +90,10 @@ class Releases:
             except NoAnswer as error:
                 if not dry_run:
                     raise
-                silent.append(ReleasedVolume(name, docker_volume or name, 0, note=str(error)))
+                told = ReleasedVolume(
+                    name=name, docker_volume=docker_volume or name, bytes=0, note=str(error)
+                )
+                silent.append(told)
         run = self._operations.blocking.run
         await run(self._handover.check_room, sum(plan.bytes for plan in plans))
         if dry_run:

@@ -4,7 +4,6 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,18 +35,9 @@ from convoy_py.logs import event
 from convoy_py.models.names import AT, check_name, joined
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
 from convoy_py.state.records import timestamp
+from convoy_py.wire.copies import RolledBack
 
 log = logging.getLogger("convoy.engine")
-
-
-@dataclass(frozen=True)
-class RolledBack:
-    """What a rollback came to; `saved_as` is the snapshot of what was there before, "" if gone."""
-
-    snapshot: str
-    saved_as: str
-    stopped: list[str]  # containers, which were started again
-    deleted: list[str]  # snapshots that rollbacks had made and that were too many
 
 
 class Snapshots:
@@ -200,7 +190,12 @@ class Snapshots:
         names = [str(container) for container in held]
         gone = await self._delete_automatic(volume, full, "" if keep else saved.name)
         saved_as = "" if saved.name in gone else saved.name
-        return RolledBack(full, saved_as, names, [name for name in gone if name != saved.name])
+        return RolledBack(
+            snapshot=full,
+            saved_as=saved_as,
+            stopped=names,
+            deleted=[name for name in gone if name != saved.name],
+        )
 
     async def sweep(self, half_taken: Sequence[tuple[Entry, Path]]) -> None:
         """Take away what was being taken when an earlier daemon ended."""

@@ -3,18 +3,37 @@
 Keys are Convoy's where Convoy had them (Name, Driver, MountPoint, CreatedTime, DriverInfo, …).
 """
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 
 from convoy_py.models.options import OPTIONS
 
 
 class Message(BaseModel):
+    """`model_validate` makes one of a value of the engine, too, by the names of its fields."""
+
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_pascal, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_pascal,
+        populate_by_name=True,
+        from_attributes=True,
     )
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """A moment in UTC in the only form that Docker takes; None where it is not known."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _moment(value: object) -> object:
+    return rfc3339(value) or "" if value is None or isinstance(value, datetime) else value
+
+
+Moment = Annotated[str, BeforeValidator(_moment)]  # RFC 3339, UTC; "" where it is not known
 
 
 class Failure(Message):
@@ -131,7 +150,7 @@ class Space(Message):
 
     size: int
     free: int
-    promised: int
+    promised: int  # what images may yet take of it
     may_promise: int  # what further sparse images may still be given
 
 
@@ -145,10 +164,7 @@ class OptionHelp(Message):
 
 
 def option_table() -> list[OptionHelp]:
-    return [
-        OptionHelp(key=o.key, aliases=o.aliases, values=o.values, meaning=o.meaning)
-        for o in OPTIONS
-    ]
+    return [OptionHelp.model_validate(option) for option in OPTIONS]
 
 
 class Info(Message):

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from convoy_py.wire.admin import Message, SnapshotInfo, Space
+from convoy_py.wire.admin import Message, Moment, SnapshotInfo, Space
 
 PATH = r"below the volume's root; \xHH is a byte that cannot be printed, \\ a backslash"
 
@@ -16,8 +16,8 @@ class JobInfo(Message):
     verb: str
     volume: str
     state: str  # running, done, failed or cancelled
-    started: str  # RFC 3339, UTC
-    ended: str = ""
+    started: Moment
+    ended: Moment = ""
     done: int = 0
     total: int = 0  # 0: nothing is copied, or it is not known yet
     note: str = ""
@@ -153,7 +153,7 @@ class Adopt(Message):
     stop_containers: bool = False
 
 
-class AdoptedVolume(Message):
+class AdoptedVolume(Message):  # what was taken over, or would be
     docker_volume: str
     name: str
     bytes: int
@@ -175,7 +175,7 @@ class Release(Message):
     dry_run: bool = False
 
 
-class ReleasedVolume(Message):
+class ReleasedVolume(Message):  # what was given away, or would be
     name: str
     docker_volume: str
     bytes: int

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convoy_py.errors import failed
-from convoy_py.escapes import encodable, escaped, meanings, printable
+from convoy_py.escapes import LONGEST, encodable, escaped, meanings, one_line, printable
+from convoy_py.models.options import help_line
 
 NAMES = st.binary(min_size=1, max_size=40).map(os.fsdecode)
 
@@ -63,3 +64,29 @@ def test_other_text_is_printable_and_can_be_encoded() -> None:
     """Bytes of file names have their numbers in it, too."""
     assert printable("a\nb \udce9") == r"a\nb \xe9"
     assert encodable("a\nb \udce9") == "a\nb \\xe9"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain text", "plain text"),
+        ("Ünïcode 名前", "Ünïcode 名前"),
+        ("two\r\nlines\tand a tab", "two lines and a tab"),
+        ("\x1b[1;31mred\x1b[0m \x1b]0;title\x07end", "red end"),
+        ("\x1b", ""),
+        ("bell\x07 nul\0 del\x7f c1\x9b31m", "bell nul del c1 31m"),
+        ("turn\u202egnp.exe\u2028next", "turn gnp.exe next"),
+        ("lone \ud800 surrogate", "lone surrogate"),
+        ("a byte of a name: caf\udce9", r"a byte of a name: caf\xe9"),
+    ],
+)
+def test_one_line_is_printable(text: str, line: str) -> None:
+    """Nothing in an error can act on the terminal that shows it."""
+    assert one_line(text) == line
+
+
+def test_one_line_is_short_but_holds_the_help() -> None:
+    """A client's own text cannot fill a terminal; the table of options fits."""
+    assert len(one_line("x" * 100_000)) == LONGEST
+    assert len(one_line("\n".join("x" * 100_000))) == LONGEST
+    assert one_line(help_line()) == help_line()

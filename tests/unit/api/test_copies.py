@@ -2,9 +2,7 @@
 
 import pytest
 
-from convoy_py.engine.adoptions import AdoptedVolume
 from convoy_py.engine.copies import Differences
-from convoy_py.engine.releases import ReleasedVolume
 from convoy_py.errors import Kind
 from convoy_py.linux.trees import Change
 from convoy_py.models.volume import Options
@@ -57,25 +55,6 @@ async def test_what_differs_is_told(
     )
 
 
-async def test_names_that_are_no_text_are_told(
-    admin: Socket, engine: FakeVolumes, verbs: FakeVerbs
-) -> None:
-    """File names are bytes: JSON has those that are no UTF-8 by their numbers."""
-    engine.add("db")
-    engine.add_snapshot("db", "a")
-    names = ["caf\udce9.txt", "back\\slash", "two\nlines"]
-    verbs.copies.differences = Differences(
-        added=3, changes=[Change("added", name, 1) for name in names]
-    )
-    answer = await ask(admin, "GET", "/v1/volumes/db/diff?from=a")
-    told = wire.Difference.model_validate(answer.json["Result"])
-    assert [each.path for each in told.changes] == [
-        r"caf\xe9.txt",
-        r"back\\slash",
-        r"two\x0alines",
-    ]
-
-
 async def test_an_answer_that_cannot_be_written_is_a_failure_in_json(
     admin: Socket, engine: FakeVolumes, verbs: FakeVerbs
 ) -> None:
@@ -111,7 +90,9 @@ async def test_a_volume_is_converted(admin: Socket, engine: FakeVolumes, verbs: 
 
 async def test_one_of_dockers_volumes_is_adopted(admin: Socket, verbs: FakeVerbs) -> None:
     """Under another name, with options; a dry run says that it was one."""
-    verbs.adoptions.adoptable = [AdoptedVolume("pg", "db", 10, 2, "stop web first")]
+    verbs.adoptions.adoptable = [
+        wire.AdoptedVolume(docker_volume="pg", name="db", bytes=10, files=2, note="stop web first")
+    ]
     asked = {
         "DockerVolume": "pg",
         "Name": "db",
@@ -140,7 +121,9 @@ async def test_a_project_is_adopted(admin: Socket, verbs: FakeVerbs) -> None:
 
 async def test_a_volume_is_released(admin: Socket, verbs: FakeVerbs) -> None:
     """Under another name; a dry run says that it was one."""
-    verbs.releases.released = [ReleasedVolume("db", "pg", 10, 2, "stop web first")]
+    verbs.releases.released = [
+        wire.ReleasedVolume(name="db", docker_volume="pg", bytes=10, files=2, note="stop web first")
+    ]
     asked = {"Name": "db", "DockerVolume": "pg", "DryRun": True}
     answer = await ask(admin, "POST", "/v1/release", asked)
     assert verbs.releases.asked == [("db", "", "pg", True)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from convoy_py import errors
-from convoy_py.api.failures import LONGEST, STATUSES, one_line, result_of, tell
+from convoy_py.api.failures import STATUSES, result_of, tell
 from convoy_py.errors import (
     ConvoyError,
     InUse,
@@ -16,7 +16,6 @@ from convoy_py.errors import (
     VolumeInUse,
     VolumeNotFound,
 )
-from convoy_py.models.options import help_line
 
 
 def classes(base: type[ConvoyError]) -> Iterator[type[ConvoyError]]:
@@ -36,32 +35,6 @@ def test_every_error_is_of_a_kind_in_the_table(error: type[ConvoyError]) -> None
     """So every error that can be raised can be answered."""
     assert error.kind in STATUSES
     assert error.__module__ == errors.__name__
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("plain text", "plain text"),
-        ("Ünïcode 名前", "Ünïcode 名前"),
-        ("two\r\nlines\tand a tab", "two lines and a tab"),
-        ("\x1b[1;31mred\x1b[0m \x1b]0;title\x07end", "red end"),
-        ("\x1b", ""),
-        ("bell\x07 nul\0 del\x7f c1\x9b31m", "bell nul del c1 31m"),
-        ("turn\u202egnp.exe\u2028next", "turn gnp.exe next"),
-        ("lone \ud800 surrogate", "lone surrogate"),
-        ("a byte of a name: caf\udce9", r"a byte of a name: caf\xe9"),
-    ],
-)
-def test_one_line_is_printable(text: str, line: str) -> None:
-    """Nothing in an error can act on the terminal that shows it."""
-    assert one_line(text) == line
-
-
-def test_one_line_is_short_but_holds_the_help() -> None:
-    """A client's own text cannot fill a terminal; the table of options fits."""
-    assert len(one_line("x" * 100_000)) == LONGEST
-    assert len(one_line("\n".join("x" * 100_000))) == LONGEST
-    assert one_line(help_line()) == help_line()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """The admin API's routes about space."""
 
 from convoy_py.errors import Kind, Unsupported
-from convoy_py.models.space import Account
-from convoy_py.wire.copies import SpaceReport
+from convoy_py.wire.copies import SnapshotSpace, SpaceReport, VolumeSpace
 from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask, assert_failed
 from tests.unit.api.wire import Socket
@@ -63,14 +62,17 @@ async def test_all_volumes_are_trimmed(
 async def test_df_tells_where_the_bytes_are(admin: Socket, verbs: FakeVerbs) -> None:
     """By volume and snapshot, in the trash, on the host; what is not known is null."""
     verbs.accounts.found = [
-        Account(
+        VolumeSpace(
             name="db",
             promised=100,
             used=40,
             allocated=60,
             shared=None,
             reclaimable=20,
-            frees={"nightly": 5, "lost": None},
+            snapshots=[
+                SnapshotSpace(name="nightly", frees=5),
+                SnapshotSpace(name="lost", frees=None),
+            ],
         )
     ]
     answer = await ask(admin, "GET", "/v1/df")

@@ -355,7 +355,7 @@ async def test_a_failed_clone_leaves_nothing(db: Engine) -> None:
     with pytest.raises(NoSpace):
         await db.volumes.create("copy", Options(source="db"))
     assert db.left() == []
-    assert (await db.daemon.space()).outstanding == 4096
+    assert (await db.daemon.space()).promised == 4096
     assert db.volumes.get("db").doing == ""
     await db.volumes.create("copy", Options())
 

@@ -57,7 +57,7 @@ async def test_a_conversion_swaps_the_volume_and_keeps_the_old(plain: Engine) ->
     (removed,) = plain.trash.views()
     assert (removed.name, removed.backend) == ("db", "fake")
     assert removed.removed == timestamp(NOW)
-    assert (await plain.daemon.space()).outstanding == 8192
+    assert (await plain.daemon.space()).promised == 8192
     await plain.trash.restore("db", "old")
     assert plain.read("old") == "data"
     assert plain.left() == []
@@ -86,7 +86,7 @@ async def test_a_conversion_that_fails_changes_nothing(
     assert plain.read("db") == "data"
     assert plain.trash.views() == []
     assert plain.left() == []
-    assert (await plain.daemon.space()).outstanding == 4096
+    assert (await plain.daemon.space()).promised == 4096
     after = plain.restarted()
     after.steps.backends = plain.steps.backends
     assert after.volumes.get("db").backend == "fake"
@@ -140,7 +140,7 @@ async def test_what_was_replaced_is_never_abandoned(
         with pytest.raises(Unsettled, match=r"db is converted; what it was lies in .*next start"):
             await plain.copies.convert("db", Options(backend="other", size=8192), Progress())
     assert (plain.volumes.get("db").backend, plain.read("db")) == ("other", "data")
-    assert (await plain.daemon.space()).outstanding == 8192
+    assert (await plain.daemon.space()).promised == 8192
     assert plain.volumes.get("db").doing == ""
     assert plain.trash.views() == []
     after = plain.restarted()

@@ -71,7 +71,7 @@ async def test_what_stands_in_the_way_is_told_beforehand(shop: Engine) -> None:
         with pytest.raises(ConvoyError, match=told):
             await _adopt(shop, docker_volume="shop_db", options=options, dry_run=True)
     await _adopt(shop, docker_volume="shop_db", options=Options(size=4096), dry_run=True)
-    assert (await shop.daemon.space()).outstanding == 0
+    assert (await shop.daemon.space()).promised == 0
 
 
 async def test_a_dry_run_changes_nothing(shop: Engine) -> None:

@@ -258,20 +258,20 @@ async def test_a_slow_sample_is_taken_seldom(mounted: Engine) -> None:
 
 async def test_a_sample_corrects_what_is_promised(mounted: Engine) -> None:
     """What an image has already got is no longer outstanding."""
-    assert (await mounted.daemon.space()).outstanding == 4096
+    assert (await mounted.daemon.space()).promised == 4096
     await mounted.janitor.sample()
-    assert (await mounted.daemon.space()).outstanding == 0
+    assert (await mounted.daemon.space()).promised == 0
 
 
 async def test_what_is_shared_is_yet_to_be_given(mounted: Engine) -> None:
     """The first write to a block of a snapshot, or of the source, takes another of the host's."""
     await mounted.volumes.create("copy", Options(source="v"))
     await mounted.janitor.sample()
-    assert (await mounted.daemon.space()).outstanding == 2
+    assert (await mounted.daemon.space()).promised == 2
     await mounted.snapshot("v")
     mounted.clock.now += 60
     await mounted.janitor.sample()
-    assert (await mounted.daemon.space()).outstanding == 4
+    assert (await mounted.daemon.space()).promised == 4
 
 
 async def test_a_volume_that_cannot_be_measured_is_only_that(mounted: Engine) -> None:

@@ -116,7 +116,7 @@ async def test_a_cancelled_clone_leaves_nothing(engine: Engine) -> None:
         await creation
     assert [view.name for view in engine.volumes.views()] == ["db"]
     assert engine.left() == []
-    assert (await engine.daemon.space()).outstanding == 4096
+    assert (await engine.daemon.space()).promised == 4096
     await engine.volumes.remove("db")
     await engine.volumes.create("copy", Options())
 

@@ -50,10 +50,10 @@ def test_what_an_image_has_is_no_longer_outstanding(ledger: Ledger) -> None:
     """Allocated blocks are already missing from the free space."""
     _promise(ledger, "a", 20 * GIB)
     ledger.record("a", 20 * GIB, 15 * GIB)
-    assert ledger.space().outstanding == 5 * GIB
+    assert ledger.space().promised == 5 * GIB
     assert ledger.space().may_promise == 15 * GIB
     ledger.forget("a")
-    assert ledger.space().outstanding == 0
+    assert ledger.space().promised == 0
 
 
 def test_directories_are_promised_nothing(ledger: Ledger) -> None:
@@ -78,7 +78,7 @@ def test_a_copy_need_not_care_for_promises(ledger: Ledger) -> None:
     """They are kept later or never; what it takes is there."""
     _promise(ledger, "a", 20 * GIB)
     _room(ledger, "b", GIB)
-    assert ledger.space().outstanding == 20 * GIB
+    assert ledger.space().promised == 20 * GIB
 
 
 def _room(ledger: Ledger, name: str, size: int) -> None:
@@ -91,7 +91,7 @@ def test_what_an_extension_was_refused_is_not_promised(ledger: Ledger) -> None:
     _promise(ledger, "a", 15 * GIB)
     with pytest.raises(NoSpace), ledger.extend("a", 5 * GIB + 1, preallocated=False):
         pass
-    assert ledger.space().outstanding == 15 * GIB
+    assert ledger.space().promised == 15 * GIB
     with ledger.extend("a", 5 * GIB, preallocated=False):
         pass
-    assert ledger.space().outstanding == 20 * GIB
+    assert ledger.space().promised == 20 * GIB

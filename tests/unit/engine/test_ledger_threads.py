@@ -102,7 +102,7 @@ def _outcome(ledger: Ledger, one: bool, other: bool) -> tuple[object, ...]:
     takers = ledger.takers()
     left = max(size for size in range(11) if _done(_room(size), ledger))
     kept.clear()
-    return one, other, takers, ledger.space().outstanding, left
+    return one, other, takers, ledger.space().promised, left
 
 
 def _interrupted(one: Change, other: Change, lock: WatchedLock, at: int) -> Any:

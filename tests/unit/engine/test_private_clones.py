@@ -47,15 +47,15 @@ async def test_every_mount_id_has_its_own(ci: Engine) -> None:
 
 async def test_what_one_had_is_dropped_at_its_unmount(ci: Engine) -> None:
     """With its folder, its mountpoint and its promise; the next of the ID begins anew."""
-    promised = (await ci.daemon.space()).outstanding
+    promised = (await ci.daemon.space()).promised
     await ci.uses.mount("ci", "1", DOCKER)
-    assert (await ci.daemon.space()).outstanding == promised + 4096
+    assert (await ci.daemon.space()).promised == promised + 4096
     ci.write(clone_name("ci", "1"), "mine")
     await ci.uses.unmount("ci", "1")
     await ci.operations.drain(5)
     assert _clones(ci) == ci.left() == []
     assert list(ci.steps.mounts_dir.iterdir()) == []
-    assert (await ci.daemon.space()).outstanding == promised
+    assert (await ci.daemon.space()).promised == promised
     after = ci.restarted()
     await after.uses.mount("ci", "1", DOCKER)
     assert after.read(clone_name("ci", "1")) == "golden"
@@ -68,7 +68,7 @@ async def test_they_outlive_the_daemon_while_they_are_held(ci: Engine) -> None:
     after = ci.restarted()
     assert after.read(clone_name("ci", "1")) == "mine"
     assert after.is_mounted(clone_name("ci", "1"))
-    assert (await after.daemon.space()).outstanding == 3 * 4096
+    assert (await after.daemon.space()).promised == 3 * 4096
     booted = after.rebooted()
     assert _clones(booted) == []
     booted.recovery.sweep()
@@ -171,12 +171,12 @@ async def test_a_clone_that_cannot_be_made_leaves_nothing(
     ci: Engine, method: str, name: str
 ) -> None:
     """No folder and no promise; and the volume is as free as before."""
-    promised = (await ci.daemon.space()).outstanding
+    promised = (await ci.daemon.space()).promised
     ci.kernel.failures[method, name] = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(NoSpace, match="volume ci: mount failed"):
         await ci.uses.mount("ci", "1", DOCKER)
     assert _clones(ci) == ci.left() == []
-    assert (await ci.daemon.space()).outstanding == promised
+    assert (await ci.daemon.space()).promised == promised
     assert ci.volumes.get("ci").doing == ""
 
 

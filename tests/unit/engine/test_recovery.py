@@ -24,7 +24,7 @@ async def test_volumes_are_there_again(engine: Engine) -> None:
     before = [view.model_copy(update={"usage": None}) for view in engine.volumes.views()]
     after = engine.restarted()
     assert after.volumes.views() == before
-    assert (await after.daemon.space()).outstanding == 4096
+    assert (await after.daemon.space()).promised == 4096
 
 
 async def test_a_mount_in_use_is_adopted(engine: Engine) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from convoy_py.containers import Container
 from convoy_py.engine.jobs import Progress
-from convoy_py.engine.releases import ReleasedVolume
 from convoy_py.errors import (
     AlreadyExists,
     Cancelled,
@@ -30,6 +29,7 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import files, trees
 from convoy_py.models.volume import Options
+from convoy_py.wire.copies import ReleasedVolume
 from tests.fakes_engine import Engine, holder
 
 APP = Container("1" * 64, "app", "running")

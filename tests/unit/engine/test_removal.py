@@ -24,7 +24,7 @@ async def test_a_removed_volume_is_gone(engine: Engine) -> None:
     assert engine.volumes.views() == []
     assert list(engine.store.volumes.iterdir()) == []
     assert engine.store.half_deleted() == []
-    assert (await engine.daemon.space()).outstanding == 0
+    assert (await engine.daemon.space()).promised == 0
     with pytest.raises(VolumeNotFound):
         await engine.volumes.remove("v")
 

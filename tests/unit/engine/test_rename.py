@@ -42,20 +42,20 @@ async def test_it_takes_all_of_it_along(db: Engine) -> None:
     within = db.operations.entry("sql@a").usable()[1].within
     assert within is not None
     assert (within.name, within.home) == ("sql", db.store.home("sql"))
-    assert (await db.daemon.space()).outstanding == 4096
+    assert (await db.daemon.space()).promised == 4096
     after = db.restarted()
     assert after.volumes.get("sql").spec == before.spec
     assert (after.read("sql"), after.read("sql@a")) == ("data", "data")
     await after.uses.unmount("sql@a", "container")
     await after.volumes.remove("sql")
-    assert (await after.daemon.space()).outstanding == 0
+    assert (await after.daemon.space()).promised == 0
 
 
 async def test_the_promise_goes_along_until_the_last(db: Engine) -> None:
     """A volume that is renamed and removed has none left under either name."""
     await db.volumes.rename("db", "sql")
     await db.volumes.remove("sql")
-    assert (await db.daemon.space()).outstanding == 0
+    assert (await db.daemon.space()).promised == 0
 
 
 async def test_the_old_name_is_free(db: Engine) -> None:

@@ -54,6 +54,19 @@ async def test_a_diff_counts_and_names_what_changed(db: Engine) -> None:
         await db.copies.diff("db", "a", "a", Progress())
 
 
+async def test_a_diff_tells_names_that_are_no_text(db: Engine) -> None:
+    """File names are bytes: each is told as text of its own."""
+    _, place = db.operations.entry("db").usable()
+    for name in ("caf\udce9.txt", "back\\slash", "two\nlines"):
+        (place.home / "data" / name).touch()
+    found = await db.copies.diff("db", "a", "", Progress())
+    assert {each.path for each in found.changes if each.kind == "added"} == {
+        r"caf\xe9.txt",
+        r"back\\slash",
+        r"two\x0alines",
+    }
+
+
 async def test_a_diff_is_cut_short_but_counts_all(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

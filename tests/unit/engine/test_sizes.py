@@ -38,7 +38,7 @@ def _spec(engine: Engine, name: str = "db") -> Spec:
 
 
 async def _outstanding(engine: Engine) -> int:
-    return (await engine.daemon.space()).outstanding
+    return (await engine.daemon.space()).promised
 
 
 # By hand

@@ -43,7 +43,7 @@ async def test_a_removed_volume_can_be_had_back(keeping: Engine) -> None:
     before = keeping.volumes.get("db").model_copy(update={"usage": None})
     await keeping.volumes.remove("db")
     assert keeping.volumes.views() == []
-    assert (await keeping.daemon.space()).outstanding == 0
+    assert (await keeping.daemon.space()).promised == 0
     after = keeping.restarted()
     (removed,) = after.trash.views()
     assert (removed.name, removed.snapshots, removed.backend) == ("db", ("a",), "fake")
@@ -52,7 +52,7 @@ async def test_a_removed_volume_can_be_had_back(keeping: Engine) -> None:
     assert removed.until.timestamp() == removed.removed.timestamp() + DAY == NOW + DAY
     assert await after.trash.restore("db") == before
     assert (after.read("db"), after.read("db@a")) == ("new", "old")
-    assert (await after.daemon.space()).outstanding == 4096
+    assert (await after.daemon.space()).promised == 4096
     assert after.trash.views() == []
     await after.uses.mount("db@a", "container", DOCKER)
     assert after.restarted().volumes.get("db@a").state is State.MOUNTED

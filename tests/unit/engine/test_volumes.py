@@ -77,7 +77,7 @@ async def test_a_failed_create_leaves_nothing(engine: Engine) -> None:
         await engine.volumes.create("v", Options(size=4096))
     assert engine.volumes.views() == []
     assert list(engine.store.volumes.iterdir()) == []
-    assert (await engine.daemon.space()).outstanding == 0
+    assert (await engine.daemon.space()).promised == 0
     del engine.kernel.failures["create", "v"]
     await engine.volumes.create("v", Options(size=4096))
 
