@@ -44,12 +44,12 @@ def candidates(file: Path) -> list[Candidate]:
     own, covers = _holding(file), mounts.Covers()
     found = []
     for number, known in held:
-        likely = known is None or _ends_alike(known, file)
-        if known is not None and not likely:
+        likely, on = True, None
+        if known is not None and not _ends_alike(known, file):
             on = covers.of(known)
             likely = on is not None and on.device == own.device
-            if on is not None and not likely and _may_hang(on):
-                continue
+        if not likely and on is not None and _may_hang(on):
+            continue
         found.append(Candidate(number, likely))
     return found
 

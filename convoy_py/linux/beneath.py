@@ -21,14 +21,15 @@ _TRIES = 100
 
 
 @contextmanager
-def opened(top: Path, relative: PurePath) -> Iterator[int]:
-    """An O_PATH descriptor on the folder `relative` below `top`; links are followed in `top` alone.
+def opened(top: Path, relative: PurePath, flags: int = os.O_PATH) -> Iterator[int]:
+    """A descriptor on the folder `relative` below `top`; links are followed in `top` alone.
 
-    Raises OSError: ELOOP for a link on the way, EXDEV for a way out, ENOENT, ENOTDIR. Kernel 5.6.
+    O_PATH unless `flags` say otherwise. Raises OSError: ELOOP for a link on the way, EXDEV for a
+    way out, ENOENT, ENOTDIR. Kernel 5.6.
     """
     with (
         held(os.open(top, os.O_PATH | _FOLDER)) as folder,
-        held(_open(folder, relative, os.O_PATH)) as found,
+        held(_open(folder, relative, flags)) as found,
     ):
         yield found
 

@@ -46,7 +46,7 @@ def durable_replace(path: Path, data: bytes, mode: int = 0o600, *, durable: bool
     """
     with opened(path.parent, os.O_DIRECTORY) as folder:
         temporary = f".{path.name}.{secrets.token_hex(6)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(temporary, flags, mode, dir_fd=folder)
         try:
             try:

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 
 from convoy_py.linux import descriptors, files, libc, mounts, process, watchdog
+from convoy_py.linux.walk import FOLDER
 
 _FIFREEZE = 0xC0045877
-_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW
 _START_SECONDS = 10
 
 
@@ -95,7 +95,7 @@ def thaw_noted(folder: Path) -> list[str]:
 
 
 def _opened(folder: int | Path) -> AbstractContextManager[int]:
-    return nullcontext(folder) if isinstance(folder, int) else descriptors.opened(folder, _FOLDER)
+    return nullcontext(folder) if isinstance(folder, int) else descriptors.opened(folder, FOLDER)
 
 
 def _own(mountpoint: Path) -> AbstractContextManager[int]:
@@ -105,7 +105,7 @@ def _own(mountpoint: Path) -> AbstractContextManager[int]:
         raise OSError(
             errno.EINVAL, "only a filesystem that is mounted there can be frozen", str(mountpoint)
         )
-    return descriptors.opened(mountpoint, _FOLDER)
+    return descriptors.opened(mountpoint, FOLDER)
 
 
 def _freeze(folder: int, about: str) -> None:

@@ -47,15 +47,23 @@ class _Seen:
     under: Mount | None
 
     @property
-    def place(self) -> tuple[str, str] | None:
-        """The folder it covers, as (device, path in that filesystem): alike in all namespaces."""
+    def place(self) -> tuple[str, str, str] | None:
+        """What covers which folder, as (root, device, path in that filesystem).
+
+        Alike in all namespaces.
+        """
         if self.under is None:
             return None
         try:
             below = PurePosixPath(self.mount.mountpoint).relative_to(self.under.mountpoint)
         except ValueError:
             return None
-        return self.under.device, str(PurePosixPath(self.under.root) / below)
+        return self.mount.root, self.under.device, str(PurePosixPath(self.under.root) / below)
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """The peer group and the master of the mount on which it lies, 0 for none."""
+        return (self.under.peer_group, self.under.master) if self.under else (0, 0)
 
 
 class Census:
@@ -143,7 +151,7 @@ class Census:
         }
         seen = list(self._seen(needles, wanted))
         ours = [s for s in seen if s.mount.mount_id in here]
-        masters = {s.under.peer_group: s.under.master for s in seen if s.under and s.under.master}
+        masters = dict(s.groups for s in seen)
         held = (
             _holder(s.pid, s.mount.mountpoint)
             for s in seen
@@ -213,12 +221,11 @@ def _pids() -> list[int]:
 
 def _goes_with(copy: _Seen, own: _Seen, masters: dict[int, int]) -> bool:
     """Whether unmounting `own` unmounts `copy`; `masters` leads from peer group to its master."""
-    if copy.under is None or own.under is None or not own.under.peer_group:
+    if copy.place is None or copy.place != own.place:
         return False
-    if copy.mount.root != own.mount.root or copy.place is None or copy.place != own.place:
-        return False
-    group = copy.under.peer_group or copy.under.master
-    while group and group != own.under.peer_group:
+    group, master = copy.groups
+    group = group or master
+    while group not in (0, own.groups[0]):
         group = masters.get(group, 0)
     return group != 0
 

@@ -244,7 +244,7 @@ def drop_copies(folder: Path) -> list[str]:
     # One may cover another.
     while own.root != "/" and (copy := next(_visible_copies(own), None)):
         detach(copy.mountpoint)
-        dropped.append(copy.mountpoint)
+        dropped += [copy.mountpoint]
     return dropped
 
 
@@ -266,11 +266,11 @@ def _visible_copies(own: Mount) -> Iterator[Mount]:
 def _mount(source: str, target: Path, fstype: str, flags: int, data: str) -> None:
     libc.call(
         "mount",
-        os.fsencode(source) or None,
+        os.fsencode(source),
         os.fsencode(target),
-        fstype.encode() or None,
+        fstype.encode(),
         flags,
-        data.encode() or None,
+        data.encode(),
         about=str(target),
     )
 
@@ -309,7 +309,7 @@ def _lines(text: bytes, needle: bytes) -> Iterator[bytes]:
         last = start + len(needle) - 1
         begin = text.rfind(b"\n", 0, last) + 1
         end = text.find(b"\n", last)
-        if end < 0:
+        if end == -1:
             end = len(text)
         yield text[begin:end]
         start = text.find(needle, end)

@@ -97,8 +97,7 @@ def copy(source: int, target: int, step: Step, *, share: bool = True) -> None:
     for start, end in _data(source, size):
         step(start - at)
         at = start
-        while at < end:
-            count = min(_PIECE, end - at)
+        while count := min(_PIECE, end - at):
             done = _moved(source, target, at, count, share=share)
             if not done:
                 break  # the source was cut short meanwhile
@@ -189,14 +188,13 @@ def _data(source: int, size: int) -> Iterator[tuple[int, int]]:
     end = 0
     while end < size:
         try:
-            begin = os.lseek(source, end, os.SEEK_DATA)
+            begin = min(size, os.lseek(source, end, os.SEEK_DATA))
             end = min(size, os.lseek(source, begin, os.SEEK_HOLE))
         except OSError as error:
             if error.errno == errno.ENXIO:  # only a hole is left
                 return
             raise
-        if begin < end:
-            yield begin, end
+        yield begin, end
 
 
 def _moved(source: int, target: int, at: int, count: int, *, share: bool) -> int:

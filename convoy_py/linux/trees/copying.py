@@ -11,9 +11,9 @@ from convoy_py.linux import files, reflink
 from convoy_py.linux.descriptors import held, opened
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees.attributes import Attributes
-from convoy_py.linux.walk import Walk, every, mounted_here, named, regular, reopened
+from convoy_py.linux.walk import FOLDER, Walk, every, mounted_here, named, regular, reopened
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -121,7 +121,7 @@ class Copy:
         with named(self._path), held(os.dup(self._target.fd)) as top:
             shelf = f".links-{secrets.token_hex(8)}"
             os.mkdir(shelf, 0o700, dir_fd=top)
-            with opened(shelf, os.O_DIRECTORY | os.O_NOFOLLOW, folder=top) as self._shelf:
+            with opened(shelf, FOLDER, folder=top) as self._shelf:
                 copied = self._contents()
                 self._clear_shelf()
             os.rmdir(shelf, dir_fd=top)

@@ -75,10 +75,7 @@ def remove_one(target: Path, relative: PurePath) -> None:
     What is beside it is on the disk first, for that may have taken its place.
     """
     try:
-        with (
-            beneath.opened(target, relative.parent) as above,
-            opened(".", os.O_DIRECTORY | os.O_NOFOLLOW, folder=above) as place,
-        ):
+        with beneath.opened(target, relative.parent, os.O_RDONLY) as place:
             os.fsync(place)
             _remove(place, relative.name)
     except OSError as error:
@@ -112,11 +109,8 @@ def _parents(source: Path, relative: PurePath, target: Path) -> Iterator[int]:
         for folder in (*reversed(relative.parents), relative):
             if folder.name:
                 _make_folder(source, folder, target, made)
-        with (
-            beneath.opened(target, relative) as found,
-            opened(".", os.O_DIRECTORY | os.O_NOFOLLOW, folder=found) as readable,
-        ):
-            yield readable
+        with beneath.opened(target, relative, os.O_RDONLY) as found:
+            yield found
     except BaseException:
         for folder in reversed(made):
             with suppress(OSError), beneath.opened(target, folder.parent) as above:
@@ -127,18 +121,15 @@ def _parents(source: Path, relative: PurePath, target: Path) -> Iterator[int]:
 def _make_folder(source: Path, relative: PurePath, target: Path, made: list[PurePath]) -> None:
     with (
         beneath.opened(target, relative.parent) as above,
-        beneath.opened(source, relative) as model,
+        beneath.opened(source, relative, os.O_RDONLY) as model,
     ):
         try:
             os.mkdir(relative.name, 0o700, dir_fd=above)
         except FileExistsError:
             return
         made.append(relative)
-        with (
-            opened(".", os.O_DIRECTORY | os.O_NOFOLLOW, folder=model) as like,
-            opened(relative.name, os.O_DIRECTORY | os.O_NOFOLLOW, folder=above) as folder,
-        ):
-            Attributes.of(like, os.fstat(like)).give(folder)
+        with opened(relative.name, FOLDER, folder=above) as folder:
+            Attributes.of(model, os.fstat(model)).give(folder)
 
 
 def _build(source: int, place: int, name: str, step: Step, path: Path) -> int:
@@ -170,7 +161,7 @@ def _set_guards(place: int, name: str, guards: int) -> None:
     if not guards:
         return
     if stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
-        with opened(name, os.O_DIRECTORY | os.O_NOFOLLOW, folder=place) as folder:
+        with opened(name, FOLDER, folder=place) as folder:
             files.set_guards(folder, guards)
     else:
         copying.set_guards(place, name, guards)

@@ -1,12 +1,17 @@
 """Files: replaced whole, removed safely, measured right, locked once."""
 
 import errno
+import fcntl
 import os
+import secrets
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from convoy_py.linux import files
+from convoy_py.linux import btrfs, files
+from convoy_py.linux.descriptors import opened
 
 KIB = 1 << 10
 
@@ -212,3 +217,220 @@ def test_a_file_that_is_replaced_has_its_mode(tmp_path: Path) -> None:
     finally:
         os.umask(umask)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_bears_the_name_of_a_temporary_file_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither it nor, if it is a link, what it leads to."""
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "taken")
+    (tmp_path / "other").write_bytes(b"other")
+    for make in (os.symlink, os.link):
+        make(tmp_path / "other", tmp_path / ".record.taken")
+        with pytest.raises(FileExistsError):
+            files.durable_replace(tmp_path / "record", b"new")
+        assert (tmp_path / "other").read_bytes() == b"other"
+        (tmp_path / ".record.taken").unlink()
+
+
+def test_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    files.fsync_dir(tmp_path)
+    assert synced == [str(tmp_path)]
+
+
+def test_unsettled_tells_what_failed() -> None:
+    """In the words of the system, or in those of who raised it."""
+    where = Path("/somewhere")
+    told = files.Unsettled.after(OSError(errno.EIO, "Input/output error"), where)
+    assert (told.errno, told.strerror, told.filename) == (
+        errno.EIO,
+        "Input/output error",
+        "/somewhere",
+    )
+    assert files.Unsettled.after(OSError("it ended badly"), where).strerror == "it ended badly"
+
+
+def fails(number: int) -> Callable[..., int]:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_lock_on_a_full_disk_has_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """But it is held."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fails(number))
+        fd = files.lock_file(tmp_path / "lock", "pid 42")
+    with pytest.raises(BlockingIOError):
+        files.lock_file(tmp_path / "lock", "pid 43")
+    os.close(fd)
+
+
+def test_lock_that_cannot_be_labelled_is_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", fails(errno.EIO))
+        with pytest.raises(OSError, match="Input/output error"):
+            files.lock_file(tmp_path / "lock", "pid 42")
+    os.close(files.lock_file(tmp_path / "lock", "pid 43"))
+
+
+def test_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    """What it leads to would be overwritten."""
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "lock").symlink_to("other")
+    with pytest.raises(OSError, match="symbolic links"):
+        files.lock_file(tmp_path / "lock", "pid 42")
+    assert (tmp_path / "other").read_bytes() == b"other"
+
+
+@pytest.mark.parametrize(
+    ("number", "has_room"),
+    [(0, True), (errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EOPNOTSUPP, True)],
+)
+def test_room_is_tried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, has_room: bool
+) -> None:
+    """A quota leaves less than the filesystem tells; where it cannot be tried that is believed."""
+    monkeypatch.setattr(os, "posix_fallocate", fails(number) if number else lambda *_: None)
+    assert files.has_room(tmp_path, 4 * KIB) is has_room
+
+
+def test_the_last_byte_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not one more."""
+    host = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _: host)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: None)
+    available = host.f_bavail * host.f_frsize
+    assert files.has_room(tmp_path, available)
+    assert not files.has_room(tmp_path, available + 1)
+
+
+class Flags:
+    """The flags of files as ioctl tells and sets them; `refusal` is what it says instead."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.of: dict[str, int] = {}
+        self.refusal = 0
+        patch.setattr(fcntl, "ioctl", self._asked)
+
+    def _asked(self, fd: int, request: int, argument: bytes) -> bytes:
+        if self.refusal:
+            raise OSError(self.refusal, os.strerror(self.refusal))
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if request == files._FS_IOC_GETFLAGS:
+            return struct.pack("l", self.of.get(path, 0))
+        assert request == files._FS_IOC_SETFLAGS
+        (self.of[path],) = struct.unpack("l", argument)
+        return argument
+
+
+@pytest.fixture
+def flags(monkeypatch: pytest.MonkeyPatch) -> Flags:
+    return Flags(monkeypatch)
+
+
+@pytest.mark.parametrize("number", [errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL])
+def test_filesystem_without_flags_has_no_guards(tmp_path: Path, flags: Flags, number: int) -> None:
+    """In whichever way it says so; none can be set, and that is no failure."""
+    flags.refusal = number
+    assert files.set_immutable(tmp_path, on=True) is False
+    with opened(tmp_path) as fd:
+        assert files.guards(fd) == 0
+        files.set_guards(fd, files._FS_IMMUTABLE)
+
+
+def test_guards_that_cannot_be_told_are_an_error(tmp_path: Path, flags: Flags) -> None:
+    """Only who may not set +i, as in some containers, goes without."""
+    flags.refusal = errno.EIO
+    with opened(tmp_path) as fd:
+        with pytest.raises(OSError, match="Input/output error"):
+            files.guards(fd)
+        with pytest.raises(OSError, match="Input/output error"):
+            files.set_guards(fd, files._FS_IMMUTABLE)
+        with pytest.raises(OSError, match="Input/output error"):
+            files.set_immutable(tmp_path, on=True)
+        flags.refusal = errno.EPERM
+        assert files.set_immutable(tmp_path, on=True) is False
+        with pytest.raises(PermissionError):
+            files.set_guards(fd, files._FS_IMMUTABLE)
+
+
+def test_guards_are_set_beside_other_flags(tmp_path: Path, flags: Flags) -> None:
+    """And no file is touched on which none are to be set."""
+    flags.of[str(tmp_path)] = 0x80
+    with opened(tmp_path) as fd:
+        files.set_guards(fd, 0x20)
+        assert flags.of == {str(tmp_path): 0x80 | 0x20}
+        assert files.guards(fd) == 0x20
+        flags.refusal = errno.EIO
+        files.set_guards(fd, 0)
+    flags.refusal = 0
+    for on, found in ((True, 0xB0), (False, 0xA0)):
+        assert files.set_immutable(tmp_path, on=on)
+        assert flags.of == {str(tmp_path): found}
+
+
+def test_what_a_link_leads_to_is_not_made_immutable(tmp_path: Path, flags: Flags) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="symbolic links"):
+        files.set_immutable(tmp_path / "link", on=True)
+    assert flags.of == {}
+
+
+@pytest.mark.parametrize("on_btrfs", [True, False])
+def test_only_btrfs_overwrites_in_place_if_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags, *, on_btrfs: bool
+) -> None:
+    """That bit may mean anything elsewhere."""
+    monkeypatch.setattr(btrfs, "is_btrfs", lambda _: on_btrfs)
+    with opened(tmp_path) as fd:
+        assert not files.is_nocow(fd)
+        files.set_nocow(fd)
+        assert files.is_nocow(fd) is on_btrfs
+        assert flags.of == ({str(tmp_path): files._FS_NOCOW} if on_btrfs else {})
+        flags.of[str(tmp_path)] = files._FS_NOCOW
+        assert files.is_nocow(fd) is on_btrfs
+
+
+def test_number_of_a_subvolume_means_nothing_on_another_filesystem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any folder may have it there."""
+    monkeypatch.setattr(btrfs, "is_btrfs", lambda _: False)
+    (tmp_path / "tree/below").mkdir(parents=True)
+    monkeypatch.setattr(btrfs, "_SUBVOLUME_INODE", (tmp_path / "tree/below").stat().st_ino)
+    files.remove_tree(tmp_path / "tree")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_guard_is_not_taken_from_what_a_link_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags
+) -> None:
+    """Which somebody put there after it was looked at."""
+    look, name, other = os.stat, tmp_path / "name", tmp_path / "other"
+    for path in (name, other):
+        path.touch()
+    flags.of[str(other)] = files._FS_IMMUTABLE
+
+    def look_and_replace(path: str, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
+        found = look(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        name.unlink()
+        name.symlink_to(other)
+        return found
+
+    def refuse(_: str, /, *, dir_fd: int) -> None:
+        raise PermissionError
+
+    with opened(tmp_path) as folder, monkeypatch.context() as patch:
+        patch.setattr(os, "stat", look_and_replace)
+        with pytest.raises(OSError, match="symbolic links"):
+            files._forced(refuse, folder, "name")
+    assert flags.of == {str(other): files._FS_IMMUTABLE}

@@ -1,11 +1,12 @@
 """Naming who holds: containers are recognised by their cgroup."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from convoy_py.linux.holders import Holder, container_in, of_open_files
+from convoy_py.linux import holders, mounts, peers
+from convoy_py.linux.holders import Census, Holder, container_in, of_open_files
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -62,3 +63,114 @@ def test_a_path_that_is_too_long_to_be_told_hides_no_other(tmp_path: Path) -> No
         found = of_open_files(tmp_path)
     os.close(deep)
     assert [holder.pid for holder in found] == [os.getpid()]
+
+
+# Of a volume on the device /dev/null, which is 1:3; two namespaces, ours and another.
+OURS, OTHER_NAMESPACE = 2**22 + 1, 2**22 + 2
+ROOT = "20 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw"
+OWN = "30 20 1:3 / /mnt/vol rw shared:7 - ext4 /dev/null rw"
+THERE = "130 120 1:3 / /mnt/vol rw - ext4 /dev/null rw"
+
+
+def root(propagation: str, number: int = 120) -> str:
+    return f"{number} 1 8:1 / / rw {propagation} - ext4 /dev/sda1 rw".replace("  ", " ")
+
+
+def census(own: list[str], other: list[str]) -> Census:
+    texts = ["".join(f"{line}\n" for line in lines).encode() for lines in (own, other)]
+    return Census(dict(zip((OURS, OTHER_NAMESPACE), texts, strict=True)), texts[0])
+
+
+@pytest.mark.parametrize(
+    ("other", "held"),
+    [
+        # What propagates goes with ours: from a peer, a slave, and a slave's slave.
+        ([root("shared:1"), THERE], []),
+        ([root("master:1"), THERE], []),
+        ([root("master:5"), THERE, root("shared:5 master:1", 121)], [THERE]),
+        (
+            [
+                *(root("master:5"), THERE, root("shared:5 master:1", 121)),
+                "131 121 1:3 / /mnt/vol rw - ext4 /dev/null rw",
+            ],
+            [],
+        ),
+        # What does not, stays.
+        ([root(""), THERE], [THERE]),
+        ([root("master:9"), THERE], [THERE]),
+        ([root("shared:9"), THERE], [THERE]),
+        ([THERE], [THERE]),
+        # Elsewhere, or of another folder, or on another filesystem: a mount of its own.
+        ([root("shared:1"), THERE.replace("/mnt/vol", "/mnt/two")], ["/mnt/two"]),
+        ([root("shared:1"), THERE.replace(" / ", " /in ", 1)], [THERE]),
+        ([root("shared:1").replace("8:1", "8:2"), THERE], [THERE]),
+        # btrfs has a number of its own, and is known by its source.
+        ([root(""), THERE.replace("1:3", "0:44")], [THERE]),
+        # Another device that had the name before, and a file that is mounted over the node.
+        ([root(""), THERE.replace("1:3", "7:9")], []),
+        ([root(""), "130 120 0:5 /n /dev/null rw - devtmpfs udev rw"], []),
+        # One mount that is seen twice.
+        ([ROOT, OWN], []),
+        ([root("", 20), OWN.replace("30 20", "31 20"), OWN.replace("30 20", "31 20")], [OWN]),
+    ],
+)
+def test_copies_that_do_not_go_with_ours_hold_a_device(other: list[str], held: list[str]) -> None:
+    found = census([ROOT, OWN], other).of_device(Path("/dev/null"), Path("/mnt/vol"))
+    assert [(each.pid, each.mountpoint) for each in found] == [
+        (OTHER_NAMESPACE, line.split()[4] if " " in line else line) for line in held
+    ]
+
+
+@pytest.mark.parametrize("propagation", ["", "shared:1"])
+def test_our_own_mount_is_no_holder(propagation: str) -> None:
+    """Whether what it lies on propagates or not; a second one at another place is."""
+    own = [root(propagation, 20), OWN, OWN.replace("30 20", "31 20").replace("/vol", "/two")]
+    found = census(own, []).of_device(Path("/dev/null"), Path("/mnt/vol"))
+    assert [each.mountpoint for each in found] == ["/mnt/two"]
+
+
+def test_copy_that_is_not_below_what_it_lies_on_is_a_holder() -> None:
+    """As where another mount was moved over its parent: it cannot be told what goes with it."""
+    moved = ROOT.replace(" / / ", " / /moved ")
+    found = census([moved, OWN], [moved.replace("20 1", "120 1"), THERE])
+    assert found.of_device(Path("/dev/null"), Path("/mnt/vol")) != []
+
+
+def test_mount_that_is_seen_by_several_is_one_holder() -> None:
+    lines = [root(""), THERE]
+    found = census(lines, lines).of_device(Path("/dev/null"), Path("/mnt/none"))
+    assert [each.pid for each in found] == [OURS]
+
+
+def test_only_mounts_of_what_is_asked_for_count() -> None:
+    """Of a filesystem of which others may show other folders."""
+    taken = census([ROOT], [root(""), THERE.replace(" / ", " /in ", 1)])
+    for folder, count in (("/in", 1), ("/out", 0)):
+        wanted = PurePosixPath(folder)
+        shows = wanted.__eq__
+        assert len(taken.of_device(Path("/dev/null"), Path("/mnt/vol"), shows)) == count
+
+
+def test_folder_is_held_by_mounts_on_its_filesystem_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by one of which the source is named like the number of that, nor of a folder beside."""
+    lines = [
+        root(""),
+        "130 120 8:1 /srv/vol /a rw - ext4 /dev/sda1 rw",
+        "131 120 8:1 /srv/vol/in /b rw - ext4 /dev/sda1 rw",
+        "132 120 8:1 /srv/vol2 /c rw - ext4 /dev/sda1 rw",
+        "133 120 0:9 /srv/vol /d rw - tmpfs 8:1 rw",
+    ]
+    text = "\n".join(lines).encode()
+    monkeypatch.setattr(mounts, "read", lambda _pid="self": text)
+    monkeypatch.setattr(mounts, "holding", lambda _: mounts.table()[0])
+    found = census([ROOT], lines).of_folder(Path("/srv/vol"), Path("/mnt/vol"))
+    assert [each.mountpoint for each in found] == ["/a", "/b"]
+
+
+def test_open_files_of_our_namespace_hold_a_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another has under the same name lies elsewhere; so does what begins alike."""
+    paths = {1: "/mnt/vol", 2: "/mnt/vol/file", 3: "/mnt/vol2", 4: "/mnt/vol", 5: "/mnt"}
+    monkeypatch.setattr(holders, "_pids", lambda: list(paths))
+    monkeypatch.setattr(holders, "_open_paths", lambda pid: [paths[pid]])
+    monkeypatch.setattr(peers, "mount_namespace", lambda pid=0: "theirs" if pid == 4 else "ours")
+    assert [each.pid for each in of_open_files(Path("/mnt/vol"))] == [1, 2]

@@ -1,16 +1,20 @@
 """Copies of files where nothing can be shared: contents, holes, cancelling, and every fallback."""
 
 import errno
+import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convoy_py.linux import reflink
+from convoy_py.linux import btrfs, files, fsxattr, mounts, reflink
 
 BLOCK = 4096
 MIB = 1 << 20
@@ -56,7 +60,9 @@ def test_content_size_and_holes_are_those_of_the_source(tmp_path: Path, *, by_ke
     check()
 
 
-@pytest.mark.parametrize("number", [errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, None])
+@pytest.mark.parametrize(
+    "number", [errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, None]
+)
 def test_kernel_that_does_not_copy_is_stood_in_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None
 ) -> None:
@@ -68,13 +74,52 @@ def test_kernel_that_does_not_copy_is_stood_in_for(
     assert (tmp_path / "target").read_bytes() == (tmp_path / "source").read_bytes()
 
 
-def test_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no refusal is not tried in another way."""
-    monkeypatch.setattr(os, "copy_file_range", refuses(errno.EIO))
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(os, "copy_file_range"), (os, "lseek"), (reflink, "clone")],
+)
+def test_failing_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: object, name: str
+) -> None:
+    """What is no refusal is not tried in another way, nor taken for the end."""
+    monkeypatch.setattr(where, name, refuses(errno.EIO))
     (tmp_path / "source").write_bytes(b"x")
     with pytest.raises(OSError, match="refused") as caught:
         copied(tmp_path)
     assert caught.value.errno == errno.EIO
+
+
+def test_blocks_are_not_shared_where_they_must_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither as a whole nor piece by piece, as the kernel might."""
+    for where, name in ((reflink, "clone"), (os, "copy_file_range")):
+        monkeypatch.setattr(where, name, refuses(errno.EIO))
+    (tmp_path / "source").write_bytes(b"x" * 3 * MIB)
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("wb") as target:
+        reflink.copy(source.fileno(), target.fileno(), lambda _: None, share=False)
+    assert (tmp_path / "target").read_bytes() == (tmp_path / "source").read_bytes()
+
+
+@pytest.mark.parametrize("has_hole", [True, False])
+def test_file_that_grows_meanwhile_is_copied_up_to_the_size_it_had(
+    tmp_path: Path, *, has_hole: bool
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * BLOCK)
+    if has_hole:
+        os.truncate(source, MIB)
+    began = source.read_bytes()
+    told: list[int] = []
+
+    def grow(done: int) -> None:
+        told.append(done)
+        with source.open("ab") as file:
+            file.write(b"y" * BLOCK)
+
+    copied(tmp_path, grow)
+    assert (tmp_path / "target").read_bytes() == began
+    assert sum(told) == len(began)
 
 
 def test_step_stops_the_work(tmp_path: Path) -> None:
@@ -94,8 +139,23 @@ def test_step_stops_the_work(tmp_path: Path) -> None:
         assert data_map(target.fileno()) == [(0, sum(told))]
 
 
-def test_step_hears_of_large_files_in_pieces(tmp_path: Path) -> None:
-    """At least every 64 MiB, so that there is progress to show and a moment to stop."""
+def test_step_hears_of_large_files_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least every 64 MiB, so that there is progress to show and a moment to stop.
+
+    And so often the copy is written out, and only then leaves the page cache to others.
+    """
+    written: list[str] = []
+    advise = os.posix_fadvise
+
+    def advised(fd: int, begin: int, length: int, advice: int) -> None:
+        if advice == os.POSIX_FADV_DONTNEED:
+            written.append("let go of")
+        advise(fd, begin, length, advice)
+
+    monkeypatch.setattr(os, "fdatasync", lambda _: written.append("written out"))
+    monkeypatch.setattr(os, "posix_fadvise", advised)
     with (tmp_path / "source").open("wb") as file:
         for _ in range(140):
             file.write(os.urandom(MIB))
@@ -103,6 +163,7 @@ def test_step_hears_of_large_files_in_pieces(tmp_path: Path) -> None:
     copied(tmp_path, told.append)
     assert max(told) <= 64 * MIB
     assert sum(told) == 140 * MIB
+    assert written == ["written out", "let go of"] * 2
     assert (tmp_path / "target").read_bytes() == (tmp_path / "source").read_bytes()
 
 
@@ -139,6 +200,19 @@ def test_speed_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("seconds", "pieces"), [(0.001, 8), (0.3, 2)])
+def test_speed_is_measured_with_so_much_or_for_so_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, pieces: int
+) -> None:
+    """On a fast disk with 32 MiB, on a slow one for half a second."""
+    written: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", written.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: len(written) * seconds)
+    monkeypatch.setattr(reflink, "_speeds", {})
+    assert reflink.speed(tmp_path) == pytest.approx(4 * MIB / seconds)
+    assert len(written) == pieces
+
+
 def test_support_that_cannot_be_tried_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +221,53 @@ def test_support_that_cannot_be_tried_is_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "TemporaryFile", refuses(errno.ENOSPC))
         assert reflink.support(tmp_path) == "reflinks could not be tried: refused"
+        patch.setattr(btrfs, "is_btrfs", lambda _: True)  # where there are always some
+        assert reflink.support(tmp_path) is None
     assert reflink.support(tmp_path) != "reflinks could not be tried: refused"
+
+
+@pytest.mark.parametrize(
+    ("fstype", "told"),
+    [("xfs", "this xfs was made without reflinks"), ("nfs", "nfs has no reflinks")],
+)
+def test_support_is_tried_once_and_the_reason_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fstype: str, told: str
+) -> None:
+    tried: list[int] = []
+
+    def clone(source: int, _target: int) -> None:
+        tried.append(source)
+        if fstype:
+            raise OSError(errno.EOPNOTSUPP, "no reflinks")
+
+    mount = replace(mounts.holding(tmp_path), fstype=fstype)
+    monkeypatch.setattr(mounts, "holding", lambda _: mount)
+    monkeypatch.setattr(reflink, "clone", clone)
+    monkeypatch.setattr(reflink, "_support", {})
+    assert reflink.support(tmp_path) == reflink.support(tmp_path) == told
+    assert len(tried) == 1
+    fstype = ""
+    monkeypatch.setattr(reflink, "_support", {})
+    assert reflink.support(tmp_path) is None
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EIO])
+def test_only_a_filesystem_that_knows_no_pieces_goes_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """In whichever way it says so."""
+    monkeypatch.undo()  # the clone, too
+    asked: list[int] = []
+    monkeypatch.setattr(fsxattr, "read", refuses(number))
+    monkeypatch.setattr(fcntl, "ioctl", lambda _fd, request, _: asked.append(request))
+    monkeypatch.setattr(files, "is_nocow", lambda _: False)
+    with tempfile.TemporaryFile(dir=tmp_path) as source, tempfile.TemporaryFile() as target:
+        fails = number == errno.EIO
+        with pytest.raises(OSError, match="refused") if fails else nullcontext():
+            reflink.clone(source.fileno(), target.fileno())
+        with pytest.raises(OSError, match="refused") if fails else nullcontext():
+            reflink.keep_in_pieces(target.fileno())
+    assert asked == ([] if fails else [reflink._FICLONE])
 
 
 def refuses(number: int) -> Callable[..., int]:

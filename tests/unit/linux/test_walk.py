@@ -3,12 +3,13 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from convoy_py.linux.descriptors import opened
-from convoy_py.linux.walk import Walk, every, regular
+from convoy_py.linux.walk import Walk, every, named, regular
 
 
 @pytest.fixture
@@ -103,3 +104,85 @@ def test_what_was_looked_at_is_what_is_opened(
         with regular(folder, "name") as fd:
             monkeypatch.undo()
             assert os.read(fd, 2) == b"x"
+
+
+def test_file_is_no_folder(tree: Path) -> None:
+    with Walk.at(tree / "a/b/c") as walk, pytest.raises(NotADirectoryError):
+        walk.down("file")
+    with pytest.raises(NotADirectoryError):
+        Walk.at(tree / "a/b/c/file")
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.EXDEV])
+def test_folder_into_which_there_is_no_way_is_left_out(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It is gone, is a folder no more, or something is mounted there."""
+    (tree / "z").mkdir()
+    monkeypatch.setattr(Walk, "down", fails_for("a", number))
+    with Walk.at(tree) as walk:
+        assert [name for name, _ in every(walk)] == [".", "."]
+
+
+@pytest.mark.parametrize("step", ["down", "up"])
+def test_disk_that_fails_is_an_error(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """What is not read is not taken for what is not there."""
+    monkeypatch.setattr(Walk, step, fails_for("b" if step == "down" else "", errno.EIO))
+    with Walk.at(tree) as walk, pytest.raises(OSError, match="Input/output error"):
+        list(every(walk))
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOENT])
+def test_lost_way_is_gone_again_from_the_beginning(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The folder was moved, or deleted with that around it; what does not fail is gone again."""
+    with Walk.at(tree) as walk:
+        for name in ("a", "b", "c"):
+            walk.down(name)
+        monkeypatch.setattr(Walk, "up", fails_for("", number))
+        walk.climb(1)
+        assert (walk.depth, os.listdir(walk.fd)) == (1, ["b"])
+        walk.down("b")
+        monkeypatch.setattr(Walk, "down", fails_for("a", errno.EIO))
+        with pytest.raises(OSError, match="Input/output error"):
+            walk.climb(1)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.EXDEV])
+def test_lost_way_ends_where_it_is_no_way_any_more(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with Walk.at(tree) as walk:
+        for name in ("a", "b", "c"):
+            walk.down(name)
+        monkeypatch.setattr(Walk, "up", fails_for("", errno.ESTALE))
+        monkeypatch.setattr(Walk, "down", fails_for("b", number))
+        walk.climb(2)
+        assert (walk.depth, os.listdir(walk.fd)) == (1, ["b"])
+
+
+def test_errors_name_the_file_that_they_are_about() -> None:
+    """But for those that are none of the system's: they have words of their own."""
+    with (
+        pytest.raises(PermissionError, match="denied: '/there'") as caught,
+        named(lambda: Path("/there")),
+    ):
+        raise PermissionError(errno.EACCES, "denied", "here")
+    assert caught.value.errno == errno.EACCES
+    with pytest.raises(OSError, match=r"^it ended badly$"), named(lambda: Path("/there")):
+        raise OSError("it ended badly")
+
+
+def fails_for(name: str, number: int) -> Callable[..., None]:
+    """In place of `Walk.down`, or of `Walk.up`, which has no name."""
+    down = Walk.down
+
+    def step(walk: Walk, below: str = "") -> None:
+        if below == name:
+            raise OSError(number, os.strerror(number))
+        down(walk, below)
+
+    return step
