@@ -30,7 +30,7 @@ class Daemon:
 
         Its container would write into an empty folder of the host. A pid of 0 is one unseen.
         """
-        if pid and (problem := self._steps.isolation_from(pid)):
+        if problem := self._steps.isolation_from(pid):
             raise Unavailable(f"volume {name}: {problem}")
 
     async def space(self) -> Space:

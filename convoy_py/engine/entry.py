@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from convoy_py.backends.base import Backend, Place
 from convoy_py.errors import BrokenVolume, VolumeInUse
@@ -11,6 +11,8 @@ from convoy_py.models.names import joined
 from convoy_py.models.snapshot import SnapshotView, Way
 from convoy_py.models.volume import Spec, State, Usage, View
 from convoy_py.state.records import Record, References, SnapshotRecord
+
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -50,8 +52,9 @@ class Entry:
 
     def usable(self) -> tuple[Backend, Place]:
         """The volume's backend and place; raises BrokenVolume if its record cannot be read."""
-        if self.backend is None or self.place is None:
+        if self.place is None:
             raise BrokenVolume(self.name, self.reason)
+        assert self.backend is not None
         return self.backend, self.place
 
     def volume_record(self) -> Record:
@@ -102,15 +105,17 @@ class Entry:
 
     def mountpoint(self) -> str:
         """What a container sees, or "" while the volume is not mounted."""
-        if not self.mounted or self.backend is None or self.place is None:
+        if not self.mounted:
             return ""
-        return str(self.backend.exposed(self.place))
+        backend, place = self.usable()
+        return str(backend.exposed(place))
 
     def _data(self) -> str:
         """Where the data can be read now; "" where it has to be mounted for that."""
-        if self.backend is None or self.place is None:
+        if self.place is None:
             return ""
-        return str(self.backend.data(self.place) or self.mountpoint())
+        backend, place = self.usable()
+        return str(backend.data(place) or self.mountpoint())
 
     def view(self) -> View:
         return View(
@@ -132,9 +137,9 @@ class Entry:
         )
 
     def snapshot_views(self) -> tuple[SnapshotView, ...]:
-        """Its snapshots, oldest first."""
+        """Its snapshots, oldest first; those whose record cannot be read come last."""
         views = [entry.as_snapshot(self.name) for entry in self.snapshots.values()]
-        return tuple(sorted(views, key=lambda v: (v.created is None, v.created or 0, v.name)))
+        return tuple(sorted(views, key=lambda v: (v.created or _LAST, v.name)))
 
     def as_snapshot(self, volume: str) -> SnapshotView:
         """What is told of a snapshot of `volume`."""

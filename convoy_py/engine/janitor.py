@@ -180,8 +180,9 @@ class Janitor:
 
     async def _measure(self, entry: Entry) -> None:
         """Measure a volume, and find out whether its data is there at all."""
-        if entry.backend is None or entry.place is None:
+        if entry.place is None:
             return
+        backend, place = entry.usable()
         begun, mounted = self._clock(), entry.mounted
         usage, shared = None, 0
         try:
@@ -207,7 +208,7 @@ class Janitor:
             self._samples[entry.name] = _Sample(due, again, measured)
         if usage is not None and entry.mounted is mounted:
             entry.usage = _joined(usage, entry.usage)
-            promised = entry.backend.promised(entry.place.spec)
+            promised = backend.promised(place.spec)
             if self._operations.find(entry.name) is entry:
                 own = (usage.allocated or 0) - shared
                 self._steps.ledger.record(entry.name, promised, own)
@@ -245,11 +246,12 @@ def _measured(entry: Entry, clock: Callable[[], float]) -> tuple[Usage, int]:
 
 def _shared(entry: Entry) -> int:
     """Bytes of an image that are others' too: the first write to each takes more of the host."""
-    if entry.backend is None or entry.place is None or not entry.backend.promised(entry.place.spec):
+    backend, place = entry.usable()
+    if not backend.promised(place.spec):
         return 0
-    if not entry.snapshots and entry.place.spec.source is None:
+    if not entry.snapshots and place.spec.source is None:
         return 0
-    found = power(entry.backend, entry.name).shares(entry.place)
+    found = power(backend, entry.name).shares(place)
     return found.shared if found else 0
 
 

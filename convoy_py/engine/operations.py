@@ -84,8 +84,7 @@ class Operations:
 
     async def ready(self) -> None:
         """Return once the records have been read."""
-        if not self._ready.is_set():
-            await self._ready.wait()
+        await self._ready.wait()
 
     def track(self, task: asyncio.Task[Any]) -> None:
         """Have `drain` wait for a piece of work."""
@@ -145,9 +144,7 @@ class Operations:
     def everything(self) -> Iterator[Entry]:
         """Every volume and what is within it."""
         for entry in list(self.entries.values()):
-            yield entry
-            if entry.snapshots or entry.clones:
-                yield from list(entry.within())
+            yield from (entry, *entry.within())
 
     def put(self, entry: Entry) -> None:
         """Make a volume, snapshot or clone known."""

@@ -186,14 +186,7 @@ class Recovery:
                 entries[name].mounted = self._really_mounted(entries[name])
                 event(log, logging.WARNING, "mounted but held by no reference", volume=name)
             case Repair.DROP:
-                event(
-                    log,
-                    logging.INFO,
-                    "not mounted: references dropped",
-                    volume=name,
-                    references=held[name].total,
-                )
-                self._steps.save_references(name, self._steps.reference_store.none())
+                self._drop(name, held[name])
             case Repair.STRANGER:
                 # Whose it is cannot be known, so it stays; a volume of that name says so at Mount.
                 path = self._steps.mounts_dir / name
@@ -201,13 +194,21 @@ class Recovery:
             case Repair.NOTHING:
                 pass
 
-    def _really_mounted(self, entry: Entry) -> bool:
-        if entry.backend is None or entry.place is None:
-            return False
-        if entry.place.spec.path is not None:
-            return True  # its storage may not answer, and nobody must wait for that
+    def _drop(self, name: str, references: References) -> None:
         try:
-            return entry.backend.is_mounted(entry.place)
+            self._steps.save_references(name, self._steps.reference_store.none())
+        except OSError as error:
+            event(log, logging.WARNING, "references not dropped", volume=name, failure=error)
+        else:
+            dropped = "not mounted: references dropped"
+            event(log, logging.INFO, dropped, volume=name, references=references.total)
+
+    def _really_mounted(self, entry: Entry) -> bool:
+        try:
+            backend, place = entry.usable()
+            if place.spec.path is not None:
+                return True  # its storage may not answer, and nobody must wait for that
+            return backend.is_mounted(place)
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "not adopted", volume=entry.name, failure=error)
             return False

@@ -30,9 +30,8 @@ def acquire(references: References, mount_id: str, epoch: str) -> References:
     """Count a Mount: one more in the same epoch, the first of a new one; a flag is not counted."""
     held = references.holds.get(mount_id)
     flag = mount_id in _FLAGS or epoch == OPERATOR
-    again = held is not None and held.epoch == epoch and not flag
-    count = held.count + 1 if held is not None and again else 1
-    return _replace(references, mount_id, Hold(count=count, epoch=epoch))
+    before = held.count if held is not None and held.epoch == epoch and not flag else 0
+    return _replace(references, mount_id, Hold(count=before + 1, epoch=epoch))
 
 
 def release(references: References, mount_id: str, epoch: str | None = None) -> References:

@@ -143,7 +143,7 @@ class Uses:
     async def _revisit(self, entry: Entry) -> None:
         """Complete an unmount that had to wait."""
         async with self._operations.hold(entry.name):
-            if self._operations.find(entry.name) is entry and not entry.references.holds:
+            if self._operations.find(entry.name) is entry:
                 await self.settle(entry, entry.references)
 
     # Under the volume's lock
@@ -160,7 +160,7 @@ class Uses:
             try:
                 return await self._mount_locked(entry, reference, epoch)
             except ConvoyError:
-                if HASH in name and not entry.references.holds:
+                if HASH in name:
                     await self.settle(entry, entry.references)
                 raise
 
@@ -247,7 +247,7 @@ class Uses:
         After a live-restore an engine may count to zero under a container that runs: so who really
         has it is looked up, and the janitor comes back for it.
         """
-        if HASH not in entry.name or entry.references.holds or entry.mounted:
+        if HASH not in entry.name:
             return
         backend, place = entry.usable()
         try:

@@ -119,8 +119,7 @@ class Volumes:
     async def rename(self, name: str, new: str) -> View:
         """Give a volume that nobody uses another name. Raises as `remove` does; AlreadyExists."""
         self.refuse_within(name, "it has its name for good")
-        check_name(new)
-        return await self._operations.bounded(name, "rename", self._rename(name, new))
+        return await self._operations.bounded(name, "rename", self._rename(name, check_name(new)))
 
     async def protect(self, name: str, *, on: bool) -> View:
         """Have Remove refuse the volume, or let it be removed again."""
