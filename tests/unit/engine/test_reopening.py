@@ -1,35 +1,180 @@
 """A root that was away is opened again when nothing stands against it."""
 
-from pathlib import Path
+import asyncio
+import logging
 
+import pytest
+
+from convoy_py.engine import reopening as module
 from convoy_py.engine.reopening import Reopening
-from convoy_py.models.volume import Options
+from convoy_py.errors import BrokenVolume
+from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
 
-
-async def _nothing() -> None:
-    """What is to be swept."""
+DOCKER = "100:1"
 
 
-async def test_what_works_on_a_volume_keeps_it(engine: Engine, tmp_path: Path) -> None:
+class Watched(Reopening):
+    """The watch over an engine's root, whose disk can be taken away; counts its sweeps."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(
+            engine.operations, engine.steps, engine.recovery, engine.trash, self._swept
+        )
+        self.sweeps = 0
+        self._root = engine.store.root
+        self.elsewhere = self._root.with_name("elsewhere")
+
+    async def _swept(self) -> None:
+        self.sweeps += 1
+
+    def take_away(self) -> None:
+        self._root.rename(self.elsewhere)
+
+    def bring_back(self) -> None:
+        self.elsewhere.rename(self._root)
+
+
+@pytest.fixture
+async def watch(engine: Engine) -> Watched:
+    """Over a root with the volumes `idle`, `used` and `other`; the latter two are mounted."""
+    for name in ("idle", "used", "other"):
+        await engine.volumes.create(name, Options(size=4096))
+    for name in ("used", "other"):
+        await engine.uses.mount(name, "container", DOCKER)
+    return Watched(engine)
+
+
+async def test_what_works_on_a_volume_keeps_it(engine: Engine, watch: Watched) -> None:
     """The records are read again only once long work has ended: it has the volume in its hands."""
-    await engine.volumes.create("db", Options())
-    root, elsewhere = engine.store.root, tmp_path / "elsewhere"
-    reopening = Reopening(engine.operations, engine.steps, engine.recovery, engine.trash, _nothing)
-    entry = engine.operations.entry("db")
+    entry = engine.operations.entry("idle")
     async with (
-        engine.operations.hold_idle("db") as held,
+        engine.operations.hold_idle("idle") as held,
         engine.uses.steady("a copy", held, entry),
     ):
-        root.rename(elsewhere)
-        root.mkdir()
-        await reopening.look()
+        watch.take_away()
+        await watch.look()
         assert engine.store.presence.away
-        root.rmdir()
-        elsewhere.rename(root)
-        await reopening.look()
-        assert engine.operations.entry("db") is entry
+        watch.bring_back()
+        await watch.look()
+        assert engine.operations.entry("idle") is entry
         assert entry.doing
-    await reopening.look()
-    assert engine.operations.entry("db") is not entry
+    await watch.look()
+    assert engine.operations.entry("idle") is not entry
     assert not engine.store.presence.away
+
+
+async def test_a_root_that_is_there_is_left_alone(engine: Engine, watch: Watched) -> None:
+    entry = engine.operations.entry("idle")
+    await watch.look()
+    assert engine.operations.entry("idle") is entry
+
+
+async def test_that_it_is_away_is_told_once_each_time(
+    watch: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        watch.take_away()
+        for _ in range(3):
+            await watch.look()
+        watch.bring_back()
+        await watch.look()
+    told = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(told) == 2
+    assert watch.sweeps == 2
+
+
+async def test_what_is_in_use_goes_on_and_all_else_is_read_anew(
+    engine: Engine, watch: Watched
+) -> None:
+    """Memory knows more of a mount than was recorded; of what is not mounted any more, nothing."""
+    before = {name: engine.operations.entry(name) for name in ("used", "other")}
+    engine.clock.now += 100
+    engine.references.save("used", engine.references.none())
+    del engine.kernel.mounted[engine.mountpoint("other")]
+    engine.store.commit(engine.store.stage(), engine.steps.record("new", before["used"].spec))  # type: ignore[arg-type]
+    watch.take_away()
+    await watch.look()
+    watch.bring_back()
+    await watch.look()
+    used = engine.operations.entry("used")
+    assert used.references == before["used"].references
+    assert (used.mounted_at, used.held_at) == (1000.0, 1000.0)
+    assert used.usage == before["used"].usage is not None
+    assert engine.operations.entry("other").references.holds == {}
+    assert engine.volumes.get("new").state is State.READY
+    assert (await engine.daemon.space()).promised == 4 * 4096
+
+
+async def test_what_was_deleted_meanwhile_is_gone_unless_it_is_mounted(
+    engine: Engine, watch: Watched
+) -> None:
+    """In the same root."""
+    watch.take_away()
+    await watch.look()
+    for name in ("idle", "used"):
+        (watch.elsewhere / "volumes" / name).rename(engine.folder / name)
+    watch.bring_back()
+    await watch.look()
+    assert {view.name: view.state for view in engine.volumes.views()} == {
+        "other": State.MOUNTED,
+        "used": State.BROKEN,
+    }
+    assert "its folder is gone" in engine.volumes.get("used").reason
+    assert engine.volumes.get("used").mountpoint
+    assert (await engine.daemon.space()).promised == 4096
+
+
+async def test_what_a_disk_that_came_late_hides_stays_listed(
+    engine: Engine,
+    watch: Watched,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was made in the bare folder beneath it; of one name, what is on the disk is served."""
+    kept = engine.operations.entry("other").volume_record()
+    watch.take_away()
+    await watch.look()
+    late = Engine(engine.folder / "late", engine.kernel)
+    late.store.commit(late.store.stage(), kept.model_copy(update={"uuid": "0" * 32}))
+    late.killed()
+    late.store.root.rename(engine.store.root)
+    monkeypatch.setattr(engine.store, "may_take_over", lambda known: known.keys() == {*NAMES})
+    await watch.look()
+    assert not engine.store.presence.away
+    idle, used, other = (engine.volumes.get(name) for name in ("idle", "used", "other"))
+    assert "beneath what was mounted over" in idle.reason
+    assert "beneath what was mounted over" in used.reason
+    assert other.reason == ""
+    assert (bool(idle.mountpoint), bool(used.mountpoint)) == (False, True)
+    with pytest.raises(BrokenVolume):
+        engine.operations.entry("idle").usable()
+    assert "listed as broken: idle, used" in caplog.text
+
+
+NAMES = ("idle", "used", "other")
+
+
+async def test_another_root_is_not_gone_on_with(engine: Engine, watch: Watched) -> None:
+    """Where it lacks what is known, which is listed still."""
+    watch.take_away()
+    (engine.store.root / "volumes").mkdir(parents=True)
+    await watch.look()
+    assert engine.store.presence.away
+    assert {view.name for view in engine.volumes.views()} == {*NAMES}
+
+
+async def test_nothing_is_swept_while_something_is_being_made(
+    engine: Engine, watch: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks like what a crash left."""
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    going_on = asyncio.create_task(asyncio.Event().wait())
+    engine.operations.track(going_on)
+    watch.take_away()
+    await watch.look()
+    watch.bring_back()
+    await watch.look()
+    assert not engine.store.presence.away
+    assert watch.sweeps == 0
+    going_on.cancel()

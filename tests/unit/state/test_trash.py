@@ -77,6 +77,17 @@ def test_a_disk_without_room_for_the_mark_dates_the_folder(
     assert (found.removed, found.record) == (NOON, record)
 
 
+def test_it_ages_while_it_lies_there(store: Store, trash: Trash) -> None:
+    """However often it is looked at."""
+    removed = trash.put(_volume(store, "db"), NOON)
+    later = Trash(store, PassedTime(store.root, "boot", lambda: 65.0, NOON.timestamp))
+    assert later.load() == [removed]
+    assert later.find(removed.key) == removed
+    assert later.find("another") is None
+    assert removed.moment is not None
+    assert later.passed.since(removed.moment) == 60
+
+
 def test_what_another_root_removed_ages_from_now_on(store: Store, trash: Trash) -> None:
     """Its clock says nothing here; and once it is known, it goes on."""
     home = trash.put(_volume(store, "db"), NOON).home
