@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.operations import Operations
@@ -70,14 +71,16 @@ class Accounts:
 
 
 def _promised(entry: Entry) -> int | None:
-    return entry.backend.promised(entry.spec) if entry.backend and entry.spec else None
+    if entry.place is None:
+        return None
+    backend, place = entry.usable()
+    return backend.promised(place.spec)
 
 
 def _shares(entry: Entry) -> Shares | None:
-    if entry.backend is None or entry.place is None:
-        return None
     try:
-        return power(entry.backend, entry.name).shares(entry.place)
+        backend, place = entry.usable()
+        return power(backend, entry.name).shares(place)
     except Cancelled:
         raise
     except (OSError, ConvoyError):
@@ -86,9 +89,9 @@ def _shares(entry: Entry) -> Shares | None:
 
 def _used(entry: Entry) -> int | None:
     """Bytes that are used inside: of a mounted image now, else when it was last looked at."""
-    if entry.mounted and entry.spec and entry.spec.fs and entry.backend and entry.place:
+    if entry.mounted and entry.spec is not None and entry.spec.fs is not None:
         with suppress(OSError):  # unmounted just now
-            return filesystems.space(entry.backend.exposed(entry.place)).used
+            return filesystems.space(Path(entry.mountpoint())).used
     return entry.usage.used if entry.usage else None
 
 

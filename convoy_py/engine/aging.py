@@ -36,8 +36,9 @@ class Aging:
         `since` is what the wall clock said at that moment.
         """
         left = self.left(moment)
-        if since is None or left == math.inf:
+        if left == math.inf:
             return None
+        assert since is not None
         planned = since + timedelta(seconds=self.keep)
         until = timestamp(self._wall_clock() + left)
         return planned if abs((until - planned).total_seconds()) < JUMP else until

@@ -121,7 +121,7 @@ class Janitor:
         replaced = last.measured and entry.usage is None
         if replaced or (entry.mounted and not last.again):
             return True
-        return self._clock() >= last.due and (last.again or entry.mounted)
+        return last.again and self._clock() >= last.due
 
     async def _within_limit(self, work: Coroutine[Any, Any, None]) -> None:
         """Wait for the work on one volume, but let it go on alone if its storage hangs."""

@@ -231,7 +231,7 @@ def _wanted(spec: Spec, space: Space, now: float, before: tuple[float, Space] | 
     bytes_soon = _used_soon(at_last.available - space.available, now - then)
     inodes_soon = _used_soon(at_last.inodes_free - space.inodes_free, now - then)
     step = spec.size + int(max(spec.size * GROWTH, bytes_soon))
-    few_inodes = space.inodes and space.inodes_free < max(space.inodes * NEARLY_FULL, inodes_soon)
+    few_inodes = space.inodes_free < max(space.inodes * NEARLY_FULL, inodes_soon)
     if few_inodes and (enough := max(step, spec.size_for_inodes())) <= spec.autogrow:
         return enough
     return step if space.available < max(space.size * NEARLY_FULL, bytes_soon) else None
