@@ -183,6 +183,8 @@ class FakeBackend(Backend, SnapshotPower, Resizable):
             if place.name in self._kernel.busy:
                 return False
             self._kernel.must_change(place, "unmount")
+            mounted = place.mountpoint in self._kernel.mounted
+            assert place.mountpoint.is_dir() or not mounted, "it was removed first"
             self._kernel.mounted.pop(place.mountpoint, None)
             return place.name not in self._kernel.attached
 

@@ -110,7 +110,9 @@ class Adoptions:
         stay = []
         for each in adopted:
             entry = self._operations.entries.get(each.name)
-            if entry is not None and entry.mounted_at:
+            if entry is None:
+                continue  # somebody else deleted it
+            if entry.mounted_at:
                 stay.append(each.name)
                 continue
             try:

@@ -155,13 +155,12 @@ class Handover:
             return True
         except (ValueError, TypeError, KeyError):
             log.warning("%s is not a note of ours; it is deleted", note)
-            note.unlink()
-            return True
-        try:
-            self._take_back(volume, target, beside, new=new)
-        except (OSError, ConvoyError) as error:
-            event(log, logging.WARNING, "half released", volume=volume, failure=error)
-            return False
+        else:
+            try:
+                self._take_back(volume, target, beside, new=new)
+            except (OSError, ConvoyError) as error:
+                event(log, logging.WARNING, "half released", volume=volume, failure=error)
+                return False
         note.unlink()
         return True
 

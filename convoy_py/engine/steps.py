@@ -119,13 +119,13 @@ class Steps:
         allocated = promised if record.spec.sparse is False else 0
         self.ledger.record(name, promised, allocated)
         try:
-            self._load_within(entry, record)
+            self._load_within(entry, record, promised)
         except OSError as error:
             entry.reason = str(failed("its snapshots cannot be read", error))
         return entry
 
-    def _load_within(self, volume: Entry, record: Record) -> None:
-        """Give a volume's entry its snapshots and private clones."""
+    def _load_within(self, volume: Entry, record: Record, promised: int) -> None:
+        """Give a volume's entry its snapshots and private clones, each promised as much."""
         for snapshot, found in self.snapshot_store.load(record.name).items():
             within = self.snapshot_entry(volume, snapshot, found)
             volume.snapshots[within.name] = within
@@ -133,8 +133,7 @@ class Steps:
             for key in self.store.clones(record.name):
                 clone = self.clone_entry(volume, f"{record.name}{HASH}{key}")
                 volume.clones[clone.name] = clone
-                if volume.backend is not None:
-                    self.ledger.record(clone.name, volume.backend.promised(record.spec), 0)
+                self.ledger.record(clone.name, promised, 0)
 
     def snapshot_entry(
         self, volume: Entry, name: str, record: SnapshotRecord | Unreadable
@@ -311,7 +310,6 @@ class Steps:
         if backend.is_mounted(place):
             self.refuse_holders(backend, place)
         self._let_go(backend, place)
-        mountpoints.remove(place.mountpoint)
         self.reference_store.save(place.name, self.reference_store.none())
 
     def keep(self, place: Place) -> None:
@@ -366,7 +364,9 @@ class Steps:
             log.warning("sweep %s: %s; it is tried again at the next start", place.home, error)
 
     def _let_go(self, backend: Backend, place: Place) -> None:
-        """Unmount for good, or raise VolumeInUse; by then every mount that is left is a holder's.
+        """Unmount for good, and remove the mountpoint; or raise VolumeInUse.
+
+        Once it is unmounted every mount that is left is a holder's.
 
         What merely looks at a new or dying device, as udev does, is waited for.
         """
@@ -374,6 +374,7 @@ class Steps:
             detached = backend.unmount(place)
             self.refuse_holders(backend, place)
             if detached:
+                mountpoints.remove(place.mountpoint)
                 return
             time.sleep(BREATH)
         busy = [str(holder) for holder in holders.of_open_files(place.mountpoint)]

@@ -17,6 +17,7 @@ from convoy_py.errors import (
     Corrupt,
     Invalid,
     NoAnswer,
+    NotFound,
     Unsettled,
     VolumeInUse,
 )
@@ -70,6 +71,9 @@ async def test_what_stands_in_the_way_is_told_beforehand(shop: Engine) -> None:
     ):
         with pytest.raises(ConvoyError, match=told):
             await _adopt(shop, docker_volume="shop_db", options=options, dry_run=True)
+    for name in (".new-db", "../db", "db@a"):
+        with pytest.raises(Invalid, match="name"):
+            await _adopt(shop, docker_volume="shop_db", name=name, dry_run=True)
     await _adopt(shop, docker_volume="shop_db", options=Options(size=4096), dry_run=True)
     assert (await shop.daemon.space()).promised == 0
 
@@ -114,6 +118,9 @@ async def test_a_whole_project_is_taken_over(shop: Engine) -> None:
     with pytest.raises(Invalid, match="one name fits one volume"):
         await _adopt(shop, compose_project="shop", name="db")
     assert await _adopt(shop, compose_project="shop") == names
+    shop.containers.local.clear()
+    with pytest.raises(NotFound, match="compose project shop has no volume of Docker's own"):
+        await _adopt(shop, compose_project="shop")
 
 
 async def test_who_uses_it_is_named_or_stopped(shop: Engine) -> None:
@@ -170,6 +177,34 @@ async def test_what_was_mounted_meanwhile_is_not_taken_back(shop: Engine) -> Non
     await shop.operations.drain(5)
     assert [view.name for view in shop.volumes.views()] == ["shop_db"]
     assert shop.read("shop_db") == "more"
+
+
+async def test_what_was_deleted_meanwhile_does_not_stay(shop: Engine) -> None:
+    """So nothing is told of it."""
+    shop.kernel.failures["create", "shop_web"] = Corrupt("mkfs failed")
+    gate = shop.kernel.gate("create", "shop_web")
+    adopting = asyncio.create_task(_adopt(shop, compose_project="shop"))
+    await asyncio.to_thread(gate.wait_for_call)
+    await shop.volumes.remove("shop_db")
+    gate.open()
+    with pytest.raises(Corrupt, match=r"^mkfs failed$"):
+        await adopting
+
+
+async def test_what_came_before_the_copy_is_left_alone(shop: Engine) -> None:
+    """While its containers were being stopped: nothing is copied in vain."""
+    loop = asyncio.get_running_loop()
+    shop.containers.local["shop_db"].users.append(APP)
+
+    def create() -> None:
+        work = shop.volumes.create("db", Options())
+        asyncio.run_coroutine_threadsafe(work, loop).result(5)
+
+    shop.containers.when_stopped = create
+    with pytest.raises(AlreadyExists, match="volume db exists already: give another name"):
+        await _adopt(shop, docker_volume="shop_db", name="db", stop_containers=True)
+    assert shop.kernel.count("writing", "db") == 0
+    assert shop.containers.calls == ["stop", "start"]
 
 
 async def test_what_is_ours_already_is_not_overwritten(shop: Engine) -> None:

@@ -210,12 +210,18 @@ async def test_no_room(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "statvfs", lambda path: Full)
     with pytest.raises(NoSpace, match="has 0B free"):
         await _release(db, dry_run=True)
+    Full.f_bavail, Full.f_frsize = 1, 1
+    (plan,) = await _release(db, dry_run=True)
+    assert plan.bytes == 1
     _is_whole(db, "db")
 
 
 @pytest.mark.parametrize(
     "failing",
-    [("create", "convoy-release-"), ("create", "shop_web"), ("exchange", ""), ("verify", "")],
+    [
+        *(("create", "convoy-release-"), ("create", "shop_web")),
+        *(("exchange", ""), ("sync", ""), ("verify", "")),
+    ],
 )
 async def test_a_failure_leaves_ours_whole(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, failing: tuple[str, str]
@@ -230,6 +236,10 @@ async def test_a_failure_leaves_ours_whole(
         engine.containers.failures[failing] = failure
     elif call == "verify":
         monkeypatch.setattr(trees, "verify", _failing(2, failure, trees.verify))
+    elif call == "sync":
+        failure = OSError(5, "it fails")
+        sync = files.sync_filesystem
+        monkeypatch.setattr(files, "sync_filesystem", _failing(4, failure, sync))
     else:
         failure = OSError(5, "it fails")
         real = files.exchange
@@ -242,6 +252,27 @@ async def test_a_failure_leaves_ours_whole(
     engine.containers.failures.clear()
     assert len(await _release(engine, "", compose_project="shop")) == 2
     assert _docker(engine) == {"shop_db": "of shop_db", "shop_web": "of shop_web"}
+
+
+async def test_what_a_container_uses_already_is_not_taken_back(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It began with the one that had traded places, before the other failed: both stay."""
+    for each in ("shop_db", "shop_web"):
+        await _make(engine, each)
+    engine.containers.projects["shop"] = ["shop_db", "shop_web"]
+
+    def begin(call: str, name: str) -> None:
+        if (call, name) == ("create", "shop_web"):
+            engine.containers.local["shop_db"].users.append(APP)
+            raise Corrupt("it fails")
+
+    engine.containers.when_called = begin
+    with caplog.at_level(logging.WARNING), pytest.raises(Corrupt):
+        await _release(engine, "", compose_project="shop")
+    assert "Docker's own volume shop_db has its data, and so has ours" in caplog.text
+    assert _docker(engine) == {"shop_db": "of shop_db"}
+    _is_whole(engine, "shop_db", "shop_web")
 
 
 async def test_a_failure_leaves_dockers_empty_volume_that_was_there(

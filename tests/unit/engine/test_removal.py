@@ -2,6 +2,7 @@
 
 import pytest
 
+from convoy_py.engine import steps
 from convoy_py.engine.references import OPERATOR
 from convoy_py.engine.uses import FRESH
 from convoy_py.errors import (
@@ -77,8 +78,11 @@ async def test_an_operators_hold_keeps_a_volume(engine: Engine) -> None:
     await engine.volumes.remove("v")
 
 
-async def test_what_cannot_be_detached_is_not_removed(engine: Engine) -> None:
+async def test_what_cannot_be_detached_is_not_removed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Although nobody is seen: deleting the data of a live device corrupts it."""
+    monkeypatch.setattr(steps, "PATIENCE", 2)
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", DOCKER)
     engine.clock.now += FRESH
@@ -86,6 +90,7 @@ async def test_what_cannot_be_detached_is_not_removed(engine: Engine) -> None:
     with pytest.raises(VolumeInUse, match="cannot see"):
         await engine.volumes.remove("v")
     assert engine.volumes.get("v").state is State.MOUNTED
+    assert engine.counted("v") == 1
     assert (engine.store.home("v") / "data").exists()
 
 

@@ -67,11 +67,13 @@ async def test_a_diff_tells_names_that_are_no_text(db: Engine) -> None:
     }
 
 
+@pytest.mark.parametrize("limit", ["TOLD", "TOLD_CHARACTERS"])
 async def test_a_diff_is_cut_short_but_counts_all(
-    db: Engine, monkeypatch: pytest.MonkeyPatch
+    db: Engine, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    """A million changes are not told one by one."""
-    monkeypatch.setattr("convoy_py.engine.copies.TOLD", 2)
+    """A million changes are not told one by one, nor a few with a million characters."""
+    (db._data("db") / "file").write_text("old")
+    monkeypatch.setattr(f"convoy_py.engine.copies.{limit}", 2)
     _, place = db.operations.entry("db").usable()
     for number in range(3):
         (place.home / "data" / str(number)).touch()

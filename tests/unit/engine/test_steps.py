@@ -4,7 +4,9 @@ import errno
 
 import pytest
 
+from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Place
+from convoy_py.engine import steps
 from convoy_py.errors import (
     Corrupt,
     NoSpace,
@@ -16,7 +18,7 @@ from convoy_py.errors import (
     VolumeInUse,
     failed,
 )
-from convoy_py.linux import mounts, peers
+from convoy_py.linux import files, holders, mounts, peers
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Hold, References
 from tests.fakes_engine import Engine, FakeBackend, FakeKernel, holder
@@ -133,11 +135,13 @@ def test_a_mount_and_its_count_come_together(engine: Engine, place: Place) -> No
     assert engine.counted("v") == 1
 
 
+@pytest.mark.parametrize("before", [True, False])
 def test_a_count_that_failed_leaves_an_older_mount(
-    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     """Others use it: only a mount that was made for this count is taken back."""
-    engine.steps.mount(engine.backend, place, _held(engine))
+    if before:
+        engine.steps.mount(engine.backend, place, _held(engine))
 
     def fail(*_: object) -> None:
         raise OSError(errno.EACCES, "Permission denied")
@@ -145,7 +149,61 @@ def test_a_count_that_failed_leaves_an_older_mount(
     monkeypatch.setattr(engine.references, "save", fail)
     with pytest.raises(OSError, match="Permission"):
         engine.steps.mount(engine.backend, place, _held(engine))
-    assert engine.is_mounted("v")
+    assert engine.is_mounted("v") is before
+
+
+@pytest.mark.parametrize(
+    ("dead", "busy", "mounts"), [(False, False, 1), (True, False, 2), (True, True, 1)]
+)
+def test_what_has_lost_its_storage_is_mounted_anew(
+    engine: Engine,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    dead: bool,
+    busy: bool,
+    mounts: int,
+) -> None:
+    """Not on top of what somebody holds; what is well stays mounted."""
+    engine.steps.mount(engine.backend, place, _held(engine))
+    monkeypatch.setattr(engine.backend, "is_dead", lambda _: dead)
+    if busy:
+        engine.kernel.busy.add("v")
+    fresh = engine.steps.mount(engine.backend, place, _held(engine))
+    assert (fresh, engine.is_mounted("v")) == (mounts > 1, True)
+    assert engine.kernel.count("mount", "v") == mounts
+    assert engine.kernel.count("unmount", "v") == int(dead)
+
+
+def test_while_the_root_is_away_only_what_is_mounted_is_used(engine: Engine, place: Place) -> None:
+    """Also once it is back, until its records have been read again: it may be another volume."""
+    root = engine.store.root
+    engine.steps.mount(engine.backend, place, _held(engine))
+    root.rename(root.with_name("moved"))
+    assert not engine.steps.mount(engine.backend, place, _held(engine))
+    for back in (False, True):
+        if back:
+            root.with_name("moved").rename(root)
+        engine.kernel.mounted.clear()
+        with pytest.raises(Unavailable, match=r"volume v: .* is not the folder any more"):
+            engine.steps.mount(engine.backend, place, _held(engine))
+        assert not engine.is_mounted("v")
+        engine.kernel.mounted[place.mountpoint] = place.uuid
+        assert not engine.steps.mount(engine.backend, place, _held(engine))
+
+
+def test_what_only_a_mount_shows_is_measured_just_before_it_goes(
+    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a mount there is nothing to be seen; what fails keeps no mount."""
+    engine.steps.mount(engine.backend, place, _held(engine))
+    monkeypatch.setattr(engine.backend, "parting_usage", engine.backend.usage)
+    left = engine.steps.unmount(engine.backend, place)
+    assert left.usage == engine.backend.usage(place, engine.wall.now)
+    assert engine.steps.unmount(engine.backend, place).usage is None
+    engine.steps.mount(engine.backend, place, _held(engine))
+    engine.kernel.failures["usage", "v"] = OSError(errno.ENOENT, "No such file")
+    assert engine.steps.unmount(engine.backend, place).detached
+    assert not engine.is_mounted("v")
 
 
 def test_the_mountpoint_comes_and_goes_with_the_mount(engine: Engine, place: Place) -> None:
@@ -186,6 +244,54 @@ def test_a_removal_looks_again_without_our_own_mount(
     with pytest.raises(VolumeInUse, match="pid 7"):
         engine.steps.vacate(engine.backend, place)
     assert (place.home / "data").exists()
+
+
+def test_whoever_is_seen_to_hold_a_busy_volume_is_named(
+    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an open file, where no mount of a container shows."""
+    monkeypatch.setattr(steps, "PATIENCE", 1)
+    monkeypatch.setattr(holders, "of_open_files", lambda _: [holder(7)])
+    engine.steps.mount(engine.backend, place, _held(engine))
+    engine.kernel.busy.add("v")
+    with pytest.raises(VolumeInUse, match=r"pid 7, postgres\)$"):
+        engine.steps.vacate(engine.backend, place)
+    assert engine.is_mounted("v")
+
+
+def test_who_loses_nothing_is_in_nobodys_way(
+    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data of a folder of the user's stays where it is, and is not measured beforehand."""
+    monkeypatch.setattr(engine.backend, "keeps_data", lambda _: True)
+    engine.kernel.holders["v"] = [holder(7)]
+    engine.steps.mount(engine.backend, place, _held(engine))
+    engine.steps.vacate(engine.backend, place)
+    assert not engine.is_mounted("v")
+    assert engine.kernel.count("usage", "v") == 1
+    assert engine.steps.create("w", Options()).usage is None
+
+
+def test_what_a_backend_that_is_off_had_is_deleted_all_the_same(
+    engine: Engine, place: Place
+) -> None:
+    """Its folder has nothing mounted by then."""
+    gone = engine.steps.retire(place)
+    engine.steps.backends = {}
+    engine.steps.destroy(gone)
+    assert not gone.home.exists()
+
+
+def test_what_was_half_made_is_let_go_of_before_it_is_deleted(
+    engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that has lost its file is not found any more; a mountpoint tells what is left."""
+    done: list[str] = []
+    for module, name in ((mountpoints, "remove"), (files, "remove_tree")):
+        monkeypatch.setattr(module, name, lambda _, name=name: done.append(name))
+    monkeypatch.setattr(engine.backend, "abandon", lambda _: done.append("abandon"))
+    engine.steps.sweep([place.home])
+    assert done == ["abandon", "remove_tree", "remove"]
 
 
 @pytest.mark.parametrize(
