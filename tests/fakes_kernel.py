@@ -104,11 +104,17 @@ class FakeKernel:
 
     @contextmanager
     def freeze(
-        self, folders: Sequence[Path], *, note: Path, limit: float, tell: Callable[[float], None]
+        self,
+        folders: Sequence[Path],
+        *,
+        note: Path,
+        encode: Callable[[Sequence[str]], bytes],
+        limit: float,
+        tell: Callable[[float], None],
     ) -> Iterator[None]:
         """As linux.freeze.frozen; what a killed daemon would leave is seen in `frozen`."""
         assert self.frozen.isdisjoint(folders), "it is frozen already"
-        note.write_text("frozen")
+        note.write_bytes(encode([str(folder) for folder in folders]))
         self.frozen |= set(folders)
         try:
             yield

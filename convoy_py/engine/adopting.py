@@ -5,22 +5,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convoy_py.backends.base import Backend
-from convoy_py.errors import NotFound, Unsupported
+from convoy_py.errors import Corrupt, NotFound, Unsupported
 from convoy_py.logs import event
 from convoy_py.models.volume import Options
-from convoy_py.state.records import Record, Unreadable
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import Record
 from convoy_py.state.store import KEPT, RECORD, Store
 
 log = logging.getLogger("convoy.engine")
 
 
 def known(store: Store, name: str) -> Record | None:
-    """What was known of data that is to be adopted; also one that was put in its place."""
+    """What was known of data that is to be adopted; also one that was put in its place.
+
+    Raises Corrupt if a newer daemon wrote it, for adopting would replace it.
+    """
     for file in (RECORD, KEPT):
         try:
             return store.read(name, file)
         except FileNotFoundError:
             continue
+        except Newer as problem:
+            raise Corrupt(f"volume {name}: {problem}") from None
         except Unreadable as problem:
             event(log, logging.WARNING, "options of before lost", volume=name, failure=problem)
     return None

@@ -23,7 +23,8 @@ from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
 from convoy_py.state.ballast import is_full, relieved
-from convoy_py.state.records import SnapshotRecord
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import FREEZE, Freeze, SnapshotRecord
 from convoy_py.state.snapshots import uuid_of
 
 log = logging.getLogger("convoy.engine")
@@ -48,7 +49,7 @@ class Copying:
         except OSError as error:
             if not is_full(error):
                 raise
-        return freeze.thaw_noted(self._notes)
+        return freeze.thaw_noted(self._notes, _frozen)
 
     # Snapshots
 
@@ -182,7 +183,9 @@ class Copying:
             return
         note, limit = self._notes / f"{secrets.token_hex(8)}.json", self._freeze_limit
         try:
-            with freeze.frozen(folders, note=note, limit=limit, tell=self._metrics.froze):
+            with freeze.frozen(
+                folders, note=note, encode=_noted, limit=limit, tell=self._metrics.froze
+            ):
                 yield
         except TimeoutError as error:
             raise OperationFailed(
@@ -243,6 +246,21 @@ class Copying:
             with opened(volume, write=True) as folder:
                 trees.remove_one(folder, PurePath(left))
             self._steps.store.forget_restoring(volume.name)
+
+
+def _noted(mountpoints: Sequence[str]) -> bytes:
+    return FREEZE.encode(Freeze(tuple(mountpoints)))
+
+
+def _frozen(note: Path) -> Sequence[str] | None:
+    """What a note names; nothing if a crash kept it from being written, before any freeze."""
+    try:
+        return FREEZE.decode(note.read_bytes()).root
+    except Newer as problem:
+        log.warning("%s: what it names may stay frozen", problem.at(note))
+        return None
+    except Unreadable:
+        return ()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ nobody sees a half one, and ours stays as it is meanwhile. A note on disk tells 
 may be half made. The engine is called, so no lock may be held.
 """
 
-import json
 import logging
 import os
 import secrets
@@ -21,6 +20,8 @@ from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
 from convoy_py.models.sizes import format_size
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import RELEASE, Release
 
 log = logging.getLogger("convoy.engine")
 
@@ -58,10 +59,11 @@ class Handover:
         self._docker = docker
         self._notes = notes
         self._busy: set[Path] = set()  # notes of what goes on
+        self._newer: set[Path] = set()  # notes of a newer daemon
 
     def left(self) -> list[Path]:
         """The notes of what was left half made."""
-        return [note for note in self._notes.glob("*.json") if note not in self._busy]
+        return [note for note in self._notes.glob("*.json") if note not in self._busy | self._newer]
 
     def target(self, volume: str, name: str) -> Target:
         """Where a volume would go; raises what stands in the way, but for its own users."""
@@ -97,10 +99,10 @@ class Handover:
         name = f"convoy-release-{secrets.token_hex(8)}"
         note = self._notes / f"{name}.json"
         self._notes.mkdir(mode=0o700, exist_ok=True)
-        told = {"volume": volume.name, "target": target.name, "new": target.new, "beside": name}
+        release = Release(volume=volume.name, target=target.name, new=target.new, beside=name)
         self._busy.add(note)
         try:
-            files.durable_replace(note, json.dumps(told).encode())
+            files.durable_replace(note, RELEASE.encode(release))
             beside = self._docker.create_local(name, {LABEL: volume.name})
             with opened(volume) as folder:
                 tree = trees.copy(folder, beside.folder, step)
@@ -148,23 +150,26 @@ class Handover:
         A copy that has its name stays, and so does whatever somebody else wrote.
         """
         try:
-            told = json.loads(note.read_bytes())
-            volume, target, beside = told["volume"], told["target"], told["beside"]
-            new = told["new"]
+            release = RELEASE.decode(note.read_bytes())
         except FileNotFoundError:
             return True
-        except (ValueError, TypeError, KeyError):
+        except Newer as problem:
+            log.warning("%s: it is left to the daemon that wrote it", problem.at(note))
+            self._newer.add(note)
+            return False
+        except Unreadable:
             log.warning("%s is not a note of ours; it is deleted", note)
         else:
             try:
-                self._take_back(volume, target, beside, new=new)
+                self._take_back(release)
             except (OSError, ConvoyError) as error:
-                event(log, logging.WARNING, "half released", volume=volume, failure=error)
+                event(log, logging.WARNING, "half released", volume=release.volume, failure=error)
                 return False
         note.unlink()
         return True
 
-    def _take_back(self, volume: str, target: str, beside: str, *, new: bool) -> None:
+    def _take_back(self, release: Release) -> None:
+        volume, target, beside = release.volume, release.target, release.beside
         named, half = self._found(target), self._found(beside)
         taken = named is not None and not _is_empty(named)
         if half is not None:
@@ -185,7 +190,7 @@ class Handover:
                 volume,
                 target,
             )
-        elif named is not None and new:
+        elif named is not None and release.new:
             self._docker.remove_volume(target)
 
     def end(self, copied: Copied) -> None:

@@ -14,7 +14,8 @@ from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError
 from convoy_py.logs import event
 from convoy_py.models.names import joined
-from convoy_py.state.records import Record, Unreadable
+from convoy_py.state.formats import Unreadable
+from convoy_py.state.records import Record
 
 log = logging.getLogger("convoy.engine")
 

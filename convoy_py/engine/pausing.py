@@ -1,23 +1,25 @@
 """Containers that are held up for a snapshot or a rollback: noted first, so that none stays so."""
 
-import json
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from convoy_py.containers import Container, Engine
 from convoy_py.engine.blocking import Blocking
 from convoy_py.errors import ConvoyError, OperationFailed, Unavailable
 from convoy_py.linux import files
 from convoy_py.logs import event
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import PAUSE, Held, Pause
 
 log = logging.getLogger("convoy.engine")
 
-
-PAUSED, STOPPED = "paused", "stopped"
+PAUSED: Final = "paused"
+STOPPED: Final = "stopped"
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,30 @@ class Pausing:
         """
         for note in set(self._notes.glob("*.json")) - self._in_use:
             try:
-                state, rows = json.loads(note.read_bytes())
-                containers = [_read(row, state) for row in rows]
-                self._again(state)
-            except (ValueError, TypeError, KeyError, OSError):
+                state, rows = PAUSE.decode(note.read_bytes()).root
+            except Newer as problem:
+                self._tell(note, problem)
+                continue
+            except (Unreadable, OSError):
                 log.warning("%s is not a note of ours; it is deleted", note)
                 self._drop(note)
                 continue
+            containers = [_read(row, state) for row in rows]
             names = ", ".join(map(str, containers))
             if error := self._go_on(note, state, containers):
-                if self._told.get(note) != str(error):
-                    event(log, logging.WARNING, f"containers stay {state}", failure=error)
-                self._told[note] = str(error)
+                self._tell(note, error, state)
             else:
                 event(log, logging.WARNING, f"were {state}, and go on", containers=names)
 
-    def _go_on(self, note: Path, state: str, containers: Sequence[Container]) -> ConvoyError | None:
+    def _tell(self, note: Path, failure: Exception, state: str = "held up") -> None:
+        """Log once that containers of a note do not go on."""
+        if self._told.get(note) != str(failure):
+            event(log, logging.WARNING, f"containers stay {state}", note=note, failure=failure)
+        self._told[note] = str(failure)
+
+    def _go_on(
+        self, note: Path, state: Held, containers: Sequence[Container]
+    ) -> ConvoyError | None:
         """Have them go on, each on its own; the note stays for those who may do so later.
 
         A pause can be taken back at any time. But a container that the engine refuses to start is
@@ -134,20 +144,22 @@ class Pausing:
         kind = Unavailable if any(isinstance(e, Unavailable) for e in failures) else OperationFailed
         return kind("; ".join(map(str, failures)))
 
-    def _again(self, state: str) -> Callable[[list[Container]], None]:
-        """How containers go on that are held up so; raises KeyError."""
+    def _again(self, state: Held) -> Callable[[list[Container]], None]:
+        """How containers go on that are held up so."""
         return {PAUSED: self._containers.unpause, STOPPED: self._containers.start}[state]
 
-    def _noted(self, state: str, containers: Sequence[Container]) -> Path:
+    def _noted(self, state: Held, containers: Sequence[Container]) -> Path:
         note = self._notes / f"{secrets.token_hex(8)}.json"
         self._notes.mkdir(mode=0o700, exist_ok=True)
         self._in_use.add(note)
         self._write(note, state, containers)
         return note
 
-    def _write(self, note: Path, state: str, containers: Sequence[Container]) -> None:
-        rows = [[c.id, c.name, *([c.state] if state == STOPPED else [])] for c in containers]
-        files.durable_replace(note, json.dumps([state, rows]).encode(), durable=False)
+    def _write(self, note: Path, state: Held, containers: Sequence[Container]) -> None:
+        rows = tuple(
+            (c.id, c.name, c.state) if state == STOPPED else (c.id, c.name) for c in containers
+        )
+        files.durable_replace(note, PAUSE.encode(Pause((state, rows))), durable=False)
 
     def _drop(self, note: Path) -> None:
         note.unlink(missing_ok=True)
@@ -178,7 +190,7 @@ async def stopped(
     await blocking.run(pausing.leave if stay else pausing.start, held)
 
 
-def _read(row: Sequence[str], state: str) -> Container:
+def _read(row: Sequence[str], state: Held) -> Container:
     """A container of a note; older daemons did not note in which state it was."""
     key, name, *was = row
     return Container(id=key, name=name, state=was[0] if was else state)

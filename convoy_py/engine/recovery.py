@@ -19,7 +19,8 @@ from convoy_py.errors import ConvoyError
 from convoy_py.linux import files, mounts
 from convoy_py.logs import event
 from convoy_py.state.ballast import is_full
-from convoy_py.state.records import References, Unreadable
+from convoy_py.state.formats import Unreadable
+from convoy_py.state.records import References
 from convoy_py.state.store import STAGING
 
 log = logging.getLogger("convoy.recovery")

@@ -25,8 +25,9 @@ from convoy_py.logs import event
 from convoy_py.models.names import AT, HASH, joined
 from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.ballast import is_full, relieved
+from convoy_py.state.formats import Unreadable
 from convoy_py.state.passed import PassedTime
-from convoy_py.state.records import Record, References, SnapshotRecord, Unreadable, timestamp
+from convoy_py.state.records import Record, References, SnapshotRecord, timestamp
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import STAGING, Store

@@ -120,7 +120,10 @@ class TrashBin:
         removed = self._named(name)[-1]
         target = check_name(as_name or removed.name)
         if removed.record is None:
-            raise Corrupt(f"{removed.home} has no record that can be read; look at it by hand")
+            raise Corrupt(
+                f"{removed.home} has no record that can be read ({removed.problem}); "
+                "look at it by hand"
+            )
         return await self._operations.bounded(
             target, "restore", self._restore(removed, name, target)
         )

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import os
 import select
 import sys
@@ -38,6 +37,7 @@ def frozen(
     mountpoints: Sequence[Path],
     *,
     note: Path,
+    encode: Callable[[Sequence[str]], bytes],
     limit: float,
     tell: Callable[[float], None] = lambda _: None,
 ) -> Iterator[None]:
@@ -45,8 +45,8 @@ def frozen(
 
     They are thawed at its end, however it ends; by a process beside us if we are killed or
     `limit` seconds go by; and by `thaw_noted` if that is killed as well: until they are thawed
-    the file `note` names the mountpoints. `tell` hears of the seconds from the first freeze to the
-    last thaw, which is as long as a writer may have waited.
+    the file `note` names the mountpoints, as `encode` has them written. `tell` hears of the seconds
+    from the first freeze to the last thaw, which is as long as a writer may have waited.
 
     Raises OSError: ETIMEDOUT, after the block, if one was thawed before its end, so that what the
     block copied is of no use; EBUSY if one is frozen already; EINVAL if no filesystem but the
@@ -59,7 +59,7 @@ def frozen(
             libc.call("syncfs", folder, about=mountpoint)
         names = [mountpoint for _, mountpoint in folders]
         with _watched(names, limit):
-            files.durable_replace(note, json.dumps(names).encode(), durable=False)
+            files.durable_replace(note, encode(names), durable=False)
             held: list[tuple[int, str]] = []
             began = time.monotonic()
             try:
@@ -80,17 +80,19 @@ def frozen(
         )
 
 
-def thaw_noted(folder: Path) -> list[str]:
+def thaw_noted(folder: Path, read: Callable[[Path], Sequence[str] | None]) -> list[str]:
     """Thaw what a killed daemon left frozen: all that the notes in `folder` name.
 
-    Returns the mountpoints that were frozen. The notes are deleted, but for one that names a
-    filesystem that cannot be thawed.
+    `read` says what a note names, or None if it cannot know. Returns the mountpoints that were
+    frozen. The notes are deleted, but for those and one that names a filesystem that cannot be
+    thawed.
     """
     thawed = []
     for note in sorted(folder.iterdir()) if folder.is_dir() else ():
         with suppress(OSError):
-            thawed += [name for name in _named(note) if _thawed_if_mounted(Path(name))]
-            note.unlink()
+            if (names := read(note)) is not None:
+                thawed += [name for name in names if _thawed_if_mounted(Path(name))]
+                note.unlink()
     return thawed
 
 
@@ -148,15 +150,6 @@ def _watched(mountpoints: Sequence[str], limit: float) -> Iterator[None]:
         finally:
             with suppress(BrokenPipeError):
                 os.write(orders, watchdog.DONE)
-
-
-def _named(note: Path) -> list[str]:
-    """What a note names; nothing if a crash kept it from being written, before any freeze."""
-    try:
-        found = json.loads(note.read_bytes())
-    except ValueError:
-        return []
-    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def _thawed_if_mounted(mountpoint: Path) -> bool:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from convoy_py.models.values import Frozen
 
 
+# Way and Consistency are on disk: one more is a new format of snapshots (state/records.py).
 class Way(StrEnum):
     """How the data of a snapshot or a clone comes about on this host."""
 

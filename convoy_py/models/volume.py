@@ -10,6 +10,7 @@ from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.values import Frozen
 
 
+# On disk, see Spec: one more is a new format.
 class Filesystem(StrEnum):
     """What a loopback image can be formatted with."""
 
@@ -69,6 +70,8 @@ class Options(Frozen):
     inodes: int | None = None  # files of all kinds
 
 
+# On disk: any change of a field, or of what it may hold, is a new format of the records that have
+# it (state/records.py). tests/unit/state/test_formats.py fails until there is one.
 class Spec(Frozen):
     """The complete options of an existing volume, defaults filled in; recorded on disk.
 

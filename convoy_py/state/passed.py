@@ -13,11 +13,10 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from convoy_py.linux import files
 from convoy_py.logs import event
-from convoy_py.state.records import Moment, Passed, timestamp
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import PASSED_TIME, Moment, Passed, timestamp
 
 log = logging.getLogger("convoy.daemon")
 
@@ -45,6 +44,7 @@ class PassedTime:
         `wall_clock` gives POSIX seconds.
         """
         self._path = root / PASSED
+        self._is_newer = False  # what is kept there; then it stays as it is
         self._boot = boot
         self._boottime = boottime
         self.wall_clock = wall_clock
@@ -78,8 +78,11 @@ class PassedTime:
     def _continued(self, now: float, wall: float) -> Moment:
         """The moment at which the daemon of before was last seen, and what has passed since."""
         try:
-            last = Passed.model_validate_json(self._path.read_bytes())
-        except (OSError, ValidationError):
+            last = PASSED_TIME.decode(self._path.read_bytes())
+        except (OSError, Unreadable) as problem:
+            if isinstance(problem, Newer):
+                self._is_newer = True
+                log.warning("%s: time is counted anew", problem.at(self._path))
             return Moment(clock=secrets.token_hex(8), passed=0.0)
         wall_before = last.wall.timestamp()
         if last.boot == self._boot:
@@ -105,6 +108,8 @@ class PassedTime:
         return True
 
     def _save(self) -> None:
+        if self._is_newer:
+            return
         passed = Passed(
             moment=self.now(),
             boot=self._boot,
@@ -112,7 +117,6 @@ class PassedTime:
             wall=timestamp(self.wall_clock()),
         )
         try:
-            data = passed.model_dump_json().encode() + b"\n"
-            files.durable_replace(self._path, data, durable=False)
+            files.durable_replace(self._path, PASSED_TIME.encode(passed), durable=False)
         except OSError as error:
             event(log, logging.DEBUG, "passed time not kept", failure=error)

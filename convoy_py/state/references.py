@@ -4,13 +4,15 @@ They survive the daemon and die with the boot, as mounts do; so they are replace
 not fsynced, and a file of another boot is as good as none.
 """
 
+import logging
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from convoy_py.linux import files
 from convoy_py.models.names import is_full_name
-from convoy_py.state.records import References
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import REFERENCES, References
+
+log = logging.getLogger("convoy.state")
 
 
 class ReferenceStore:
@@ -41,8 +43,11 @@ class ReferenceStore:
             if not is_full_name(path.stem):
                 continue
             try:
-                references = References.model_validate_json(path.read_bytes())
-            except (OSError, ValidationError):
+                references = REFERENCES.decode(path.read_bytes())
+            except Newer as problem:
+                log.warning("%s: it counts as none", problem.at(path))
+                continue
+            except (OSError, Unreadable):
                 continue
             if references.boot == self.boot:
                 found[path.stem] = references
@@ -54,8 +59,7 @@ class ReferenceStore:
         self.unsaved.add(name)
         if references.holds:
             self._make_folder()
-            data = references.model_dump_json().encode()
-            files.durable_replace(path, data, durable=False)
+            files.durable_replace(path, REFERENCES.encode(references), durable=False)
         else:
             path.unlink(missing_ok=True)
         self.unsaved.discard(name)

@@ -13,12 +13,8 @@ from pathlib import Path
 from convoy_py.errors import AlreadyExists, ConvoyError
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name, joined
-from convoy_py.state.records import (
-    SnapshotRecord,
-    Unreadable,
-    decode_snapshot,
-    encode_snapshot,
-)
+from convoy_py.state.formats import Unreadable
+from convoy_py.state.records import SnapshotRecord, decode_snapshot, encode_snapshot
 from convoy_py.state.store import SNAPSHOTS, STAGING, Store
 
 RECORD = "snapshot.json"
@@ -48,7 +44,7 @@ class SnapshotStore:
             except OSError as error:
                 found[name] = Unreadable(f"{path}: {error.strerror}")
             except Unreadable as error:
-                found[name] = Unreadable(f"{path}: {error}")
+                found[name] = error.at(path)
         return found
 
     def stage(self, volume: str, uuid: str) -> Path:

@@ -13,7 +13,6 @@ There is no moment at which a crash leaves half a volume under a volume's name.
 """
 
 import errno
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -21,12 +20,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from convoy_py.errors import AlreadyExists, RootLocked, Unavailable, Unsettled, failed
+from convoy_py.errors import AlreadyExists, Corrupt, RootLocked, Unavailable, Unsettled, failed
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.ballast import Ballast, relieved
+from convoy_py.state.formats import Newer, Unreadable
 from convoy_py.state.presence import Presence
-from convoy_py.state.records import Record, Unreadable, decode, encode
+from convoy_py.state.records import RESTORE, Record, Restore, decode, encode
 
 RECORD = "volume.json"
 # What `delete --reference` makes of the record, so that adopting finds the old options again.
@@ -152,7 +152,7 @@ class Store:
         except OSError as error:
             raise Unreadable(f"{path}: {error.strerror}") from error
         except Unreadable as error:
-            raise Unreadable(f"{path}: {error}") from None
+            raise error.at(path) from None
 
     def stage(self, key: str = "") -> Path:
         """Make an empty folder to build a volume in, on the filesystem of the volumes.
@@ -283,13 +283,17 @@ class Store:
     def note_restoring(self, name: str, path: str) -> None:
         """Note, durably, what in a volume's data is to be deleted if we are cut off."""
         with self.changing():
-            files.durable_replace(self.home(name) / RESTORING, json.dumps({"path": path}).encode())
+            note = RESTORE.encode(Restore(path=path))
+            files.durable_replace(self.home(name) / RESTORING, note)
 
     def restoring(self, name: str) -> str | None:
-        """What was noted, or None."""
+        """What was noted, or None; raises Corrupt if a newer daemon did."""
+        note = self.home(name) / RESTORING
         try:
-            return str(json.loads((self.home(name) / RESTORING).read_bytes())["path"])
-        except (FileNotFoundError, ValueError, LookupError):
+            return RESTORE.decode(note.read_bytes()).path
+        except Newer as problem:
+            raise Corrupt(f"volume {name}: {problem.at(note)}") from None
+        except (FileNotFoundError, Unreadable):
             return None
 
     def forget_restoring(self, name: str) -> None:

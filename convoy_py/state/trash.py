@@ -12,13 +12,12 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from convoy_py.errors import ConvoyError, NoSpace
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
+from convoy_py.state.formats import Unreadable
 from convoy_py.state.passed import PassedTime
-from convoy_py.state.records import Moment, Record, Removal, Unreadable, decode, timestamp
+from convoy_py.state.records import REMOVAL, Moment, Record, Removal, decode, timestamp
 from convoy_py.state.store import RECORD, SNAPSHOTS, STAGING, Store
 
 REMOVED = "removed.json"
@@ -34,6 +33,7 @@ class Removed:
     record: Record | None
     snapshots: tuple[str, ...] = ()
     moment: Moment | None = None  # the same by the clock by which it ages
+    problem: str = ""  # why it cannot be read
 
     @property
     def key(self) -> str:
@@ -63,7 +63,7 @@ class Trash:
         """Note when a volume is removed, durably; that says nothing before it is in the trash."""
         removal = Removal(removed=removed, moment=self.passed.now())
         with self._store.changing():
-            files.durable_replace(self._store.home(record.name) / REMOVED, _encode(removal))
+            files.durable_replace(self._store.home(record.name) / REMOVED, REMOVAL.encode(removal))
 
     def _date(self, home: Path, removed: datetime) -> None:
         """Note the same where there is no room for a mark."""
@@ -122,7 +122,7 @@ class Trash:
             return removed
         with suppress(OSError):  # then from the next start on
             removal = Removal(removed=removed.removed, moment=now)
-            files.durable_replace(removed.home / REMOVED, _encode(removal), durable=False)
+            files.durable_replace(removed.home / REMOVED, REMOVAL.encode(removal), durable=False)
         return replace(removed, moment=now)
 
     def restore(self, removed: Removed, name: str) -> Record:
@@ -166,28 +166,28 @@ def _key(staging: Path) -> str:
 
 def _read(name: str, home: Path) -> Removed:
     removal = record = None
+    problem = ""
     try:
         removal = _removal(home)
         record = decode((home / RECORD).read_bytes(), name)
-    except (OSError, ValidationError, Unreadable):
-        pass  # it stays, is listed, and can be purged by hand
+    except (OSError, Unreadable) as error:
+        problem = str(error)  # it stays, is listed, and can be purged by hand
     removed, moment = (removal.removed, removal.moment) if removal else (None, None)
     names: list[str] = []
     with suppress(OSError):
         names = os.listdir(home / SNAPSHOTS)  # noqa: PTH208 - names are wanted
     there = tuple(sorted(filter(is_valid_name, names)))
-    return Removed(name, home, removed, record, there, moment)
+    return Removed(name, home, removed, record, there, moment, problem)
 
 
 def _removal(home: Path) -> Removal:
+    mark = home / REMOVED
     try:
-        return Removal.model_validate_json((home / REMOVED).read_bytes())
+        return REMOVAL.decode(mark.read_bytes())
     except FileNotFoundError:
         return Removal(removed=timestamp(home.stat().st_mtime))
-
-
-def _encode(removal: Removal) -> bytes:
-    return removal.model_dump_json().encode() + b"\n"
+    except Unreadable as problem:
+        raise problem.at(mark) from None
 
 
 def age(removed: Removed) -> tuple[float, float]:

@@ -12,8 +12,9 @@ from convoy_py.linux import filesystems, freeze, mounts, peers
 from convoy_py.models.names import is_valid_name, volume_of
 from convoy_py.models.volume import Filesystem, State
 from convoy_py.state import snapshots as snapshot_records
+from convoy_py.state.formats import Unreadable
 from convoy_py.state.passed import PASSED
-from convoy_py.state.records import Record, SnapshotRecord, Unreadable
+from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import CLONES, KEPT, RECORD, SNAPSHOTS, Store
 from convoy_py.state.trash import REMOVED

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,23 @@ MIB = 1 << 20
 PATIENCE = 10
 
 MakeHost = Callable[[str], Path]
+
+
+def _encoded(names: Sequence[str]) -> bytes:
+    return json.dumps(names).encode()
+
+
+def _read(note: Path) -> Sequence[str] | None:
+    """What a note names: nothing if it is half a one, and None if nobody can know."""
+    try:
+        names = json.loads(note.read_bytes())
+    except ValueError:
+        return ()
+    return names if isinstance(names, list) else None
+
+
+frozen = partial(freeze.frozen, encode=_encoded)
+thaw_noted = partial(freeze.thaw_noted, read=_read)
 
 
 @pytest.fixture
@@ -92,10 +110,12 @@ class Daemon:
     """Another process, which has frozen the volumes and would keep them so."""
 
     _BODY = """
+import json
 import sys
 from pathlib import Path
 from convoy_py.linux import freeze
-with freeze.frozen([Path(name) for name in sys.argv[2:]], note=Path(sys.argv[1]), limit=600):
+volumes, note = [Path(name) for name in sys.argv[2:]], Path(sys.argv[1])
+with freeze.frozen(volumes, note=note, encode=lambda names: json.dumps(names).encode(), limit=600):
     print("frozen", flush=True)
     sys.stdin.read()
 """
@@ -123,7 +143,7 @@ def test_writers_wait_and_go_on_after(
 ) -> None:
     """A note tells what is frozen for as long as it is; after that nothing keeps the mount busy."""
     volume = make_volume(fs)
-    with freeze.frozen([volume], note=note, limit=60):
+    with frozen([volume], note=note, limit=60):
         writer = Writer(volume)
         assert writer.waits()
         assert json.loads(note.read_bytes()) == [str(volume)]
@@ -144,7 +164,7 @@ def test_time_of_a_freeze_is_told_once_all_are_thawed(
         assert not any(map(is_frozen, volumes))
         told.append(seconds)
 
-    with freeze.frozen(volumes, note=note, limit=60, tell=tell):
+    with frozen(volumes, note=note, limit=60, tell=tell):
         began = time.monotonic()
         assert told == []
         assert Writer(volumes[0]).waits()
@@ -154,7 +174,7 @@ def test_time_of_a_freeze_is_told_once_all_are_thawed(
     freeze.freeze(volumes[0])
     with (
         pytest.raises(OSError, match="frozen already"),
-        freeze.frozen(volumes, note=note, limit=60, tell=tell),
+        frozen(volumes, note=note, limit=60, tell=tell),
     ):
         pytest.fail("the block must not run")
     assert len(told) == 1
@@ -163,7 +183,7 @@ def test_time_of_a_freeze_is_told_once_all_are_thawed(
 def test_mount_is_free_at_once(make_host: MakeHost, note: Path) -> None:
     """It can be unmounted right after, as the watchdog has let go of it, too."""
     volume = make_host("ext4")
-    with freeze.frozen([volume], note=note, limit=60):
+    with frozen([volume], note=note, limit=60):
         pass
     mounts.unmount(volume)
 
@@ -176,7 +196,7 @@ def test_failing_block_thaws(make_volume: Callable[[str], Path], note: Path) -> 
         assert all(map(is_frozen, volumes))
         raise KeyError("broken")
 
-    with pytest.raises(KeyError, match="broken"), freeze.frozen(volumes, note=note, limit=60):
+    with pytest.raises(KeyError, match="broken"), frozen(volumes, note=note, limit=60):
         fail()
     assert not any(map(is_frozen, volumes))
     assert not note.exists()
@@ -190,7 +210,7 @@ def test_one_that_cannot_be_frozen_leaves_none_frozen(
     freeze.freeze(second)
     with (
         pytest.raises(OSError, match=f"frozen already: '{second}'") as caught,
-        freeze.frozen([first, second, third], note=note, limit=60),
+        frozen([first, second, third], note=note, limit=60),
     ):
         pytest.fail("the block must not run")
     assert caught.value.errno == errno.EBUSY
@@ -216,11 +236,11 @@ def test_one_that_cannot_be_thawed_keeps_no_other_frozen(
         patch.setattr(watchdog, "thaw", failing)
         with (
             pytest.raises(OSError, match=f"stays frozen: broken: '{volumes[1]}'"),
-            freeze.frozen(volumes, note=note, limit=60),
+            frozen(volumes, note=note, limit=60),
         ):
             pass
     assert seen == [str(volume) for volume in reversed(volumes)]
-    assert freeze.thaw_noted(note.parent) == [str(volumes[1])]
+    assert thaw_noted(note.parent) == [str(volumes[1])]
 
 
 def test_killed_daemon_leaves_nothing_frozen(
@@ -239,7 +259,7 @@ def test_killed_daemon_leaves_nothing_frozen(
     assert all(writer.ends(5) for writer in writers)
     assert time.monotonic() - begin < 5
     assert has_ended(pid)
-    assert freeze.thaw_noted(note.parent) == []
+    assert thaw_noted(note.parent) == []
     assert not note.exists()
 
 
@@ -248,7 +268,7 @@ def test_watchdog_holds_nothing_but_its_mountpoints(volume: Path, note: Path) ->
     lock = os.open(note.parent / "lock", os.O_CREAT | os.O_WRONLY)
     os.set_inheritable(lock, True)
     try:
-        with freeze.frozen([volume], note=note, limit=60):
+        with frozen([volume], note=note, limit=60):
             held = [os.readlink(fd) for fd in Path(f"/proc/{watchdog_of(volume)}/fd").iterdir()]
     finally:
         os.close(lock)
@@ -261,7 +281,7 @@ def test_limit_that_passes_thaws_and_is_an_error(volume: Path, note: Path) -> No
     """Writers go on although the block has not ended, and what it copied is not to be trusted."""
     with (
         pytest.raises(TimeoutError, match=rf"thawed before .* 0\.2 s: '{volume}'") as caught,
-        freeze.frozen([volume], note=note, limit=0.2),
+        frozen([volume], note=note, limit=0.2),
     ):
         assert Writer(volume).ends()
     assert caught.value.errno == errno.ETIMEDOUT
@@ -285,7 +305,7 @@ def test_nothing_is_frozen_without_a_watchdog(
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
         pytest.raises(OSError, match="watchdog"),
-        freeze.frozen([volume], note=note, limit=60),
+        frozen([volume], note=note, limit=60),
     ):
         pytest.fail("the block must not run")
     assert not is_frozen(volume)
@@ -302,10 +322,10 @@ def test_next_daemon_thaws_what_both_left(
     daemon.kill()
     writers = [Writer(volume) for volume in volumes]
     assert all(writer.waits() for writer in writers)
-    assert freeze.thaw_noted(note.parent) == [str(volume) for volume in volumes]
+    assert thaw_noted(note.parent) == [str(volume) for volume in volumes]
     assert all(writer.ends() for writer in writers)
     assert not note.exists()
-    assert freeze.thaw_noted(note.parent) == []
+    assert thaw_noted(note.parent) == []
 
 
 def test_notes_of_what_is_gone_are_put_away(volume: Path, note: Path) -> None:
@@ -316,10 +336,17 @@ def test_notes_of_what_is_gone_are_put_away(volume: Path, note: Path) -> None:
     freeze.freeze(volume)
     note.write_text(json.dumps([str(folder), str(volume / "missing")]))
     (note.parent / ".note.half").write_text('["/')
-    assert freeze.thaw_noted(note.parent) == []
+    assert thaw_noted(note.parent) == []
     assert is_frozen(volume)
     assert list(note.parent.iterdir()) == []
-    assert freeze.thaw_noted(note.parent / "missing") == []
+    assert thaw_noted(note.parent / "missing") == []
+
+
+def test_a_note_that_nobody_can_read_stays(volume: Path, note: Path) -> None:
+    """For whoever knows what it names."""
+    note.write_text(json.dumps({"frozen": [str(volume)]}))
+    assert thaw_noted(note.parent) == []
+    assert note.exists()
 
 
 def test_filesystem_of_the_host_is_never_frozen(volume: Path, note: Path) -> None:
@@ -331,7 +358,7 @@ def test_filesystem_of_the_host_is_never_frozen(volume: Path, note: Path) -> Non
     for folder in (plain, bound):
         with (
             pytest.raises(OSError, match="only a filesystem") as caught,
-            freeze.frozen([folder], note=note, limit=60),
+            frozen([folder], note=note, limit=60),
         ):
             pytest.fail("the block must not run")
         assert caught.value.errno == errno.EINVAL

@@ -312,6 +312,20 @@ def test_a_note_that_says_nothing_keeps_no_daemon_from_serving(
     assert _noted(notes) == []
 
 
+def test_a_note_of_a_newer_daemon_stays(
+    sdk: Sdk, notes: Path, pausing: Pausing, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That one will know what it says; it is told once."""
+    notes.mkdir()
+    note = notes / "newer.json"
+    note.write_text('{"format": 2}')
+    with caplog.at_level(logging.WARNING):
+        pausing.recover()
+        pausing.recover()
+    assert (sdk.calls, note.read_text()) == ([], '{"format": 2}')
+    assert [record.message for record in caplog.records] == ["containers stay held up"]
+
+
 def _pause_for_a_moment(pausing: Pausing, containers: list[Container]) -> None:
     with pausing.paused(containers):
         pass

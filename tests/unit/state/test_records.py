@@ -1,19 +1,15 @@
-"""A record is read as it was written, or not at all; old formats stay readable."""
+"""A record is read as it was written, or not at all."""
 
-import json
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convoy_py.models.volume import Filesystem, Spec
-from convoy_py.state.migrations import VOLUME_FORMAT
-from convoy_py.state.records import Record, Unreadable, decode, encode
-
-GOLDEN = Path(__file__).parents[2] / "golden"
+from convoy_py.state.formats import Unreadable
+from convoy_py.state.records import Record, decode, encode
 
 RECORD = Record(
     name="db",
@@ -35,20 +31,6 @@ RECORD = Record(
 def test_a_record_survives_its_file() -> None:
     """What was encoded is decoded, to the microsecond."""
     assert decode(encode(RECORD), "db") == RECORD
-
-
-def test_every_format_ever_written_has_golden_files() -> None:
-    """A format whose files are not kept could not be shown to be readable."""
-    formats = {folder.name for folder in GOLDEN.glob("volume-*")}
-    assert formats == {f"volume-{n}" for n in range(1, VOLUME_FORMAT + 1)}
-
-
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("volume-*/*.json")), ids=lambda p: p.stem)
-def test_golden_files_are_readable(path: Path) -> None:
-    """A record written by any released version is read by this one."""
-    record = decode(path.read_bytes(), path.stem)
-    expected = json.loads(path.with_suffix(".expected").read_text())
-    assert record.model_dump(mode="json") == expected
 
 
 @given(st.data())
@@ -85,21 +67,6 @@ def test_a_record_of_a_name_that_no_volume_can_have_is_unreadable() -> None:
     """It would lead out of the root."""
     with pytest.raises(Unreadable, match="record of"):
         decode(encode(RECORD.model_copy(update={"name": "../x"})), "../x")
-
-
-def test_a_newer_format_is_refused_with_its_number() -> None:
-    """After a downgrade the old daemon does not guess at what it does not know."""
-    document = json.loads(encode(RECORD))
-    document["format"] = VOLUME_FORMAT + 1
-    with pytest.raises(Unreadable, match=f"format {VOLUME_FORMAT + 1} is newer"):
-        decode(json.dumps(document).encode(), "db")
-
-
-def test_a_format_that_is_no_number_is_refused() -> None:
-    """As all that a reader may trip over."""
-    document = {**json.loads(encode(RECORD)), "format": "3"}
-    with pytest.raises(Unreadable, match="its format '3' is newer"):
-        decode(json.dumps(document).encode(), "db")
 
 
 @pytest.mark.parametrize("content", [b"[]", b"null", b'"x"', b"{}", b'{"format": 1}', b"\xff\xfe"])

@@ -16,7 +16,8 @@ from convoy_py.errors import (
     Unavailable,
 )
 from convoy_py.models.volume import Spec
-from convoy_py.state.records import Record, Unreadable
+from convoy_py.state.formats import Unreadable
+from convoy_py.state.records import Record
 from convoy_py.state.store import Store
 
 
