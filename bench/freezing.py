@@ -15,6 +15,7 @@ from bench.figures import Table, milliseconds, percentile, times
 from bench.host import Host, host
 from bench.subject import scratch
 from bench.writer import Writes, writing
+from convoy_py.wire.endpoints import DELETE_SNAPSHOT
 
 _HOST = "xfs"
 _FILESYSTEMS = ("ext4", "xfs")
@@ -113,10 +114,10 @@ def _under_load(running: Host, data: Path, effort: Effort, *, is_heavy: bool) ->
             taken.append((begin, time.perf_counter()))
             frozen.append(running.frozen_seconds() - before)
             if number:
-                running.client.delete_snapshot(f"{_VOLUME}@s{number - 1}")
+                running.client.ask(DELETE_SNAPSHOT, of=f"{_VOLUME}@s{number - 1}")
             due += 1
             time.sleep(max(0, due - time.perf_counter()))
-    running.client.delete_snapshot(f"{_VOLUME}@s{effort.snapshots - 1}")
+    running.client.ask(DELETE_SNAPSHOT, of=f"{_VOLUME}@s{effort.snapshots - 1}")
     return _Found(writer.writes, began, taken, frozen)
 
 
@@ -153,7 +154,7 @@ def _overwritten(running: Host, data: Path, effort: Effort) -> tuple[float, floa
         running.snapshot(_VOLUME, "shared")
         after, again = _rate(file.fileno(), effort), _rate(file.fileno(), effort)
     path.unlink()
-    running.client.delete_snapshot(f"{_VOLUME}@shared")
+    running.client.ask(DELETE_SNAPSHOT, of=f"{_VOLUME}@shared")
     return before, after, again
 
 

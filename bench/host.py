@@ -10,14 +10,22 @@ from pathlib import Path
 from bench.client import call, get
 from bench.figures import sample
 from bench.subject import Daemon, daemon, unmount_all
-from convoy_py.cli import work
 from convoy_py.cli.client import Client
-from convoy_py.cli.exchange import M
-from convoy_py.cli.work import Work
 from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.linux.descriptors import held, opened
 from convoy_py.wire.admin import CreateVolume, MountVolume
 from convoy_py.wire.copies import CloneVolume, CreateSnapshot
+from convoy_py.wire.endpoints import (
+    CLONE_VOLUME,
+    CREATE_SNAPSHOT,
+    CREATE_VOLUME,
+    DELETE_VOLUME,
+    MOUNT_VOLUME,
+    UMOUNT_VOLUME,
+    Answer,
+    Form,
+    Long,
+)
 
 _SIZE = 24 << 30  # of a sparse image: only what is written takes space
 _JOB_SECONDS = 600.0
@@ -34,19 +42,19 @@ class Host:
 
     def mounted(self, name: str, **options: str) -> Path:
         """The data of a new volume."""
-        self.client.create(CreateVolume(name=name, options=options))
-        return Path(self.client.mount(name, _HOLD))
+        self.client.ask(CREATE_VOLUME, CreateVolume(name=name, options=options))
+        return Path(self.client.ask(MOUNT_VOLUME, _HOLD, of=name).mount_point)
 
     def snapshot(self, volume: str, name: str) -> None:
-        self._do(work.snapshot(volume, CreateSnapshot(name=name)))
+        self._do(CREATE_SNAPSHOT, CreateSnapshot(name=name), volume)
 
     def clone(self, volume: str, name: str) -> None:
-        self._do(work.clone(volume, CloneVolume(name=name)))
+        self._do(CLONE_VOLUME, CloneVolume(name=name), volume)
 
     def drop(self, volume: str) -> None:
         """Unmount and delete a volume, and wait until its blocks are free again."""
-        self.client.umount(volume, _HOLD)
-        self.client.delete(volume)
+        self.client.ask(UMOUNT_VOLUME, _HOLD, of=volume)
+        self.client.ask(DELETE_VOLUME, of=volume)
         self.daemon.settle()
         os.sync()
 
@@ -55,8 +63,9 @@ class Host:
         page = call(self.daemon.admin, get("metrics")).decode()
         return sample(page, "convoy_freeze_seconds_sum")
 
-    def _do(self, wanted: Work[M]) -> None:
-        self.client.finish(wanted, self.client.start(wanted), lambda _: None)
+    def _do(self, endpoint: Long[Form, Answer], message: Form, volume: str) -> None:
+        job = self.client.start(endpoint, message, of=volume)
+        self.client.finish(endpoint, job, lambda _: None)
 
 
 @contextmanager

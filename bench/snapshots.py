@@ -13,6 +13,7 @@ from bench.host import Host, host
 from bench.subject import scratch
 from convoy_py.linux import btrfs, files, freeze, reflink
 from convoy_py.linux.descriptors import held, opened
+from convoy_py.wire.endpoints import DELETE_SNAPSHOT, DELETE_VOLUME
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _CHUNK = 4 * _MIB
@@ -107,10 +108,10 @@ def _once(running: Host, kind: _Kind, data: Path, home: Path) -> dict[str, float
     found["snapshot"] = _timed(lambda: running.snapshot(_VOLUME, _SNAPSHOT))
     if waited := running.frozen_seconds() - before:
         found["waited"] = waited
-    running.client.delete_snapshot(f"{_VOLUME}@{_SNAPSHOT}")
+    running.client.ask(DELETE_SNAPSHOT, of=f"{_VOLUME}@{_SNAPSHOT}")
     if kind.clones:
         found["clone"] = _timed(lambda: running.clone(_VOLUME, _CLONE))
-        running.client.delete(_CLONE)
+        running.client.ask(DELETE_VOLUME, of=_CLONE)
     os.sync()
     began = time.perf_counter()
     made = kind.floor(data, home)

@@ -15,7 +15,8 @@ from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import View
-from convoy_py.wire.admin import Message, SnapshotInfo, VolumeInfo
+from convoy_py.wire.admin import SnapshotInfo, VolumeInfo
+from convoy_py.wire.endpoints import Answer
 
 # Seconds for which a job is waited for: what ends by then is answered as if it were none.
 PATIENCE = 1.0
@@ -39,8 +40,8 @@ class Admin:
         return snapshot_info(view, self.outside)
 
     async def job(
-        self, verb: str, call: Call[Any], work: Callable[[Progress], Awaitable[Message]]
-    ) -> Reply:
+        self, verb: str, call: Call[Any], work: Callable[[Progress], Awaitable[Answer]]
+    ) -> Reply[Answer]:
         """Start `work` as a job, and answer with the job; what `work` returns is its Result.
 
         Raises what the work raises within PATIENCE; Unavailable when the daemon is stopping.

@@ -55,7 +55,7 @@ def admin_app(
     edge = Edge(metrics, configuration.socket_gid(), verbs.daemon.ready)
     app[RECORDER] = edge.recorder
     for route in (*ROUTES, *others(ROUTES)):
-        app.router.add_route(route.method, route.path, edge.serve(route, admin))
+        app.router.add_route(route.endpoint.method, route.endpoint.path, edge.serve(route, admin))
     return app
 
 

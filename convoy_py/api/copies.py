@@ -1,13 +1,12 @@
 """The admin API's routes about volumes' data: clone, compare, restore, convert, adopt, release."""
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from convoy_py.api.admin import Admin
-from convoy_py.api.rest import Call, Reply, job
+from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import Invalid
 from convoy_py.models.names import check_name, joined
 from convoy_py.models.options import parse_options
+from convoy_py.wire import endpoints
 from convoy_py.wire.admin import VolumeInfo
 from convoy_py.wire.copies import (
     Adopt,
@@ -15,6 +14,7 @@ from convoy_py.wire.copies import (
     CloneVolume,
     ConvertVolume,
     Difference,
+    DiffQuery,
     Release,
     Released,
     RestoredFile,
@@ -22,14 +22,7 @@ from convoy_py.wire.copies import (
 )
 
 
-class DiffQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    from_: str = Field(alias="from", min_length=1, description="a snapshot of the volume")
-    to: str = Field("", description="another; the volume as it is now, where none is given")
-
-
-async def clone(admin: Admin, call: Call[CloneVolume]) -> Reply:
+async def clone(admin: Admin, call: Call[CloneVolume]) -> Reply[VolumeInfo]:
     asked = call.message
     source, options = joined(call.name, asked.snapshot), parse_options(asked.options)
     name = check_name(asked.name)
@@ -40,7 +33,7 @@ async def clone(admin: Admin, call: Call[CloneVolume]) -> Reply:
     return await admin.job("clone", call, work)
 
 
-async def diff(admin: Admin, call: Call[DiffQuery]) -> Reply:
+async def diff(admin: Admin, call: Call[DiffQuery]) -> Reply[Difference]:
     asked = call.message
 
     async def work(progress: Progress) -> Difference:
@@ -50,7 +43,7 @@ async def diff(admin: Admin, call: Call[DiffQuery]) -> Reply:
     return await admin.job("diff", call, work)
 
 
-async def restore_file(admin: Admin, call: Call[RestoreFile]) -> Reply:
+async def restore_file(admin: Admin, call: Call[RestoreFile]) -> Reply[RestoredFile]:
     asked = call.message
 
     async def work(progress: Progress) -> RestoredFile:
@@ -62,7 +55,7 @@ async def restore_file(admin: Admin, call: Call[RestoreFile]) -> Reply:
     return await admin.job("restore-file", call, work)
 
 
-async def convert(admin: Admin, call: Call[ConvertVolume]) -> Reply:
+async def convert(admin: Admin, call: Call[ConvertVolume]) -> Reply[VolumeInfo]:
     options = parse_options(call.message.options)
 
     async def work(progress: Progress) -> VolumeInfo:
@@ -71,7 +64,7 @@ async def convert(admin: Admin, call: Call[ConvertVolume]) -> Reply:
     return await admin.job("convert", call, work)
 
 
-async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
+async def adopt(admin: Admin, call: Call[Adopt]) -> Reply[Adopted]:
     asked = call.message
     if bool(asked.docker_volume) == bool(asked.compose_project):
         raise Invalid("give either DockerVolume or ComposeProject: what is to be adopted")
@@ -92,7 +85,7 @@ async def adopt(admin: Admin, call: Call[Adopt]) -> Reply:
     return await admin.job("adopt", call, work)
 
 
-async def release(admin: Admin, call: Call[Release]) -> Reply:
+async def release(admin: Admin, call: Call[Release]) -> Reply[Released]:
     asked = call.message
     if bool(asked.name) == bool(asked.compose_project):
         raise Invalid("give either Name or ComposeProject: what is to be released")
@@ -109,50 +102,16 @@ async def release(admin: Admin, call: Call[Release]) -> Reply:
 
 
 ROUTES = (
-    job(
-        "/v1/volumes/{name}/clone",
-        "Make a volume that begins as a copy of another, or of a snapshot of it",
-        clone,
-        CloneVolume,
-        VolumeInfo,
-        subject=lambda name, asked: asked.name,
-    ),
-    job(
-        "/v1/volumes/{name}/diff",
-        "What changed in a volume between two snapshots, or since one",
-        diff,
-        DiffQuery,
-        Difference,
-        method="GET",
-    ),
-    job(
-        "/v1/volumes/{name}/restore-file",
-        "Bring one file, or one folder with all in it, back from a snapshot",
-        restore_file,
-        RestoreFile,
-        RestoredFile,
-    ),
-    job(
-        "/v1/volumes/{name}/convert",
-        "Change a volume that nobody uses into one of another backend, filesystem or size",
-        convert,
-        ConvertVolume,
-        VolumeInfo,
-    ),
-    job(
-        "/v1/adopt",
-        "Copy volumes of Docker's local driver into volumes of ours",
+    Route(endpoints.CLONE_VOLUME, clone, subject=lambda name, asked: asked.name),
+    Route(endpoints.DIFF, diff),
+    Route(endpoints.RESTORE_FILE, restore_file),
+    Route(endpoints.CONVERT_VOLUME, convert),
+    Route(
+        endpoints.ADOPT,
         adopt,
-        Adopt,
-        Adopted,
         subject=lambda name, asked: asked.docker_volume or asked.compose_project,
     ),
-    job(
-        "/v1/release",
-        "Give volumes of ours to Docker's local driver",
-        release,
-        Release,
-        Released,
-        subject=lambda name, asked: asked.name or asked.compose_project,
+    Route(
+        endpoints.RELEASE, release, subject=lambda name, asked: asked.name or asked.compose_project
     ),
 )

@@ -25,7 +25,7 @@ from pydantic_core import to_json
 from convoy_py.api.access import caller_of
 from convoy_py.api.failures import tell
 from convoy_py.api.recording import Recorder, level_of
-from convoy_py.api.requests import Handler, Nothing, is_gone, parse, read_body
+from convoy_py.api.requests import Handler, is_gone, parse, read_body
 from convoy_py.api.status import status
 from convoy_py.engine.references import NO_ID, UNSEEN
 from convoy_py.engine.verbs import Verbs
@@ -36,7 +36,7 @@ from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.names import HASH, is_source
 from convoy_py.models.options import parse_options
-from convoy_py.wire.admin import rfc3339
+from convoy_py.wire.admin import Nothing, rfc3339
 from convoy_py.wire.docker import CreateRequest, MountRequest, NameRequest
 
 log = logging.getLogger("convoy.docker")

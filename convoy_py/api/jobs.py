@@ -4,25 +4,25 @@ from http import HTTPStatus
 from typing import Any
 
 from convoy_py.api.admin import Admin
-from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.api.status import job_info
 from convoy_py.engine.jobs import Job
 from convoy_py.models.job import JobState
-from convoy_py.wire.admin import Message
+from convoy_py.wire import endpoints
+from convoy_py.wire.admin import Message, Nothing
 from convoy_py.wire.copies import JobInfo, JobList
 
 
-async def job_list(admin: Admin, call: Call[Nothing]) -> Reply:
+async def job_list(admin: Admin, call: Call[Nothing]) -> Reply[JobList]:
     return Reply(JobList(jobs=[job_info(view) for view in admin.verbs.jobs.list()]))
 
 
-async def job_inspect(admin: Admin, call: Call[Nothing]) -> Reply:
+async def job_inspect(admin: Admin, call: Call[Nothing]) -> Reply[JobInfo]:
     job = admin.verbs.jobs.get(call.job)
     return Reply(_told(job), subject=job.volume)
 
 
-async def job_cancel(admin: Admin, call: Call[Nothing]) -> Reply:
+async def job_cancel(admin: Admin, call: Call[Nothing]) -> Reply[JobInfo]:
     job = admin.verbs.jobs.cancel(call.job)
     return Reply(_told(job), HTTPStatus.ACCEPTED, job.volume)
 
@@ -34,27 +34,7 @@ def _told(job: Job[Any]) -> JobInfo:
 
 
 ROUTES = (
-    Route(
-        "GET",
-        "/v1/jobs",
-        "The jobs that run and the last that have ended, without their results",
-        job_list,
-        answer=JobList,
-    ),
-    Route(
-        "GET",
-        "/v1/jobs/{id}",
-        "One job, also one that failed; with its result once it is done",
-        job_inspect,
-        answer=JobInfo,
-    ),
-    Route(
-        "DELETE",
-        "/v1/jobs/{id}",
-        "Have a job end at its next step; nothing is left of what it made",
-        job_cancel,
-        answer=JobInfo,
-        statuses=(HTTPStatus.ACCEPTED,),
-        changes=True,
-    ),
+    Route(endpoints.LIST_JOBS, job_list),
+    Route(endpoints.INSPECT_JOB, job_inspect),
+    Route(endpoints.CANCEL_JOB, job_cancel),
 )

@@ -8,21 +8,23 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from convoy_py import __version__
-from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import JSON, Route
 from convoy_py.models.names import AT, NAME_PATTERN
-from convoy_py.wire.admin import Failure
+from convoy_py.wire.admin import Failure, Nothing
+from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.endpoints import Endpoint, Long
 
 _REFERENCE = "#/components/schemas/{model}"
 Mode = Literal["validation", "serialization"]
 
 
-def document(routes: Iterable[Route]) -> dict[str, Any]:
+def document(routes: Iterable[Route[Any, Any]]) -> dict[str, Any]:
     """The whole document; every route is in it."""
     routes = list(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        endpoint = route.endpoint
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -32,49 +34,53 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": _schemas(routes)},
+        "components": {"schemas": _schemas(route.endpoint for route in routes)},
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route[Any, Any]) -> dict[str, Any]:
+    endpoint = route.endpoint
     told: dict[str, Any] = {
         "operationId": f"{route.operation}_flat" if route.flat else route.operation,
-        "summary": route.summary,
-        "parameters": _path_parameters(route) + _query_parameters(route),
+        "summary": endpoint.summary,
+        "parameters": _path_parameters(endpoint) + _query_parameters(endpoint),
         "responses": {
-            str(int(code)): {"description": route.summary, **_answer(route, code)}
-            for code in route.statuses
+            str(code): {"description": endpoint.summary, **_answer(route, code)}
+            for code in endpoint.statuses
         },
     }
     told["responses"]["default"] = {
         "description": "The request failed; Kind tells how",
         **_content(Failure, JSON),
     }
-    if route.form is not Nothing and route.has_body:
-        told["requestBody"] = _content(route.form, JSON)
+    if endpoint.form is not Nothing and endpoint.has_body:
+        told["requestBody"] = _content(endpoint.form, JSON)
     return told
 
 
-def _answer(route: Route, code: int) -> dict[str, Any]:
+def _answer(route: Route[Any, Any], code: int) -> dict[str, Any]:
     """The content of a success; in a job that is done, its Result is described too."""
-    told = _content(route.answer, route.media)
-    if route.result is None or code != HTTPStatus.OK:
-        return told
-    result = {"$ref": _REFERENCE.format(model=route.result.__name__)}
-    schema = told["content"][route.media]["schema"]
-    both = {"allOf": [schema, {"type": "object", "properties": {"Result": result}}]}
-    return {"content": {route.media: {"schema": both}}}
+    answer = route.endpoint.answer
+    if not isinstance(route.endpoint, Long):
+        return _content(answer, route.media)
+    if code != HTTPStatus.OK:
+        return _content(JobInfo, JSON)
+    result = {"type": "object", "properties": {"Result": _reference(answer)}}
+    return {"content": {JSON: {"schema": {"allOf": [_reference(JobInfo), result]}}}}
 
 
-def _content(model: type[BaseModel] | None, media: str) -> dict[str, Any]:
-    if model is None and media == JSON:
-        return {}
-    schema = {"$ref": _REFERENCE.format(model=model.__name__)} if model else {"type": "string"}
-    return {"content": {media: {"schema": schema}}}
+def _content(model: type[BaseModel], media: str) -> dict[str, Any]:
+    if model is not Nothing:
+        return {"content": {media: {"schema": _reference(model)}}}
+    return {} if media == JSON else {"content": {media: {"schema": {"type": "string"}}}}
 
 
-def _path_parameters(route: Route) -> list[dict[str, Any]]:
-    full = route.snapshots and "snapshot" not in route.variables
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(model=model.__name__)}
+
+
+def _path_parameters(endpoint: Endpoint[Any, Any]) -> list[dict[str, Any]]:
+    full = endpoint.snapshots and "snapshot" not in endpoint.variables
     patterns = {
         "name": f"^{NAME_PATTERN}({AT}{NAME_PATTERN})?$" if full else f"^{NAME_PATTERN}$",
         "snapshot": f"^{NAME_PATTERN}$",
@@ -87,14 +93,14 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
             "required": True,
             "schema": {"type": "string", "pattern": patterns[variable]},
         }
-        for variable in route.variables
+        for variable in endpoint.variables
     ]
 
 
-def _query_parameters(route: Route) -> list[dict[str, Any]]:
-    if route.has_body:
+def _query_parameters(endpoint: Endpoint[Any, Any]) -> list[dict[str, Any]]:
+    if endpoint.has_body:
         return []
-    form = route.form.model_json_schema()
+    form = endpoint.form.model_json_schema()
     return [
         {
             "name": name,
@@ -107,15 +113,15 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
-def _schemas(routes: Iterable[Route]) -> dict[str, Any]:
+def _schemas(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
     used: dict[tuple[type[BaseModel], Mode], None] = {(Failure, "serialization"): None}
-    for route in routes:
-        if route.answer is not None:
-            used[(route.answer, "serialization")] = None
-        if route.result is not None:
-            used[(route.result, "serialization")] = None
-        if route.has_body and route.form is not Nothing:
-            used[(route.form, "validation")] = None
+    for endpoint in endpoints:
+        if isinstance(endpoint, Long):
+            used[(JobInfo, "serialization")] = None
+        if endpoint.answer is not Nothing:
+            used[(endpoint.answer, "serialization")] = None
+        if endpoint.has_body and endpoint.form is not Nothing:
+            used[(endpoint.form, "validation")] = None
     _, schemas = models_json_schema(list(used), ref_template=_REFERENCE)
     definitions: dict[str, Any] = schemas["$defs"]
     return definitions

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from convoy_py.errors import Invalid
 from convoy_py.linux.peers import is_hung_up
@@ -16,12 +16,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LARGEST_BODY = 64 * 1024
 # Seconds; far above what a body takes on a Unix socket, far below the engines' own limits.
 READ_TIMEOUT = 10.0
-
-
-class Nothing(BaseModel):
-    """The request of what takes neither a query nor a body."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 async def read_body(request: web.Request) -> bytes:

@@ -1,12 +1,11 @@
 """How a request of the admin API is admitted, read, answered and recorded."""
 
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -14,15 +13,15 @@ from pydantic import BaseModel
 from convoy_py.api.access import admit, caller_of
 from convoy_py.api.failures import STATUSES, tell
 from convoy_py.api.recording import Recorder, level_of
-from convoy_py.api.requests import Handler, Nothing, parse, read_body
+from convoy_py.api.requests import Handler, parse, read_body
 from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound, Unsupported
 from convoy_py.metrics import Metrics
 from convoy_py.models.names import AT, check_name, joined
-from convoy_py.wire.admin import Failure
+from convoy_py.wire.admin import Failure, Nothing
 from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.endpoints import Answer, Direct, Endpoint, Form
 
 log = logging.getLogger("convoy.admin")
-Form = TypeVar("Form", bound=BaseModel)
 
 JSON = "application/json"
 
@@ -42,10 +41,10 @@ class Call(Generic[Form]):
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer. A body in bytes is of the route's media type."""
+class Reply(Generic[Answer]):
+    """An answer, or the job that comes to it. A body in bytes is of the route's media type."""
 
-    body: BaseModel | bytes | None = None
+    body: Answer | JobInfo | bytes | None = None
     status: int = HTTPStatus.OK
     subject: str = ""  # where it turned out only now
     allow: str = ""  # the methods that the path has, where it lacks the one that was asked
@@ -57,28 +56,19 @@ def named(name: str, message: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Route:
-    """One row of the table: what is asked, who answers, what with, and whether it is a change.
+class Route(Generic[Form, Answer]):
+    """Who answers a call, and what only the daemon has to know of it.
 
-    `form` is the body of a POST, the query of any other method. `statuses` are those of an
-    `answer`; whatever fails is answered by a Failure. `subject` makes of the name in the path and
-    the message the name of the volume that the log and the errors speak of. `allow` names the
-    methods of a path in the route that stands for all its other methods.
+    `subject` makes of the name in the path and the message the name of the volume that the log and
+    the errors speak of. `allow` names the methods of a path in the route that stands for all its
+    other methods.
     """
 
-    method: str
-    path: str
-    summary: str
-    handle: Callable[[Any, Call[Any]], Awaitable[Reply]]
-    form: type[BaseModel] = Nothing
-    answer: type[BaseModel] | None = None
-    statuses: tuple[int, ...] = (HTTPStatus.OK,)
+    endpoint: Endpoint[Form, Answer]
+    handle: Callable[[Any, Call[Form]], Awaitable[Reply[Answer]]]
     media: str = JSON
-    changes: bool = False
     early: bool = False  # answers before the records have been read
-    snapshots: bool = False  # the path may name a snapshot, and does if it has a {snapshot}
-    result: type[BaseModel] | None = None  # of the job that it starts
-    subject: Callable[[str, Any], str] = named
+    subject: Callable[[str, Form], str] = named
     flat: bool = False  # beside a route below /v1/volumes/{name} with the same handler
     allow: str = ""
 
@@ -86,40 +76,6 @@ class Route:
     def operation(self) -> str:
         """What is done, as in the log and the metrics."""
         return getattr(self.handle, "__name__", "unknown").strip("_")
-
-    @property
-    def has_body(self) -> bool:
-        return self.method == "POST"
-
-    @property
-    def variables(self) -> list[str]:
-        """What stands in braces in the path."""
-        return re.findall(r"\{(\w+)\}", self.path)
-
-
-def job(
-    path: str,
-    summary: str,
-    handle: Callable[[Any, Call[Any]], Awaitable[Reply]],
-    form: type[BaseModel],
-    result: type[BaseModel],
-    *,
-    method: str = "POST",
-    subject: Callable[[str, Any], str] = named,
-) -> Route:
-    """The route of work that may take long: what is answered is the job; a GET changes nothing."""
-    return Route(
-        method,
-        path,
-        summary,
-        handle,
-        form,
-        JobInfo,
-        (HTTPStatus.OK, HTTPStatus.ACCEPTED),
-        changes=method != "GET",
-        result=result,
-        subject=subject,
-    )
 
 
 class Edge:
@@ -135,7 +91,7 @@ class Edge:
         self._group = group
         self._ready = ready
 
-    def serve(self, route: Route, owner: object) -> Handler:
+    def serve(self, route: Route[Any, Any], owner: object) -> Handler:
         """The aiohttp handler of a route whose function takes `owner` first."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
@@ -146,8 +102,8 @@ class Edge:
             failure: Exception | None = None
             try:
                 admit(request, caller, self._group)
-                _check(name, route)
-                message = await _read(request, route)
+                _check(name, route.endpoint)
+                message = await _read(request, route.endpoint)
                 subject = route.subject(name, message)
                 if not route.early:
                     await self._ready()
@@ -163,64 +119,67 @@ class Edge:
                 caller,
                 perf_counter() - started,
                 failure,
-                level=level_of(failure, logging.INFO if route.changes else logging.DEBUG),
-                change=route.changes,
+                level=level_of(failure, logging.INFO if route.endpoint.changes else logging.DEBUG),
+                change=route.endpoint.changes,
             )
             return response
 
         return handler
 
 
-def others(routes: Iterable[Route]) -> list[Route]:
+def others(routes: Iterable[Route[Any, Any]]) -> list[Route[Any, Any]]:
     """Routes for whatever the table has not: other methods of its paths, and other paths."""
     methods: dict[str, list[str]] = {}
     for route in routes:
-        methods.setdefault(route.path, []).append(route.method)
-    told = "Whatever is not a route"
+        methods.setdefault(route.endpoint.path, []).append(route.endpoint.method)
     return [
         *(
-            Route("*", path, told, _wrong_method, Unread, early=True, allow=", ".join(allowed))
+            Route(_unread(path), _wrong_method, early=True, allow=", ".join(allowed))
             for path, allowed in methods.items()
         ),
-        Route("*", "/{path:(?s:.*)}", told, _unknown, Unread, early=True),
+        Route(_unread("/{path:(?s:.*)}"), _unknown, early=True),
     ]
 
 
-async def _wrong_method(owner: object, call: Call[Unread]) -> Reply:
+def _unread(path: str) -> Direct[Unread, Nothing]:
+    return Direct("*", path, "Whatever is not a route", Unread, Nothing)
+
+
+async def _wrong_method(owner: object, call: Call[Unread]) -> Reply[Nothing]:
     raise Unsupported("this path has no such method; GET /v1/openapi.json lists them")
 
 
-async def _unknown(owner: object, call: Call[Unread]) -> Reply:
+async def _unknown(owner: object, call: Call[Unread]) -> Reply[Nothing]:
     raise NotFound("no such path; GET /v1/openapi.json lists them")
 
 
-def _check(name: str, route: Route) -> None:
+def _check(name: str, endpoint: Endpoint[Any, Any]) -> None:
     """Raise Invalid for a name in the path that can be nothing's."""
     if not name:
         return
-    volume, at, snapshot = name.partition(AT) if route.snapshots else (name, "", "")
+    volume, at, snapshot = name.partition(AT) if endpoint.snapshots else (name, "", "")
     check_name(volume)
     if at:
         check_name(snapshot, "snapshot")
 
 
-async def _read(request: web.Request, route: Route) -> BaseModel:
-    if route.form is Unread:
+async def _read(request: web.Request, endpoint: Endpoint[Form, Any]) -> BaseModel:
+    if endpoint.form is Unread:
         return Unread()
     query = dict(request.query)
     if len(query) != len(request.query):
         raise Invalid("a query parameter is given twice")
     body = await read_body(request)
-    if not route.has_body:
+    if not endpoint.has_body:
         if body:
             raise Invalid(f"{request.method} takes no body")
-        return parse(route.form, query)
+        return parse(endpoint.form, query)
     if query:
         raise Invalid(f"unknown query parameter: {', '.join(query)}")
-    return parse(route.form, body or b"{}")
+    return parse(endpoint.form, body or b"{}")
 
 
-def _failed(error: Exception, subject: str, route: Route) -> Reply:
+def _failed(error: Exception, subject: str, route: Route[Any, Any]) -> Reply[Failure]:
     kind = error.kind if isinstance(error, ConvoyError) else Kind.FAILED
     told = Failure(error=tell(error, subject), kind=kind.value)
     if route.allow and kind is Kind.UNSUPPORTED:
@@ -228,7 +187,7 @@ def _failed(error: Exception, subject: str, route: Route) -> Reply:
     return Reply(told, STATUSES[kind])
 
 
-def _response(reply: Reply, media: str) -> web.Response:
+def _response(reply: Reply[Any], media: str) -> web.Response:
     if reply.body is None:
         return web.Response(status=reply.status)
     if isinstance(reply.body, bytes):

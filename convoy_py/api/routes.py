@@ -1,22 +1,22 @@
-"""The table of all routes of the admin API, and its description of itself.
+"""The table of all routes of the admin API: who answers which of the calls in wire/endpoints.py."""
 
-The table drives the routing, the reading of requests and the OpenAPI document.
-"""
+from typing import Any
 
 from pydantic_core import to_json
 
 from convoy_py.api import copies, jobs, sizes, snapshots, system, trash, volumes
 from convoy_py.api.admin import Admin
 from convoy_py.api.openapi import document
-from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
+from convoy_py.wire import endpoints
+from convoy_py.wire.admin import Nothing
 
 
-async def openapi(admin: Admin, call: Call[Nothing]) -> Reply:
+async def openapi(admin: Admin, call: Call[Nothing]) -> Reply[Nothing]:
     return Reply(to_json(document(ROUTES)))
 
 
-ROUTES = (
+ROUTES: tuple[Route[Any, Any], ...] = (
     *volumes.ROUTES,
     *snapshots.ROUTES,
     *copies.ROUTES,
@@ -24,5 +24,5 @@ ROUTES = (
     *jobs.ROUTES,
     *trash.ROUTES,
     *system.ROUTES,
-    Route("GET", "/v1/openapi.json", "This description", openapi, early=True),
+    Route(endpoints.DESCRIBE, openapi, early=True),
 )

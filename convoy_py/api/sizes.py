@@ -1,15 +1,16 @@
 """The admin API's routes about space: grow a volume, trim, and where the host's bytes are."""
 
 from convoy_py.api.admin import Admin
-from convoy_py.api.requests import Nothing
-from convoy_py.api.rest import Call, Reply, job
+from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import InvalidOption
 from convoy_py.models.sizes import parse_size
+from convoy_py.wire import endpoints
+from convoy_py.wire.admin import Nothing
 from convoy_py.wire.copies import Resized, ResizeVolume, SpaceReport, Trimmed
 
 
-async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply:
+async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply[Resized]:
     text = call.message.size
     try:
         wanted = parse_size(text.removeprefix("+"))
@@ -23,7 +24,7 @@ async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply:
     return await admin.job("resize", call, work)
 
 
-async def trim(admin: Admin, call: Call[Nothing]) -> Reply:
+async def trim(admin: Admin, call: Call[Nothing]) -> Reply[Trimmed]:
     async def work(progress: Progress) -> Trimmed:
         trimmed = await admin.verbs.sizes.trim(call.name)
         return Trimmed(bytes=trimmed, volumes={call.name: trimmed})
@@ -31,7 +32,7 @@ async def trim(admin: Admin, call: Call[Nothing]) -> Reply:
     return await admin.job("trim", call, work)
 
 
-async def trim_all(admin: Admin, call: Call[Nothing]) -> Reply:
+async def trim_all(admin: Admin, call: Call[Nothing]) -> Reply[Trimmed]:
     async def work(progress: Progress) -> Trimmed:
         volumes, skipped = await admin.verbs.sizes.trim_all(progress)
         return Trimmed(bytes=sum(volumes.values()), volumes=volumes, skipped=skipped)
@@ -39,7 +40,7 @@ async def trim_all(admin: Admin, call: Call[Nothing]) -> Reply:
     return await admin.job("trim --all", call, work)
 
 
-async def df(admin: Admin, call: Call[Nothing]) -> Reply:
+async def df(admin: Admin, call: Call[Nothing]) -> Reply[SpaceReport]:
     verbs = admin.verbs
 
     async def work(progress: Progress) -> SpaceReport:
@@ -53,33 +54,8 @@ async def df(admin: Admin, call: Call[Nothing]) -> Reply:
 
 
 ROUTES = (
-    job(
-        "/v1/volumes/{name}/resize",
-        "Make a volume larger, at once or where that cannot be at its next mount",
-        resize,
-        ResizeVolume,
-        Resized,
-    ),
-    job(
-        "/v1/volumes/{name}/trim",
-        "Give a volume's free blocks back to the host",
-        trim,
-        Nothing,
-        Trimmed,
-    ),
-    job(
-        "/v1/trim",
-        "Give the free blocks of all volumes back to the host",
-        trim_all,
-        Nothing,
-        Trimmed,
-    ),
-    job(
-        "/v1/df",
-        "Where the host's bytes are, by volume and snapshot",
-        df,
-        Nothing,
-        SpaceReport,
-        method="GET",
-    ),
+    Route(endpoints.RESIZE_VOLUME, resize),
+    Route(endpoints.TRIM_VOLUME, trim),
+    Route(endpoints.TRIM_ALL, trim_all),
+    Route(endpoints.REPORT_SPACE, df),
 )

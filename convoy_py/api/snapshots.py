@@ -3,11 +3,11 @@
 from http import HTTPStatus
 
 from convoy_py.api.admin import Admin
-from convoy_py.api.requests import Nothing
-from convoy_py.api.rest import Call, Reply, Route, job
+from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.jobs import Progress
 from convoy_py.models.names import check_name, joined
-from convoy_py.wire.admin import SnapshotInfo
+from convoy_py.wire import endpoints
+from convoy_py.wire.admin import Nothing, SnapshotInfo
 from convoy_py.wire.copies import (
     CreateGroup,
     CreateSnapshot,
@@ -18,21 +18,21 @@ from convoy_py.wire.copies import (
 )
 
 
-async def snapshot_list(admin: Admin, call: Call[Nothing]) -> Reply:
+async def snapshot_list(admin: Admin, call: Call[Nothing]) -> Reply[SnapshotList]:
     views = admin.verbs.snapshots.views(call.name)
     return Reply(SnapshotList(snapshots=[admin.snapshot(view) for view in views]))
 
 
-async def snapshot_inspect(admin: Admin, call: Call[Nothing]) -> Reply:
+async def snapshot_inspect(admin: Admin, call: Call[Nothing]) -> Reply[SnapshotInfo]:
     return Reply(admin.snapshot(admin.verbs.snapshots.inspect(call.name)))
 
 
-async def snapshot_plan(admin: Admin, call: Call[Nothing]) -> Reply:
+async def snapshot_plan(admin: Admin, call: Call[Nothing]) -> Reply[PlanInfo]:
     plan = await admin.verbs.snapshots.plan(call.name)
     return Reply(PlanInfo.model_validate(plan))
 
 
-async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply:
+async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply[SnapshotInfo]:
     asked = call.message
     name = _snapshot_name(asked.name)
 
@@ -44,7 +44,7 @@ async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply:
     return await admin.job("snapshot create", call, work)
 
 
-async def snapshot_group(admin: Admin, call: Call[CreateGroup]) -> Reply:
+async def snapshot_group(admin: Admin, call: Call[CreateGroup]) -> Reply[SnapshotList]:
     asked = call.message
     volumes, name = [check_name(volume) for volume in asked.volumes], _snapshot_name(asked.name)
 
@@ -62,14 +62,14 @@ async def snapshot_group(admin: Admin, call: Call[CreateGroup]) -> Reply:
     return await admin.job("snapshot create", call, work)
 
 
-async def snapshot_delete(admin: Admin, call: Call[Nothing]) -> Reply:
+async def snapshot_delete(admin: Admin, call: Call[Nothing]) -> Reply[Nothing]:
     view = admin.verbs.snapshots.inspect(call.name)
     name = joined(view.volume, view.name)
     await admin.verbs.snapshots.delete(name)
     return Reply(None, HTTPStatus.NO_CONTENT, name)
 
 
-async def rollback(admin: Admin, call: Call[Rollback]) -> Reply:
+async def rollback(admin: Admin, call: Call[Rollback]) -> Reply[RolledBack]:
     asked = call.message
 
     async def work(progress: Progress) -> RolledBack:
@@ -94,77 +94,14 @@ def _group_members(name: str, asked: CreateGroup) -> str:
 
 
 ROUTES = (
-    Route("GET", "/v1/snapshots", "All snapshots", snapshot_list, answer=SnapshotList, flat=True),
-    job(
-        "/v1/snapshots",
-        "Take snapshots of several volumes at one moment",
-        snapshot_group,
-        CreateGroup,
-        SnapshotList,
-        subject=_group_members,
-    ),
-    Route(
-        "GET",
-        "/v1/snapshots/{name}",
-        "One snapshot: db@nightly, or nightly where only one volume has it",
-        snapshot_inspect,
-        answer=SnapshotInfo,
-        snapshots=True,
-        flat=True,
-    ),
-    Route(
-        "DELETE",
-        "/v1/snapshots/{name}",
-        "Delete a snapshot: db@nightly, or nightly where only one volume has it",
-        snapshot_delete,
-        statuses=(HTTPStatus.NO_CONTENT,),
-        changes=True,
-        snapshots=True,
-        flat=True,
-    ),
-    Route(
-        "GET",
-        "/v1/volumes/{name}/snapshots",
-        "A volume's snapshots, oldest first",
-        snapshot_list,
-        answer=SnapshotList,
-    ),
-    job(
-        "/v1/volumes/{name}/snapshots",
-        "Take a snapshot of a volume",
-        snapshot_create,
-        CreateSnapshot,
-        SnapshotInfo,
-    ),
-    Route(
-        "GET",
-        "/v1/volumes/{name}/snapshots/{snapshot}",
-        "One snapshot of a volume",
-        snapshot_inspect,
-        answer=SnapshotInfo,
-        snapshots=True,
-    ),
-    Route(
-        "DELETE",
-        "/v1/volumes/{name}/snapshots/{snapshot}",
-        "Delete a snapshot of a volume",
-        snapshot_delete,
-        statuses=(HTTPStatus.NO_CONTENT,),
-        changes=True,
-        snapshots=True,
-    ),
-    Route(
-        "GET",
-        "/v1/volumes/{name}/plan",
-        "How a snapshot of a volume would be made now",
-        snapshot_plan,
-        answer=PlanInfo,
-    ),
-    job(
-        "/v1/volumes/{name}/rollback",
-        "Replace a volume's data by a snapshot's, after a snapshot of what is there",
-        rollback,
-        Rollback,
-        RolledBack,
-    ),
+    Route(endpoints.LIST_SNAPSHOTS, snapshot_list, flat=True),
+    Route(endpoints.CREATE_GROUP, snapshot_group, subject=_group_members),
+    Route(endpoints.INSPECT_SNAPSHOT, snapshot_inspect, flat=True),
+    Route(endpoints.DELETE_SNAPSHOT, snapshot_delete, flat=True),
+    Route(endpoints.LIST_SNAPSHOTS_OF, snapshot_list),
+    Route(endpoints.CREATE_SNAPSHOT, snapshot_create),
+    Route(endpoints.INSPECT_SNAPSHOT_OF, snapshot_inspect),
+    Route(endpoints.DELETE_SNAPSHOT_OF, snapshot_delete),
+    Route(endpoints.PLAN_SNAPSHOT, snapshot_plan),
+    Route(endpoints.ROLLBACK, rollback),
 )

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from convoy_py.escapes import one_line
 from convoy_py.linux.outside import Outside
 from convoy_py.models.job import JobView
 from convoy_py.models.names import joined
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import State, Usage, View
-from convoy_py.wire.admin import Message, SnapshotInfo, VolumeInfo, rfc3339
+from convoy_py.wire.admin import SnapshotInfo, VolumeInfo, rfc3339
 from convoy_py.wire.copies import JobInfo
 
 # Docker reads numbers as float64, in which larger whole numbers are not exact.
@@ -123,7 +125,7 @@ def snapshot_info(view: SnapshotView, outside: Outside) -> SnapshotInfo:
     )
 
 
-def job_info(view: JobView, result: Message | None = None) -> JobInfo:
+def job_info(view: JobView, result: BaseModel | None = None) -> JobInfo:
     """One job; `result` is its verb's answer, once it is done."""
     told = {"note": one_line(view.note), "error": one_line(view.error), "result": result}
     return JobInfo.model_validate(view).model_copy(update=told)

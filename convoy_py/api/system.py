@@ -7,15 +7,15 @@ from time import monotonic
 
 from convoy_py import __version__
 from convoy_py.api.admin import Admin
-from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.config import Settings
 from convoy_py.metrics import CONTENT_TYPE
 from convoy_py.models.volume import State
-from convoy_py.wire.admin import General, Health, Info, Setting, option_table
+from convoy_py.wire import endpoints
+from convoy_py.wire.admin import General, Health, Info, Nothing, Setting, option_table
 
 
-async def info(admin: Admin, call: Call[Nothing]) -> Reply:
+async def info(admin: Admin, call: Call[Nothing]) -> Reply[Info]:
     daemon = admin.verbs.daemon
     settings, sources = admin.configuration.settings, admin.configuration.sources
     shown = settings.model_dump(mode="json")
@@ -62,7 +62,7 @@ async def _general(admin: Admin) -> General:
     )
 
 
-async def metrics(admin: Admin, call: Call[Nothing]) -> Reply:
+async def metrics(admin: Admin, call: Call[Nothing]) -> Reply[Nothing]:
     daemon, views = admin.verbs.daemon, admin.verbs.volumes.views()
     by_state = Counter((view.backend, view.state.value) for view in views)
     admin.metrics.volumes(
@@ -81,29 +81,14 @@ async def metrics(admin: Admin, call: Call[Nothing]) -> Reply:
     return Reply(admin.metrics.render())
 
 
-async def health(admin: Admin, call: Call[Nothing]) -> Reply:
+async def health(admin: Admin, call: Call[Nothing]) -> Reply[Health]:
     problems = admin.verbs.daemon.health()
     told = Health(healthy=not problems, problems=problems, notes=admin.verbs.trash.notes())
     return Reply(told, HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK)
 
 
 ROUTES = (
-    Route("GET", "/v1/info", "The daemon, its settings and its host", info, answer=Info),
-    Route(
-        "GET",
-        "/metrics",
-        "Metrics for Prometheus",
-        metrics,
-        media=CONTENT_TYPE,
-        early=True,
-    ),
-    Route(
-        "GET",
-        "/healthz",
-        "Whether the daemon serves, and why not",
-        health,
-        answer=Health,
-        statuses=(HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE),
-        early=True,
-    ),
+    Route(endpoints.INFO, info),
+    Route(endpoints.METRICS, metrics, media=CONTENT_TYPE, early=True),
+    Route(endpoints.HEALTH, health, early=True),
 )

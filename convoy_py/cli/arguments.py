@@ -10,6 +10,7 @@ from convoy_py.cli.client import Client
 from convoy_py.cli.session import connect
 from convoy_py.errors import ConvoyError
 from convoy_py.models.names import AT, is_valid_name
+from convoy_py.wire.endpoints import LIST_JOBS, LIST_SNAPSHOTS, LIST_TRASH, LIST_VOLUMES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,11 +91,11 @@ def _offer(
 
 
 def _volumes(client: Client, _: str) -> Iterable[str]:
-    return client.volumes()
+    return client.ask(LIST_VOLUMES).volumes
 
 
 def _snapshots(client: Client, _: str) -> Iterable[str]:
-    return [snapshot.full_name for snapshot in client.snapshots()]
+    return [snapshot.full_name for snapshot in client.ask(LIST_SNAPSHOTS).snapshots]
 
 
 def _sources(client: Client, incomplete: str) -> Iterable[str]:
@@ -102,11 +103,12 @@ def _sources(client: Client, incomplete: str) -> Iterable[str]:
 
 
 def _trash(client: Client, _: str) -> Iterable[str]:
-    return [each for removed in client.trash() for each in (removed.name, removed.key)]
+    removed = client.ask(LIST_TRASH).volumes
+    return [name for each in removed for name in (each.name, each.key)]
 
 
 def _jobs(client: Client, _: str) -> Iterable[str]:
-    return [job.id for job in client.jobs()]
+    return [job.id for job in client.ask(LIST_JOBS).jobs]
 
 
 complete_sources = _offer(_sources)

@@ -4,37 +4,19 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from time import sleep
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from convoy_py.cli.exchange import Exchange, M, error_of, mountable_path, volume_path
-from convoy_py.cli.work import Work
-from convoy_py.errors import Cancelled, NotFound
+from convoy_py.cli.exchange import Exchange, error_of
+from convoy_py.errors import Cancelled, Invalid, NotFound
 from convoy_py.models.job import JobState
 from convoy_py.models.names import check_name, split_source
-from convoy_py.wire.admin import (
-    CreateVolume,
-    Info,
-    Mounted,
-    MountVolume,
-    SnapshotInfo,
-    VolumeInfo,
-    VolumeList,
-)
-from convoy_py.wire.copies import (
-    JobInfo,
-    JobList,
-    PlanInfo,
-    ProtectVolume,
-    Purged,
-    PurgeTrash,
-    Removed,
-    RenameVolume,
-    RestoreTrash,
-    SnapshotList,
-    TrashList,
-)
+from convoy_py.wire.admin import Nothing
+from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.endpoints import INSPECT_JOB, Answer, Direct, Endpoint, Form, Long
 
 # The daemon answers every call within 30 s, if only to say that the work goes on.
 TIMEOUT = 60.0
@@ -59,80 +41,25 @@ class Client:
     ) -> None:
         self._daemon = Exchange(path, timeout, trace)
 
-    def info(self) -> Info:
-        return self._daemon.ask(Info, "GET", "/v1/info")
+    def ask(
+        self, endpoint: Direct[Form, Answer], message: Form | None = None, *, of: str = ""
+    ) -> Answer:
+        """The answer; `of` is what the path names: a volume, a snapshot or a job."""
+        status, body = self._send(endpoint, message, of)
+        if endpoint.answer is not Nothing:
+            return self._read(endpoint.answer, status, body)
+        if status != HTTPStatus.NO_CONTENT:
+            raise self._daemon.not_ours(status)
+        return endpoint.answer()
 
-    def volumes(self) -> dict[str, VolumeInfo]:
-        """All volumes by name, in the order of their names."""
-        return dict(sorted(self._daemon.ask(VolumeList, "GET", "/v1/volumes").volumes.items()))
+    def start(
+        self, endpoint: Long[Form, Any], message: Form | None = None, *, of: str = ""
+    ) -> JobInfo:
+        """The job, which has ended already if the work took less than a second."""
+        return self._read(JobInfo, *self._send(endpoint, message, of))
 
-    def create(self, wanted: CreateVolume) -> VolumeInfo:
-        """The volume; made now, or there already with the same options."""
-        return self._daemon.ask(VolumeInfo, "POST", "/v1/volumes", wanted)
-
-    def inspect(self, name: str) -> VolumeInfo:
-        """A volume, or a snapshot such as db@nightly as if it were one."""
-        return self._daemon.ask(VolumeInfo, "GET", mountable_path(name))
-
-    def delete(self, name: str, *, keep_data: bool = False) -> None:
-        self._daemon.do("DELETE", volume_path(name) + ("?reference=true" if keep_data else ""))
-
-    def rename(self, name: str, new: str) -> VolumeInfo:
-        wanted = RenameVolume(name=check_name(new))
-        return self._daemon.ask(VolumeInfo, "POST", volume_path(name) + "/rename", wanted)
-
-    def protect(self, name: str, *, on: bool) -> VolumeInfo:
-        wanted = ProtectVolume(on=on)
-        return self._daemon.ask(VolumeInfo, "POST", volume_path(name) + "/protect", wanted)
-
-    def mount(self, name: str, hold: MountVolume) -> str:
-        """The mountpoint of a volume, or of a snapshot such as db@nightly."""
-        return self._daemon.ask(Mounted, "POST", mountable_path(name) + "/mount", hold).mount_point
-
-    def umount(self, name: str, hold: MountVolume) -> None:
-        self._daemon.do("POST", mountable_path(name) + "/umount", hold)
-
-    def snapshots(self, volume: str = "") -> list[SnapshotInfo]:
-        """Those of one volume, or of all."""
-        path = f"{volume_path(volume)}/snapshots" if volume else "/v1/snapshots"
-        return self._daemon.ask(SnapshotList, "GET", path).snapshots
-
-    def snapshot(self, name: str) -> SnapshotInfo:
-        """`db@nightly`, or `nightly` where only one volume has it."""
-        return self._daemon.ask(SnapshotInfo, "GET", _snapshot(name))
-
-    def delete_snapshot(self, name: str) -> None:
-        self._daemon.do("DELETE", _snapshot(name))
-
-    def plan(self, volume: str) -> PlanInfo:
-        return self._daemon.ask(PlanInfo, "GET", volume_path(volume) + "/plan")
-
-    def trash(self) -> list[Removed]:
-        return self._daemon.ask(TrashList, "GET", "/v1/trash").volumes
-
-    def restore(self, wanted: RestoreTrash) -> VolumeInfo:
-        return self._daemon.ask(VolumeInfo, "POST", "/v1/trash/restore", wanted)
-
-    def purge(self, wanted: PurgeTrash) -> list[str]:
-        """The keys of what is gone for good."""
-        return self._daemon.ask(Purged, "POST", "/v1/trash/purge", wanted).keys
-
-    def jobs(self) -> list[JobInfo]:
-        return self._daemon.ask(JobList, "GET", "/v1/jobs").jobs
-
-    def job(self, job_id: str) -> JobInfo:
-        return self._daemon.ask(JobInfo, "GET", _job(job_id))
-
-    def cancel(self, job_id: str) -> JobInfo:
-        """The job, which ends at its next step."""
-        return self._daemon.ask(JobInfo, "DELETE", _job(job_id))
-
-    def start(self, work: Work[M]) -> JobInfo:
-        """The job of `work`, which has ended already if that took less than a second."""
-        return self._daemon.ask(JobInfo, work.method, work.target, work.message)
-
-    def finish(self, work: Work[M], job: JobInfo, tell: Tell) -> M:
-        """What `work` comes to, once its job has ended; `tell` hears of it at each look.
+    def finish(self, endpoint: Long[Any, Answer], job: JobInfo, tell: Tell) -> Answer:
+        """What the work comes to, once its job has ended; `tell` hears of it at each look.
 
         Raises the job's error as the ConvoyError of its kind; Cancelled also where the job
         ended with its daemon.
@@ -146,13 +73,30 @@ class Client:
         if job.state != JobState.DONE:
             raise error_of(job.kind, job.error)
         try:
-            return work.answer.model_validate(job.result, extra="ignore")
+            return endpoint.answer.model_validate(job.result, extra="ignore")
         except ValidationError as error:
             raise self._daemon.not_ours(HTTPStatus.OK) from error
 
+    def _send(
+        self, endpoint: Endpoint[Form, Any], message: Form | None, of: str
+    ) -> tuple[int, bytes]:
+        target, body = _target(endpoint, of), None
+        if message and endpoint.has_body:
+            body = _encoded(message)
+        elif message and (query := message.model_dump(by_alias=True, exclude_defaults=True)):
+            target += "?" + urlencode({key: _text(value) for key, value in query.items()})
+        return self._daemon.send(endpoint.method, target, body)
+
+    def _read(self, answer: type[Answer], status: int, body: bytes) -> Answer:
+        try:
+            # A newer daemon may tell more than this command knows; that is no reason to fail.
+            return answer.model_validate_json(body, extra="ignore")
+        except ValidationError as error:
+            raise self._daemon.not_ours(status) from error
+
     def _again(self, job: JobInfo) -> JobInfo:
         try:
-            now = self.job(job.id)
+            now = self.ask(INSPECT_JOB, of=job.id)
         except NotFound:
             now = None
         # A daemon that was started anew counts its jobs from the beginning.
@@ -173,10 +117,23 @@ def told(job: JobInfo) -> str:
     return f"job {job.id} ({f'{job.verb} {job.volume}'.strip()})"
 
 
-def _snapshot(name: str) -> str:
-    split_source(name)
-    return f"/v1/snapshots/{quote(name, safe='@')}"
+def _target(endpoint: Endpoint[Any, Any], of: str) -> str:
+    """The path of a call; a name is checked here, as `..` would lead to another path."""
+    for variable in endpoint.variables:
+        if variable == "name":
+            (split_source if endpoint.snapshots else check_name)(of)
+        return endpoint.path.replace(f"{{{variable}}}", quote(of, safe="@"))
+    return endpoint.path
 
 
-def _job(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _encoded(message: BaseModel) -> bytes:
+    try:
+        return message.model_dump_json(by_alias=True).encode()
+    except PydanticSerializationError as error:
+        raise Invalid(
+            "an argument is not UTF-8: no other text is taken, but for the PATH of restore-file"
+        ) from error

@@ -2,7 +2,6 @@
 
 import click
 
-from convoy_py.cli import work
 from convoy_py.cli.arguments import not_empty, source_argument, volume_argument
 from convoy_py.cli.follow import no_wait_option, run
 from convoy_py.cli.options import output_options
@@ -13,6 +12,7 @@ from convoy_py.cli.volume_options import chosen_options, volume_options
 from convoy_py.models.names import check_name, split_source
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.copies import Adopt, Adopted, CloneVolume, ConvertVolume, Release, Released
+from convoy_py.wire.endpoints import ADOPT, CLONE_VOLUME, CONVERT_VOLUME, RELEASE
 
 
 @click.command(short_help="Make a volume that begins as a copy of another.")
@@ -39,7 +39,7 @@ def clone(
     options = chosen_options(session, pairs, flags)
     volume, snapshot = split_source(source)
     wanted = CloneVolume(name=check_name(new), snapshot=snapshot, options=options)
-    made = run(session, work.clone(volume, wanted), no_wait=no_wait)
+    made = run(session, CLONE_VOLUME, wanted, of=volume, no_wait=no_wait)
     session.output.answer(made.name, made)
 
 
@@ -67,7 +67,8 @@ def convert(
         raise click.UsageError(
             "say what the volume shall become, such as --backend loopback --size 20G"
         )
-    made = run(session, work.convert(name, ConvertVolume(options=options)), no_wait=no_wait)
+    wanted = ConvertVolume(options=options)
+    made = run(session, CONVERT_VOLUME, wanted, of=name, no_wait=no_wait)
     session.output.answer(made.name, made)
     note_trash(session.client(), [name], replaced=True)
 
@@ -120,7 +121,7 @@ def adopt(
         dry_run=dry_run,
         stop_containers=stop_containers,
     )
-    _show(session, run(session, work.adopt(wanted), no_wait=no_wait), _DOCKERS, _OURS)
+    _show(session, run(session, ADOPT, wanted, no_wait=no_wait), _DOCKERS, _OURS)
 
 
 @click.command(short_help="Give volumes to Docker's own driver.")
@@ -166,7 +167,7 @@ def release(
         docker_volume=check_name(to_docker_volume) if to_docker_volume else "",
         dry_run=dry_run,
     )
-    _show(session, run(session, work.release(wanted), no_wait=no_wait), _OURS, _DOCKERS)
+    _show(session, run(session, RELEASE, wanted, no_wait=no_wait), _OURS, _DOCKERS)
 
 
 _DOCKERS, _OURS = ("DOCKER VOLUME", "docker_volume"), ("NAME", "name")

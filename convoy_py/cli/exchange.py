@@ -10,11 +10,8 @@ from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
-from urllib.parse import quote
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
 
 from convoy_py.errors import (
     Cancelled,
@@ -31,8 +28,7 @@ from convoy_py.errors import (
     Unavailable,
     Unsupported,
 )
-from convoy_py.models.names import check_name, split_source
-from convoy_py.wire.admin import Failure, Message
+from convoy_py.wire.admin import Failure
 
 _ERRORS: dict[str, type[ConvoyError]] = {
     error.kind: error
@@ -51,23 +47,10 @@ _ERRORS: dict[str, type[ConvoyError]] = {
     )
 }
 
-M = TypeVar("M", bound=Message)
-
 
 def error_of(kind: str, text: str) -> ConvoyError:
     """The daemon's error; one of a kind that only a newer daemon knows is a failure."""
     return _ERRORS.get(kind, OperationFailed)(text)
-
-
-def volume_path(name: str) -> str:
-    """The volume's path; the name is checked here, as `..` would lead to another path."""
-    return f"/v1/volumes/{quote(check_name(name), safe='')}"
-
-
-def mountable_path(name: str) -> str:
-    """The path of what can be mounted: a volume, or a snapshot such as db@nightly."""
-    split_source(name)
-    return f"/v1/volumes/{quote(name, safe='@')}"
 
 
 class Exchange:
@@ -78,31 +61,18 @@ class Exchange:
         self._timeout = timeout
         self._trace = trace
 
-    def ask(self, answer: type[M], method: str, target: str, message: Message | None = None) -> M:
-        status, body = self._exchange(method, target, message)
-        try:
-            # A newer daemon may tell more than this command knows; that is no reason to fail.
-            return answer.model_validate_json(body, extra="ignore")
-        except ValidationError as error:
-            raise self.not_ours(status) from error
-
-    def do(self, method: str, target: str, message: Message | None = None) -> None:
-        status, _ = self._exchange(method, target, message)
-        if status != HTTPStatus.NO_CONTENT:
-            raise self.not_ours(status)
-
-    def _exchange(self, method: str, target: str, message: Message | None) -> tuple[int, bytes]:
+    def send(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
         """Status and body of a success."""
         started = perf_counter()
         with closing(_Connection(self._path, self._timeout)) as connection:
             self._connect(connection)
-            status, body = self._send(connection, method, target, message)
+            status, answer = self._send(connection, method, target, body)
         if self._trace:
             took = (perf_counter() - started) * 1000
-            self._trace(f"{method} {target}: {status}, {len(body)} bytes in {took:.1f} ms")
+            self._trace(f"{method} {target}: {status}, {len(answer)} bytes in {took:.1f} ms")
         if status >= HTTPStatus.BAD_REQUEST:
-            raise self._failure(status, body)
-        return status, body
+            raise self._failure(status, answer)
+        return status, answer
 
     def _connect(self, connection: "_Connection") -> None:
         try:
@@ -116,10 +86,9 @@ class Exchange:
             raise DaemonUnreachable(str(self._path), error.strerror or str(error)) from error
 
     def _send(
-        self, connection: "_Connection", method: str, target: str, message: Message | None
+        self, connection: "_Connection", method: str, target: str, body: bytes | None
     ) -> tuple[int, bytes]:
-        body = _encoded(message) if message else None
-        headers = {"Content-Type": "application/json"} if message else {}
+        headers = {"Content-Type": "application/json"} if body else {}
         try:
             connection.request(method, target, body, headers)
             answer = connection.getresponse()
@@ -151,15 +120,6 @@ class Exchange:
             f"{self._path} answered {status} with something that is not convoy's: "
             "is it the admin socket of a convoy daemon?"
         )
-
-
-def _encoded(message: Message) -> bytes:
-    try:
-        return message.model_dump_json(by_alias=True).encode()
-    except PydanticSerializationError as error:
-        raise Invalid(
-            "an argument is not UTF-8: no other text is taken, but for the PATH of restore-file"
-        ) from error
 
 
 class _Connection(http.client.HTTPConnection):

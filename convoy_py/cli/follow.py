@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 import click
 
 from convoy_py.cli.client import Client, Tell, told
-from convoy_py.cli.exchange import M
 from convoy_py.cli.exits import INTERRUPTED
 from convoy_py.cli.output import say, show_json
 from convoy_py.cli.session import Session
-from convoy_py.cli.work import Work
 from convoy_py.models.job import JobState
 from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.endpoints import Answer, Form, Long
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,23 +31,30 @@ def no_wait_option(command: F) -> F:
     )(command)
 
 
-def run(session: Session, work: Work[M], *, no_wait: bool) -> M:
-    """What `work` comes to; with `no_wait` the command shows the job and ends here instead."""
+def run(
+    session: Session,
+    endpoint: Long[Form, Answer],
+    message: Form | None = None,
+    *,
+    of: str = "",
+    no_wait: bool,
+) -> Answer:
+    """What the work comes to; with `no_wait` the command shows the job and ends here instead."""
     client = session.client()
-    job = client.start(work)
+    job = client.start(endpoint, message, of=of)
     if no_wait:
         show_started(session, job)
         click.get_current_context().exit()
-    return follow(client, work, job)
+    return follow(client, endpoint, job)
 
 
-def follow(client: Client, work: Work[M], job: JobInfo) -> M:
+def follow(client: Client, endpoint: Long[Any, Answer], job: JobInfo) -> Answer:
     """What a job that was begun comes to; raises its error, or Interrupted."""
     if job.state != JobState.RUNNING:
-        return client.finish(work, job, _nobody)
+        return client.finish(endpoint, job, _nobody)
     try:
         with _display() as tell:
-            return client.finish(work, job, tell)
+            return client.finish(endpoint, job, tell)
     except KeyboardInterrupt:
         raise Interrupted(
             f"{told(job)} goes on: `convoy jobs` shows how far it is, "

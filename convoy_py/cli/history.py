@@ -2,7 +2,6 @@
 
 import click
 
-from convoy_py.cli import work
 from convoy_py.cli.arguments import Snapshot, full_name, snapshot_argument, source_argument
 from convoy_py.cli.follow import no_wait_option, run
 from convoy_py.cli.options import output_options
@@ -10,7 +9,8 @@ from convoy_py.cli.output import note, say, show_json, show_table
 from convoy_py.cli.session import Session
 from convoy_py.escapes import encodable, escaped
 from convoy_py.models.sizes import format_size
-from convoy_py.wire.copies import Difference, RestoreFile, Rollback
+from convoy_py.wire.copies import Difference, DiffQuery, RestoreFile, Rollback
+from convoy_py.wire.endpoints import DIFF, RESTORE_FILE, ROLLBACK
 
 
 @click.command(short_help="Put a volume back to a snapshot.")
@@ -35,7 +35,7 @@ def rollback(
     """
     volume, snapshot = full_name("rollback", name)
     wanted = Rollback(snapshot=snapshot, stop_containers=stop_containers, keep=not no_keep)
-    done = run(session, work.rollback(volume, wanted), no_wait=no_wait)
+    done = run(session, ROLLBACK, wanted, of=volume, no_wait=no_wait)
     session.output.answer(done.saved_as or volume, done)
     undo = f"`convoy rollback {done.saved_as}` undoes it" if done.saved_as else "nothing undoes it"
     note(f"{volume} is as {name} was; {undo}")
@@ -59,7 +59,8 @@ def diff(session: Session, old: str, new: str | None, no_wait: bool) -> None:
     """
     volume, before = full_name("diff", old)
     after = _later(volume, new) if new is not None else ""
-    found = run(session, work.diff(volume, before, after), no_wait=no_wait)
+    wanted = DiffQuery.model_validate({"from": before, "to": after})
+    found = run(session, DIFF, wanted, of=volume, no_wait=no_wait)
     if session.output.wants_json:
         show_json(found)
     else:
@@ -111,5 +112,5 @@ def restore_file(session: Session, source: str, no_wait: bool) -> None:
         raise click.UsageError(f"say which file: {name}:PATH, below the volume's root")
     # What the shell gives byte for byte is a name itself; anything else may be one that was shown.
     wanted = RestoreFile(snapshot=snapshot, path=path if encodable(path) == path else escaped(path))
-    done = run(session, work.restore_file(volume, wanted), no_wait=no_wait)
+    done = run(session, RESTORE_FILE, wanted, of=volume, no_wait=no_wait)
     session.output.answer(done.path, done)

@@ -9,6 +9,7 @@ from convoy_py.cli.session import Session
 from convoy_py.models.job import JobState
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.endpoints import CANCEL_JOB, INSPECT_JOB, LIST_JOBS
 
 
 @click.group(invoke_without_command=True, short_help="Long work: show it, cancel it.")
@@ -28,7 +29,7 @@ def list_jobs(session: Session) -> None:
 
     A job ends with its daemon, which then knows no more of it.
     """
-    found = session.client().jobs()
+    found = session.client().ask(LIST_JOBS).jobs
     if session.output.wants_json:
         show_json(found)
     else:
@@ -41,7 +42,7 @@ def list_jobs(session: Session) -> None:
 @click.pass_obj
 def show(session: Session, job_id: int) -> None:
     """Show one job: JSON, with or without --json. Once it is done, its result is in it."""
-    show_json(session.client().job(str(job_id)))
+    show_json(session.client().ask(INSPECT_JOB, of=str(job_id)))
 
 
 @jobs.command(short_help="End a job; nothing is left of it.")
@@ -50,7 +51,7 @@ def show(session: Session, job_id: int) -> None:
 @click.pass_obj
 def cancel(session: Session, job_id: int) -> None:
     """Have a job end at its next step; what it has done so far is undone."""
-    job = session.client().cancel(str(job_id))
+    job = session.client().ask(CANCEL_JOB, of=str(job_id))
     if session.output.asked_json:
         show_json(job)
 

@@ -8,7 +8,7 @@ from convoy_py.cli.session import Session
 from convoy_py.errors import ConvoyError, DaemonUnreachable
 
 
-def try_each(verb: str, names: Iterable[str], act: Callable[[str], None]) -> int:
+def try_each(verb: str, names: Iterable[str], act: Callable[[str], object]) -> int:
     """Call `act` with each name, with a repeated one once; each failure is one line on stderr.
 
     The exit code of the first failure, 0 if there was none.
@@ -29,7 +29,7 @@ def try_each(verb: str, names: Iterable[str], act: Callable[[str], None]) -> int
 
 
 def delete_each(
-    session: Session, names: Iterable[str], delete: Callable[[str], None]
+    session: Session, names: Iterable[str], delete: Callable[[str], object]
 ) -> tuple[list[str], int]:
     """The names that are gone, which are shown too, and the exit code."""
     gone: list[str] = []

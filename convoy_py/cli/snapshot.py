@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import click
 
-from convoy_py.cli import work
 from convoy_py.cli.arguments import not_empty, snapshot_argument, volume_argument
 from convoy_py.cli.client import Client
 from convoy_py.cli.follow import no_wait_option, run
@@ -17,6 +16,15 @@ from convoy_py.models.sizes import format_size
 from convoy_py.models.snapshot import Way
 from convoy_py.wire.admin import SnapshotInfo
 from convoy_py.wire.copies import CreateGroup, CreateSnapshot, PlanInfo
+from convoy_py.wire.endpoints import (
+    CREATE_GROUP,
+    CREATE_SNAPSHOT,
+    DELETE_SNAPSHOT,
+    INSPECT_SNAPSHOT,
+    LIST_SNAPSHOTS,
+    LIST_SNAPSHOTS_OF,
+    PLAN_SNAPSHOT,
+)
 
 
 @click.group(invoke_without_command=True, short_help="Snapshots: make, show, delete.")
@@ -82,18 +90,18 @@ def create(
         )
     _foretell(session.client(), [volume] if volume is not None else members)
     if volume is not None:
-        asked = work.snapshot(volume, CreateSnapshot(name=chosen, pause=pause))
-        made = run(session, asked, no_wait=no_wait)
+        wanted = CreateSnapshot(name=chosen, pause=pause)
+        made = run(session, CREATE_SNAPSHOT, wanted, of=volume, no_wait=no_wait)
         session.output.answer(made.full_name, made)
         return
-    wanted = CreateGroup(
+    several = CreateGroup(
         volumes=members,
         compose_project=compose_project or "",
         container=container or "",
         name=chosen,
         pause=pause,
     )
-    _show_group(session, run(session, work.snapshot_group(wanted), no_wait=no_wait).snapshots)
+    _show_group(session, run(session, CREATE_GROUP, several, no_wait=no_wait).snapshots)
 
 
 def _show_group(session: Session, made: list[SnapshotInfo]) -> None:
@@ -111,7 +119,7 @@ _A_MOMENT = 2.0
 def _foretell(client: Client, volumes: Iterable[str]) -> None:
     """Say of each volume whose snapshot takes longer than a moment what it will cost."""
     for volume in volumes:
-        plan = client.plan(volume)
+        plan = client.ask(PLAN_SNAPSHOT, of=volume)
         if not plan.instant and plan.seconds >= _A_MOMENT:
             note(f"{volume}: {_told(plan)}")
 
@@ -138,8 +146,11 @@ def _duration(seconds: float) -> str:
 @click.pass_obj
 def list_snapshots(session: Session, volume: str | None) -> None:
     """Show the snapshots of VOLUME, or of all: a table on a terminal, else JSON."""
-    chosen = "" if volume is None else check_name(volume)
-    found = session.client().snapshots(chosen)
+    client = session.client()
+    if volume is None:
+        found = client.ask(LIST_SNAPSHOTS).snapshots
+    else:
+        found = client.ask(LIST_SNAPSHOTS_OF, of=volume).snapshots
     if session.output.wants_json:
         show_json(found)
         return
@@ -173,7 +184,7 @@ def inspect(session: Session, name: str) -> None:
 
     NAME is db@nightly, or nightly where only one volume has a snapshot of that name.
     """
-    show_json(session.client().snapshot(name))
+    show_json(session.client().ask(INSPECT_SNAPSHOT, of=name))
 
 
 @snapshot.command(short_help="Delete snapshots.")
@@ -186,5 +197,6 @@ def delete(session: Session, names: tuple[str, ...]) -> None:
     NAME is db@nightly, or nightly where only one volume has a snapshot of that name. Every name is
     tried; the exit code is that of the first failure.
     """
-    _, code = delete_each(session, names, session.client().delete_snapshot)
+    client = session.client()
+    _, code = delete_each(session, names, lambda name: client.ask(DELETE_SNAPSHOT, of=name))
     click.get_current_context().exit(code)

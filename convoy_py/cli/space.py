@@ -5,7 +5,6 @@ from functools import partial
 
 import click
 
-from convoy_py.cli import work
 from convoy_py.cli.arguments import not_empty, volume_argument
 from convoy_py.cli.follow import follow, no_wait_option, run, show_started
 from convoy_py.cli.options import output_options
@@ -16,6 +15,7 @@ from convoy_py.models.names import joined
 from convoy_py.models.sizes import exact_size, format_size
 from convoy_py.wire.admin import Space
 from convoy_py.wire.copies import JobInfo, ResizeVolume, SpaceReport, Trimmed, VolumeSpace
+from convoy_py.wire.endpoints import REPORT_SPACE, RESIZE_VOLUME, TRIM_ALL, TRIM_VOLUME
 
 
 @click.command(short_help="Make a volume larger and print its new size.")
@@ -31,7 +31,7 @@ def resize(session: Session, name: str, size: str, no_wait: bool) -> None:
     while it is mounted does so at its next mount; a line on stderr says it then. Smaller is not
     possible: clone into a smaller volume.
     """
-    told = run(session, work.resize(name, ResizeVolume(size=size)), no_wait=no_wait)
+    told = run(session, RESIZE_VOLUME, ResizeVolume(size=size), of=name, no_wait=no_wait)
     session.output.answer(exact_size(told.size), told)
     if told.pending:
         note(f"{name} takes its new size at its next mount: {told.pending}")
@@ -52,7 +52,7 @@ def trim(session: Session, names: tuple[str, ...], everything: bool, no_wait: bo
     if everything == bool(names):
         raise click.UsageError("trim takes either volumes or --all")
     if everything:
-        _show_trimmed(session, run(session, work.trim_all(), no_wait=no_wait))
+        _show_trimmed(session, run(session, TRIM_ALL, no_wait=no_wait))
     elif no_wait:
         _start_trims(session, names)
     else:
@@ -64,8 +64,8 @@ def _trim(session: Session, names: Iterable[str]) -> None:
     given_back: dict[str, int] = {}
 
     def trim_one(name: str) -> None:
-        asked = work.trim(name)
-        given_back[name] = follow(client, asked, client.start(asked)).bytes
+        job = client.start(TRIM_VOLUME, of=name)
+        given_back[name] = follow(client, TRIM_VOLUME, job).bytes
 
     code = try_each("trim", names, trim_one)
     if given_back:
@@ -76,7 +76,11 @@ def _trim(session: Session, names: Iterable[str]) -> None:
 def _start_trims(session: Session, names: Iterable[str]) -> None:
     client = session.client()
     started: list[JobInfo] = []
-    code = try_each("trim", names, lambda name: started.append(client.start(work.trim(name))))
+
+    def start(name: str) -> None:
+        started.append(client.start(TRIM_VOLUME, of=name))
+
+    code = try_each("trim", names, start)
     show_started(session, started)
     click.get_current_context().exit(code)
 
@@ -102,7 +106,7 @@ def df(session: Session, no_wait: bool) -> None:
     that one alone would give back. A dash: it is not known, or has no meaning. A volume whose
     storage hangs keeps nothing from the others: its note is "no answer".
     """
-    report = run(session, work.space(), no_wait=no_wait)
+    report = run(session, REPORT_SPACE, no_wait=no_wait)
     if session.output.wants_json:
         show_json(report)
         return

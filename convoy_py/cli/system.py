@@ -10,6 +10,7 @@ from convoy_py.cli.session import Session
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import show
 from convoy_py.wire.admin import Info
+from convoy_py.wire.endpoints import INFO
 
 
 @click.command(short_help="Show the daemon, its settings, space and backends.")
@@ -20,7 +21,7 @@ def info(session: Session) -> None:
 
     Tables on a terminal, else JSON.
     """
-    told = session.client().info()
+    told = session.client().ask(INFO)
     if session.output.wants_json:
         show_json(told)
     else:

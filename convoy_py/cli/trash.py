@@ -14,6 +14,7 @@ from convoy_py.cli.session import Session
 from convoy_py.errors import ConvoyError
 from convoy_py.models.names import check_name
 from convoy_py.wire.copies import PurgeTrash, Removed, RestoreTrash
+from convoy_py.wire.endpoints import LIST_TRASH, PURGE_TRASH, RESTORE_TRASH
 
 
 @click.group(
@@ -30,7 +31,7 @@ def trash(context: click.Context) -> None:
 @click.pass_obj
 def list_trash(session: Session) -> None:
     """Show what is in the trash, and until when: a table on a terminal, else JSON."""
-    removed = session.client().trash()
+    removed = session.client().ask(LIST_TRASH).volumes
     if session.output.wants_json:
         show_json(removed)
     else:
@@ -48,7 +49,7 @@ def restore(session: Session, name: str, as_name: str | None) -> None:
     NAME is a name or a key of `convoy trash list`; of several of one name the last removed.
     """
     other = "" if as_name is None else check_name(as_name)
-    volume = session.client().restore(RestoreTrash(name=name, as_name=other))
+    volume = session.client().ask(RESTORE_TRASH, RestoreTrash(name=name, as_name=other))
     session.output.answer(volume.name, volume)
 
 
@@ -64,7 +65,8 @@ def purge(session: Session, name: str | None, everything: bool) -> None:
     """
     if everything == (name is not None):
         raise click.UsageError("purge takes either a NAME or --all")
-    keys = session.client().purge(PurgeTrash(name=name or "", all=name is None))
+    wanted = PurgeTrash(name=name or "", all=name is None)
+    keys = session.client().ask(PURGE_TRASH, wanted).keys
     if session.output.asked_json:
         show_json(keys)
     else:
@@ -78,7 +80,7 @@ def note_trash(client: Client, names: Iterable[str], *, replaced: bool = False) 
         return
     newest: dict[str, Removed] = {}
     with suppress(ConvoyError):  # the removal went well, and this is but a hint
-        newest = {each.name: each for each in client.trash()}
+        newest = {each.name: each for each in client.ask(LIST_TRASH).volumes}
     for name in names:
         # What is deleted at once, as with --path or with no trash at all, is not there.
         if removed := newest.get(name):

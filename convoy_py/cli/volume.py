@@ -15,7 +15,18 @@ from convoy_py.cli.trash import note_trash
 from convoy_py.cli.volume_options import chosen_options, volume_options
 from convoy_py.models.names import check_name
 from convoy_py.models.options import BACKEND_ALIASES, backend_named
-from convoy_py.wire.admin import CreateVolume, MountVolume, VolumeInfo
+from convoy_py.wire.admin import CreateVolume, DeleteQuery, MountVolume, VolumeInfo
+from convoy_py.wire.copies import ProtectVolume, RenameVolume
+from convoy_py.wire.endpoints import (
+    CREATE_VOLUME,
+    DELETE_VOLUME,
+    INSPECT_VOLUME,
+    LIST_VOLUMES,
+    MOUNT_VOLUME,
+    PROTECT_VOLUME,
+    RENAME_VOLUME,
+    UMOUNT_VOLUME,
+)
 
 
 @click.command(short_help="Make a volume and print its name.")
@@ -45,7 +56,8 @@ def create(
     options = chosen_options(session, pairs, flags)
     # An empty NAME is an unset variable of a script, not the wish for a made-up one.
     chosen = "" if name is None else check_name(name)
-    volume = session.client().create(CreateVolume(name=chosen, options=options, adopt=adopt))
+    wanted = CreateVolume(name=chosen, options=options, adopt=adopt)
+    volume = session.client().ask(CREATE_VOLUME, wanted)
     session.output.answer(volume.name, volume)
 
 
@@ -61,7 +73,8 @@ def delete(session: Session, names: tuple[str, ...], reference: bool) -> None:
     that `convoy trash list` shows. Every name is tried; the exit code is that of the first failure.
     """
     client = session.client()
-    gone, code = delete_each(session, names, lambda name: client.delete(name, keep_data=reference))
+    how = DeleteQuery(reference=reference)
+    gone, code = delete_each(session, names, lambda name: client.ask(DELETE_VOLUME, how, of=name))
     if gone and not reference:
         note_trash(client, gone)
     click.get_current_context().exit(code)
@@ -74,7 +87,8 @@ def delete(session: Session, names: tuple[str, ...], reference: bool) -> None:
 @click.pass_obj
 def rename(session: Session, old: str, new: str) -> None:
     """Give a volume another name, and print that; its snapshots go with it."""
-    volume = session.client().rename(old, new)
+    wanted = RenameVolume(name=check_name(new))
+    volume = session.client().ask(RENAME_VOLUME, wanted, of=old)
     session.output.answer(volume.name, volume)
 
 
@@ -85,7 +99,7 @@ def rename(session: Session, old: str, new: str) -> None:
 @click.pass_obj
 def protect(session: Session, name: str, off: bool) -> None:
     """Have every removal of a volume refused, Docker's too, until `protect --off`."""
-    volume = session.client().protect(name, on=not off)
+    volume = session.client().ask(PROTECT_VOLUME, ProtectVolume(on=not off), of=name)
     if session.output.asked_json:
         show_json(volume)
 
@@ -119,9 +133,9 @@ def mount(session: Session, name: str, hold: MountVolume) -> None:
     It stays mounted until `convoy umount` ends the same hold, and as long as a container uses it.
     """
     client = session.client()
-    mountpoint = client.mount(name, hold)
+    mountpoint = client.ask(MOUNT_VOLUME, hold, of=name).mount_point
     if session.output.asked_json:
-        show_json(client.inspect(name))
+        show_json(client.ask(INSPECT_VOLUME, of=name))
     else:
         say(mountpoint)
 
@@ -134,9 +148,9 @@ def mount(session: Session, name: str, hold: MountVolume) -> None:
 def umount(session: Session, name: str, hold: MountVolume) -> None:
     """End a hold of `convoy mount`; the last hold of all unmounts the volume."""
     client = session.client()
-    client.umount(name, hold)
+    client.ask(UMOUNT_VOLUME, hold, of=name)
     if session.output.asked_json:
-        show_json(client.inspect(name))
+        show_json(client.ask(INSPECT_VOLUME, of=name))
 
 
 @click.command(short_help="Show one volume as JSON.")
@@ -145,7 +159,7 @@ def umount(session: Session, name: str, hold: MountVolume) -> None:
 @click.pass_obj
 def inspect(session: Session, name: str) -> None:
     """Show one volume, or a snapshot as if it were one: JSON, with or without --json."""
-    show_json(session.client().inspect(name))
+    show_json(session.client().ask(INSPECT_VOLUME, of=name))
 
 
 # In Convoy --driver was a switch.
@@ -181,9 +195,8 @@ def _filter(flag: str, **attributes: Any) -> Callable[[Any], Any]:
 def list_volumes(session: Session, backend: str | None, driver: str | None) -> None:
     """Show all volumes: a table on a terminal, else JSON, a map of name to volume."""
     wanted = {each for each in (backend, driver) if each not in (None, _ALONE)}
-    volumes = {
-        name: each for name, each in session.client().volumes().items() if wanted <= {each.driver}
-    }
+    found = session.client().ask(LIST_VOLUMES).volumes
+    volumes = {name: each for name, each in sorted(found.items()) if wanted <= {each.driver}}
     if driver == _ALONE:
         show_json({name: each.driver_info for name, each in volumes.items()})
     elif session.output.wants_json:

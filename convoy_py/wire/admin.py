@@ -24,6 +24,16 @@ class Message(BaseModel):
     )
 
 
+class Query(BaseModel):
+    """What stands behind the `?`: unlike a message it has its keys as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Nothing(Query):
+    """Neither a query nor a body; or an answer without a body."""
+
+
 def rfc3339(moment: datetime | None) -> str | None:
     """A moment in UTC in the only form that Docker takes; None where it is not known."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None
@@ -107,6 +117,10 @@ class VolumeInfo(Message):
     status: dict[str, Any] = Field(default_factory=dict, json_schema_extra={"properties": STATUS})
     state: str
     references: int = 0
+
+
+class DeleteQuery(Query):
+    reference: bool = Field(False, description="forget the volume and keep its data")
 
 
 class VolumeList(Message):

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from convoy_py.wire.admin import Message, Moment, SnapshotInfo, Space
+from convoy_py.wire.admin import Message, Moment, Query, SnapshotInfo, Space
 
 PATH = r"below the volume's root; \xHH is a byte that cannot be printed, \\ a backslash"
 
@@ -112,6 +112,11 @@ class RenameVolume(Message):
 
 class ProtectVolume(Message):
     on: bool = True
+
+
+class DiffQuery(Query):
+    from_: str = Field(alias="from", min_length=1, description="a snapshot of the volume")
+    to: str = Field("", description="another; the volume as it is now, where none is given")
 
 
 class ChangeInfo(Message):

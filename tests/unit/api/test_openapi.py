@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from convoy_py.api.openapi import document
-from convoy_py.api.requests import Nothing
 from convoy_py.api.routes import ROUTES
 from convoy_py.api.status import status
 from convoy_py.linux.outside import Outside
 from convoy_py.models.volume import Filesystem, Spec, Usage
+from convoy_py.wire.admin import Nothing
 from tests.fakes import FakeVolumes
 from tests.unit.api.rest import ask
 from tests.unit.api.wire import Socket
@@ -43,7 +43,7 @@ async def test_it_is_served(admin: Socket) -> None:
 
 def test_every_route_is_described_once() -> None:
     """The table is the only source of both."""
-    assert [(route.method, route.path) for route in ROUTES] == [
+    assert [(route.endpoint.method, route.endpoint.path) for route in ROUTES] == [
         (method, path) for method, path, _ in operations()
     ]
     names = [operation["operationId"] for _, _, operation in operations()]

@@ -7,7 +7,6 @@ import pytest
 
 from convoy_py.api import volumes
 from convoy_py.api.admin import Admin
-from convoy_py.api.requests import Nothing
 from convoy_py.api.rest import Call
 from convoy_py.config import Configuration
 from convoy_py.engine.references import OPERATOR
@@ -15,7 +14,7 @@ from convoy_py.errors import Kind, StillRunning
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Options, Spec
-from convoy_py.wire.admin import VolumeInfo, VolumeList
+from convoy_py.wire.admin import Nothing, VolumeInfo, VolumeList
 from tests.fakes import NOW, FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask, assert_failed
 from tests.unit.api.wire import Socket

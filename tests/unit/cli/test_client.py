@@ -11,6 +11,7 @@ import pytest
 
 from convoy_py.cli.client import Client
 from convoy_py.errors import ConvoyError, Kind, Unavailable
+from convoy_py.wire.endpoints import INFO, INSPECT_VOLUME
 from tests.unit.cli.conftest import Run, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, volume
 
@@ -20,7 +21,7 @@ def test_the_daemons_error_arrives_as_its_kind(daemon: FakeDaemon, kind: Kind) -
     """What the daemon raised is what the client raises, text and kind."""
     daemon.fail("GET", "/v1/info", "what happened", kind)
     with pytest.raises(ConvoyError, match=r"^what happened$") as caught:
-        Client(daemon.path).info()
+        Client(daemon.path).ask(INFO)
     assert caught.value.kind is kind
 
 
@@ -28,7 +29,7 @@ def test_a_kind_of_a_newer_daemon_is_a_failure(daemon: FakeDaemon) -> None:
     """Its text is told all the same."""
     daemon.fail("GET", "/v1/info", "the moon is full", "lunar")
     with pytest.raises(ConvoyError, match="the moon is full") as caught:
-        Client(daemon.path).info()
+        Client(daemon.path).ask(INFO)
     assert caught.value.kind is Kind.FAILED
 
 
@@ -36,7 +37,7 @@ def test_fields_of_a_newer_daemon_are_no_error(daemon: FakeDaemon) -> None:
     """The command on the host may be older than the plugin it drives."""
     newer = volume("a").model_dump(mode="json", by_alias=True) | {"Colour": "blue"}
     daemon.answer("GET", "/v1/volumes/a", json.dumps(newer).encode())
-    assert Client(daemon.path).inspect("a") == volume("a")
+    assert Client(daemon.path).ask(INSPECT_VOLUME, of="a") == volume("a")
 
 
 def test_no_socket(run: Run, told: Told) -> None:
@@ -160,7 +161,7 @@ def test_a_daemon_that_is_silent(daemon: FakeDaemon) -> None:
     """The client gives up after its timeout and says that the work goes on."""
     daemon.may_answer.clear()
     with pytest.raises(Unavailable, match=r"gave no answer.*goes on"):
-        Client(daemon.path, timeout=0.05).info()
+        Client(daemon.path, timeout=0.05).ask(INFO)
 
 
 def test_debug_tells_each_exchange_on_stderr(run: Run, daemon: FakeDaemon) -> None:

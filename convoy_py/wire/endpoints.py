@@ -1,0 +1,322 @@
+"""The calls of the admin API, one row each: what the daemon serves, describes, and the CLI asks."""
+
+import re
+from dataclasses import KW_ONLY, dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from convoy_py.wire import admin, copies
+from convoy_py.wire.admin import Nothing
+
+Form = TypeVar("Form", bound=BaseModel)
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Form, Answer]):
+    """`form` is the body of a POST, the query of any other method; what fails is a Failure.
+
+    `statuses` are those of an `answer`, which is Nothing where there is no body, or none of ours.
+    """
+
+    method: str
+    path: str
+    summary: str
+    form: type[Form]
+    answer: type[Answer]
+    _: KW_ONLY
+    statuses: tuple[int, ...] = (200,)
+    snapshots: bool = False  # the path may name a snapshot, and does if it has a {snapshot}
+
+    @property
+    def changes(self) -> bool:
+        return self.method not in ("GET", "*")
+
+    @property
+    def has_body(self) -> bool:
+        return self.method == "POST"
+
+    @property
+    def variables(self) -> list[str]:
+        """What stands in braces in the path."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
+
+class Direct(Endpoint[Form, Answer]):
+    """What is answered at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Long(Endpoint[Form, Answer]):
+    """What may take long: it is answered by a JobInfo, whose result in the end is the `answer`."""
+
+    statuses: tuple[int, ...] = (200, 202)
+
+
+# Volumes
+
+LIST_VOLUMES = Direct("GET", "/v1/volumes", "All volumes", Nothing, admin.VolumeList)
+CREATE_VOLUME = Direct(
+    "POST",
+    "/v1/volumes",
+    "Make a volume; one that exists with the same options is left as it is",
+    admin.CreateVolume,
+    admin.VolumeInfo,
+    statuses=(201,),
+)
+INSPECT_VOLUME = Direct(
+    "GET",
+    "/v1/volumes/{name}",
+    "One volume, or a snapshot as the volume that it is when mounted",
+    Nothing,
+    admin.VolumeInfo,
+    snapshots=True,
+)
+DELETE_VOLUME = Direct(
+    "DELETE",
+    "/v1/volumes/{name}",
+    "Move a volume with its snapshots to the trash, or forget it and keep its data",
+    admin.DeleteQuery,
+    Nothing,
+    statuses=(204,),
+)
+MOUNT_VOLUME = Direct(
+    "POST",
+    "/v1/volumes/{name}/mount",
+    "Mount a volume or a snapshot on the host and hold it under a name",
+    admin.MountVolume,
+    admin.Mounted,
+    snapshots=True,
+)
+UMOUNT_VOLUME = Direct(
+    "POST",
+    "/v1/volumes/{name}/umount",
+    "End a hold; what nobody holds is unmounted",
+    admin.MountVolume,
+    Nothing,
+    statuses=(204,),
+    snapshots=True,
+)
+RENAME_VOLUME = Direct(
+    "POST",
+    "/v1/volumes/{name}/rename",
+    "Give a volume that nobody uses another name",
+    copies.RenameVolume,
+    admin.VolumeInfo,
+)
+PROTECT_VOLUME = Direct(
+    "POST",
+    "/v1/volumes/{name}/protect",
+    "Refuse to delete a volume from now on, or no longer",
+    copies.ProtectVolume,
+    admin.VolumeInfo,
+)
+
+# Snapshots
+
+LIST_SNAPSHOTS = Direct("GET", "/v1/snapshots", "All snapshots", Nothing, copies.SnapshotList)
+CREATE_GROUP = Long(
+    "POST",
+    "/v1/snapshots",
+    "Take snapshots of several volumes at one moment",
+    copies.CreateGroup,
+    copies.SnapshotList,
+)
+INSPECT_SNAPSHOT = Direct(
+    "GET",
+    "/v1/snapshots/{name}",
+    "One snapshot: db@nightly, or nightly where only one volume has it",
+    Nothing,
+    admin.SnapshotInfo,
+    snapshots=True,
+)
+DELETE_SNAPSHOT = Direct(
+    "DELETE",
+    "/v1/snapshots/{name}",
+    "Delete a snapshot: db@nightly, or nightly where only one volume has it",
+    Nothing,
+    Nothing,
+    statuses=(204,),
+    snapshots=True,
+)
+LIST_SNAPSHOTS_OF = Direct(
+    "GET",
+    "/v1/volumes/{name}/snapshots",
+    "A volume's snapshots, oldest first",
+    Nothing,
+    copies.SnapshotList,
+)
+CREATE_SNAPSHOT = Long(
+    "POST",
+    "/v1/volumes/{name}/snapshots",
+    "Take a snapshot of a volume",
+    copies.CreateSnapshot,
+    admin.SnapshotInfo,
+)
+INSPECT_SNAPSHOT_OF = Direct(
+    "GET",
+    "/v1/volumes/{name}/snapshots/{snapshot}",
+    "One snapshot of a volume",
+    Nothing,
+    admin.SnapshotInfo,
+    snapshots=True,
+)
+DELETE_SNAPSHOT_OF = Direct(
+    "DELETE",
+    "/v1/volumes/{name}/snapshots/{snapshot}",
+    "Delete a snapshot of a volume",
+    Nothing,
+    Nothing,
+    statuses=(204,),
+    snapshots=True,
+)
+PLAN_SNAPSHOT = Direct(
+    "GET",
+    "/v1/volumes/{name}/plan",
+    "How a snapshot of a volume would be made now",
+    Nothing,
+    copies.PlanInfo,
+)
+ROLLBACK = Long(
+    "POST",
+    "/v1/volumes/{name}/rollback",
+    "Replace a volume's data by a snapshot's, after a snapshot of what is there",
+    copies.Rollback,
+    copies.RolledBack,
+)
+
+# Copies
+
+CLONE_VOLUME = Long(
+    "POST",
+    "/v1/volumes/{name}/clone",
+    "Make a volume that begins as a copy of another, or of a snapshot of it",
+    copies.CloneVolume,
+    admin.VolumeInfo,
+)
+DIFF = Long(
+    "GET",
+    "/v1/volumes/{name}/diff",
+    "What changed in a volume between two snapshots, or since one",
+    copies.DiffQuery,
+    copies.Difference,
+)
+RESTORE_FILE = Long(
+    "POST",
+    "/v1/volumes/{name}/restore-file",
+    "Bring one file, or one folder with all in it, back from a snapshot",
+    copies.RestoreFile,
+    copies.RestoredFile,
+)
+CONVERT_VOLUME = Long(
+    "POST",
+    "/v1/volumes/{name}/convert",
+    "Change a volume that nobody uses into one of another backend, filesystem or size",
+    copies.ConvertVolume,
+    admin.VolumeInfo,
+)
+ADOPT = Long(
+    "POST",
+    "/v1/adopt",
+    "Copy volumes of Docker's local driver into volumes of ours",
+    copies.Adopt,
+    copies.Adopted,
+)
+RELEASE = Long(
+    "POST",
+    "/v1/release",
+    "Give volumes of ours to Docker's local driver",
+    copies.Release,
+    copies.Released,
+)
+
+# Space
+
+RESIZE_VOLUME = Long(
+    "POST",
+    "/v1/volumes/{name}/resize",
+    "Make a volume larger, at once or where that cannot be at its next mount",
+    copies.ResizeVolume,
+    copies.Resized,
+)
+TRIM_VOLUME = Long(
+    "POST",
+    "/v1/volumes/{name}/trim",
+    "Give a volume's free blocks back to the host",
+    Nothing,
+    copies.Trimmed,
+)
+TRIM_ALL = Long(
+    "POST",
+    "/v1/trim",
+    "Give the free blocks of all volumes back to the host",
+    Nothing,
+    copies.Trimmed,
+)
+REPORT_SPACE = Long(
+    "GET",
+    "/v1/df",
+    "Where the host's bytes are, by volume and snapshot",
+    Nothing,
+    copies.SpaceReport,
+)
+
+# Jobs
+
+LIST_JOBS = Direct(
+    "GET",
+    "/v1/jobs",
+    "The jobs that run and the last that have ended, without their results",
+    Nothing,
+    copies.JobList,
+)
+INSPECT_JOB = Direct(
+    "GET",
+    "/v1/jobs/{id}",
+    "One job, also one that failed; with its result once it is done",
+    Nothing,
+    copies.JobInfo,
+)
+CANCEL_JOB = Direct(
+    "DELETE",
+    "/v1/jobs/{id}",
+    "Have a job end at its next step; nothing is left of what it made",
+    Nothing,
+    copies.JobInfo,
+    statuses=(202,),
+)
+
+# The trash
+
+LIST_TRASH = Direct(
+    "GET", "/v1/trash", "The removed volumes, oldest first", Nothing, copies.TrashList
+)
+RESTORE_TRASH = Direct(
+    "POST",
+    "/v1/trash/restore",
+    "Give a removed volume back, by name or key, under its name or another",
+    copies.RestoreTrash,
+    admin.VolumeInfo,
+)
+PURGE_TRASH = Direct(
+    "POST",
+    "/v1/trash/purge",
+    "Delete a removed volume for good, by name or key, or all",
+    copies.PurgeTrash,
+    copies.Purged,
+)
+
+# The daemon
+
+INFO = Direct("GET", "/v1/info", "The daemon, its settings and its host", Nothing, admin.Info)
+METRICS = Direct("GET", "/metrics", "Metrics for Prometheus", Nothing, Nothing)
+HEALTH = Direct(
+    "GET",
+    "/healthz",
+    "Whether the daemon serves, and why not",
+    Nothing,
+    admin.Health,
+    statuses=(200, 503),
+)
+DESCRIBE = Direct("GET", "/v1/openapi.json", "This description", Nothing, Nothing)
