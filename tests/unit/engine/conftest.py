@@ -23,6 +23,13 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     return kernel
 
 
+@pytest.fixture(autouse=True)
+def nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What the background work fails at, though nobody ordered that, is a failure of the test."""
+    yield
+    assert [record for record in caplog.get_records("call") if record.exc_info] == []
+
+
 @pytest.fixture
 def keeping(engine: Engine, kernel: FakeKernel, tmp_path: Path) -> Engine:
     """The same, but for a trash that keeps what is removed for a day."""

@@ -6,13 +6,14 @@ import os
 
 import pytest
 
+from convoy_py.engine import janitor
 from convoy_py.engine.janitor import LIVING
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.references import NO_ID, OPERATOR, PODMAN_ID
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import files, peers
 from convoy_py.linux.holders import Census
-from convoy_py.models.volume import Filesystem, Options, State
+from convoy_py.models.volume import Filesystem, Options, State, Usage
 from tests.fakes_engine import GRACE, NOW, Engine, Gate, holder
 
 DOCKER = "100:1"
@@ -279,13 +280,57 @@ async def test_a_volume_that_cannot_be_measured_is_only_that(mounted: Engine) ->
     await mounted.volumes.create("w", Options())
     mounted.wall.now = NOW + 60
     mounted.kernel.failures["usage", "v"] = OSError("Input/output error")
-    await mounted.janitor.sample()
+    for _ in range(2):
+        await mounted.janitor.sample()
+    assert mounted.kernel.count("usage", "v") == 2  # at its creation, and now
     assert _sampled(mounted, "v") == NOW
     assert _sampled(mounted, "w") == NOW + 60
     del mounted.kernel.failures["usage", "v"]
     mounted.clock.now += 60
     await mounted.janitor.sample()
     assert _sampled(mounted, "v") == NOW + 60
+
+
+_SEEN = Usage(used=5, allocated=7, sampled=NOW)
+_NOTHING = Usage(used=None, allocated=9, sampled=NOW + 60)
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "known"),
+    [
+        (None, _NOTHING, _NOTHING),
+        (_NOTHING.model_copy(update={"sampled": NOW}), _NOTHING, _NOTHING),
+        (_SEEN, _NOTHING, _SEEN.model_copy(update={"allocated": 9})),
+        (_SEEN, _SEEN.model_copy(update={"used": 6}), _SEEN.model_copy(update={"used": 6})),
+    ],
+)
+async def test_what_cannot_be_seen_from_outside_is_as_it_was_seen_last(
+    mounted: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Usage | None,
+    found: Usage,
+    known: Usage,
+) -> None:
+    """An image that nobody has mounted tells no more than what it has of the host."""
+    mounted.operations.entry("v").usage = before
+    monkeypatch.setattr(mounted.backend, "usage", lambda *_: found)
+    await mounted.janitor.sample()
+    assert mounted.volumes.get("v").usage == known
+
+
+async def test_what_is_mounted_meanwhile_is_measured_anew(engine: Engine) -> None:
+    """What was seen before is not what is there."""
+    await engine.volumes.create("v", Options())
+    engine.operations.entry("v").usage = None
+    gate = engine.kernel.gate("usage", "v")
+    task = asyncio.create_task(engine.janitor.sample())
+    await asyncio.to_thread(gate.wait_for_call)
+    await engine.uses.mount("v", "container", DOCKER)
+    gate.open()
+    await task
+    assert engine.volumes.get("v").usage is None
+    await engine.janitor.sample()
+    assert engine.volumes.get("v").usage is not None
 
 
 def _sampled(engine: Engine, name: str) -> float:
@@ -308,7 +353,7 @@ async def test_a_removed_volume_is_not_remembered(mounted: Engine) -> None:
 
 
 async def test_a_failure_of_its_own_does_not_end_it(
-    mounted: Engine, monkeypatch: pytest.MonkeyPatch
+    mounted: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged, and the next look comes."""
     looks = 0
@@ -329,6 +374,91 @@ async def test_a_failure_of_its_own_does_not_end_it(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert caplog.messages == ["the janitor failed and goes on"]
+    caplog.clear()
+
+
+async def test_without_the_root_there_is_nothing_to_look_at(
+    mounted: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is away is told elsewhere, also where a look is the first to notice."""
+    noticed, looks = asyncio.Event(), 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        mounted.store.root.rename(mounted.folder / "elsewhere")
+        noticed.set()
+        raise OperationFailed("without a root nothing can be done")
+
+    monkeypatch.setattr(mounted.janitor, "look", look)
+    monkeypatch.setattr(mounted.janitor, "_interval", 0)
+    running = asyncio.create_task(mounted.janitor.run())
+    async with asyncio.timeout(5):
+        await noticed.wait()
+        while not mounted.store.presence.away:
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert looks == 1
+
+
+async def test_one_that_takes_long_keeps_no_other_waiting(
+    mounted: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on by itself."""
+    await mounted.volumes.create("w", Options())
+    monkeypatch.setattr(janitor, "PATIENCE", 0.01)
+    gate = mounted.kernel.gate("usage", "v")
+    measured = mounted.kernel.count("usage", "w")
+    await mounted.janitor.sample()
+    await asyncio.to_thread(gate.wait_for_call)
+    assert mounted.kernel.count("usage", "w") == measured + 1
+    gate.open()
+    await mounted.settled()
+
+
+async def test_data_that_is_missing_is_told_until_it_is_back(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, though nobody has mounted it; without its root nothing is said to be missing."""
+    await engine.volumes.create("v", Options())
+    data, elsewhere = engine.store.home("v") / "data", engine.folder / "data"
+
+    async def sampled() -> tuple[State, str]:
+        await engine.janitor.sample()
+        engine.clock.now += 60
+        view = engine.volumes.get("v")
+        return view.state, view.reason
+
+    data.rename(elsewhere)
+    for _ in range(2):
+        assert await sampled() == (State.BROKEN, "volume v: its data is missing")
+    assert caplog.messages == ["broken"]
+    elsewhere.rename(data)
+    assert await sampled() == (State.READY, "")
+    # What a Mount failed at is not known to be mended.
+    engine.operations.entry("v").reason = "its image was cut"
+    engine.operations.entry("v").usage = None
+    assert await sampled() == (State.BROKEN, "its image was cut")
+    engine.operations.entry("v").reason = ""
+    engine.operations.entry("v").usage = None
+    engine.store.root.rename(engine.folder / "away")
+    await engine.janitor.sample()
+    assert engine.operations.entry("v").reason == ""
+
+
+async def test_what_is_held_and_broken_is_left_to_people(mounted: Engine) -> None:
+    """It keeps no other from being looked after."""
+    (mounted.store.home("v") / "volume.json").write_text("{")
+    after = mounted.restarted()
+    await after.janitor.look()
+    await after.janitor.sample()
+    assert after.volumes.get("v").state is State.BROKEN
+    assert after.volumes.get("v").references == 1
 
 
 async def test_volume_whose_storage_hangs_stays_as_it_is(

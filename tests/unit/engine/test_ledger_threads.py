@@ -63,7 +63,12 @@ def _keep_room(ledger: Ledger) -> None:
     kept.append(room)
 
 
+def _tell(ledger: Ledger) -> None:
+    told.append(ledger.space().promised)
+
+
 kept: list[object] = []
+told: list[int] = []
 
 
 CHANGES: dict[str, Change] = {
@@ -80,6 +85,7 @@ OTHERS: dict[str, Change] = {
     "promise": _promise("b"),
     "record": lambda ledger: ledger.record("b", 2 * GIB, 0),
     "keep_room": _keep_room,
+    "tell": _tell,
 }
 
 
@@ -102,7 +108,9 @@ def _outcome(ledger: Ledger, one: bool, other: bool) -> tuple[object, ...]:
     takers = ledger.takers()
     left = max(size for size in range(11) if _done(_room(size), ledger))
     kept.clear()
-    return one, other, takers, ledger.space().promised, left
+    said = [size for size in told if size < GIB]  # nobody gave that back
+    told.clear()
+    return one, other, takers, ledger.space().promised, left, *said
 
 
 def _interrupted(one: Change, other: Change, lock: WatchedLock, at: int) -> Any:

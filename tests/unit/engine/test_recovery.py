@@ -1,15 +1,20 @@
 """What a daemon finds at its start, it takes over; what it cannot read, it reports."""
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from convoy_py.backends import mountpoints
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.uses import FRESH
 from convoy_py.errors import BrokenVolume, VolumeInUse
+from convoy_py.linux import files
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import GRACE, Engine, FakeKernel, holder
 
@@ -203,7 +208,7 @@ async def test_a_mount_without_a_volume_stays_and_is_told(
     assert "there is no volume ghost" in caplog.text
 
 
-async def test_what_is_half_done_is_swept(engine: Engine) -> None:
+async def test_what_is_half_done_is_swept(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     """Half-made and half-deleted volumes go, with their mounts; whole ones stay."""
     await engine.volumes.create("v", Options())
     half_made = engine.store.stage()
@@ -214,11 +219,116 @@ async def test_what_is_half_done_is_swept(engine: Engine) -> None:
     (engine.store.trash / "rm-0123" / "data").mkdir(parents=True)
     after = engine.restarted()
     assert [view.name for view in after.volumes.views()] == ["v"]
+    assert "there is no volume" not in caplog.text
     after.recovery.sweep()
     assert [path.name for path in after.store.volumes.iterdir()] == ["v"]
     assert list(after.store.trash.iterdir()) == []
     assert not mountpoint.exists()
     assert mountpoint not in after.kernel.mounted
+
+
+async def test_nothing_is_swept_before_what_took_its_place_is_on_the_disk(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where the disk does not say so."""
+    half_made = engine.store.stage()
+    after = engine.restarted()
+    seen: list[bool] = []
+
+    def sync(_: Path) -> None:
+        seen.append(half_made.exists())
+        if len(seen) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "sync_filesystem", sync)
+    after.recovery.sweep()
+    assert half_made.exists()
+    after.recovery.sweep()
+    assert (seen, half_made.exists()) == ([True, True], False)
+
+
+async def test_mountpoints_of_no_volume_go_and_no_mount_is_asked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those alone that are ours: a look at what is mounted may take for ever."""
+    await engine.volumes.create("v", Options())
+    await engine.uses.mount("v", "container", DOCKER)
+    folder = engine.steps.mounts_dir
+    mountpoints.make(folder / "gone")
+    (folder / "theirs").mkdir(mode=0o755)
+    (folder / ".new-0123").mkdir()
+    engine.kernel.mounted[folder / "ghost"] = "whatever"
+    (folder / "ghost").mkdir(mode=0)
+    asked: list[str] = []
+    is_one = mountpoints.is_one
+
+    def noted(path: Path) -> bool:
+        asked.append(path.name)
+        return is_one(path)
+
+    monkeypatch.setattr(mountpoints, "is_one", noted)
+    engine.restarted()
+    assert {path.name for path in folder.iterdir()} == {"v", "theirs", ".new-0123", "ghost"}
+    assert set(asked) == {"gone", "theirs"}
+
+
+@pytest.mark.parametrize(
+    ("code", "starts"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EROFS, False)]
+)
+async def test_a_full_run_folder_keeps_no_daemon_from_starting(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int, starts: bool
+) -> None:
+    """One that cannot be had at all does: nothing could be mounted."""
+
+    def refused() -> None:
+        raise OSError(code, os.strerror(code))
+
+    engine.killed()
+    after = Engine(engine.folder, engine.kernel)
+    monkeypatch.setattr(after.references, "open", refused)
+    with nullcontext() if starts else pytest.raises(OSError, match="Read-only"):
+        after.start()
+
+
+async def test_references_that_cannot_be_dropped_stop_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They only delay; the next start tries again."""
+    await engine.volumes.create("v", Options())
+    await engine.uses.mount("v", "container", DOCKER)
+    engine.kernel.mounted.clear()
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    engine.killed()
+    after = Engine(engine.folder, engine.kernel)
+    with monkeypatch.context() as patched:
+        patched.setattr(after.references, "save", refused)
+        after.start()
+    assert after.volumes.get("v").references == 0
+    assert "references not dropped" in caplog.text
+    assert after.counted("v") == 1
+    assert after.restarted().counted("v") == 0
+
+
+async def test_a_mount_elsewhere_is_none_of_ours(engine: Engine) -> None:
+    """Whatever the last part of its path is."""
+    await engine.volumes.create("v", Options())
+    await engine.uses.mount("v", "container", DOCKER)
+    engine.kernel.mounted = {Path("/elsewhere/v"): "whatever"}
+    view = engine.restarted().volumes.get("v")
+    assert (view.state, view.references) == (State.READY, 0)
+
+
+async def test_what_is_half_done_with_data_that_was_kept_stays(engine: Engine) -> None:
+    """It is nobody's for the moment, and keeps no daemon from starting."""
+    await engine.volumes.create("v", Options())
+    half_taken = engine.steps.snapshot_store.stage("v", "0123")
+    await engine.volumes.remove("v", keep_data=True)
+    after = engine.restarted()
+    assert after.recovery.half_taken == []
+    assert half_taken.exists()
 
 
 async def test_only_a_mountpoint_may_be_left(engine: Engine) -> None:

@@ -1,5 +1,7 @@
 """Mount references follow the rule that survives docker cp, dead engines and Podman."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +14,13 @@ from convoy_py.engine.references import (
     acquire,
     collectable,
     drop,
+    engine_lives,
+    is_anothers,
     operators,
     release,
     unseen,
 )
+from convoy_py.linux import peers
 from convoy_py.state.records import References
 
 NONE = References(boot="b")
@@ -82,6 +87,32 @@ def test_dropping_forgets_all_counts_of_an_id() -> None:
     """A leak is dropped whole."""
     held = acquire(acquire(acquire(NONE, "a", "1:1"), "a", "1:1"), "b", "1:1")
     assert drop(held, "a").holds.keys() == {"b"}
+
+
+def test_a_name_that_somebody_else_holds_by_is_known() -> None:
+    """An operator's and an engine's are not one hold; of the same kind they are."""
+    held = acquire(acquire(NONE, "me", OPERATOR), "a", "1:1")
+    asked = [("me", "1:1"), ("me", OPERATOR), ("a", OPERATOR), ("a", "2:2"), ("b", OPERATOR)]
+    assert [is_anothers(held, *each) for each in asked] == [True, False, True, False, False]
+
+
+_SELF = f"{os.getpid()}:{peers.start_time(os.getpid())}"
+
+
+@pytest.mark.parametrize(
+    ("epoch", "lives"),
+    [
+        (_SELF, True),
+        (f"{os.getpid()}:1", False),
+        (f"{os.getpid()}:x", False),
+        (f"x{_SELF}", False),
+        (OPERATOR, False),
+        (f"{UNSEEN}token:1", False),
+    ],
+)
+def test_an_engine_lives_while_its_process_does(epoch: str, lives: bool) -> None:
+    """That one, and not another that has its number since."""
+    assert engine_lives(epoch) is lives
 
 
 _ids = st.sampled_from(["a", "b", PODMAN_ID, NO_ID])

@@ -99,6 +99,16 @@ async def test_what_cannot_be_renamed_says_why(db: Engine) -> None:
         await db.restarted().volumes.rename("db", "sql")
 
 
+async def test_what_cannot_be_looked_at_is_not_renamed(db: Engine) -> None:
+    """Its backend is off, and who uses it cannot be told."""
+    db.killed()
+    without = Engine(db.folder, db.kernel)
+    without.steps.backends = {}
+    with pytest.raises(BrokenVolume):
+        await without.start().volumes.rename("db", "sql")
+    assert without.store.load().keys() == {"db"}
+
+
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_a_rename_that_was_cut_off_is_before_or_after(
     db: Engine, monkeypatch: pytest.MonkeyPatch, cut: str

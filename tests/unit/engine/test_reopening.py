@@ -64,6 +64,23 @@ async def test_what_works_on_a_volume_keeps_it(engine: Engine, watch: Watched) -
     assert not engine.store.presence.away
 
 
+async def test_while_it_is_away_all_is_listed_and_what_is_mounted_is_used(
+    engine: Engine, watch: Watched
+) -> None:
+    """What is broken besides says so still."""
+    engine.operations.entry("other").reason = "its image was cut"
+    watch.take_away()
+    await watch.look()
+    told = {view.name: (view.state, view.reason) for view in engine.volumes.views()}
+    away = engine.store.presence.away
+    assert told == {
+        "idle": (State.BROKEN, away),
+        "used": (State.MOUNTED, away),
+        "other": (State.BROKEN, "its image was cut"),
+    }
+    assert engine.volumes.get("idle").state is State.BROKEN
+
+
 async def test_a_root_that_is_there_is_left_alone(engine: Engine, watch: Watched) -> None:
     entry = engine.operations.entry("idle")
     await watch.look()

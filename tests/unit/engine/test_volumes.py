@@ -2,22 +2,29 @@
 
 import asyncio
 import errno
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.references import PODMAN_ID
+from convoy_py.engine.blocking import Threads
+from convoy_py.engine.jobs import Progress
+from convoy_py.engine.references import OPERATOR, PODMAN_ID
 from convoy_py.errors import (
     Corrupt,
     InvalidName,
     NoSpace,
+    NotFound,
     OperationFailed,
     OptionsDiffer,
+    SnapshotNotFound,
     Unsupported,
+    VolumeInUse,
     VolumeNotFound,
 )
-from convoy_py.models.volume import Filesystem, Options, State
-from tests.fakes_engine import Engine
+from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage
+from tests.fakes_engine import NOW, Engine
 
 DOCKER = "100:1"
 RESTARTED = "200:2"
@@ -87,6 +94,8 @@ async def test_names_that_are_none_are_refused(engine: Engine, name: str) -> Non
     """Before anything is done with them; to reads they are unknown."""
     with pytest.raises(InvalidName):
         await engine.volumes.create(name, Options())
+    with pytest.raises(InvalidName):
+        await engine.volumes.clone(name, Options(source="db"), Progress())
     with pytest.raises(VolumeNotFound):
         engine.volumes.get(name)
     assert engine.kernel.calls == []
@@ -98,6 +107,47 @@ async def test_what_no_backend_can_do_is_refused(engine: Engine) -> None:
         await engine.volumes.create("v", Options(path="/x"))
     with pytest.raises(Unsupported, match="backend loopback is not on here; use fake"):
         await engine.volumes.create("v", Options(backend="loopback"))
+
+
+async def test_a_folder_is_dealt_with_by_the_threads_of_its_storage(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is asked for, or that a volume has, or had before it was forgotten."""
+    asked: list[str | None] = []
+    of = engine.blocking.of
+
+    async def noted(path: str | None) -> Threads:
+        asked.append(path)
+        return await of(None)
+
+    monkeypatch.setattr(engine.blocking, "of", noted)
+    monkeypatch.setattr(engine.steps, "kept_path", lambda _: "/kept")
+    await engine.volumes.create("v", Options())
+    assert set(asked) == {None}
+    for options, adopt, path in (
+        (Options(path="/asked"), False, "/asked"),
+        (Options(path="/asked"), True, "/asked"),
+        (Options(), True, "/kept"),
+    ):
+        asked.clear()
+        with suppress(Unsupported, NotFound):  # there are no paths here
+            await engine.volumes.create("new", options, adopt=adopt)
+        assert asked[-1] == path
+    entry = engine.operations.entry("v")
+    entry.place = replace(entry.usable()[1], spec=Spec(backend="fake", path="/has"))
+    for options, path in ((Options(), "/has"), (Options(path="/asked"), "/asked")):
+        with suppress(OptionsDiffer):
+            await engine.volumes.create("v", options)
+        assert asked[-1] == path
+
+
+async def test_what_is_unknown_is_told_as_what_it_would_be(engine: Engine) -> None:
+    """A private clone is nobody's affair; a snapshot of what is not there is none of it."""
+    await engine.volumes.create("v", Options())
+    for name, told in (("v@a", SnapshotNotFound), ("v#a", VolumeNotFound), ("w@a", VolumeNotFound)):
+        with pytest.raises(VolumeNotFound) as error:
+            engine.operations.entry(name)
+        assert error.type is told
 
 
 async def test_a_create_waits_for_deletions_that_make_room(
@@ -255,6 +305,31 @@ async def test_a_mount_is_taken_back_only_in_its_own_epoch(engine: Engine) -> No
     await engine.uses.release("v", "container", RESTARTED)
     assert not engine.is_mounted("v")
     await engine.uses.release("nobody", "container", DOCKER)
+
+
+async def test_a_name_holds_for_one_of_an_operator_and_an_engine(engine: Engine) -> None:
+    """Whose end would else be taken for the other's, under a container that runs."""
+    await engine.volumes.create("v", Options())
+    await engine.uses.mount("v", "container", DOCKER)
+    with pytest.raises(VolumeInUse, match="under the ID container; take another name"):
+        await engine.uses.mount("v", "container", OPERATOR)
+    await engine.uses.mount("v", "me", OPERATOR)
+    with pytest.raises(VolumeInUse, match="under the ID me"):
+        await engine.uses.mount("v", "me", DOCKER)
+    assert engine.operations.entry("v").references.total == 2
+
+
+async def test_an_unmount_that_sees_nothing_keeps_what_was_seen(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of how much is in the volume; one that sees something tells that."""
+    await engine.volumes.create("v", Options())
+    before = engine.volumes.get("v").usage
+    for found in (None, Usage(used=5, allocated=5, sampled=NOW)):
+        await engine.uses.mount("v", "container", DOCKER)
+        monkeypatch.setattr(engine.backend, "parting_usage", lambda *_, found=found: found)
+        await engine.uses.unmount("v", "container")
+        assert engine.volumes.get("v").usage == (found or before) is not None
 
 
 async def test_a_busy_unmount_succeeds_and_lingers(engine: Engine) -> None:
