@@ -7,7 +7,9 @@ import pytest
 
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import OperationFailed
-from convoy_py.models.volume import Options
+from convoy_py.linux import filesystems
+from convoy_py.linux.filesystems import Space
+from convoy_py.models.volume import Filesystem, Options
 from convoy_py.wire.copies import VolumeSpace
 from tests.fakes_engine import Engine
 
@@ -35,6 +37,33 @@ async def test_every_volume_has_its_account(db: Engine) -> None:
     assert first.reclaimable == 2
     assert _frees(first) == {"a": 1}
     assert (second.promised, second.reclaimable, _frees(second)) == (0, None, {})
+
+
+async def test_a_mounted_image_is_asked_what_is_used_in_it(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other: a folder's filesystem is the host's, and what nobody has mounted is not there."""
+    for name in ("image", "idle"):
+        await db.volumes.create(name, Options(size=4096, fs=Filesystem.EXT4, sparse=True))
+    for name in ("image", "web"):
+        await db.uses.mount(name, "container", "1:1")
+    asked: list[Path] = []
+
+    def space(path: Path) -> Space:
+        asked.append(path)
+        return Space(size=4096, used=2, available=4000)
+
+    monkeypatch.setattr(filesystems, "space", space)
+    found = {account.name: account.used for account in await db.accounts.df()}
+    assert found == {"db": 1, "idle": 1, "image": 2, "web": 1}
+    assert asked == [db.mountpoint("image") / "exposed"]
+
+
+async def test_of_what_is_reserved_nothing_can_be_had_back(engine: Engine) -> None:
+    await engine.volumes.create("db", Options(size=4096, sparse=False))
+    await engine.janitor.sample()
+    (account,) = await engine.accounts.df()
+    assert (account.allocated, account.used, account.reclaimable) == (3, 1, None)
 
 
 async def test_what_cannot_be_read_is_unknown(db: Engine) -> None:

@@ -34,6 +34,7 @@ def test_blocks_go_when_all_that_have_them_go() -> None:
         ("abc", 31, "ab"),
         ("cab", 31, "c"),
         ("abc", 131, "abc"),
+        ("abc", 180, "abc"),
         ("abc", 181, ""),
         ("ab", 131, ""),
     ],
@@ -52,6 +53,7 @@ def test_none_goes_that_need_not(order: str, missing: int, chosen: str) -> None:
         ([((0, 8), "a"), ((8, 12), "b")], [], {}),
         ([((0, 8), "a"), ((0, 8), "b")], [(2, 4)], {"ab": 6}),
         ([((0, 8), "a"), ((0, 8), "b"), ((0, 4), "c")], [], {"abc": 4, "ab": 4}),
+        ([((0, 8), "a"), ((0, 8), "b"), ((0, 8), "c")], [], {"abc": 8}),
     ],
 )
 def test_shared_blocks_belong_to_all_that_have_them(

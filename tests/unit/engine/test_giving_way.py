@@ -20,11 +20,12 @@ from convoy_py.errors import HostFull, NoSpace, OperationFailed
 from convoy_py.linux import space
 from convoy_py.linux.extents import Footprint, Range
 from convoy_py.models.snapshot import Plan, Way
-from convoy_py.models.volume import Options
+from convoy_py.models.volume import Options, Spec
 from convoy_py.state.trash import Removed
-from tests.fakes_engine import DAY, Engine
+from tests.fakes_engine import DAY, Engine, Gate
 
 SIZE = 1000
+SPEC = Spec(backend="fake")
 
 
 class Disk:
@@ -160,6 +161,27 @@ async def test_what_is_full_otherwise_costs_nothing(
     assert _left(keeping) == ["a"]
     assert keeping.kernel.count("create", "new") == 1
     assert keeping.left() == []
+
+
+@pytest.mark.parametrize(("deleting", "tries"), [(False, 1), (True, 2)])
+async def test_what_no_purge_can_help_is_tried_once_more_at_most(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch, deleting: bool, tries: int
+) -> None:
+    """When what was being deleted is gone, or has had its time."""
+    monkeypatch.setattr(keeping.operations, "time_limit", 0.01)
+    gate, built = Gate(), []
+    monkeypatch.setattr(keeping.backend, "destroy", lambda _: gate.pass_through())
+    if deleting:
+        keeping.deletions.begin(keeping.steps.nameless(keeping.folder / "rm-0123", SPEC))
+
+    async def build() -> None:
+        built.append(keeping)
+        raise NoSpace("its own quota is reached")
+
+    with pytest.raises(NoSpace, match="quota"):
+        await keeping.trash.with_room(build)
+    assert len(built) == tries
+    gate.open()
 
 
 async def test_what_is_being_deleted_is_waited_for(
@@ -301,6 +323,14 @@ async def test_two_who_need_room_purge_for_each_once(keeping: Engine, disk: Disk
     sized = Options(size=200, sparse=False)
     await asyncio.gather(*(keeping.volumes.create(name, sized) for name in ("x", "y")))
     assert _left(keeping) == ["b", "c"]
+
+
+async def test_one_that_cannot_be_read_hides_nothing(keeping: Engine, disk: Disk) -> None:
+    """Of where its data lies nothing is known."""
+    await _removed(keeping, "a", "0-300")
+    await keeping.volumes.create("broken", Options())
+    (keeping.store.home("broken") / "volume.json").write_text("{")
+    assert await keeping.restarted().trash.size() == 300
 
 
 async def test_what_has_no_date_is_left_to_people(keeping: Engine, disk: Disk) -> None:
@@ -469,10 +499,26 @@ async def test_what_was_written_into_what_is_removed_is_no_sign(
     await _watched(reserving)
     assert disk.free(disk.root) == 200
     await reserving.uses.unmount("live", "container")
-    for _ in range(10):
+    for _ in range(8):
         disk.others += 10
         await _watched(reserving)
+    await reserving.uses.mount("live", "container", "100:1")
+    await _watched(reserving)
+    assert disk.free(disk.root) == 120
     assert _left(reserving) == ["a", "b"]
+
+
+async def test_who_writes_into_a_private_clone_is_seen(reserving: Engine, disk: Disk) -> None:
+    """Though its volume is not mounted itself."""
+    await _removed(reserving, "a", "0-100")
+    await _living(reserving, "db", "")
+    await reserving.volumes.create("ci", Options(source="db", per_mount=True))
+    await reserving.uses.mount("ci", "job", "100:1")
+    disk.others = 780
+    for _ in range(3):
+        disk.others += 10
+        await _watched(reserving)
+    assert _left(reserving) == []
 
 
 async def test_a_trash_with_nothing_to_give_is_not_measured_all_the_time(

@@ -141,6 +141,23 @@ def test_what_is_held_up_now_is_not_let_go(sdk: Sdk, pausing: Pausing) -> None:
     assert sdk.state("one") == "running"
 
 
+def test_what_goes_on_is_not_let_go_a_second_time(
+    sdk: Sdk, pausing: Pausing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its user may have stopped it by the time that the note goes: until then it is in use."""
+    held = pausing.stop([sdk.put("one")])
+    unlink = Path.unlink
+
+    def meanwhile(path: Path, missing_ok: bool = False) -> None:
+        sdk.entries["one"]["State"] = "exited"
+        pausing.recover()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", meanwhile)
+    pausing.start(held)
+    assert sdk.state("one") == "exited"
+
+
 def test_one_that_restarts_is_told(sdk: Sdk, notes: Path, pausing: Pausing) -> None:
     """For it has to be stopped; the others run, and nothing is noted."""
     chosen = [sdk.put("one"), sdk.put("two", state="restarting")]

@@ -67,6 +67,14 @@ async def test_a_volume_is_made_larger_by_a_size(db: Engine) -> None:
     assert _spec(db.restarted()).size == 8 * MIB
 
 
+async def test_what_has_no_size_is_not_made_larger(engine: Engine) -> None:
+    """By none either."""
+    await engine.volumes.create("web", Options())
+    for by in (False, True):
+        with pytest.raises(Unsupported):
+            await engine.sizes.resize("web", MIB, by=by)
+
+
 async def test_the_same_size_is_nothing_to_do(db: Engine) -> None:
     """And a smaller one is refused, as is a volume that is not there."""
     assert await db.sizes.resize("db", 4 * MIB) == (4 * MIB, "")
@@ -194,6 +202,8 @@ async def test_a_nearly_full_volume_grows_up_to_its_bound(
 ) -> None:
     """By a quarter, and not past it; counted and logged."""
     caplog.set_level("INFO", "convoy.sizes")
+    await growing.volumes.create("other", Options())  # which may not
+    await growing.uses.mount("other", "container", DOCKER)
     for expected in (5 * MIB, 6 * MIB, 6 * MIB):
         await growing.sizes.grow_the_full()
         assert _spec(growing).size == expected
@@ -312,8 +322,12 @@ async def test_a_host_without_room_is_told_once_in_a_while(growing: Engine) -> N
     assert _spec(growing).size == 5 * MIB
 
 
-async def test_a_growth_that_has_to_wait_is_not_made_larger(growing: Engine) -> None:
+@pytest.mark.parametrize("bound", [5 * MIB, 6 * MIB])
+async def test_a_growth_that_has_to_wait_is_not_made_larger(growing: Engine, bound: int) -> None:
     """However often it is looked at: it is still the same that waits for the next mount."""
+    record = growing.operations.entry("db").volume_record()
+    spec = record.spec.model_copy(update={"autogrow": bound})
+    growing.steps.rerecord(growing.operations.entry("db"), record.model_copy(update={"spec": spec}))
     growing.backend.delays = "later"
     for _ in range(4):
         await growing.sizes.grow_the_full()
@@ -323,6 +337,18 @@ async def test_a_growth_that_has_to_wait_is_not_made_larger(growing: Engine) -> 
     growing.backend.delays = ""
     await growing.sizes.grow_the_full()
     assert (_spec(growing).size, _spec(growing).grows_from) == (5 * MIB, None)
+    assert _grown(growing) == {"pending": 1, "ok": 1}
+
+
+async def test_a_growth_that_has_to_wait_is_tried_now_and_then(growing: Engine) -> None:
+    """Not at each look: nothing changes so quickly that stands in its way."""
+    growing.backend.delays = "later"
+    for _ in range(4):
+        await growing.sizes.grow_the_full()
+    assert growing.kernel.count("grow", "db") == 1
+    growing.clock.now += RETRY
+    await growing.sizes.grow_the_full()
+    assert growing.kernel.count("grow", "db") == 2
 
 
 async def test_one_that_is_busy_is_looked_at_later(growing: Engine) -> None:
@@ -408,8 +434,11 @@ async def test_trimming_all_can_be_cancelled(db: Engine) -> None:
 
 
 async def test_the_background_trim_is_a_job(db: Engine, caplog: pytest.LogCaptureFixture) -> None:
-    """So that it can be seen and cancelled."""
+    """So that it can be seen and cancelled; what is not mounted is left for who mounts it."""
     caplog.set_level("INFO", "convoy.sizes")
+    await db.volumes.create("idle", Options())
+    await db.uses.mount("db", "container", DOCKER)
     await db.sizes.trim_in_background()
     assert [view.verb for view in db.jobs.list()] == ["trim"]
     assert caplog.messages == ["trimmed"]
+    assert [db.kernel.count("trim", name) for name in ("db", "idle")] == [1, 0]

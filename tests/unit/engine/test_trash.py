@@ -16,11 +16,12 @@ from convoy_py.errors import (
     NoSpace,
     NotFound,
     OperationFailed,
+    StillRunning,
     VolumeProtected,
 )
 from convoy_py.linux import files
 from convoy_py.models.volume import Options, State
-from tests.fakes_engine import DAY, NOW, Engine
+from tests.fakes_engine import DAY, NOW, Engine, Gate
 
 DOCKER = "100:1"
 
@@ -167,6 +168,22 @@ async def test_purging_much_does_not_wait_for_each(
     assert keeping.left() == []
 
 
+async def test_who_waits_for_a_purge_is_told_of_what(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name that was given."""
+    gate = Gate()
+    monkeypatch.setattr(keeping.backend, "destroy", lambda _: gate.pass_through())
+    for name in ("a", "b"):
+        await _removed(keeping, name, name)
+    monkeypatch.setattr(keeping.operations, "time_limit", 0.01)
+    for name in ("a", ""):
+        with pytest.raises(StillRunning, match=f"{name or '--all'}: purge is still running"):
+            await keeping.trash.purge(name)
+    gate.open()
+    await keeping.settled()
+
+
 async def test_what_was_kept_for_its_time_goes(keeping: Engine) -> None:
     """Each by its own clock."""
     await _removed(keeping, "a", "a")
@@ -201,6 +218,18 @@ async def test_a_wall_clock_that_is_set_purges_nothing(keeping: Engine, year: in
     after.pass_time(1)
     await after.trash.expire()
     assert after.trash.views() == []
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(59, 0), (60, 60)])
+async def test_its_end_is_told_by_the_clock_as_it_is_set(
+    keeping: Engine, ahead: int, told: int
+) -> None:
+    """What is not more than such clocks differ by does not show."""
+    await _removed(keeping, "a", "a")
+    keeping.wall.now += ahead
+    (view,) = keeping.trash.views()
+    assert view.until is not None
+    assert view.until.timestamp() == NOW + 60 + DAY + told
 
 
 async def test_removed_before_the_clock_was_set_right(keeping: Engine) -> None:

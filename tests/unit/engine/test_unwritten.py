@@ -71,6 +71,15 @@ def test_without_images_memory_is_not_looked_at() -> None:
     assert Unwritten(fail).look([]) == 0
 
 
+@pytest.mark.parametrize(("source", "waiting"), [(None, 0), ("db", 70)])
+def test_blocks_that_its_source_has_too_count(source: str | None, waiting: int) -> None:
+    """Of a clone; what overwrites them takes new ones."""
+    entry = Entry("a", References(boot="boot"), backend=_Backend({"a": 0}))
+    home, spec = Path("/nowhere"), Spec(backend="fake", size=70, source=source)
+    entry.place = Place("a", "", home, home, spec)
+    assert Unwritten(lambda: 10**9).look([entry]) == waiting
+
+
 def test_blocks_that_a_snapshot_has_too_count_while_something_waits() -> None:
     """To write over them takes new ones of the host, and holds no more than before."""
     assert _looks({"a": 0, "b": 0}, {"a": 0, "b": 9}, snapshots="a") == [70, 79]
