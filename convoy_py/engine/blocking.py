@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Generic, ParamSpec, TypeVar
 
 from convoy_py.errors import Cancelled, NoAnswer
@@ -86,7 +87,7 @@ class Threads:
 
     def _ended(self, about: str, answer: "asyncio.Future[T]") -> None:
         self._silent[about] -= 1
-        if not answer.cancelled():
+        with suppress(asyncio.CancelledError):
             answer.exception()  # nobody wants to know it any more
 
 

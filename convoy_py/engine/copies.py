@@ -135,7 +135,7 @@ class Copies:
                 usage = await self._operations.do(
                     volume, "convert", backend.usage, place, self._steps.wall_clock()
                 )
-                progress.total = 2 * (usage.used or usage.allocated or 0)
+                progress.total = 2 * usage.content
                 progress.note = "copying and comparing"
                 converted = await self._trash.with_room(
                     lambda: self._operations.do_long(

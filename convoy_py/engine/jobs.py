@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from convoy_py.engine.operations import Operations
@@ -104,8 +105,7 @@ class Jobs:
         job: Job[T] = Job(next(self._numbers), verb, volume, self._clock())
         job.task = asyncio.create_task(self._run(job, work))
         self._operations.track(job.task)
-        # Whoever started it may have gone, and what it raised is told by the job.
-        job.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        job.task.add_done_callback(_heard)
         self._jobs[job.id] = job
         self._forget_old()
         return job
@@ -171,3 +171,9 @@ class Jobs:
         ended = [job.id for job in self._jobs.values() if job.state is not JobState.RUNNING]
         for job_id in ended[:-REMEMBERED]:
             del self._jobs[job_id]
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Whoever started it may have gone, and what it raised is told by the job."""
+    with suppress(asyncio.CancelledError):
+        task.exception()

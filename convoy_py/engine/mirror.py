@@ -44,9 +44,9 @@ async def _follow(operations: Operations, steps: Steps, name: str) -> None:
     if isinstance(record, Unreadable):
         return
     if record is None:
+        steps.ledger.forget(name)
         if entry is not None:
             operations.forget(name)
-            steps.ledger.forget(name)
     elif entry is None or not isinstance(entry.record, Record) or entry.record.uuid != record.uuid:
         operations.put(await run(steps.entry, name, record))
     else:

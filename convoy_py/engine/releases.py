@@ -85,14 +85,13 @@ class Releases:
             raise Invalid("one name fits one volume: leave it out")
         plans, silent = [], []
         for name in names:
+            target = docker_volume or name
             try:
-                plans.append(await self._plan(name, docker_volume or name))
+                plans.append(await self._plan(name, target))
             except NoAnswer as error:
                 if not dry_run:
                     raise
-                told = ReleasedVolume(
-                    name=name, docker_volume=docker_volume or name, bytes=0, note=str(error)
-                )
+                told = ReleasedVolume(name=name, docker_volume=target, bytes=0, note=str(error))
                 silent.append(told)
         run = self._operations.blocking.run
         await run(self._handover.check_room, sum(plan.bytes for plan in plans))
@@ -137,7 +136,7 @@ class Releases:
             usage = await threads.ask(name, partial(backend.usage, place, self._steps.wall_clock()))
         except OSError as error:
             raise failed(f"volume {name}: release failed", error) from error
-        return _Plan(entry, wanted, usage.used or usage.allocated or 0, users)
+        return _Plan(entry, wanted, usage.content, users)
 
     async def _refuse(self, plan: _Plan) -> None:
         """Raise what has come to stand in the way; the caller holds the volume's lock."""

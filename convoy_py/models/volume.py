@@ -141,6 +141,11 @@ class Usage(Frozen):
     inodes_available: int | None = None
     sampled: float
 
+    @property
+    def content(self) -> int:
+        """Roughly what there is to copy; of an image that is not mounted, what it occupies."""
+        return self.used or self.allocated or 0
+
 
 class View(Frozen):
     """One volume as the engine tells it to the edges; made from memory alone."""

@@ -15,6 +15,7 @@ from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
     Cancelled,
+    Conflict,
     Corrupt,
     Invalid,
     NoAnswer,
@@ -171,8 +172,9 @@ async def test_who_is_in_the_way(db: Engine) -> None:
     db.kernel.holders.clear()
     await db.uses.unmount("db", "id")
     await db.volumes.protect("db", on=True)
-    with pytest.raises(VolumeProtected):
-        await _release(db)
+    for dry_run in (True, False):
+        with pytest.raises(VolumeProtected):
+            await _release(db, dry_run=dry_run)
     await db.volumes.protect("db", on=False)
     await db.snapshot("db", "s")
     with pytest.raises(Unsupported, match="clone it and release the clone"):
@@ -393,6 +395,21 @@ async def test_ours_goes_when_dockers_is_on_the_disk(
     assert order[-5:] == ["verify", "sync", "exchange", "sync", "retire"]
 
 
+async def test_replaced_meanwhile(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has the name by now is not what the release was planned for."""
+    folder = db.containers.folder
+
+    def replaced() -> Path:
+        db.operations.put(db.steps.entry("db", db.store.read("db")))
+        return folder()
+
+    monkeypatch.setattr(db.containers, "folder", replaced)
+    with pytest.raises(Conflict, match="db was replaced meanwhile; repeat the command"):
+        await _release(db)
+    _is_whole(db, "db")
+    assert _docker(db) == {}
+
+
 async def test_protected_meanwhile(db: Engine) -> None:
     """It is looked at once more before anything is given away."""
     loop = asyncio.get_running_loop()
@@ -510,6 +527,9 @@ async def test_dry_run_tells_of_storage_that_hangs(
     known, silent = await _release(db, **how, dry_run=True)
     assert (known.name, known.note) == ("db", "")
     assert (silent.name, silent.note) == ("web", "web: its storage does not answer")
+    assert silent.docker_volume == "web"
+    (silent,) = await _release(db, "web", docker_volume="new", dry_run=True)
+    assert (silent.name, silent.docker_volume) == ("web", "new")
     with pytest.raises(NoAnswer):
         await _release(db, **how)
     gate.open()

@@ -1,6 +1,7 @@
 """A rollback gives back what was there, and saves what is: before or after, never between."""
 
 import asyncio
+import errno
 
 import pytest
 
@@ -8,6 +9,7 @@ from convoy_py.containers import Container
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     Cancelled,
+    NoSpace,
     OperationFailed,
     SnapshotNotFound,
     VolumeInUse,
@@ -223,3 +225,22 @@ async def test_damage_that_is_gone_is_told_no_longer(db: Engine) -> None:
 
 async def _rollback(engine: Engine, progress: Progress) -> str:
     return (await engine.snapshots.rollback("db", "a", progress)).saved_as
+
+
+@pytest.mark.parametrize(
+    ("way", "goes_back", "gives"),
+    [(Way.REFLINK, True, True), (Way.FILES, True, False), (Way.REFLINK, False, False)],
+)
+async def test_what_is_saved_at_once_may_have_the_last_room(
+    db: Engine, way: Way, goes_back: bool, gives: bool
+) -> None:
+    """On a full disk: not what would need more than that, nor a snapshot that nothing rests on."""
+    ballast = db.store.root / "ballast" / "0"
+    ballast.mkdir(parents=True)
+    db.backend.way = way
+    db.kernel.failures["copy", "db"] = OSError(errno.ENOSPC, "No space left on device")
+    verb = db.snapshots.rollback("db", "a", Progress()) if goes_back else db.snapshot("db", "b")
+    with pytest.raises(NoSpace):
+        await verb
+    assert ballast.exists() is not gives
+    assert (db.read("db"), db.left()) == ("new", [])

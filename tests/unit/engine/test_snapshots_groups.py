@@ -140,6 +140,8 @@ async def test_a_project_and_a_container_name_volumes(engine: Engine) -> None:
     assert [view.volume for view in views] == ["a", "b", "c"]
     with pytest.raises(Invalid, match="none of the volumes of blog is one of ours"):
         await create([], "r2", Progress(), compose_project="blog")
+    with pytest.raises(Invalid, match="none of the volumes of web-2 is one of ours"):
+        await create([], "r2", Progress(), container="web-2")
     with pytest.raises(Invalid, match="no volume is named"):
         await create([], "r2", Progress())
     with pytest.raises(Invalid, match="a@r is a snapshot; name a volume"):

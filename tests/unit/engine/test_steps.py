@@ -316,6 +316,31 @@ def test_adopting_by_name_of_the_backend(engine: Engine) -> None:
     assert not (home / "kept.json").exists()
 
 
+def test_adopting_a_users_folder(engine: Engine, kernel: FakeKernel) -> None:
+    """One of which nothing was known is a new volume; of another the options of before are kept."""
+
+    class Folders(FakeBackend):
+        def resolve(self, options: Options) -> Spec:
+            return Spec(backend=self.name, path=options.path, uid=options.uid)
+
+        def adopt(self, place: Place, options: Options) -> Spec:
+            return place.spec.model_copy(update={"path": options.path or place.spec.path})
+
+    engine.steps.backends = {"fake": Folders(kernel)}
+    home = engine.store.home("v")
+    engine.steps.adopt("v", Options(path="/srv/data", uid=7))
+    (home / "data").rmdir()  # it lies elsewhere
+    for options in (Options(), Options(path="/srv/moved")):
+        engine.store.keep("v")
+        entry = engine.steps.adopt("v", options)
+        assert (entry.path, entry.volume_record().spec.uid) == (options.path or "/srv/data", 7)
+    engine.store.keep("v")
+    (home / "kept.json").unlink()
+    lost = Options(path="/srv/data", backend="fake")
+    assert engine.steps.adopt("v", lost).path == "/srv/data"
+    assert kernel.count("create", "v") == 1
+
+
 def test_adopting_nothing_says_where_to_put_it(engine: Engine) -> None:
     """Both places are named."""
     with pytest.raises(NotFound, match=r"put a folder at .*/v/data or .* image at .*/v/image"):

@@ -84,6 +84,8 @@ async def test_memory_is_what_the_disk_has(
             await VERBS[verb](full)
     assert full.daemon.health()
     told = _state(full)
+    # What a growth adds counts from the next sample on.
+    assert (await full.daemon.space()).promised == 4096 * len(told[0])
     for name in told[0]:
         await full.uses.mount(name, "container", DOCKER)
         await full.uses.unmount(name, "container")

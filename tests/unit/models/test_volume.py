@@ -2,7 +2,7 @@
 
 import pytest
 
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.volume import Filesystem, Spec, Usage
 
 MIB = 2**20
 
@@ -28,3 +28,11 @@ def test_the_limit_of_files_follows_the_size(
     assert spec.inodes_at(asked * MIB) == expected
     # An image is a whole number of blocks.
     assert spec.inodes_at(asked * MIB + 4095) == expected
+
+
+@pytest.mark.parametrize(
+    ("used", "allocated", "expected"), [(5, 9, 5), (None, 9, 9), (None, None, 0)]
+)
+def test_what_there_is_to_copy(used: int | None, allocated: int | None, expected: int) -> None:
+    """What cannot be seen without a mount is no more than what it occupies."""
+    assert Usage(used=used, allocated=allocated, sampled=0.0).content == expected
