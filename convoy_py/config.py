@@ -295,6 +295,7 @@ def load(
         first = error.errors()[0]
         key = str(first["loc"][0])
         raise InvalidSetting(key, sources[key], _reason(first)) from None
+    settings = _seen_from_here(settings, flags)
     _check_paths(settings, sources)
     _check_default_size(settings, sources)
     return Configuration(settings, sources)
@@ -343,8 +344,25 @@ def _check_default_size(settings: Settings, sources: Mapping[str, str]) -> None:
         )
 
 
+def _seen_from_here(settings: Settings, flags: Mapping[str, Any]) -> Settings:
+    """Relative paths on the command line are taken from the current folder, as by any command."""
+    given: dict[str, Any] = {}
+    for key in flags:
+        value = getattr(settings, key)
+        if isinstance(value, Path) and not str(flags[key]):
+            raise InvalidSetting(key, "flag", "it is empty")  # an unset variable of a script
+        try:
+            if isinstance(value, Path):
+                given[key] = value.absolute()
+            elif isinstance(value, tuple):
+                given[key] = tuple(v.absolute() if isinstance(v, Path) else v for v in value)
+        except FileNotFoundError:
+            raise InvalidSetting(key, "flag", "the current folder is gone") from None
+    return settings.model_copy(update=given)
+
+
 def _check_paths(settings: Settings, sources: Mapping[str, str]) -> None:
-    """Relative paths would depend on where the daemon was started; answers are UTF-8."""
+    """Relative paths in a file would depend on where the daemon starts; answers are UTF-8."""
     for key, value in settings:
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path) and not path.is_absolute():

@@ -72,7 +72,9 @@ def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
         ({"freeze_limit": "1h"}, {}, "freeze_limit from flag: 3600.0 is more than 300"),
         ({}, {"CONVOY_TRIM_INTERVAL": "1s"}, "1 s is too often: use 0, or 60s and more"),
         ({}, {"CONVOY_DOCKER_HOST": "tcp://db:2375"}, "'tcp://db:2375' is not unix:///PATH"),
-        ({"root": "relative"}, {}, "not an absolute path"),
+        ({"root": ""}, {}, "root from flag: it is empty"),
+        ({}, {"CONVOY_ROOT": "d/root"}, "root from environment: 'd/root' is not an absolute path"),
+        ({}, {"CONVOY_ALLOWED_PATHS": "/a,b"}, "allowed_paths from environment: 'b' is not an"),
         ({"root": "/srv/caf\udce9"}, {}, r"root from flag: '/srv/caf\xe9' is not UTF-8"),
         ({}, {"CONVOY_ALLOWED_PATHS": "/a,/\udce9"}, r"'/\xe9' is not UTF-8"),
         ({}, {"CONVOY_CONFIG": "/nonexistent.toml"}, "no such file"),
@@ -85,6 +87,14 @@ def test_a_wrong_setting_names_itself_and_its_source(
     with pytest.raises(InvalidSetting) as caught:
         load(flags, environment)
     assert said in str(caught.value)
+
+
+def test_a_relative_path_in_the_file_is_refused(tmp_path: Path) -> None:
+    """Nobody can know from where the daemon is started."""
+    with pytest.raises(
+        InvalidSetting, match=r"root from file .*: 'd/root' is not an absolute path"
+    ):
+        load({}, {}, _file(tmp_path, 'root = "d/root"\n'))
 
 
 def test_a_file_with_an_unknown_key_is_refused(tmp_path: Path) -> None:

@@ -108,6 +108,43 @@ def test_the_global_socket_is_the_daemons_too(run: Run, served: list[Configurati
     assert served[0].settings.socket == Path("/s")
 
 
+def test_paths_are_taken_from_the_current_folder(
+    run: Run, served: list[Configuration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by any command; an absolute one stays, and so does what is no path."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    flags = "--root d/root --run-dir . --mounts-dir ../mounts --plugin-socket p --log a.log"
+    paths = ("--allowed-paths", "a,/b", "--driver-opts", "vfs.paths=a,/b", "--drivers", "vfs")
+    run("-s", "s", "daemon", *flags.split(), *paths)
+    settings = served[0].settings
+    assert (settings.root, settings.run_dir) == (here / "d/root", here)
+    assert (settings.mounts_dir, settings.plugin_socket) == (here / "../mounts", here / "p")
+    assert (settings.log, settings.socket) == (here / "a.log", here / "s")
+    assert settings.allowed_paths == (here / "a", Path("/b"))
+    assert settings.drivers == ("directory",)
+
+
+def test_a_folder_that_is_gone_leads_nowhere(
+    run: Run,
+    served: list[Configuration],
+    told: Told,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That is told; absolute paths do without."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = run("daemon", "--root", "d/root")
+    assert result.exit_code == 2
+    assert "the current folder is gone" in told(result)
+    run("daemon", "--root", "/d/root")
+    assert served[0].settings.root == Path("/d/root")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -118,7 +155,6 @@ def test_the_global_socket_is_the_daemons_too(run: Run, served: list[Configurati
         ("--json", "daemon"),
         ("--verbose", "daemon"),
         ("daemon", "--root", ""),
-        ("daemon", "--root", "relative"),
         ("daemon", "--overcommit", "0.5"),
         ("daemon", "--drivers", "ebs"),
         ("daemon", "--driver-opts", "dm.nosuch=1"),
