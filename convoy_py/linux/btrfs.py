@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from convoy_py.linux import libc
 from convoy_py.linux.descriptors import opened
+from convoy_py.linux.walk import FOLDER
 
 _MAGIC = 0x9123683E
 _SUBVOLUME_INODE = 256
@@ -146,7 +147,7 @@ def _delete_innermost(parent: int, name: str) -> bool:
                 # One that was made read-only would not let go of what is in it.
                 fcntl.ioctl(fd, _SUBVOL_SETFLAGS, struct.pack("=Q", 0))
                 folder = _path_of(fd, child.folder)
-                nearest = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+                nearest = os.open(folder, FOLDER, dir_fd=fd)
             os.close(parent)
             parent, name, is_nested = nearest, child.name, True
         fcntl.ioctl(parent, _SNAP_DESTROY, _vol_args(name))

@@ -132,7 +132,7 @@ def check(fs: str, image: Path) -> None:
     try:
         run(fs, image, [*_CHECKERS[fs], str(image)], _CHECK_SECONDS)
     except process.ProcessFailed as error:
-        if error.status < 0:  # a signal ended it: that says nothing of the image
+        if error.signal:  # that says nothing of the image
             raise
         raise DamagedFilesystem(image, findings(error)) from error
 

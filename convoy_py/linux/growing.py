@@ -276,7 +276,7 @@ def _mend(image: Path, *, answer: str) -> None:
     try:
         filesystems.run("ext4", image, ["e2fsck", "-f", answer, str(image)], _HOUR)
     except process.ProcessFailed as error:
-        if error.status < 0:  # a signal ended it: that says nothing of the image
+        if error.signal:  # that says nothing of the image
             raise
         if error.status != 1:  # 1 is "mended"
             raise filesystems.DamagedFilesystem(image, filesystems.findings(error)) from error

@@ -147,7 +147,7 @@ class Census:
             m.mount_id
             for needle in needles
             for m in mounts.lines_with(self._own, needle)
-            if wanted(m) and m.mountpoint == str(mountpoint)
+            if m.mountpoint == str(mountpoint)
         }
         seen = list(self._seen(needles, wanted))
         ours = [s for s in seen if s.mount.mount_id in here]

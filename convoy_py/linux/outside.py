@@ -18,7 +18,7 @@ class Outside:
     def path(self, path: str) -> str:
         """A path of ours as the host has it; no I/O."""
         for here, there in self.pairs:
-            if path and PurePosixPath(path).is_relative_to(here):
+            if PurePosixPath(path).is_relative_to(here):
                 return str(there / PurePosixPath(path).relative_to(here))
         return path
 
@@ -45,9 +45,9 @@ def _pair(folder: Path, hosts: Sequence[Mount]) -> Iterator[tuple[PurePosixPath,
     wanted = own.device, PurePosixPath(own.root) / way
     for seen in _candidates(real, wanted, hosts):
         if _shown_at(seen, hosts) == wanted:
-            parts, length = seen.parts, len(way.parts)
-            if length and parts[-length:] == way.parts:
-                yield PurePosixPath(own.mountpoint), PurePosixPath(*parts[:-length])
+            parts, length = seen.parts, len(seen.parts) - len(way.parts)
+            if parts[length:] == way.parts:
+                yield PurePosixPath(own.mountpoint), PurePosixPath(*parts[:length])
             else:
                 yield real, seen
             return

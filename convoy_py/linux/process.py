@@ -23,13 +23,14 @@ _DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 class ProcessFailed(OSError):
     """A program ended badly; the message is one line: program, exit status, end of its stderr.
 
-    `status` is the exit status; negative if a signal ended the program.
+    `status` is the exit status; `signal` the one that ended the program, 0 if none did.
     """
 
     def __init__(self, program: str, status: int, stdout: str, stderr: str) -> None:
-        how = f"exit status {status}" if status >= 0 else f"signal {-status}"
+        self.status = max(0, status)
+        self.signal = max(0, -status)
+        how = f"signal {self.signal}" if self.signal else f"exit status {status}"
         super().__init__(f"{program} failed with {how}: {_last_lines(stderr or stdout)}")
-        self.status = status
         self.stdout = stdout
         self.stderr = stderr
 

@@ -29,7 +29,9 @@ class Attributes(NamedTuple):
         Raises OSError for an attribute of a user, an ACL or a capability that its filesystem does
         not take; the labels of security modules are the host's own, and left where it takes none.
         """
-        self._remove_others(place)
+        for name in _names(place):  # such as the ACL that a new file takes over from its folder
+            if name not in self.xattrs and is_users(name):
+                os.removexattr(place, name)
         os.chown(place, self.stat.st_uid, self.stat.st_gid)
         # A change of owner takes a capability away and, like an ACL, may change the mode.
         for name, value in self.xattrs.items():
@@ -37,12 +39,6 @@ class Attributes(NamedTuple):
         if not stat.S_ISLNK(self.stat.st_mode):
             os.chmod(place, stat.S_IMODE(self.stat.st_mode))  # noqa: PTH101 - no path as a rule
         os.utime(place, ns=(self.stat.st_atime_ns, self.stat.st_mtime_ns))
-
-    def _remove_others(self, place: Place) -> None:
-        """Such as the ACL that a new file takes over from its folder."""
-        for name in _names(place):
-            if name not in self.xattrs and is_users(name):
-                os.removexattr(place, name)
 
 
 def xattrs(place: Place, *, follow_symlinks: bool = True) -> dict[str, bytes]:

@@ -45,14 +45,9 @@ def compare(one: Path, other: Path, step: Step, *, content: bool) -> Iterator[Ch
     as well as that goes. Follows no link; raises OSError (EXDEV) if something is mounted within.
     """
     for found in _differences(one, other, step, content=content):
-        if found.before is None:
-            yield Change("added", found.path, _size(found.after))
-        elif found.after is None:
-            yield Change("removed", found.path, _size(found.before))
-        else:
-            what = tuple(way for way in found.what if way != "links")
-            if what and what != ("times",):
-                yield Change("changed", found.path, _size(found.after), what)
+        what = tuple(way for way in found.what if way != "links")
+        if found.kind != "changed" or what not in ((), ("times",)):
+            yield Change(found.kind, found.path, found.size, what)
 
 
 def verify(one: Path, other: Path, step: Step) -> None:
@@ -62,20 +57,12 @@ def verify(one: Path, other: Path, step: Step) -> None:
     """
     for found in _differences(one, other, step, content=True):
         path = str(other / found.path)
-        if found.before is None:
-            raise OSError(errno.EIO, "the copy has what the original has not", path)
-        if found.after is None:
-            raise OSError(errno.EIO, "the copy lacks what the original has", path)
-        raise OSError(errno.EIO, f"the copy differs in {', '.join(found.what)}", path)
-
-
-class _Difference(NamedTuple):
-    """`what` may, other than that of a Change, hold "links", and "times" alone."""
-
-    path: str
-    before: os.stat_result | None
-    after: os.stat_result | None
-    what: tuple[str, ...] = ()
+        told = {
+            "added": "has what the original has not",
+            "removed": "lacks what the original has",
+            "changed": f"differs in {', '.join(found.what)}",
+        }
+        raise OSError(errno.EIO, f"the copy {told[found.kind]}", path)
 
 
 class _Folder(NamedTuple):
@@ -89,7 +76,8 @@ class _Folder(NamedTuple):
     names: list[str]
 
 
-def _differences(one: Path, other: Path, step: Step, *, content: bool) -> Iterator[_Difference]:
+def _differences(one: Path, other: Path, step: Step, *, content: bool) -> Iterator[Change]:
+    """Those that `compare` tells, and more: "links" among `what`, and "times" alone."""
     with Walk.at(one) as before, Walk.at(other) as after:
         comparison = _Comparison(before, after, step, content=content)
         with named(lambda: one / comparison.path):
@@ -112,7 +100,7 @@ class _Comparison:
         self._back: dict[_Identity, _Identity] = {}
         self._read: dict[tuple[_Identity, _Identity], bool] = {}
 
-    def differences(self) -> Iterator[_Difference]:
+    def differences(self) -> Iterator[Change]:
         both = (self._before, self._after)
         yield from self._entry(both, ".")
         while self._way:
@@ -122,14 +110,16 @@ class _Comparison:
             else:
                 self._leave()
 
-    def _entry(self, sides: tuple[Walk, ...], name: str) -> Iterator[_Difference]:
+    def _entry(self, sides: tuple[Walk, ...], name: str) -> Iterator[Change]:
         self.path = sides[0].path(name)
         before, after, what = self._looked_at(sides, name)
-        if before is None or after is None:
-            if before is not after:
-                yield _Difference(self.path, before, after)
+        if after is None:
+            if before is not None:
+                yield Change("removed", self.path, _size(before))
+        elif before is None:
+            yield Change("added", self.path, _size(after))
         elif what:
-            yield _Difference(self.path, before, after, what)
+            yield Change("changed", self.path, _size(after), what)
         having = [
             walk
             for walk, found in ((self._before, before), (self._after, after))
@@ -212,7 +202,7 @@ class _Comparison:
         with regular(self._before.fd, name) as one, regular(self._after.fd, name) as other:
             step = scaled(self._step, before.st_size, files.content(before))
             is_same = _same_bytes(one, other, before.st_size, step)
-        if before.st_nlink > 1 and after.st_nlink > 1:
+        if before.st_nlink > 1:
             self._read[pair] = is_same
         return is_same
 
@@ -290,5 +280,5 @@ def _identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino
 
 
-def _size(found: os.stat_result | None) -> int:
-    return found.st_size if found and stat.S_ISREG(found.st_mode) else 0
+def _size(found: os.stat_result) -> int:
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -31,6 +31,20 @@ def test_failure_tells_the_end_of_stderr_in_one_line() -> None:
     assert caught.value.status == 7
 
 
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo out; exit 1", "out"),
+        ("echo out; echo err >&2; exit 1", "err"),
+        ("exit 1", "it said nothing"),
+    ],
+)
+def test_failure_tells_what_there_is_to_tell(script: str, told: str) -> None:
+    """Of stdout only where stderr has nothing."""
+    with pytest.raises(process.ProcessFailed, match=f"exit status 1: {told}$"):
+        process.run(["sh", "-c", script])
+
+
 def test_death_by_signal_is_told() -> None:
     """A program that a signal ended did not succeed."""
     with pytest.raises(process.ProcessFailed, match="signal 9"):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from convoy_py.linux import trees
-from convoy_py.linux.trees import Change
+from convoy_py.linux.trees import Change, comparing
+from convoy_py.linux.walk import Walk
 
 MIB = 1 << 20
 
@@ -136,6 +137,54 @@ def test_holes_are_passed_over_and_hide_nothing(one: Path, other: Path, at: int)
     assert [(c.path, c.what) for c in changes(one, other)] == [("sparse", ("content",))]
     flip(other / "sparse", at)
     assert changes(one, other) == []
+
+
+def test_holes_are_not_read_nor_files_entered(
+    one: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, and however large."""
+    read, entered = os.pread, Walk.down
+    calls: list[int | str] = []
+
+    def watched_read(fd: int, count: int, at: int) -> bytes:
+        if count and os.fstat(fd).st_size == 64 * MIB:
+            calls.append(at)
+        return read(fd, count, at)
+
+    def watched_down(walk: Walk, name: str) -> None:
+        calls.append(name)
+        entered(walk, name)
+
+    monkeypatch.setattr(os, "pread", watched_read)
+    monkeypatch.setattr(Walk, "down", watched_down)
+    assert changes(one, other) == []
+    assert calls == ["a", "a", "b", "b", 40 * MIB, 40 * MIB]
+
+
+def test_every_content_is_read_though_it_is_the_same_file(one: Path) -> None:
+    """If that was asked for: of snapshots that share it, too, which may have rotted."""
+    for content, count in ((True, trees.measure(one)[1]), (False, 0)):
+        told: list[int] = []
+        assert list(trees.compare(one, one, told.append, content=content)) == []
+        assert sum(told) == count
+
+
+def test_only_of_files_with_several_names_something_is_kept(one: Path, other: Path) -> None:
+    """There may be millions of the others."""
+    with Walk.at(one) as before, Walk.at(other) as after:
+        comparison = comparing._Comparison(before, after, ignore, content=True)
+        assert list(comparison.differences()) == []
+    kept = comparison._there, comparison._back, comparison._read
+    assert [len(each) for each in kept] == [1, 1, 1]
+
+
+def test_failing_disk_is_no_hole(one: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "lseek", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        changes(one, other)
 
 
 @pytest.mark.parametrize("content", [True, False])

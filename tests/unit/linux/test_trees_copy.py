@@ -1,14 +1,18 @@
 """Trees: copied with all that they bear, while they change, and no further than they reach."""
 
+import errno
 import os
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from convoy_py.linux import files, trees
+from convoy_py.linux.trees import attributes
+from convoy_py.linux.trees.attributes import Attributes
 from tests.facts import facts, nest
 
 KIB = 1 << 10
@@ -306,3 +310,108 @@ def test_copy_survives_a_power_cut_on_return(
     )
     trees.copy(source, target, ignore)
     assert synced == [(target, True)]
+
+
+@pytest.mark.parametrize("make", [os.symlink, os.link])
+def test_what_somebody_puts_in_the_place_of_a_file_is_not_written_to(
+    source: Path, target: Path, tmp_path: Path, make: Callable[[Path, Path], None]
+) -> None:
+    """Neither it nor, if it is a link, what it leads to."""
+    (tmp_path / "outside").write_bytes(b"theirs")
+    make(tmp_path / "outside", target / "large")
+    with pytest.raises(FileExistsError):
+        trees.copy(source, target, ignore)
+    assert (tmp_path / "outside").read_bytes() == b"theirs"
+
+
+def test_what_somebody_puts_in_the_place_of_a_pipe_is_left_as_it_is(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the moment after it was made: the owner and mode of the pipe are not given to it."""
+    make = os.mknod
+
+    def make_and_swap(name: str, mode: int, device: int, *, dir_fd: int) -> None:
+        make(name, mode, device, dir_fd=dir_fd)
+        (target / name).unlink()
+        (target / name).write_bytes(b"theirs")
+        (target / name).chmod(0o600)
+
+    monkeypatch.setattr(os, "mknod", make_and_swap)
+    with pytest.raises(OSError, match="was replaced"):
+        trees.copy(source, target, ignore)
+    (theirs,) = [name for name in ("fifo", "socket") if (target / name).exists()]
+    assert (target / theirs).stat().st_mode & 0o777 == 0o600
+
+
+class Xattrs:
+    """Extended attributes as the system keeps them: `of` a file by name, and errors by name."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, of: dict[str, bytes]) -> None:
+        self.of = of
+        self.errors: dict[str, int] = {}
+        patch.setattr(os, "listxattr", self._list)
+        patch.setattr(os, "getxattr", self._get)
+        patch.setattr(os, "setxattr", self._set)
+        patch.setattr(os, "removexattr", lambda _, name: self.of.pop(name))
+
+    def _list(self, *_: object, **__: object) -> list[str]:
+        self._may("")
+        return list(self.of)
+
+    def _get(self, _: object, name: str, **__: object) -> bytes:
+        self._may(name)
+        return self.of[name]
+
+    def _set(self, _: object, name: str, value: bytes) -> None:
+        self._may(name)
+        self.of[name] = value
+
+    def _may(self, name: str) -> None:
+        if number := self.errors.get(name):
+            raise OSError(number, os.strerror(number))
+
+
+def test_attributes_of_users_are_given_and_taken_and_labels_of_the_host_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"user.a": b"1", "security.capability": b"2"}
+    given = Attributes(tmp_path.stat(), kept)
+    xattrs = Xattrs(
+        monkeypatch, {"user.b": b"3", "security.selinux": b"4", "btrfs.compression": b"5"}
+    )
+    given.give(str(tmp_path))
+    assert xattrs.of == {**kept, "security.selinux": b"4", "btrfs.compression": b"5"}
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "told"),
+    [
+        ("user.a", errno.EOPNOTSUPP, "takes no attribute user.a"),
+        ("security.capability", errno.EOPNOTSUPP, "takes no attribute security.capability"),
+        ("security.selinux", errno.EOPNOTSUPP, ""),
+        ("user.a", errno.ENOSPC, "attribute user.a cannot be kept"),
+        ("security.selinux", errno.ENOSPC, "attribute security.selinux cannot be kept"),
+    ],
+)
+def test_attribute_that_cannot_be_kept_is_an_error_unless_it_is_the_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int, told: str
+) -> None:
+    given = Attributes(tmp_path.stat(), {name: b"x"})
+    Xattrs(monkeypatch, {}).errors[name] = number
+    with pytest.raises(OSError, match=told) if told else nullcontext():
+        given.give(str(tmp_path))
+
+
+def test_attributes_that_are_gone_or_none_are_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a filesystem has none at all; a disk that fails is one."""
+    xattrs = Xattrs(monkeypatch, {"user.a": b"1", "user.b": b"2"})
+    xattrs.errors["user.a"] = errno.ENODATA
+    assert attributes.xattrs(str(tmp_path)) == {"user.b": b"2"}
+    for name in ("user.a", ""):
+        xattrs.errors = {name: errno.EIO}
+        with pytest.raises(OSError, match="Input/output error"):
+            attributes.xattrs(str(tmp_path))
+    xattrs.errors[""] = errno.EOPNOTSUPP
+    assert attributes.xattrs(str(tmp_path)) == {}

@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path, PurePath
 
 import pytest
@@ -259,3 +261,60 @@ def test_restored_survives_a_power_cut(
         trees.copy_one(source, PurePath(path), target, ignore)
         assert unsynced.left() == set()
         assert [path for path in unsynced.early if ".restore-" not in path] == []
+
+
+def fails(number: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EIO]
+)
+def test_what_cannot_be_replaced_trades_places(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Filesystems say so in different words; what says otherwise changes nothing."""
+    monkeypatch.setattr(os, "rename", fails(number))
+    failure = pytest.raises(OSError, match="Input/output error")
+    with failure if number == errno.EIO else nullcontext():
+        trees.copy_one(source, PurePath("etc/app/config"), target, ignore)
+    found = (target / "etc/app/config").read_bytes()
+    assert found == (b"as it is" if number == errno.EIO else b"as it was")
+    assert sorted(os.listdir(target / "etc/app")) == ["config", "new"]
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EIO]
+)
+def test_what_users_put_in_the_way_of_a_removal_is_no_failure(
+    target: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A disk that fails is one."""
+    monkeypatch.setattr(files, "remove_tree_at", fails(number))
+    failure = pytest.raises(OSError, match="Input/output error")
+    with failure if number == errno.EIO else nullcontext():
+        trees.remove_one(target, PurePath("etc/app"))
+
+
+def test_folder_on_the_way_that_is_swapped_for_a_link_is_not_changed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment when it is made and that when it gets its attributes."""
+    target, outside = tmp_path / "empty", tmp_path / "outside"
+    for folder in (target, outside):
+        folder.mkdir(mode=0o700)
+    before, make = facts(outside), os.mkdir
+
+    def make_and_swap(name: str, mode: int, *, dir_fd: int) -> None:
+        make(name, mode, dir_fd=dir_fd)
+        (target / "etc").rename(tmp_path / "was etc")
+        (target / "etc").symlink_to(outside)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", make_and_swap)
+        with pytest.raises(NotADirectoryError):
+            trees.copy_one(source, PurePath("etc/link"), target, ignore)
+    assert facts(outside) == before
