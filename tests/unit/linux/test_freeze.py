@@ -5,12 +5,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from convoy_py.linux import freeze, libc, mounts, process, watchdog
-from convoy_py.linux.freeze import frozen
+
+frozen = partial(freeze.frozen, encode=lambda names: "\n".join(names).encode())
 
 
 class Kernel:
@@ -90,7 +92,7 @@ def test_all_is_frozen_in_order_and_thawed_in_reverse(
     """What can be written out before is: so nobody waits for it. While it lasts a note tells."""
     note, told = tmp_path / "note", list[float]()
     with frozen(volumes, note=note, limit=10, tell=told.append):
-        assert note.exists()
+        assert note.read_text() == "\n".join(map(str, volumes))
         assert kernel.frozen == ["a", "b"]
     assert kernel.done == ["sync a", "sync b", "freeze a", "freeze b", "thaw b", "thaw a"]
     assert len(told) == 1

@@ -177,6 +177,18 @@ def test_device_that_cannot_be_opened_matters_if_it_may_have_the_image(
         assert loop.find(tmp_path) == []
 
 
+def test_device_without_a_file_answers_that_it_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not silent, but nothing is found on it."""
+    monkeypatch.setattr(backing, "candidates", lambda _: [Candidate(7, likely=True)])
+    monkeypatch.setattr(loop, "_opened", lambda *_: os.open(tmp_path, os.O_RDONLY))
+    monkeypatch.setattr(loop, "_info", lambda _: None)
+    assert loop.answering(tmp_path) == {7}
+    assert loop.look("/dev/loop7") is None
+    assert loop.attached("", tmp_path) == []
+
+
 @pytest.mark.parametrize("is_locked", [True, False])
 @pytest.mark.parametrize("is_silent", [True, False])
 def test_image_that_is_on_no_device_is_free_unless_one_is_silent_and_it_is_locked(

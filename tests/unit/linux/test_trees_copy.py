@@ -349,10 +349,11 @@ class Xattrs:
     def __init__(self, patch: pytest.MonkeyPatch, of: dict[str, bytes]) -> None:
         self.of = of
         self.errors: dict[str, int] = {}
+        self.removed: list[str] = []
         patch.setattr(os, "listxattr", self._list)
         patch.setattr(os, "getxattr", self._get)
         patch.setattr(os, "setxattr", self._set)
-        patch.setattr(os, "removexattr", lambda _, name: self.of.pop(name))
+        patch.setattr(os, "removexattr", self._remove)
 
     def _list(self, *_: object, **__: object) -> list[str]:
         self._may("")
@@ -366,6 +367,10 @@ class Xattrs:
         self._may(name)
         self.of[name] = value
 
+    def _remove(self, _: object, name: str) -> None:
+        self.removed.append(name)
+        del self.of[name]
+
     def _may(self, name: str) -> None:
         if number := self.errors.get(name):
             raise OSError(number, os.strerror(number))
@@ -374,13 +379,22 @@ class Xattrs:
 def test_attributes_of_users_are_given_and_taken_and_labels_of_the_host_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Once the file has its owner: a change of that takes a capability away."""
     kept = {"user.a": b"1", "security.capability": b"2"}
+    hosts = {"security.selinux": b"4", "btrfs.compression": b"5"}
     given = Attributes(tmp_path.stat(), kept)
-    xattrs = Xattrs(
-        monkeypatch, {"user.b": b"3", "security.selinux": b"4", "btrfs.compression": b"5"}
-    )
+    xattrs = Xattrs(monkeypatch, {"user.a": b"0", "user.b": b"3", **hosts})
+    owners: list[tuple[int, int]] = []
+
+    def chown(_: str, uid: int, gid: int) -> None:
+        owners.append((uid, gid))
+        xattrs.of.pop("security.capability", None)
+
+    monkeypatch.setattr(os, "chown", chown)
     given.give(str(tmp_path))
-    assert xattrs.of == {**kept, "security.selinux": b"4", "btrfs.compression": b"5"}
+    assert xattrs.of == {**kept, **hosts}
+    assert xattrs.removed == ["user.b"]
+    assert owners == [(os.getuid(), os.getgid())]
 
 
 @pytest.mark.parametrize(
