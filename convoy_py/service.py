@@ -13,8 +13,8 @@ from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.compose import Engine
+from convoy_py.engine.host import Host
 from convoy_py.engine.ledger import Ledger
-from convoy_py.engine.steps import Steps
 from convoy_py.linux import outside, peers, signals, sockets
 from convoy_py.metrics import Metrics
 from convoy_py.state.passed import PassedTime
@@ -52,7 +52,7 @@ class _Service:
         self._configuration = configuration
         self._metrics = Metrics(__version__)
         boot = peers.boot_id()
-        steps = Steps(
+        host = Host(
             store,
             ReferenceStore(settings.run_dir, boot),
             {name: BACKENDS[name](settings) for name in settings.drivers},
@@ -61,7 +61,7 @@ class _Service:
             PassedTime(settings.root, boot, _boottime, _wall_clock),
         )
         docker = Docker(settings.engine_host)
-        self._engine = Engine(settings, steps, docker, self._metrics, time.monotonic)
+        self._engine = Engine(settings, host, docker, self._metrics, time.monotonic)
 
     async def run(
         self, plugin: socket.socket, admin: socket.socket, heard: signals.Signals

@@ -12,6 +12,7 @@ from convoy_py.engine.daemon import Daemon
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.releases import Releases
+from convoy_py.engine.room import Room
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.trash import TrashBin
@@ -396,7 +397,12 @@ class FakeTrash(TrashBin):
         self.removed = [view for view in self.removed if view not in gone]
         return [view.key for view in gone]
 
-    async def size(self) -> int:
+
+class FakeRoom(Room):
+    def __init__(self) -> None:
+        pass
+
+    async def in_trash(self) -> int:
         return 77
 
 
@@ -410,6 +416,7 @@ class FakeVerbs(Verbs):
     sizes: FakeSizes
     accounts: FakeAccounts
     trash: FakeTrash
+    room: FakeRoom
 
     def __init__(self, volumes: FakeVolumes) -> None:
         self.operations = Operations(Blocking())
@@ -424,5 +431,6 @@ class FakeVerbs(Verbs):
             sizes=FakeSizes(volumes),
             accounts=FakeAccounts(),
             trash=FakeTrash(volumes),
+            room=FakeRoom(),
             jobs=Jobs(self.operations, lambda: NOW),
         )

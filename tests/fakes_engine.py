@@ -11,9 +11,9 @@ from convoy_py.config import Settings
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker, LocalVolume
 from convoy_py.engine import compose
+from convoy_py.engine.host import Host
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.ledger import Ledger
-from convoy_py.engine.steps import Steps
 from convoy_py.errors import ContainerRestarts, NotFound, OperationFailed, VolumeNotFound
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
@@ -169,7 +169,7 @@ class Engine(compose.Engine):
         self.backend = FakeBackend(kernel)
         self.metrics = Metrics("0")
         self.containers = FakeContainers(folder / "docker")
-        steps = Steps(
+        host = Host(
             self.store,
             self.references,
             {self.backend.name: self.backend},
@@ -185,11 +185,11 @@ class Engine(compose.Engine):
             reference_grace=GRACE,
         )
         docker = cast("Docker", self.containers)
-        super().__init__(settings, steps, docker, self.metrics, self.clock, time_limit=time_limit)
+        super().__init__(settings, host, docker, self.metrics, self.clock, time_limit=time_limit)
 
     def start(self) -> "Engine":
         entries = self.recovery.load()
-        self.trash.open(self.steps.trash.load())
+        self.trash.open(self.host.trash.load())
         self.operations.open(entries)
         return self
 
@@ -232,20 +232,20 @@ class Engine(compose.Engine):
         return file.read_text() if file.exists() else ""
 
     def _data(self, name: str) -> Path:
-        _, place = self.operations.entry(name).usable()
+        _, place = self.entries.get(name).usable()
         return place.home / "data"
 
     def left(self) -> list[str]:
         """What is half made or half deleted on the disk."""
         store = self.store
-        found = [*store.half_made(), *store.half_deleted(), *self.steps.mounts_dir.glob(".new-*")]
+        found = [*store.half_made(), *store.half_deleted(), *self.host.mounts_dir.glob(".new-*")]
         return [path.name for path in found + [home for _, home in self.half_taken()]]
 
     def half_taken(self) -> list[tuple[str, Path]]:
-        return self.steps.snapshot_store.half_made()
+        return self.host.snapshot_store.half_made()
 
     def mountpoint(self, name: str) -> Path:
-        return self.steps.mounts_dir / name
+        return self.host.mounts_dir / name
 
     def is_mounted(self, name: str) -> bool:
         """What the kernel says."""

@@ -46,7 +46,7 @@ async def df(admin: Admin, call: Call[Nothing]) -> Reply[SpaceReport]:
     async def work(progress: Progress) -> SpaceReport:
         return SpaceReport(
             volumes=await verbs.accounts.df(),
-            trash=await verbs.trash.size(),
+            trash=await verbs.room.in_trash(),
             host=await verbs.daemon.space(),
         )
 

@@ -20,12 +20,13 @@ class Accounts:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._entries = operations.entries
         self._turn = asyncio.Lock()  # to measure is slow: it shall not take all the threads
 
     async def df(self) -> list[VolumeSpace]:
         """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
         async with self._turn:
-            entries = sorted(self._operations.entries.items())
+            entries = sorted(self._entries.volumes.items())
             return [await self._asked(entry) for _, entry in entries]
 
     async def _asked(self, entry: Entry) -> VolumeSpace:

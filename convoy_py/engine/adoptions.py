@@ -9,7 +9,7 @@ from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.pausing import Pausing, stopped
-from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.room import Room
 from convoy_py.engine.volumes import Volumes
 from convoy_py.errors import (
     AlreadyExists,
@@ -38,14 +38,15 @@ class Adoptions:
         self,
         operations: Operations,
         volumes: Volumes,
-        trash: TrashBin,
+        room: Room,
         cloning: Cloning,
         docker: Docker,
         pausing: Pausing,
     ) -> None:
         self._operations = operations
+        self._entries = operations.entries
         self._volumes = volumes
-        self._trash = trash
+        self._room = room
         self._cloning = cloning
         self._docker = docker
         self._pausing = pausing
@@ -109,7 +110,7 @@ class Adoptions:
         """
         stay = []
         for each in adopted:
-            entry = self._operations.entries.get(each.name)
+            entry = self._entries.volumes.get(each.name)
             if entry is None:
                 continue  # somebody else deleted it
             if entry.mounted_at:
@@ -130,7 +131,7 @@ class Adoptions:
         That its storage hangs is told, in a `dry_run`, beside what is known of the others.
         """
         check_name(name)
-        if name in self._operations.entries:
+        if name in self._entries.volumes:
             raise AlreadyExists(f"volume {name} exists already: give another name")
         threads = await self._operations.blocking.of(str(local.mountpoint))
         try:
@@ -155,9 +156,9 @@ class Adoptions:
         name = plan.name
         progress.note = f"copying and comparing {local.name}"
         async with self._operations.hold(name):
-            if name in self._operations.entries:
+            if name in self._entries.volumes:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
-            entry, files = await self._trash.with_room(
+            entry, files = await self._room.made_for(
                 lambda: self._operations.do_long_at(
                     str(local.mountpoint),
                     name,
@@ -165,7 +166,7 @@ class Adoptions:
                     lambda: self._cloning.adopt(name, local.folder, options, progress),
                 )
             )
-            self._operations.put(entry)
+            self._entries.put(entry)
         note = (
             f"Docker's own {local.name} is as it was: remove its containers and `docker volume rm "
             f"{local.name}`, then start them with driver convoy"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convoy_py.backends.base import Backend, Place
+from convoy_py.engine import loading
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import opened, power
@@ -52,6 +53,7 @@ class Cloning:
 
     def __init__(self, steps: Steps, copying: Copying) -> None:
         self._steps = steps
+        self._host = steps.host
         self._copying = copying
 
     def clone(self, name: str, source: Entry, options: Options, step: Step) -> Entry:
@@ -67,7 +69,7 @@ class Cloning:
 
     def private_clone(self, volume: Entry, name: str) -> Entry:
         """Build the clone of a volume that one mount ID gets."""
-        clone = self._steps.clone_entry(volume, name)
+        clone = loading.clone_entry(self._host, volume, name)
         backend, place = clone.usable()
         _, source = volume.usable()
         able = power(backend, name)
@@ -102,7 +104,7 @@ class Cloning:
             inherited["inodes"] = spec.inodes_at(options.size)
         if not _may_grow({**inherited, **given}):
             inherited["autogrow"] = None
-        return self._steps.choose(Options.model_validate({**inherited, **given}))
+        return self._host.choose(Options.model_validate({**inherited, **given}))
 
     def _filled(
         self, source: Entry, backend: Backend, place: Place, step: Step, options: Options
@@ -112,7 +114,7 @@ class Cloning:
         able = power(theirs, source.name)
         if able.clones(data, place.spec):
             with (
-                self._steps.ledger.room(place.name, able.plan(data, clone=True).takes),
+                self._host.ledger.room(place.name, able.plan(data, clone=True).takes),
                 self._copying.standing_still([source], clone=True),
             ):
                 able.copy(data, place, step)
@@ -132,10 +134,10 @@ class Cloning:
         backend, spec = self.clone_spec(volume, options)
         per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
         spec = spec.model_copy(update={"source": old.spec.source, "per_mount": per_mount})
-        record = steps.record(volume.name, spec)
+        record = steps.host.record(volume.name, spec)
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
         building = steps.building(
-            backend, steps.place(record), promised_as=key, replaced=trash_key(old)
+            backend, steps.host.place(record), promised_as=key, replaced=trash_key(old)
         )
         with ExitStack() as stack:
             staged = stack.enter_context(building)
@@ -159,25 +161,25 @@ class Cloning:
                     f"volume {converted.old.name} was changed meanwhile; repeat the command"
                 )
             record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec})
-            steps.store.seal(staging, record)
+            steps.host.store.seal(staging, record)
             try:
-                steps.trash.mark(old, timestamp(steps.wall_clock()))
+                steps.host.trash.mark(old, timestamp(steps.host.wall_clock()))
                 # The exchange is the point of no return: from there on the old volume, which may
                 # be the only copy that is on the disk, lies in staging and is never abandoned.
-                steps.store.swap(staging, old.name)
-                removed = steps.trash.take_in(old, staging)
+                steps.host.store.swap(staging, old.name)
+                removed = steps.host.trash.take_in(old, staging)
             except ConvoyError as error:
                 if staging.exists() and not is_replaced(staging):
                     raise
                 raise _half_swapped(old.name, staging, error) from error
-        steps.ledger.forget(converted.promised_as)
-        return steps.entry(old.name, record), removed
+        steps.host.ledger.forget(converted.promised_as)
+        return loading.entry(steps.host, old.name, record), removed
 
     def check_adoption(self, name: str, size: int, options: Options) -> None:
         """Raise what would stand in the way of adopting so many bytes, before anything is done."""
         _refuse_path(options)
-        backend, spec = self._steps.choose(options)
-        ledger, preallocated = self._steps.ledger, spec.sparse is False
+        backend, spec = self._host.choose(options)
+        ledger, preallocated = self._host.ledger, spec.sparse is False
         key = f"{STAGING}{secrets.token_hex(8)}"
         with (
             ledger.room(name, size),
@@ -191,7 +193,7 @@ class Cloning:
 
         Returns it, and how many files it has.
         """
-        backend, spec = self._steps.choose(options)
+        backend, spec = self._host.choose(options)
         found: list[Tree] = []
 
         def fill(place: Place) -> Spec:
@@ -218,7 +220,7 @@ class Cloning:
         where no others are asked for.
         """
         able = power(backend, place.name)
-        with self._steps.ledger.room(place.name, files.disk_usage(folder)[1]):
+        with self._host.ledger.room(place.name, files.disk_usage(folder)[1]):
             settled = backend.create(place)
             place = replace(place, spec=settled)
             if settled.per_mount:

@@ -14,6 +14,7 @@ from convoy_py.engine.copies import Copies
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.daemon import Daemon
 from convoy_py.engine.deletions import Deletions
+from convoy_py.engine.host import Host
 from convoy_py.engine.janitor import Janitor
 from convoy_py.engine.jobs import Jobs
 from convoy_py.engine.operations import TIME_LIMIT, Operations
@@ -21,10 +22,11 @@ from convoy_py.engine.pausing import Pausing
 from convoy_py.engine.recovery import Recovery
 from convoy_py.engine.releases import Releases
 from convoy_py.engine.reopening import Reopening
+from convoy_py.engine.room import LOOK, Room
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import LOOK, TrashBin
+from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.uses import Uses
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.volumes import Volumes
@@ -37,7 +39,7 @@ class Engine:
     def __init__(
         self,
         settings: Settings,
-        steps: Steps,
+        host: Host,
         docker: Docker,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -45,27 +47,30 @@ class Engine:
         time_limit: float = TIME_LIMIT,
     ) -> None:
         """`clock` gives seconds that never go back; an engine waits `time_limit` seconds."""
-        self.steps = steps
+        self.host = host
+        self.steps = steps = Steps(host)
         self.blocking = Blocking()
         self.operations = operations = Operations(
-            self.blocking, time_limit=time_limit, refuse=steps.store.presence.refuse
+            self.blocking, time_limit=time_limit, refuse=steps.host.store.presence.refuse
         )
-        self.jobs = jobs = Jobs(operations, steps.wall_clock)
+        self.entries = operations.entries
+        self.jobs = jobs = Jobs(operations, host.wall_clock)
         self.deletions = deletions = Deletions(operations, steps)
         self.pausing = pausing = Pausing(docker, settings.run_dir / "paused")
         frozen = settings.run_dir / "frozen"
         copying = Copying(steps, frozen, settings.freeze_limit, metrics)
         cloning = Cloning(steps, copying)
-        self.trash = trash = TrashBin(operations, steps, deletions, clock, keep=settings.trash_keep)
-        self.uses = uses = Uses(operations, trash, steps, cloning, deletions=deletions, clock=clock)
+        self.trash = trash = TrashBin(operations, host, deletions, keep=settings.trash_keep)
+        self.room = room = Room(operations, trash, host, deletions, clock)
+        self.uses = uses = Uses(operations, room, steps, cloning, deletions=deletions, clock=clock)
         self.volumes = volumes = Volumes(
-            operations, uses, trash, steps, cloning, deletions=deletions, jobs=jobs
+            operations, uses, trash, room, steps, cloning, deletions=deletions, jobs=jobs
         )
         self.snapshots = Snapshots(
             operations,
             uses,
-            trash,
-            steps,
+            room,
+            host,
             copying,
             deletions=deletions,
             containers=docker,
@@ -73,19 +78,19 @@ class Engine:
             rollback_keep=settings.rollback_keep,
         )
         self.copies = Copies(
-            operations, volumes, uses, trash, steps, copying=copying, cloning=cloning
+            operations, volumes, uses, trash, room, host, copying=copying, cloning=cloning
         )
-        self.adoptions = Adoptions(operations, volumes, trash, cloning, docker, pausing)
-        self.releases = Releases(operations, volumes, uses, trash, steps, docker)
-        self.sizes = Sizes(operations, uses, trash, steps, jobs, metrics=metrics, clock=clock)
+        self.adoptions = Adoptions(operations, volumes, room, cloning, docker, pausing)
+        self.releases = Releases(operations, volumes, uses, trash, host, docker)
+        self.sizes = Sizes(operations, uses, room, host, jobs, metrics=metrics, clock=clock)
         self.accounts = Accounts(operations)
-        self.daemon = Daemon(operations, steps)
+        self.daemon = Daemon(operations, host)
         self.recovery = Recovery(steps, copying, clock)
-        self.reopening = Reopening(operations, steps, self.recovery, trash, self.sweep)
+        self.reopening = Reopening(operations, host, self.recovery, trash, self.sweep)
         self.janitor = Janitor(
             operations,
             uses,
-            steps,
+            host,
             metrics,
             clock,
             interval=settings.janitor_interval,
@@ -108,6 +113,7 @@ class Engine:
             sizes=self.sizes,
             accounts=self.accounts,
             trash=self.trash,
+            room=self.room,
             jobs=self.jobs,
         )
 
@@ -115,7 +121,7 @@ class Engine:
         """Read the records, put right what a crash left, begin to answer; tells how many."""
         run = self.blocking.run
         entries = await run(self.recovery.load)
-        self.trash.open(await run(self.steps.trash.load))
+        self.trash.open(await run(self.host.trash.load))
         self.operations.open(entries)
         return len(entries)
 
@@ -141,11 +147,11 @@ class Engine:
         """What is to be done now and then, and how often, in seconds."""
         often = settings.janitor_interval
         chores: list[tuple[Callable[[], Awaitable[None]], float]] = [
-            (partial(self.blocking.run, self.steps.store.fill_ballast), often),
+            (partial(self.blocking.run, self.host.store.fill_ballast), often),
             (self.trash.expire, often),
             (self.releases.sweep, often),
             (self.let_go, often),
-            (self.trash.watch, LOOK),
+            (self.room.watch, LOOK),
             (self.sizes.watch, 1.0),
         ]
         if settings.trim_interval:

@@ -9,11 +9,12 @@ from pathlib import PurePath
 from convoy_py.engine.cloning import Cloning, Converted
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.host import Host
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import opened
-from convoy_py.engine.steps import Steps
+from convoy_py.engine.room import Room
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.uses import Uses
 from convoy_py.engine.volumes import Volumes
@@ -61,16 +62,19 @@ class Copies:
         volumes: Volumes,
         uses: Uses,
         trash: TrashBin,
-        steps: Steps,
+        room: Room,
+        host: Host,
         *,
         copying: Copying,
         cloning: Cloning,
     ) -> None:
         self._operations = operations
+        self._entries = operations.entries
         self._volumes = volumes
         self._uses = uses
         self._trash = trash
-        self._steps = steps
+        self._room = room
+        self._host = host
         self._copying = copying
         self._cloning = cloning
 
@@ -79,8 +83,8 @@ class Copies:
 
         What the options leave out is as at the source.
         """
-        self._operations.entry(source)
-        if name in self._operations.entries:
+        self._entries.get(source)
+        if name in self._entries.volumes:
             raise AlreadyExists(f"volume {name} exists already")
         if options.source not in (None, source):
             raise Invalid(f"option from: the clone is made of {source}")
@@ -122,7 +126,7 @@ class Copies:
         The old data goes to the trash. Raises Conflict if there are snapshots, which cannot follow.
         """
         async with self._operations.hold(volume) as held:
-            entry = self._operations.entry(volume)
+            entry = self._entries.get(volume)
             if entry.snapshots:
                 names = ", ".join(entry.snapshots)
                 raise Conflict(
@@ -133,11 +137,11 @@ class Copies:
             async with self._uses.steady("its conversion", held, entry, still=True):
                 backend, place = entry.usable()
                 usage = await self._operations.do(
-                    volume, "convert", backend.usage, place, self._steps.wall_clock()
+                    volume, "convert", backend.usage, place, self._host.wall_clock()
                 )
                 progress.total = 2 * usage.content
                 progress.note = "copying and comparing"
-                converted = await self._trash.with_room(
+                converted = await self._room.made_for(
                     lambda: self._operations.do_long(
                         volume, "convert", self._cloning.convert, entry, options, progress
                     )
@@ -150,16 +154,16 @@ class Copies:
         # Only now, for what changes records meanwhile, such as `protect`, need not wait so long.
         async with operations.hold(name):
             # If the root was away meanwhile, the volume was read again, and may have been mounted.
-            old = volume.volume_record() if operations.find(name) is volume else None
+            old = volume.volume_record() if operations.entries.find(name) is volume else None
             async with (
                 self._trash.as_on_disk(trash_key(converted.old)),
-                as_on_disk(operations, self._steps, name),
+                as_on_disk(operations, self._host, name),
             ):
                 new, removed = await operations.do(
                     name, "convert", self._cloning.swap, converted, old
                 )
             self._trash.add(removed)
-            operations.put(new)
+            operations.entries.put(new)
             return new
 
     @asynccontextmanager
@@ -168,7 +172,7 @@ class Copies:
     ) -> AsyncIterator[list[Entry]]:
         """The entries of these names, all of one volume, which stay as they are meanwhile."""
         async with self._operations.hold_idle(*names) as held:
-            entries = [self._operations.entry(name) for name in names]
+            entries = [self._entries.get(name) for name in names]
             for entry in entries:
                 entry.usable()
             async with self._uses.steady(doing, held, *entries):

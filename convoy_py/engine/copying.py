@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from convoy_py.backends.base import Place, returning
+from convoy_py.engine import loading
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.parts import Part, opened, power
 from convoy_py.engine.steps import Steps
@@ -36,7 +37,8 @@ class Copying:
     def __init__(self, steps: Steps, notes: Path, freeze_limit: float, metrics: Metrics) -> None:
         """`notes` is a folder below the run folder; `freeze_limit` is in seconds."""
         self._steps = steps
-        self.ballast = steps.ballast
+        self._host = steps.host
+        self.ballast = steps.host.ballast
         self._notes = notes
         self._freeze_limit = freeze_limit
         self._metrics = metrics
@@ -58,13 +60,13 @@ class Copying:
     ) -> list[Entry]:
         """Take snapshots, all at one moment, and commit them: all or none."""
         staged: list[tuple[Part, Place]] = []
-        store = self._steps.snapshot_store
+        store = self._host.snapshot_store
         try:
             for part in parts:
                 home = store.stage(part.volume.name, part.record.uuid)
-                place = self._steps.snapshot_place(part.volume, part.record)
-                staged.append((part, self._steps.staged(place, home)))
-            room = self._steps.ledger.room(parts[0].volume.name, sum(part.takes for part in parts))
+                place = self._host.snapshot_place(part.volume, part.record)
+                staged.append((part, self._host.staged(place, home)))
+            room = self._host.ledger.room(parts[0].volume.name, sum(part.takes for part in parts))
             with room, pausing, self.standing_still([part.volume for part in parts]):
                 for part, place in staged:
                     backend, source = part.volume.usable()
@@ -79,9 +81,8 @@ class Copying:
                 f"snapshot {parts[0].record.name} is taken, and what of it has no name yet gets it "
                 f"from the next start ({error})"
             ) from error
-        entry = self._steps.snapshot_entry
         return [
-            entry(part.volume, record.name, record)
+            loading.snapshot_entry(self._host, part.volume, record.name, record)
             for part, record in zip(parts, records, strict=True)
         ]
 
@@ -93,7 +94,7 @@ class Copying:
         The first name is the point of no return: as long as one has its name, the next start gives
         all of its group theirs. So names go first, and if one cannot go, all stay.
         """
-        store = self._steps.snapshot_store
+        store = self._host.snapshot_store
         places: list[Place] = []
         try:
             for part, place in staged:
@@ -108,7 +109,7 @@ class Copying:
                 if place.home != before.home:
                     with self._quietly(part.volume.name):
                         named = store.home(part.volume.name, part.record.name)
-                        self._steps.store.put_back(place.home, named)
+                        self._host.store.put_back(place.home, named)
             return False
         for (part, _), place in zip(staged, places, strict=True):
             with self._quietly(part.volume.name):
@@ -120,7 +121,7 @@ class Copying:
         backend, source = part.volume.usable()
         record = part.settled(power(backend, part.volume.name).finish(source, place, step))
         if record.group:
-            self._steps.snapshot_store.seal(place.home, record)
+            self._host.snapshot_store.seal(place.home, record)
         return record
 
     def undo(self, volume: Entry, place: Place) -> None:
@@ -138,12 +139,12 @@ class Copying:
 
     def sweep(self, volume: Entry, staging: str) -> None:
         """Take away a snapshot that was being taken, or deleted, when a daemon ended."""
-        home = self._steps.snapshot_store.home(volume.name, staging)
+        home = self._host.snapshot_store.home(volume.name, staging)
         if volume.place is None:
             files.remove_tree(home)  # what lies inside the volume goes with it
             return
         spec = volume.place.spec
-        mountpoint = self._steps.mounts_dir / home.name
+        mountpoint = self._host.mounts_dir / home.name
         self.undo(
             volume, Place(home.name, uuid_of(home), home, mountpoint, spec, within=volume.place)
         )
@@ -154,9 +155,9 @@ class Copying:
         It has no name first and no data then: cut off in between, the next start goes on. The point
         of no return is where its data goes; what fails before that gives it its name back.
         """
-        named, backend = place.home, self._steps.backends.get(place.spec.backend)
+        named, backend = place.home, self._host.backends.get(place.spec.backend)
         if backend is not None:
-            unnamed = self._steps.snapshot_store.unname(named, place.uuid)
+            unnamed = self._host.snapshot_store.unname(named, place.uuid)
             place = replace(place, home=unnamed)
             try:
                 power(backend, place.name).withdraw(place)
@@ -164,10 +165,10 @@ class Copying:
                 raise
             except BaseException:
                 with _nameless(place):
-                    self._steps.store.put_back(unnamed, named)
+                    self._host.store.put_back(unnamed, named)
                 raise
         with _nameless(place):
-            return replace(place, home=self._steps.store.retire(place.home))
+            return replace(place, home=self._host.store.retire(place.home))
 
     @contextmanager
     def standing_still(self, volumes: Sequence[Entry], *, clone: bool = False) -> Iterator[None]:
@@ -199,9 +200,9 @@ class Copying:
         """Replace the data of a vacated volume by a snapshot's, atomically."""
         backend, place = volume.usable()
         able = power(backend, volume.name)
-        with self._steps.ledger.room(volume.name, able.plan(place).takes):
-            staging = self._steps.store.stage()
-            staged = replace(self._steps.staged(place, staging), uuid="")
+        with self._host.ledger.room(volume.name, able.plan(place).takes):
+            staging = self._host.store.stage()
+            staged = replace(self._host.staged(place, staging), uuid="")
             try:
                 able.rollback(place, snapshot.usable()[1], staged, step)
             except Unsettled:
@@ -217,7 +218,7 @@ class Copying:
         What a crash leaves in the user's data is noted first.
         """
         self.sweep_restored(target)
-        store, left = self._steps.store, f".restore-{secrets.token_hex(8)}"
+        store, left = self._host.store, f".restore-{secrets.token_hex(8)}"
         with (
             returning(f"volume {target.name} has it back from {source.name}") as passed,
             opened(source) as before,
@@ -241,11 +242,11 @@ class Copying:
 
     def sweep_restored(self, volume: Entry) -> None:
         """Take away what was being restored into a volume when a daemon ended."""
-        left = self._steps.store.restoring(volume.name)
+        left = self._host.store.restoring(volume.name)
         if left is not None:
             with opened(volume, write=True) as folder:
                 trees.remove_one(folder, PurePath(left))
-            self._steps.store.forget_restoring(volume.name)
+            self._host.store.forget_restoring(volume.name)
 
 
 def _noted(mountpoints: Sequence[str]) -> bytes:

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from convoy_py.engine import references
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.host import Host
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import power
 from convoy_py.engine.references import engine_lives
-from convoy_py.engine.steps import Steps
 from convoy_py.engine.uses import Uses
 from convoy_py.errors import ConvoyError, Corrupt, NoAnswer
 from convoy_py.linux.holders import Census
@@ -54,7 +54,7 @@ class Janitor:
         self,
         operations: Operations,
         uses: Uses,
-        steps: Steps,
+        host: Host,
         metrics: Metrics,
         clock: Callable[[], float],
         *,
@@ -68,8 +68,9 @@ class Janitor:
         `chores` are what else is to be done, and how often.
         """
         self._operations = operations
+        self._entries = operations.entries
         self._uses = uses
-        self._steps = steps
+        self._host = host
         self._blocking = operations.blocking
         self._metrics = metrics
         self._clock = clock
@@ -90,7 +91,7 @@ class Janitor:
 
     async def look(self) -> None:
         """Finish unmounts, notice foreign ones, collect references nobody stands behind."""
-        attended = [entry for entry in self._operations.everything() if _needs_attention(entry)]
+        attended = [entry for entry in self._entries.everything() if _needs_attention(entry)]
         if not attended:
             return
         census = await self._blocking.run(Census.take)
@@ -101,13 +102,13 @@ class Janitor:
 
     async def sample(self) -> None:
         """Measure the volumes whose turn it is, one after the other, at once after a mount."""
-        for entry in list(self._operations.entries.values()):
+        for entry in list(self._entries.volumes.values()):
             if self._is_due(entry):
                 # Until it is measured it is not due again, however long that takes.
                 self._samples[entry.name] = _Sample(math.inf, again=True, measured=False)
                 await self._within_limit(self._measure(entry))
         for name in list(self._samples):
-            if self._operations.find(name) is None:
+            if self._entries.find(name) is None:
                 del self._samples[name]
 
     def _is_due(self, entry: Entry) -> bool:
@@ -133,7 +134,7 @@ class Janitor:
 
     async def _attend(self, entry: Entry, census: Census) -> None:
         async with self._operations.hold(entry.name):
-            if self._operations.find(entry.name) is entry:
+            if self._entries.find(entry.name) is entry:
                 await self._attend_locked(entry, census)
 
     async def _attend_locked(self, entry: Entry, census: Census) -> None:
@@ -144,7 +145,7 @@ class Janitor:
             held = entry.references
             if held.holds:
                 held = await self._without_leaks(entry, census)
-            unsaved = entry.name in self._steps.reference_store.unsaved
+            unsaved = entry.name in self._host.reference_store.unsaved
             if held is not entry.references or not held.holds or unsaved:
                 await self._uses.settle(entry, held)
         except NoAnswer as error:
@@ -186,14 +187,12 @@ class Janitor:
         begun, mounted = self._clock(), entry.mounted
         usage, shared = None, 0
         try:
-            usage, shared = await self._ask(
-                entry, partial(_measured, entry, self._steps.wall_clock)
-            )
+            usage, shared = await self._ask(entry, partial(_measured, entry, self._host.wall_clock))
             if entry.reason == self._missing.pop(entry.name, None):
                 entry.reason = ""  # what a failed Mount said stays until one succeeds
         except Corrupt as error:
             # Without its root nothing is there, and nothing is lost.
-            if await self._blocking.run(self._steps.store.presence.look):
+            if await self._blocking.run(self._host.store.presence.look):
                 if not entry.reason:
                     event(log, logging.WARNING, "broken", volume=entry.name, failure=error)
                 entry.reason = self._missing[entry.name] = str(error)
@@ -209,9 +208,9 @@ class Janitor:
         if usage is not None and entry.mounted is mounted:
             entry.usage = _joined(usage, entry.usage)
             promised = backend.promised(place.spec)
-            if self._operations.find(entry.name) is entry:
+            if self._entries.find(entry.name) is entry:
                 own = (usage.allocated or 0) - shared
-                self._steps.ledger.record(entry.name, promised, own)
+                self._host.ledger.record(entry.name, promised, own)
 
     async def _ask(self, entry: Entry, call: Callable[[], T]) -> T:
         """Look at a volume; raises NoAnswer rather than to wait for storage that hangs."""
@@ -221,11 +220,11 @@ class Janitor:
     async def _repeat(self, look: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
             try:
-                if not self._steps.store.presence.away:
+                if not self._host.store.presence.away:
                     await look()
             except Exception:
                 # Without the root all looks fail, which is told elsewhere.
-                if await self._blocking.run(self._steps.store.presence.look):
+                if await self._blocking.run(self._host.store.presence.look):
                     log.exception("the janitor failed and goes on")
             await asyncio.sleep(interval)
 

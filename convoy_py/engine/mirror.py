@@ -8,9 +8,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from convoy_py.engine import loading
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.host import Host
 from convoy_py.engine.operations import Operations
-from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError
 from convoy_py.logs import event
 from convoy_py.models.names import joined
@@ -21,7 +22,7 @@ log = logging.getLogger("convoy.engine")
 
 
 @asynccontextmanager
-async def as_on_disk(operations: Operations, steps: Steps, *names: str) -> AsyncIterator[None]:
+async def as_on_disk(operations: Operations, host: Host, *names: str) -> AsyncIterator[None]:
     """Where the block fails, have memory be what the disk has of the volumes of these names.
 
     For what changes volumes that are known; caller has their locks, or works on them.
@@ -31,42 +32,44 @@ async def as_on_disk(operations: Operations, steps: Steps, *names: str) -> Async
     except (OSError, ConvoyError):
         for name in names:
             try:
-                await _follow(operations, steps, name)
+                await _follow(operations, host, name)
             except (OSError, ConvoyError) as error:
                 event(log, logging.WARNING, "not looked at again", volume=name, failure=error)
         raise
 
 
-async def _follow(operations: Operations, steps: Steps, name: str) -> None:
-    run, entry = operations.blocking.run, operations.entries.get(name)
-    record = await run(steps.store.find, name)
-    await run(steps.store.presence.refuse)  # without its disk nothing is found, and nothing gone
+async def _follow(operations: Operations, host: Host, name: str) -> None:
+    run, entry = operations.blocking.run, operations.entries.volumes.get(name)
+    record = await run(host.store.find, name)
+    await run(host.store.presence.refuse)  # without its disk nothing is found, and nothing gone
     if isinstance(record, Unreadable):
         return
     if record is None:
-        steps.ledger.forget(name)
+        host.ledger.forget(name)
         if entry is not None:
-            operations.forget(name)
+            operations.entries.forget(name)
     elif entry is None or not isinstance(entry.record, Record) or entry.record.uuid != record.uuid:
-        operations.put(await run(steps.entry, name, record))
+        operations.entries.put(await run(loading.entry, host, name, record))
     else:
         if entry.record != record:
-            steps.rerecord(entry, record)
-        await _follow_snapshots(operations, steps, entry)
+            loading.rerecord(host, entry, record)
+        await _follow_snapshots(operations, host, entry)
 
 
-async def _follow_snapshots(operations: Operations, steps: Steps, volume: Entry) -> None:
-    found = await operations.blocking.run(steps.snapshot_store.load, volume.name)
-    await operations.blocking.run(steps.store.presence.refuse)
+async def _follow_snapshots(operations: Operations, host: Host, volume: Entry) -> None:
+    found = await operations.blocking.run(host.snapshot_store.load, volume.name)
+    await operations.blocking.run(host.store.presence.refuse)
     there = {joined(volume.name, name): name for name in found}
     for full in volume.snapshots.keys() - there.keys():
-        operations.forget(full)
+        operations.entries.forget(full)
     for full in there.keys() - volume.snapshots.keys():
-        operations.put(steps.snapshot_entry(volume, there[full], found[there[full]]))
+        operations.entries.put(
+            loading.snapshot_entry(host, volume, there[full], found[there[full]])
+        )
 
 
-async def rerecord(operations: Operations, steps: Steps, entry: Entry, record: Record) -> None:
+async def rerecord(operations: Operations, host: Host, entry: Entry, record: Record) -> None:
     """Replace a volume's record on disk and in memory. Caller holds the volume's lock."""
-    async with as_on_disk(operations, steps, entry.name):
-        await operations.do(entry.name, "update", steps.store.update, record)
-    steps.rerecord(entry, record)
+    async with as_on_disk(operations, host, entry.name):
+        await operations.do(entry.name, "update", host.store.update, record)
+    loading.rerecord(host, entry, record)

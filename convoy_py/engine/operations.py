@@ -13,20 +13,17 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from convoy_py.engine.blocking import Blocking, Threads
+from convoy_py.engine.entries import Entries
 from convoy_py.engine.entry import Entry, Work
 from convoy_py.engine.locks import Locks
 from convoy_py.errors import (
     ConvoyError,
-    Invalid,
-    NotFound,
-    SnapshotNotFound,
     StillRunning,
     Unavailable,
-    VolumeNotFound,
     failed,
 )
 from convoy_py.logs import event
-from convoy_py.models.names import AT, HASH, split_source, volume_of
+from convoy_py.models.names import HASH, volume_of
 
 log = logging.getLogger("convoy.engine")
 P = ParamSpec("P")
@@ -62,7 +59,7 @@ class Operations:
         self.blocking = blocking
         self._refuse = refuse
         self.locks = Locks()
-        self.entries: dict[str, Entry] = {}  # by volume; what is within one is in its entry
+        self.entries = Entries()
         self.time_limit = time_limit
         self._ready = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -72,7 +69,7 @@ class Operations:
 
     def open(self, entries: dict[str, Entry]) -> None:
         """Take the volumes that recovery found, and begin to answer."""
-        self.entries = entries
+        self.entries.volumes = entries
         self._ready.set()
 
     async def pause(self, seconds: float) -> bool:
@@ -101,67 +98,6 @@ class Operations:
         if self._stopping:
             what = f"volume {name}: " if name else ""
             raise Unavailable(f"{what}the daemon is stopping; repeat the command")
-
-    # Finding
-
-    def entry(self, name: str) -> Entry:
-        """The entry of a volume, a snapshot or a private clone; raises NotFound."""
-        found = self.find(name)
-        if found is not None:
-            return found
-        if AT in name and (volume := self.entries.get(volume_of(name))):
-            raise SnapshotNotFound(name, [view.name for view in volume.snapshot_views()])
-        raise VolumeNotFound(volume_of(name))
-
-    def find(self, name: str) -> Entry | None:
-        """The same; None if there is none."""
-        volume = self.entries.get(volume_of(name))
-        if volume is None or volume.name == name:
-            return volume
-        return volume.snapshots.get(name) if AT in name else volume.clones.get(name)
-
-    def snapshot(self, name: str) -> tuple[Entry, Entry]:
-        """(volume, snapshot) of `db@nightly`, or of `nightly` where only one volume has it.
-
-        The short form is Convoy's, whose snapshots had one name space. Raises NotFound.
-        """
-        volume, snapshot = split_source(name)
-        if snapshot:
-            return self.entry(volume), self.entry(name)
-        found = [
-            (entry, each)
-            for entry in self.entries.values()
-            for full, each in entry.snapshots.items()
-            if full.partition(AT)[2] == name
-        ]
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            raise NotFound(f"no such snapshot: {name}; a full name is such as db@nightly")
-        names = ", ".join(each.name for _, each in found)
-        raise Invalid(f"snapshot {name} is ambiguous: say which of {names}")
-
-    def everything(self) -> Iterator[Entry]:
-        """Every volume and what is within it."""
-        for entry in list(self.entries.values()):
-            yield from (entry, *entry.within())
-
-    def put(self, entry: Entry) -> None:
-        """Make a volume, snapshot or clone known."""
-        if entry.name == volume_of(entry.name):
-            self.entries[entry.name] = entry
-        else:
-            self._family(entry.name)[entry.name] = entry
-
-    def forget(self, name: str) -> None:
-        if name == volume_of(name):
-            del self.entries[name]
-        else:
-            del self._family(name)[name]
-
-    def _family(self, name: str) -> dict[str, Entry]:
-        volume = self.entries[volume_of(name)]
-        return volume.clones if HASH in name else volume.snapshots
 
     # Running
 
@@ -210,13 +146,13 @@ class Operations:
 
     def _work_on(self, names: Sequence[str]) -> Work | None:
         for name in names:
-            found = self.find(name)
+            found = self.entries.find(name)
             if work := (found.work if found else None) or self._still_work(name):
                 return work
         return None
 
     def _still_work(self, name: str) -> Work | None:
-        volume = self.entries.get(volume_of(name))
+        volume = self.entries.volumes.get(volume_of(name))
         # A private clone is a copy that nothing ties to its volume.
         if volume is None or HASH in name or volume.work is None or not volume.work.still:
             return None
@@ -230,7 +166,7 @@ class Operations:
         What cannot be done now, or is not where it was any more, is left to the next start.
         """
         async with self.hold_idle(volume.name):
-            if self.find(volume.name) is not volume:
+            if self.entries.find(volume.name) is not volume:
                 return
             event(log, logging.WARNING, "swept: it was half done", volume=volume.name)
             try:
@@ -279,7 +215,7 @@ class Operations:
 
     async def threads(self, name: str) -> Threads:
         """Those for the storage on which the data of this name lies."""
-        entry = self.find(name)
+        entry = self.entries.find(name)
         return await self.blocking.of(entry.path if entry else None)
 
     async def do(

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
+from convoy_py.engine import loading
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.plan import Repair, plan
@@ -31,6 +32,7 @@ class Recovery:
 
     def __init__(self, steps: Steps, copying: Copying, clock: Callable[[], float]) -> None:
         self._steps = steps
+        self._host = steps.host
         self._copying = copying
         self._clock = clock
         self._leftovers: list[Path] = []
@@ -44,11 +46,13 @@ class Recovery:
             log.warning("thawed %s: frozen by a daemon that was interrupted", mountpoint)
         self._make_folders()
         self._drop_copies()
-        steps.isolation = steps.isolation_from(1)
+        steps.host.isolation = steps.host.isolation_from(1)
         self._tidy()
-        records = steps.store.load()
-        held = steps.reference_store.load()
-        entries = {name: steps.entry(name, record) for name, record in records.items()}
+        records = steps.host.store.load()
+        held = steps.host.reference_store.load()
+        entries = {
+            name: loading.entry(steps.host, name, record) for name, record in records.items()
+        }
         for name, record in records.items():
             if isinstance(record, Unreadable):
                 event(log, logging.WARNING, "broken", volume=name, failure=record)
@@ -59,14 +63,14 @@ class Recovery:
             self._apply(name, repair, known, held)
         for entry in entries.values():
             self._drop_clones(entry)
-        waiting = steps.snapshot_store.unnamed()  # for a start that can give them their names
+        waiting = steps.host.snapshot_store.unnamed()  # for a start that can give them their names
         self.half_taken = [
             (entries[volume], home)
-            for volume, home in steps.snapshot_store.half_made()
+            for volume, home in steps.host.snapshot_store.half_made()
             if volume in entries and home not in waiting
         ]
         self.half_restored = [
-            entries[name] for name in steps.store.half_restored() if name in entries
+            entries[name] for name in steps.host.store.half_restored() if name in entries
         ]
         self._leftovers = self._find_leftovers()
         self._remove_mountpoints({*_everything(entries), *mounted})
@@ -76,11 +80,11 @@ class Recovery:
         """Make what is missing below the run folder; on a full disk some of it is done without."""
         steps = self._steps
         for make in (
-            partial(steps.mounts_dir.mkdir, mode=0o700, parents=True, exist_ok=True),
-            steps.reference_store.open,
+            partial(steps.host.mounts_dir.mkdir, mode=0o700, parents=True, exist_ok=True),
+            steps.host.reference_store.open,
         ):
             try:
-                steps.ballast.relieve(make)
+                steps.host.ballast.relieve(make)
             except OSError as error:
                 if not is_full(error):
                     raise
@@ -90,9 +94,9 @@ class Recovery:
         """Put right on disk what a crash left between two steps of one change of the state."""
         steps = self._steps
         for repair in (
-            steps.store.tidy,
-            steps.snapshot_store.complete_groups,
-            steps.trash.complete,
+            steps.host.store.tidy,
+            steps.host.snapshot_store.complete_groups,
+            steps.host.trash.complete,
         ):
             try:
                 repair()
@@ -107,7 +111,7 @@ class Recovery:
         if not self._leftovers:
             return
         try:
-            files.sync_filesystem(self._steps.store.root)
+            files.sync_filesystem(self._host.store.root)
         except OSError as error:
             log.warning("not swept, for the disk fails: %s", error)
             return
@@ -118,7 +122,7 @@ class Recovery:
     def _drop_copies(self) -> None:
         """Let go of what an engine copied into the namespace of a plugin that it starts anew."""
         try:
-            for mountpoint in mounts.drop_copies(self._steps.mounts_dir):
+            for mountpoint in mounts.drop_copies(self._host.mounts_dir):
                 log.info("dropped %s: a copy of what is mounted for containers", mountpoint)
         except OSError as error:
             log.warning("copies of mounts stay, and their volumes in use: %s", error)
@@ -137,11 +141,11 @@ class Recovery:
 
     def _find_leftovers(self) -> list[Path]:
         """The homes of all that is half made or half deleted; of some only a mountpoint is left."""
-        store = self._steps.store
-        names = {path.name for path in self._steps.mounts_dir.glob(f"{STAGING}*")}
+        store = self._host.store
+        names = {path.name for path in self._host.mounts_dir.glob(f"{STAGING}*")}
         names |= {path.name for path in store.half_made()}
         # What a conversion replaced, and what kept it from being taken into the trash just now.
-        names -= {path.name for path in self._steps.trash.replaced()}
+        names -= {path.name for path in self._host.trash.replaced()}
         return [store.volumes / name for name in sorted(names)] + store.half_deleted()
 
     def _remove_mountpoints(self, names: set[str]) -> None:
@@ -149,7 +153,7 @@ class Recovery:
 
         Of what is mounted nothing is asked: it may not answer.
         """
-        for path in self._steps.mounts_dir.iterdir():
+        for path in self._host.mounts_dir.iterdir():
             if path.name in names or path.name.startswith(STAGING):
                 continue
             if not mountpoints.is_one(path):
@@ -161,7 +165,7 @@ class Recovery:
 
     def _mounted(self) -> set[str]:
         """Names at which something is mounted directly below the mounts folder."""
-        folder = self._steps.mounts_dir
+        folder = self._host.mounts_dir
         paths = (Path(mount.mountpoint) for mount in mounts.table())
         return {
             path.name
@@ -190,14 +194,14 @@ class Recovery:
                 self._drop(name, held[name])
             case Repair.STRANGER:
                 # Whose it is cannot be known, so it stays; a volume of that name says so at Mount.
-                path = self._steps.mounts_dir / name
+                path = self._host.mounts_dir / name
                 log.warning("something is mounted at %s, but there is no volume %s", path, name)
             case Repair.NOTHING:
                 pass
 
     def _drop(self, name: str, references: References) -> None:
         try:
-            self._steps.save_references(name, self._steps.reference_store.none())
+            self._steps.save_references(name, self._host.reference_store.none())
         except OSError as error:
             event(log, logging.WARNING, "references not dropped", volume=name, failure=error)
         else:

@@ -7,9 +7,9 @@ from functools import partial
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.handover import Copied, Handover, Target
+from convoy_py.engine.host import Host
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.operations import Operations
-from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.uses import Uses
 from convoy_py.engine.volumes import Volumes
@@ -54,16 +54,17 @@ class Releases:
         volumes: Volumes,
         uses: Uses,
         trash: TrashBin,
-        steps: Steps,
+        host: Host,
         docker: Docker,
     ) -> None:
         self._operations = operations
+        self._entries = operations.entries
         self._volumes = volumes
         self._uses = uses
         self._trash = trash
-        self._steps = steps
+        self._host = host
         self._docker = docker
-        self._handover = Handover(docker, steps.store.root / "releasing")
+        self._handover = Handover(docker, host.store.root / "releasing")
 
     async def release(
         self,
@@ -115,7 +116,7 @@ class Releases:
     async def _of_project(self, project: str) -> list[str]:
         run = self._operations.blocking.run
         found = await run(self._docker.foreign_volumes_of_project, project)
-        names = [name for name in found if name in self._operations.entries]
+        names = [name for name in found if name in self._entries.volumes]
         if not names:
             raise NotFound(f"compose project {project} has no volume of this daemon's")
         return names
@@ -123,17 +124,17 @@ class Releases:
     async def _plan(self, name: str, target: str) -> _Plan:
         """What releasing a volume would come to; raises what stands in the way."""
         self._volumes.refuse_within(name, "release its volume, or clone it and release the clone")
-        entry = self._operations.entry(name)
+        entry = self._entries.get(name)
         backend, place = entry.usable()
         _refuse_protected(entry)
-        if target != name and target in self._operations.entries:
+        if target != name and target in self._entries.volumes:
             raise AlreadyExists(f"volume {target} exists already: give another name")
         run = self._operations.blocking.run
         wanted = await run(self._handover.target, name, target)
         users = await run(self._handover.users, name, wanted)
         threads = await self._operations.threads(name)
         try:
-            usage = await threads.ask(name, partial(backend.usage, place, self._steps.wall_clock()))
+            usage = await threads.ask(name, partial(backend.usage, place, self._host.wall_clock()))
         except OSError as error:
             raise failed(f"volume {name}: release failed", error) from error
         return _Plan(entry, wanted, usage.content, users)
@@ -141,7 +142,7 @@ class Releases:
     async def _refuse(self, plan: _Plan) -> None:
         """Raise what has come to stand in the way; the caller holds the volume's lock."""
         name = plan.entry.name
-        if self._operations.entry(name) is not plan.entry:
+        if self._entries.get(name) is not plan.entry:
             raise Conflict(f"volume {name} was replaced meanwhile; repeat the command")
         if plan.users:
             raise VolumeInUse(name, [f"{', '.join(plan.users)}{_advice(plan)}"])

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.host import Host
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.recovery import Recovery
-from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.errors import ConvoyError
 from convoy_py.logs import event
@@ -31,13 +31,14 @@ class Reopening:
     def __init__(
         self,
         operations: Operations,
-        steps: Steps,
+        host: Host,
         recovery: Recovery,
         trash: TrashBin,
         sweep: Callable[[], Awaitable[None]],
     ) -> None:
         self._operations = operations
-        self._steps = steps
+        self._entries = operations.entries
+        self._host = host
         self._recovery = recovery
         self._trash = trash
         self._sweep = sweep
@@ -54,13 +55,13 @@ class Reopening:
 
     async def look(self) -> None:
         """Look at the root, and begin anew if it is back, or another is there to go on with."""
-        run, store = self._operations.blocking.run, self._steps.store
+        run, store = self._operations.blocking.run, self._host.store
         is_there = await run(store.presence.look)
         if self._told != store.presence.away:
             self._told = store.presence.away
             log.error("%s", self._told)
         # Long work has entries in its hands; it ends soon, for without its root it is refused.
-        if not store.presence.away or any(e.doing for e in self._operations.everything()):
+        if not store.presence.away or any(e.doing for e in self._entries.everything()):
             return
         if is_there or await run(store.may_take_over, self._known()):
             await self._begin_anew(another=not is_there)
@@ -69,29 +70,29 @@ class Reopening:
         """The uuids of the volumes, by name."""
         return {
             name: entry.record.uuid
-            for name, entry in self._operations.entries.items()
+            for name, entry in self._entries.volumes.items()
             if isinstance(entry.record, Record)
         }
 
     async def _begin_anew(self, *, another: bool) -> None:
         """Read the records again, while calls wait as they do at start."""
         operations, run = self._operations, self._operations.blocking.run
-        entries = old = operations.entries
+        entries = old = operations.entries.volumes
         is_quiet = await operations.pause(PATIENCE)
         try:
             if another:
-                await run(self._steps.store.reopen)
-            for entry in list(operations.everything()):
-                self._steps.ledger.forget(entry.name)
+                await run(self._host.store.reopen)
+            for entry in list(operations.entries.everything()):
+                self._host.ledger.forget(entry.name)
             entries = await run(self._recovery.load)
-            self._trash.open(await run(self._steps.trash.load))
+            self._trash.open(await run(self._host.trash.load))
             _carry_over(old, entries)
-            hidden = _keep_hidden(old, entries, self._steps.store.root, another=another)
-            self._steps.store.presence.back()
+            hidden = _keep_hidden(old, entries, self._host.store.root, another=another)
+            self._host.store.presence.back()
         finally:
             operations.open(entries)
         self._told = ""
-        log.warning("the root %s is open again: %d volumes", self._steps.store.root, len(entries))
+        log.warning("the root %s is open again: %d volumes", self._host.store.root, len(entries))
         if hidden:
             log.error("not in it, and listed as broken: %s", ", ".join(hidden))
         if is_quiet:

@@ -7,11 +7,11 @@ from functools import partial
 
 from convoy_py.backends.base import Backend, Resizable
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.host import Host
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.mirror import rerecord
 from convoy_py.engine.operations import Operations
-from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.room import Room
 from convoy_py.engine.uses import Uses
 from convoy_py.errors import ConvoyError, NoAnswer, NoSpace, Unavailable, Unsupported
 from convoy_py.linux import filesystems
@@ -20,7 +20,6 @@ from convoy_py.logs import event
 from convoy_py.metrics import Metrics
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import Spec
-from convoy_py.state.records import Record
 
 log = logging.getLogger("convoy.sizes")
 
@@ -43,17 +42,18 @@ class Sizes:
         self,
         operations: Operations,
         uses: Uses,
-        trash: TrashBin,
-        steps: Steps,
+        room: Room,
+        host: Host,
         jobs: Jobs,
         *,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._operations = operations
-        self._steps = steps
+        self._entries = operations.entries
+        self._host = host
         self._jobs = jobs
-        self._trash = trash
+        self._room = room
         self._uses = uses
         self._metrics = metrics
         self._clock = clock
@@ -66,11 +66,11 @@ class Sizes:
         With `by`, so many bytes larger than it is. Returns (size in bytes, why it is to wait or
         ""). Raises Unsupported for a smaller size, InvalidOption, NoSpace.
         """
-        return await self._trash.with_room(partial(self._resize, name, size, by=by))
+        return await self._room.made_for(partial(self._resize, name, size, by=by))
 
     async def _resize(self, name: str, size: int, *, by: bool) -> tuple[int, str]:
         async with self._operations.hold_idle(name):
-            entry = self._operations.entry(name)
+            entry = self._entries.get(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
             old = entry.volume_record().spec
@@ -86,7 +86,7 @@ class Sizes:
     async def trim(self, name: str) -> int:
         """Give a volume's free blocks back to the host; returns bytes, as its filesystem says."""
         async with self._operations.hold_idle(name) as held:
-            entry = self._operations.entry(name)
+            entry = self._entries.get(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
             async with self._uses.steady("a trim", held, entry):
@@ -101,7 +101,7 @@ class Sizes:
         """
         trimmed: dict[str, int] = {}
         skipped: dict[str, str] = {}
-        for name, entry in sorted(self._operations.entries.items()):
+        for name, entry in sorted(self._entries.volumes.items()):
             if mounted and not entry.mounted:
                 continue  # a container that is to mount it would have to wait
             progress.note = name
@@ -131,7 +131,7 @@ class Sizes:
     async def watch(self) -> None:
         """The chore of autogrow: look often while there is a volume to look at; else await one."""
         while True:
-            if any(map(_grows_by_itself, self._operations.entries.values())):
+            if any(map(_grows_by_itself, self._entries.volumes.values())):
                 await self.grow_the_full()
                 await asyncio.sleep(LOOK)
             else:
@@ -141,7 +141,7 @@ class Sizes:
     async def grow_the_full(self) -> None:
         """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""
         seen, self._seen = self._seen, {}
-        for entry in list(self._operations.entries.values()):
+        for entry in list(self._entries.volumes.values()):
             if _grows_by_itself(entry) and self._may_try(entry.name):
                 await self._grow_if_full(entry, seen.get(entry.name))
 
@@ -196,17 +196,17 @@ class Sizes:
         backend, _ = entry.usable()
         more = backend.promised(new) - backend.promised(old)
         done, failure = False, None
-        with self._steps.ledger.extend(name, more, preallocated=new.sparse is False):
+        with self._host.ledger.extend(name, more, preallocated=new.sparse is False):
             # The point of no return but for a refusal: whoever mounts it completes the growth.
             await rerecord(
-                self._operations, self._steps, entry, record.model_copy(update={"spec": new})
+                self._operations, self._host, entry, record.model_copy(update={"spec": new})
             )
             _, place = entry.usable()
             try:
                 done = await self._operations.do(name, "resize", power.grow, place)
             except (NoSpace, Unsupported):
                 await rerecord(
-                    self._operations, self._steps, entry, record
+                    self._operations, self._host, entry, record
                 )  # for nothing was changed
                 raise
             except ConvoyError as error:
@@ -215,9 +215,6 @@ class Sizes:
             raise failure
         if done:
             await self._uses.note_growth(entry)
-
-    async def _rerecord(self, entry: Entry, record: Record) -> None:
-        await rerecord(self._operations, self._steps, entry, record)
 
 
 def _wanted(spec: Spec, space: Space, now: float, before: tuple[float, Space] | None) -> int | None:

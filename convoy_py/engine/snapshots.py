@@ -13,13 +13,13 @@ from convoy_py.engine import references
 from convoy_py.engine.copying import Copying
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
+from convoy_py.engine.host import Host
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.parts import Part, planned, power
 from convoy_py.engine.pausing import Pausing, stopped
-from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import TrashBin
+from convoy_py.engine.room import Room
 from convoy_py.engine.uses import Uses
 from convoy_py.errors import (
     AlreadyExists,
@@ -47,8 +47,8 @@ class Snapshots:
         self,
         operations: Operations,
         uses: Uses,
-        trash: TrashBin,
-        steps: Steps,
+        room: Room,
+        host: Host,
         copying: Copying,
         *,
         deletions: Deletions,
@@ -58,10 +58,11 @@ class Snapshots:
     ) -> None:
         """`rollback_keep`: how many of those that rollbacks make a volume keeps; 0 means all."""
         self._operations = operations
-        self._steps = steps
+        self._entries = operations.entries
+        self._host = host
         self._copying = copying
         self._deletions = deletions
-        self._trash = trash
+        self._room = room
         self._uses = uses
         self._containers = containers
         self._pausing = pausing
@@ -72,18 +73,18 @@ class Snapshots:
     def views(self, volume: str = "") -> list[SnapshotView]:
         """The snapshots of one volume, or of all; those of each volume oldest first."""
         if volume:
-            return list(self._operations.entry(volume).snapshot_views())
-        entries = sorted(self._operations.entries.items())
+            return list(self._entries.get(volume).snapshot_views())
+        entries = sorted(self._entries.volumes.items())
         return [view for _, entry in entries for view in entry.snapshot_views()]
 
     def inspect(self, name: str) -> SnapshotView:
         """One, by its full name or by a short one that is clear."""
-        volume, snapshot = self._operations.snapshot(name)
+        volume, snapshot = self._entries.snapshot(name)
         return snapshot.as_snapshot(volume.name)
 
     async def plan(self, volume: str) -> Plan:
         """How a snapshot of a volume would be made now."""
-        backend, place = self._operations.entry(volume).usable()
+        backend, place = self._entries.get(volume).usable()
         return await self._operations.do(volume, "plan", power(backend, volume).plan, place)
 
     # Changes
@@ -133,10 +134,10 @@ class Snapshots:
         progress.done = progress.total = 0
         group = secrets.token_hex(8) if len(names) > 1 else ""
         async with self._operations.hold_idle(*names) as held:
-            sources = [self._operations.entry(volume) for volume in names]
+            sources = [self._entries.get(volume) for volume in names]
             chosen = name or self._fresh_name(names)
             for volume in names:
-                if self._operations.find(joined(volume, chosen)):
+                if self._entries.find(joined(volume, chosen)):
                     raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
             doing = f"the snapshot {chosen}, which is being taken"
             async with self._uses.steady(doing, held, *sources):
@@ -152,7 +153,7 @@ class Snapshots:
 
         Raises NotFound; VolumeInUse, naming who has it mounted.
         """
-        volume, snapshot = self._operations.snapshot(name)
+        volume, snapshot = self._entries.snapshot(name)
         await self._operations.bounded(
             snapshot.name, "delete", self._delete(volume.name, snapshot.name)
         )
@@ -172,7 +173,7 @@ class Snapshots:
         Unless it is to be kept, that snapshot is deleted once the volume has the other data.
         """
         full = joined(volume, snapshot)
-        self._operations.entry(full)
+        self._entries.get(full)
         blocking = self._operations.blocking
         users: list[Container] = []
         if stop_containers:
@@ -212,7 +213,7 @@ class Snapshots:
             found += await run(self._containers.volumes_of_project, project)
         if container:
             found += await run(self._containers.volumes_of_container, container)
-        ours = [name for name in found if name in self._operations.entries]
+        ours = [name for name in found if name in self._entries.volumes]
         names = list(dict.fromkeys([*volumes, *ours]))
         if not names:
             raise Invalid(
@@ -223,15 +224,15 @@ class Snapshots:
         for name in names:
             if AT in name:
                 raise Invalid(f"{name} is a snapshot; name a volume")
-            self._operations.entry(name)
+            self._entries.get(name)
         return names
 
     def _fresh_name(self, volumes: Sequence[str], prefix: str = "") -> str:
         """A name from the time that none of the volumes has for a snapshot."""
-        now = timestamp(self._steps.wall_clock())
+        now = timestamp(self._host.wall_clock())
         name = stem = f"{prefix}{now:%Y%m%d-%H%M%S}"
         number = 1
-        while any(self._operations.find(joined(volume, name)) for volume in volumes):
+        while any(self._entries.find(joined(volume, name)) for volume in volumes):
             number += 1
             name = f"{stem}-{number}"
         return name
@@ -248,7 +249,7 @@ class Snapshots:
             held = references.operators(volume.references)
             parts.append(
                 planned(
-                    volume, name, plan, self._steps.wall_clock(), group, paused=paused and not held
+                    volume, name, plan, self._host.wall_clock(), group, paused=paused and not held
                 )
             )
         progress.note = ", ".join(f"{each.volume.name}: {each.record.way.value}" for each in parts)
@@ -269,21 +270,21 @@ class Snapshots:
         do = self._operations.do if at_once else self._operations.do_long
         take = self._copying.take_when_full if saving and at_once else self._copying.take
         names = [part.volume.name for part in parts]
-        async with as_on_disk(self._operations, self._steps, *names):
-            entries = await self._trash.with_room(
+        async with as_on_disk(self._operations, self._host, *names):
+            entries = await self._room.made_for(
                 lambda: do(first, "snapshot", take, parts, progress, pausing())
             )
         for entry in entries:
-            self._operations.put(entry)
+            self._entries.put(entry)
         return entries
 
     async def _delete(self, volume: str, name: str) -> None:
         async with self._operations.hold(volume):
-            entry = self._operations.entry(name)
-            self._operations.entry(volume).idle()
+            entry = self._entries.get(name)
+            self._entries.get(volume).idle()
             if entry.place is None:
-                home = self._steps.snapshot_store.home(volume, name.partition(AT)[2])
-                place = self._steps.nameless(home)
+                home = self._host.snapshot_store.home(volume, name.partition(AT)[2])
+                place = self._host.nameless(home)
             else:
                 await self._uses.vacate(entry, "delete")
                 place = entry.place
@@ -292,9 +293,9 @@ class Snapshots:
 
     async def _retired(self, volume: str, name: str, place: Place) -> Place:
         """Take a snapshot away that nobody uses; returns where it is to be destroyed."""
-        async with as_on_disk(self._operations, self._steps, volume):
+        async with as_on_disk(self._operations, self._host, volume):
             gone = await self._operations.do(name, "delete", self._copying.retire, place)
-        self._operations.forget(name)
+        self._entries.forget(name)
         return gone
 
     async def _delete_automatic(self, volume: str, source: str, unwanted: str) -> list[str]:
@@ -322,7 +323,10 @@ class Snapshots:
 
     async def _rollback(self, volume: str, full: str, progress: Progress) -> Entry:
         async with self._operations.hold(volume) as held:
-            entry, snapshot = self._operations.entry(volume), self._operations.entry(full)
+            entry, snapshot = (
+                self._entries.get(volume),
+                self._entries.get(full),
+            )
             snapshot.usable()
             snapshot.idle()
             # What lies inside the volume's image holds its device.
@@ -334,7 +338,7 @@ class Snapshots:
                 progress.total += 2 * plan.bytes
                 progress.note = f"saving what is there ({plan.way.value})"
                 name = self._fresh_name([volume], "before-rollback-")
-                part = planned(entry, name, plan, self._steps.wall_clock(), automatic=True)
+                part = planned(entry, name, plan, self._host.wall_clock(), automatic=True)
                 (saved,) = await self._take([part], progress, saving=True)
                 progress.note = f"going back to {full} ({plan.way.value})"
                 await self._go_back(entry, snapshot, saved, progress)
@@ -345,7 +349,7 @@ class Snapshots:
         self, volume: Entry, snapshot: Entry, saved: Entry, progress: Progress
     ) -> None:
         try:
-            await self._trash.with_room(
+            await self._room.made_for(
                 lambda: self._operations.do_long(
                     volume.name, "rollback", self._copying.rollback, volume, snapshot, progress
                 )

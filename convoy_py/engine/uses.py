@@ -15,8 +15,8 @@ from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry, Work
 from convoy_py.engine.mirror import rerecord
 from convoy_py.engine.operations import Held, Operations, told
+from convoy_py.engine.room import Room
 from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import TrashBin
 from convoy_py.errors import ConvoyError, Corrupt, Unavailable, VolumeInUse
 from convoy_py.logs import event
 from convoy_py.models.names import HASH, clone_name
@@ -35,7 +35,7 @@ class Uses:
     def __init__(
         self,
         operations: Operations,
-        trash: TrashBin,
+        room: Room,
         steps: Steps,
         cloning: Cloning,
         *,
@@ -44,16 +44,18 @@ class Uses:
     ) -> None:
         """`clock` gives seconds that never go back."""
         self._operations = operations
+        self._entries = operations.entries
         self._steps = steps
+        self._host = steps.host
         self._cloning = cloning
         self._deletions = deletions
-        self._trash = trash
+        self._room = room
         self._clock = clock
         self.mounted = asyncio.Event()  # set by every Mount, for who waits for one
 
     async def mount(self, name: str, reference: str, epoch: str) -> str:
         """Mount if it is not mounted, count the reference, return the exposed folder."""
-        self._operations.entry(name)
+        self._entries.get(name)
 
         async def undo() -> None:
             await self._unmount(name, reference, epoch)
@@ -67,13 +69,13 @@ class Uses:
         An unknown volume or reference is no error: engines repeat and lose calls. In whichever
         life of the engine it was counted, the engine that says it is over is believed.
         """
-        if self._operations.find(name):
+        if self._entries.find(name):
             work = self._unmount(name, reference)
             await self._operations.bounded(name, "unmount", work)
 
     async def release(self, name: str, reference: str, epoch: str) -> None:
         """Take back one Mount of this epoch whose answer could not be given."""
-        if self._operations.find(name):
+        if self._entries.find(name):
             work = self._unmount(name, reference, epoch)
             await self._operations.bounded(name, "unmount", work)
 
@@ -113,7 +115,7 @@ class Uses:
         except ConvoyError:
             entry.mounted = await do(name, operation, backend.is_mounted, place)
             raise
-        entry.references = self._steps.reference_store.none()
+        entry.references = self._host.reference_store.none()
         entry.mounted = entry.lingering = False
 
     @asynccontextmanager
@@ -143,20 +145,20 @@ class Uses:
     async def _revisit(self, entry: Entry) -> None:
         """Complete an unmount that had to wait."""
         async with self._operations.hold(entry.name):
-            if self._operations.find(entry.name) is entry:
+            if self._entries.find(entry.name) is entry:
                 await self.settle(entry, entry.references)
 
     # Under the volume's lock
 
     async def _mount(self, name: str, reference: str, epoch: str) -> str:
-        if self._steps.isolation:
-            raise Unavailable(f"volume {name}: {self._steps.isolation}")
-        spec = self._operations.entry(name).spec
+        if self._host.isolation:
+            raise Unavailable(f"volume {name}: {self._host.isolation}")
+        spec = self._entries.get(name).spec
         if spec is not None and spec.per_mount and epoch != references.OPERATOR:
             volume, name = name, clone_name(name, reference)
             await self._have_private(volume, name)
         async with self._operations.hold_mountable(name):
-            entry = self._operations.entry(name)
+            entry = self._entries.get(name)
             try:
                 return await self._mount_locked(entry, reference, epoch)
             except ConvoyError:
@@ -192,7 +194,7 @@ class Uses:
 
     async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
         async with self._operations.hold(name):
-            entry = self._operations.find(name)
+            entry = self._entries.find(name)
             if entry is None:
                 return
             entry = entry.clones.get(clone_name(name, reference), entry)
@@ -229,17 +231,17 @@ class Uses:
     async def _have_private(self, volume: str, name: str) -> None:
         """Make the clone of a volume that one mount ID gets, unless it has it."""
         async with self._operations.hold_idle(volume) as held:
-            entry = self._operations.entry(volume)
+            entry = self._entries.get(volume)
             entry.usable()
             if name in entry.clones:
                 return
             async with self.steady("a private clone, which is being made", held, entry):
-                clone = await self._trash.with_room(
+                clone = await self._room.made_for(
                     lambda: self._operations.do(
                         volume, "mount", self._cloning.private_clone, entry, name
                     )
                 )
-                self._operations.put(clone)
+                self._entries.put(clone)
 
     async def _drop_private(self, entry: Entry) -> None:
         """Delete a private clone that nobody has mounted any more; of others nothing is done.
@@ -257,7 +259,7 @@ class Uses:
             entry.lingering = True
             event(log, logging.INFO, "deleted later", volume=entry.name, failure=error)
             return
-        self._operations.forget(entry.name)
+        self._entries.forget(entry.name)
         self._deletions.begin(gone)
 
     # Growth
@@ -271,7 +273,7 @@ class Uses:
         spec = entry.record.spec.model_copy(update={"grows_from": None})
         try:
             record = entry.record.model_copy(update={"spec": spec})
-            await rerecord(self._operations, self._steps, entry, record)
+            await rerecord(self._operations, self._host, entry, record)
         except ConvoyError as error:
             event(log, logging.WARNING, "growth is noted later", volume=entry.name, failure=error)
 

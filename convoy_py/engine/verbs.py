@@ -8,6 +8,7 @@ from convoy_py.engine.copies import Copies
 from convoy_py.engine.daemon import Daemon
 from convoy_py.engine.jobs import Jobs
 from convoy_py.engine.releases import Releases
+from convoy_py.engine.room import Room
 from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
 from convoy_py.engine.trash import TrashBin
@@ -29,4 +30,5 @@ class Verbs:
     sizes: Sizes
     accounts: Accounts
     trash: TrashBin
+    room: Room
     jobs: Jobs

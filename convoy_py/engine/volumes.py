@@ -1,12 +1,14 @@
 """The verbs on volumes: create, remove, rename, protect, and what Get and List say."""
 
 from convoy_py.backends.base import Place
+from convoy_py.engine import loading
 from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.deletions import Deletions
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.mirror import as_on_disk, rerecord
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.room import Room
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.uses import Uses
@@ -33,6 +35,7 @@ class Volumes:
         operations: Operations,
         uses: Uses,
         trash: TrashBin,
+        room: Room,
         steps: Steps,
         cloning: Cloning,
         *,
@@ -40,25 +43,28 @@ class Volumes:
         jobs: Jobs,
     ) -> None:
         self._operations = operations
+        self._entries = operations.entries
         self._steps = steps
+        self._host = steps.host
         self._cloning = cloning
         self._deletions = deletions
         self._jobs = jobs
         self._trash = trash
+        self._room = room
         self._uses = uses
 
     # Reads
 
     def get(self, name: str) -> View:
         """A volume, or a snapshot by its full name."""
-        return self._told(self._operations.entry(name).view())
+        return self._told(self._entries.get(name).view())
 
     def views(self) -> list[View]:
-        return [self._told(e.view()) for _, e in sorted(self._operations.entries.items())]
+        return [self._told(e.view()) for _, e in sorted(self._entries.volumes.items())]
 
     def _told(self, view: View) -> View:
         """A volume as it is while the root is away: it is known, and cannot be mounted."""
-        away = self._steps.store.presence.away
+        away = self._host.store.presence.away
         if not away:
             return view
         state = view.state if view.state is State.MOUNTED else State.BROKEN
@@ -66,13 +72,13 @@ class Volumes:
 
     def seen(self, name: str) -> View:
         """The same for an engine, which is not to see what it takes the name of."""
-        if self._operations.entry(name).leaving:
+        if self._entries.get(name).leaving:
             raise VolumeNotFound(name)
         return self.get(name)
 
     def listing(self) -> list[tuple[str, str]]:
         """(name, mountpoint or "") of every volume that engines see; snapshots are not listed."""
-        entries = self._operations.entries.items()
+        entries = self._entries.volumes.items()
         return [(name, entry.mountpoint()) for name, entry in entries if not entry.leaving]
 
     # Changes
@@ -84,7 +90,7 @@ class Volumes:
         Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
         """
         if AT in name:
-            if self._operations.find(name) is None or options != Options():
+            if self._entries.find(name) is None or options != Options():
                 raise Invalid(
                     f"{name} is a snapshot's name: `convoy snapshot create` makes it, without "
                     "options"
@@ -130,7 +136,7 @@ class Volumes:
         """Refuse what is no volume by itself; raises VolumeNotFound."""
         if HASH in name:
             raise VolumeNotFound(name)  # a private clone is its volume's own affair
-        self._operations.entry(name)
+        self._entries.get(name)
         if AT in name:
             raise Unsupported(f"{name} is a snapshot; {instead}")
 
@@ -151,17 +157,17 @@ class Volumes:
                     if adopt and at is None:
                         kept = self._steps.kept_path
                         at = await self._operations.do(name, "create", kept, name)
-                    self._operations.put(
+                    self._entries.put(
                         await self._operations.do_at(at, name, "create", build, name, options)
                     )
                     return
             await self._build_clone(name, options, options.source, progress)
 
-        await self._trash.with_room(built)
+        await self._room.made_for(built)
 
     async def _is_there(self, name: str, options: Options, *, adopt: bool) -> bool:
         """Whether a volume exists, with these options; raises OptionsDiffer."""
-        entry = self._operations.entries.get(name)
+        entry = self._entries.volumes.get(name)
         if entry is None or (adopt and await self._lacks_record(entry)):
             return False
         spec = entry.volume_record().spec
@@ -179,14 +185,14 @@ class Volumes:
 
         The name's lock is held until it is done, and so whoever asks for it again joins.
         """
-        read = [self._operations.entry(origin)]
+        read = [self._entries.get(origin)]
         if read[0].lies_inside:
             # Then the image is copied that is its volume's.
-            read.append(self._operations.entry(volume_of(origin)))
+            read.append(self._entries.get(volume_of(origin)))
         async with self._operations.hold_idle(name, *(entry.name for entry in read)) as held:
             if await self._is_there(name, options, adopt=False):
                 return
-            source = self._operations.entry(origin)
+            source = self._entries.get(origin)
             if source is not read[0]:
                 raise Conflict(f"{origin} was replaced meanwhile; repeat the command")
             doing = f"the clone {name}, which is being made"
@@ -205,7 +211,7 @@ class Volumes:
                 clone = await self._jobs.run("clone", name, cloned)
             else:
                 clone = await cloned(progress)
-            self._operations.put(clone)
+            self._entries.put(clone)
 
     def _settled(self, entry: Entry, options: Options) -> Options:
         """The options as the volume's backend would record them: it rounds a size, for instance."""
@@ -221,20 +227,20 @@ class Volumes:
         """Whether a volume is broken only for want of a record, which adopting would give it."""
         if entry.record is not None:
             return False
-        has_record = self._steps.store.has_record
+        has_record = self._host.store.has_record
         return not await self._operations.do(entry.name, "create", has_record, entry.name)
 
     async def _remove(self, name: str, *, keep_data: bool, to_trash: bool) -> None:
         async with self._operations.hold(name):
-            entry = self._operations.entry(name)
+            entry = self._entries.get(name)
             _, place = entry.usable()
             if entry.volume_record().protected:
                 raise VolumeProtected(name)
             await self._uses.vacate(entry, "remove", *entry.within())
             if keep_data:
-                async with as_on_disk(self._operations, self._steps, name):
+                async with as_on_disk(self._operations, self._host, name):
                     await self._operations.do(name, "remove", self._steps.keep, place)
-                self._operations.forget(name)
+                self._entries.forget(name)
                 return
             gone = await self._take_away(entry, to_trash=to_trash)
         if gone is not None:
@@ -253,35 +259,35 @@ class Volumes:
         gone = None
         async with (
             self._trash.as_on_disk(trash_key(record)),
-            as_on_disk(self._operations, self._steps, name),
+            as_on_disk(self._operations, self._host, name),
         ):
             if to_trash:
                 self._trash.add(await do(name, "remove", self._steps.discard, record))
             else:
                 gone = await do(name, "remove", self._steps.retire, entry.usable()[1])
-        self._operations.forget(name)
+        self._entries.forget(name)
         return gone
 
     async def _rename(self, name: str, new: str) -> View:
         async with self._operations.hold(name, new):
-            entry = self._operations.entry(name)
-            if new in self._operations.entries:
+            entry = self._entries.get(name)
+            if new in self._entries.volumes:
                 raise AlreadyExists(f"volume {new} exists already")
             record = entry.volume_record()
             await self._uses.vacate(entry, "rename", *entry.within())
-            async with as_on_disk(self._operations, self._steps, name, new):
+            async with as_on_disk(self._operations, self._host, name, new):
                 renamed = await self._operations.do(
-                    name, "rename", self._steps.store.rename, record, new
+                    name, "rename", self._host.store.rename, record, new
                 )
-            self._operations.forget(name)
-            self._steps.ledger.rename(name, new)
-            self._steps.rerecord(entry, renamed)
-            self._operations.put(entry)
+            self._entries.forget(name)
+            self._host.ledger.rename(name, new)
+            loading.rerecord(self._host, entry, renamed)
+            self._entries.put(entry)
             return entry.view()
 
     async def _protect(self, name: str, *, on: bool) -> View:
         async with self._operations.hold(name):
-            entry = self._operations.entry(name)
+            entry = self._entries.get(name)
             record = entry.volume_record().model_copy(update={"protected": on})
-            await rerecord(self._operations, self._steps, entry, record)
+            await rerecord(self._operations, self._host, entry, record)
             return entry.view()

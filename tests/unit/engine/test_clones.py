@@ -37,7 +37,7 @@ MIB = 2**20
 @pytest.fixture
 async def db(engine: Engine) -> Engine:
     """With a volume `db` that was `old` at its snapshot `a`, and is `new` now."""
-    engine.steps.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
+    engine.host.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
     await engine.volumes.create("db", Options(size=4096, uid=7, mount_options=("noatime",)))
     engine.write("db", "old")
     await engine.snapshots.create(["db"], "a", Progress())
@@ -60,7 +60,7 @@ async def test_a_clone_begins_as_its_source_is(db: Engine) -> None:
     assert view.spec is not None
     assert view.spec.source == "db@a"
     assert view.snapshots == ()
-    uuids = {entry.volume_record().uuid for entry in db.operations.entries.values()}
+    uuids = {entry.volume_record().uuid for entry in db.entries.volumes.values()}
     assert len(uuids) == 3
     await db.volumes.remove("db")
     assert db.restarted().read("then") == "old"
@@ -91,7 +91,7 @@ async def test_a_clone_of_another_kind_is_copied_file_by_file(db: Engine) -> Non
 
 async def test_a_clone_has_the_limit_of_files_of_its_source(engine: Engine) -> None:
     """More of them if it is larger, as growing gives them; of another kind it has none."""
-    engine.steps.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
+    engine.host.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
     made = Options(size=64 * MIB, fs=Filesystem.EXT4, inodes=1000)
     await engine.volumes.create("db", made)
     for name, asked, expected in (
@@ -128,7 +128,7 @@ async def test_a_clone_grows_by_itself_as_its_source_where_it_can(
     expected: int | None,
 ) -> None:
     """What was asked of the source, and is not possible here, is left out; it refuses nothing."""
-    engine.steps.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
+    engine.host.backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
     made = Options(size=64 * MIB, fs=Filesystem.EXT4, autogrow=256 * MIB)
     await engine.volumes.create("db", made)
     monkeypatch.setattr(growing, "can_grow_online", dict.fromkeys(Filesystem, reason).__getitem__)
@@ -230,7 +230,7 @@ async def test_a_clone_is_of_the_source_that_was_named_or_of_none(engine: Engine
         gate.open()
         with pytest.raises(Conflict, match="db was replaced meanwhile; repeat the command"):
             await clone
-    assert "copy" not in engine.operations.entries
+    assert "copy" not in engine.entries.volumes
     await engine.volumes.create("copy", Options(source="db"))
     assert _spec(engine, "copy").size == 8192
 
@@ -323,7 +323,7 @@ async def test_a_volume_that_is_too_small_costs_the_trash_nothing(
     told: str,
 ) -> None:
     """It is full inside; to make room on the host would not help it."""
-    keeping.steps.backends = {"fake": keeping.backend, "other": OtherBackend(keeping.kernel)}
+    keeping.host.backends = {"fake": keeping.backend, "other": OtherBackend(keeping.kernel)}
     for name in ("db", "old"):
         await keeping.volumes.create(name, Options())
     await keeping.volumes.remove("old")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.docker_volumes import LocalVolume
+from convoy_py.engine import loading
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     Conflict,
@@ -39,7 +40,7 @@ def _spec(engine: Engine, name: str) -> Spec:
 @pytest.fixture
 async def plain(keeping: Engine) -> Engine:
     """With a volume `db` without snapshots, and a trash that keeps."""
-    keeping.steps.backends = {"fake": keeping.backend, "other": OtherBackend(keeping.kernel)}
+    keeping.host.backends = {"fake": keeping.backend, "other": OtherBackend(keeping.kernel)}
     await keeping.volumes.create("db", Options(size=4096, uid=7))
     await keeping.volumes.protect("db", on=True)
     keeping.write("db", "data")
@@ -88,7 +89,7 @@ async def test_a_conversion_that_fails_changes_nothing(
     assert plain.left() == []
     assert (await plain.daemon.space()).promised == 4096
     after = plain.restarted()
-    after.steps.backends = plain.steps.backends
+    after.host.backends = plain.host.backends
     assert after.volumes.get("db").backend == "fake"
     assert after.read("db") == "data"
 
@@ -144,7 +145,7 @@ async def test_what_was_replaced_is_never_abandoned(
     assert plain.volumes.get("db").doing == ""
     assert plain.trash.views() == []
     after = plain.restarted()
-    after.steps.backends = plain.steps.backends
+    after.host.backends = plain.host.backends
     after.recovery.sweep()
     (removed,) = after.trash.views()
     assert (removed.name, removed.backend) == ("db", "fake")
@@ -161,7 +162,7 @@ async def test_what_cannot_be_taken_in_at_a_start_is_not_swept(
         with pytest.raises(Unsettled):
             await plain.copies.convert("db", Options(backend="other"), Progress())
     (staging,) = plain.store.half_made()
-    (plain.steps.mounts_dir / staging.name).mkdir(parents=True)
+    (plain.host.mounts_dir / staging.name).mkdir(parents=True)
     with monkeypatch.context() as patched:
         patched.setattr(Store, "move", _full)
         after = plain.restarted()
@@ -182,7 +183,7 @@ async def test_what_changes_a_record_meanwhile_is_not_lost(plain: Engine) -> Non
     assert not (await plain.volumes.protect("db", on=False)).protected
     gate.open()
     assert not (await conversion).protected
-    (removed,) = plain.steps.trash.load()
+    (removed,) = plain.host.trash.load()
     assert removed.record is not None
     assert not removed.record.protected
     after = plain.restarted()
@@ -201,11 +202,11 @@ async def test_a_volume_that_was_read_again_meanwhile_is_not_replaced(
     await asyncio.to_thread(gate.wait_for_call)
     record = plain.store.read("db")
     if as_another:
-        plain.operations.put(plain.steps.entry("db", record))
+        plain.entries.put(loading.entry(plain.host, "db", record))
     else:
         spec = record.spec.model_copy(update={"size": 8192})
         record = record.model_copy(update={"spec": spec})
-        plain.steps.rerecord(plain.operations.entry("db"), record)
+        loading.rerecord(plain.host, plain.entries.get("db"), record)
     gate.open()
     with pytest.raises(Conflict, match="db was changed meanwhile; repeat the command"):
         await conversion
@@ -249,7 +250,7 @@ async def test_a_conversion_that_came_out_different_changes_nothing(
     plain.containers.local["old"] = LocalVolume("old", "local", plain._data("db"))
     with pytest.raises(OperationFailed, match="the copy differs in content"):
         await plain.adoptions.adopt("old", "", "new", Options(), Progress())
-    assert set(plain.operations.entries) == {"db"}
+    assert set(plain.entries.volumes) == {"db"}
     assert (plain.trash.views(), plain.left()) == ([], [])
 
 

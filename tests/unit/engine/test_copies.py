@@ -106,7 +106,7 @@ async def test_holes_are_no_data(shop: Engine) -> None:
     (done,) = await shop.adoptions.adopt("shop_db", "", "", Options(), progress)
     assert plan.bytes == done.bytes < 1 << 20
     assert progress.done == progress.total < 2 << 20
-    _, place = shop.operations.entry("shop_db").usable()
+    _, place = shop.entries.get("shop_db").usable()
     copied = (place.home / "data" / "sparse").stat()
     assert (copied.st_size, copied.st_nlink) == (8 << 40, 2)
     assert copied.st_blocks * 512 < 1 << 20

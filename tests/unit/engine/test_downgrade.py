@@ -51,7 +51,7 @@ async def test_it_stays_and_is_told_once(
         await after.copies.sweep(after.recovery.half_restored)
         for _ in range(2):
             after.pass_time(DAY)
-            after.steps.trash.passed.look()
+            after.host.trash.passed.look()
             await after.releases.sweep()
             await after.janitor.look()
     assert path.read_text() == NEWER

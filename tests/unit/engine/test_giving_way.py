@@ -15,7 +15,7 @@ import pytest
 from convoy_py.backends.base import Place
 from convoy_py.engine import gain
 from convoy_py.engine.jobs import Progress
-from convoy_py.engine.trash import RETRY
+from convoy_py.engine.room import RETRY
 from convoy_py.errors import HostFull, NoSpace, OperationFailed
 from convoy_py.linux import space
 from convoy_py.linux.extents import Footprint, Range
@@ -172,14 +172,14 @@ async def test_what_no_purge_can_help_is_tried_once_more_at_most(
     gate, built = Gate(), []
     monkeypatch.setattr(keeping.backend, "destroy", lambda _: gate.pass_through())
     if deleting:
-        keeping.deletions.begin(keeping.steps.nameless(keeping.folder / "rm-0123", SPEC))
+        keeping.deletions.begin(keeping.host.nameless(keeping.folder / "rm-0123", SPEC))
 
     async def build() -> None:
         built.append(keeping)
         raise NoSpace("its own quota is reached")
 
     with pytest.raises(NoSpace, match="quota"):
-        await keeping.trash.with_room(build)
+        await keeping.room.made_for(build)
     assert len(built) == tries
     gate.open()
 
@@ -219,7 +219,7 @@ async def test_what_a_living_volume_has_too_frees_nothing(keeping: Engine, disk:
     assert _left(keeping) == ["staging", "twice", "own"]
     await _reserve(keeping, 500)
     assert _left(keeping) == ["staging", "twice"]
-    assert await keeping.trash.size() == 0
+    assert await keeping.room.in_trash() == 0
 
 
 async def test_blocks_that_the_trash_alone_has_count_once(keeping: Engine, disk: Disk) -> None:
@@ -227,7 +227,7 @@ async def test_blocks_that_the_trash_alone_has_count_once(keeping: Engine, disk:
     await _removed(keeping, "own", "300-700")
     await _removed(keeping, "a", "0-300 700-710")
     await _removed(keeping, "b", "0-300 710-720")
-    assert await keeping.trash.size() == 720
+    assert await keeping.room.in_trash() == 720
     await _reserve(keeping, 400)
     assert _left(keeping) == ["a", "b"]
     await keeping.volumes.remove("new", to_trash=False)
@@ -241,7 +241,7 @@ async def test_blocks_that_a_snapshot_of_its_own_has_count(keeping: Engine, disk
     await keeping.snapshot("db")
     keeping.write("db", "0-400 500-700")
     await keeping.volumes.remove("db")
-    assert await keeping.trash.size() == 700
+    assert await keeping.room.in_trash() == 700
     await _reserve(keeping, 900)
     assert _left(keeping) == []
 
@@ -280,14 +280,14 @@ async def test_a_deletion_that_fails_costs_one(keeping: Engine, disk: Disk) -> N
 @pytest.fixture
 def stuck(keeping: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The volume `a` in the trash cannot be moved out of it, as if somebody had made it +i."""
-    retire = keeping.steps.trash.retire
+    retire = keeping.host.trash.retire
 
     def retired(removed: Removed) -> Path:
         if removed.name == "a":
             raise OperationFailed("Operation not permitted")
         return retire(removed)
 
-    monkeypatch.setattr(keeping.steps.trash, "retire", retired)
+    monkeypatch.setattr(keeping.host.trash, "retire", retired)
 
 
 @pytest.mark.usefixtures("stuck")
@@ -330,7 +330,7 @@ async def test_one_that_cannot_be_read_hides_nothing(keeping: Engine, disk: Disk
     await _removed(keeping, "a", "0-300")
     await keeping.volumes.create("broken", Options())
     (keeping.store.home("broken") / "volume.json").write_text("{")
-    assert await keeping.restarted().trash.size() == 300
+    assert await keeping.restarted().room.in_trash() == 300
 
 
 async def test_what_has_no_date_is_left_to_people(keeping: Engine, disk: Disk) -> None:
@@ -384,13 +384,13 @@ async def test_a_rollback_has_what_the_trash_has(
 @pytest.fixture
 def reserving(keeping: Engine, disk: Disk) -> Engine:
     """100 bytes are to stay free."""
-    keeping.steps.ledger.reserve = 100
+    keeping.host.ledger.reserve = 100
     return keeping
 
 
 async def _watched(engine: Engine, seconds: float = 0.5) -> None:
     engine.pass_time(seconds)
-    await engine.trash.watch()
+    await engine.room.watch()
 
 
 async def test_the_reserve_is_kept_free(reserving: Engine, disk: Disk) -> None:
@@ -447,7 +447,7 @@ async def test_what_the_daemon_itself_takes_is_no_sign(reserving: Engine, disk: 
     await _removed(reserving, "a", "0-100")
     for _ in range(10):
         await _watched(reserving)
-        with reserving.steps.ledger.room("copy", 50):
+        with reserving.host.ledger.room("copy", 50):
             disk.others += 50
             await _watched(reserving)
     disk.others += 200
@@ -465,7 +465,7 @@ async def test_who_writes_is_not_forgotten_while_the_daemon_takes_space(
         await _removed(reserving, name, ranges)
     await _living(reserving, "live", "")
     await reserving.uses.mount("live", "container", "100:1")
-    room = reserving.steps.ledger.room
+    room = reserving.host.ledger.room
     for _ in range(6):
         disk.others += 10
         await _watched(reserving)

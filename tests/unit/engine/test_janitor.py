@@ -102,7 +102,7 @@ async def test_only_what_was_suspected_is_collected(mounted: Engine) -> None:
     await mounted.uses.mount("v", "second", DOCKER)
     mounted.clock.now += GRACE
     await mounted.janitor.look()
-    assert mounted.operations.entries["v"].references.holds.keys() == {"second"}
+    assert mounted.entries.volumes["v"].references.holds.keys() == {"second"}
     assert mounted.is_mounted("v")
 
 
@@ -117,7 +117,7 @@ async def test_what_shows_no_mount_of_its_own_is_left(
     mounted.clock.now += GRACE
     for _ in range(3):
         await mounted.janitor.look()
-    assert mounted.operations.entries["v"].references.holds.keys() == {reference}
+    assert mounted.entries.volumes["v"].references.holds.keys() == {reference}
     assert mounted.is_mounted("v")
 
 
@@ -130,7 +130,7 @@ async def test_a_busy_unmount_is_finished_later(mounted: Engine) -> None:
     mounted.kernel.busy.clear()
     await mounted.janitor.look()
     assert not mounted.is_mounted("v")
-    assert not mounted.operations.entries["v"].lingering
+    assert not mounted.entries.volumes["v"].lingering
 
 
 async def test_a_device_that_is_held_is_let_go_later(mounted: Engine) -> None:
@@ -138,10 +138,10 @@ async def test_a_device_that_is_held_is_let_go_later(mounted: Engine) -> None:
     mounted.kernel.attached.add("v")
     await mounted.uses.unmount("v", "container")
     assert mounted.volumes.get("v").state is State.READY
-    assert mounted.operations.entries["v"].lingering
+    assert mounted.entries.volumes["v"].lingering
     mounted.kernel.attached.clear()
     await mounted.janitor.look()
-    assert not mounted.operations.entries["v"].lingering
+    assert not mounted.entries.volumes["v"].lingering
 
 
 async def test_an_unmount_by_others_is_noticed(mounted: Engine) -> None:
@@ -312,7 +312,7 @@ async def test_what_cannot_be_seen_from_outside_is_as_it_was_seen_last(
     known: Usage,
 ) -> None:
     """An image that nobody has mounted tells no more than what it has of the host."""
-    mounted.operations.entry("v").usage = before
+    mounted.entries.get("v").usage = before
     monkeypatch.setattr(mounted.backend, "usage", lambda *_: found)
     await mounted.janitor.sample()
     assert mounted.volumes.get("v").usage == known
@@ -321,7 +321,7 @@ async def test_what_cannot_be_seen_from_outside_is_as_it_was_seen_last(
 async def test_what_is_mounted_meanwhile_is_measured_anew(engine: Engine) -> None:
     """What was seen before is not what is there."""
     await engine.volumes.create("v", Options())
-    engine.operations.entry("v").usage = None
+    engine.entries.get("v").usage = None
     gate = engine.kernel.gate("usage", "v")
     task = asyncio.create_task(engine.janitor.sample())
     await asyncio.to_thread(gate.wait_for_call)
@@ -441,14 +441,14 @@ async def test_data_that_is_missing_is_told_until_it_is_back(
     elsewhere.rename(data)
     assert await sampled() == (State.READY, "")
     # What a Mount failed at is not known to be mended.
-    engine.operations.entry("v").reason = "its image was cut"
-    engine.operations.entry("v").usage = None
+    engine.entries.get("v").reason = "its image was cut"
+    engine.entries.get("v").usage = None
     assert await sampled() == (State.BROKEN, "its image was cut")
-    engine.operations.entry("v").reason = ""
-    engine.operations.entry("v").usage = None
+    engine.entries.get("v").reason = ""
+    engine.entries.get("v").usage = None
     engine.store.root.rename(engine.folder / "away")
     await engine.janitor.sample()
-    assert engine.operations.entry("v").reason == ""
+    assert engine.entries.get("v").reason == ""
 
 
 async def test_what_is_held_and_broken_is_left_to_people(mounted: Engine) -> None:
@@ -490,7 +490,7 @@ async def test_what_could_not_be_measured_is_measured_later(
     """Though nobody has mounted it."""
     monkeypatch.setattr(engine.blocking, "_patience", 0.1)
     await engine.volumes.create("v", Options(size=4096))
-    engine.operations.entry("v").usage = None
+    engine.entries.get("v").usage = None
     gate = engine.kernel.gate("usage", "v")
     await engine.janitor.sample()
     assert engine.volumes.get("v").usage is None

@@ -54,7 +54,7 @@ async def test_what_one_had_is_dropped_at_its_unmount(ci: Engine) -> None:
     await ci.uses.unmount("ci", "1")
     await ci.operations.drain(5)
     assert _clones(ci) == ci.left() == []
-    assert list(ci.steps.mounts_dir.iterdir()) == []
+    assert list(ci.host.mounts_dir.iterdir()) == []
     assert (await ci.daemon.space()).promised == promised
     after = ci.restarted()
     await after.uses.mount("ci", "1", DOCKER)
@@ -188,7 +188,7 @@ async def test_a_clone_that_cannot_be_mounted_is_dropped(ci: Engine) -> None:
         await ci.uses.mount("ci", "1", DOCKER)
     await ci.operations.drain(5)
     assert _clones(ci) == ci.left() == []
-    assert list(ci.steps.mounts_dir.iterdir()) == []
+    assert list(ci.host.mounts_dir.iterdir()) == []
     assert ci.volumes.get("ci").state is State.READY
 
 
@@ -216,12 +216,12 @@ async def test_they_have_to_be_made_at_once(
     """Where the volume would lie, or every Mount would wait for a copy."""
     backends = {"fake": engine.backend, "other": OtherBackend(engine.kernel)}
     backends[slow].way = Way.FILES
-    engine.steps.backends = backends
+    engine.host.backends = backends
     await engine.volumes.create("db", Options())
     if refused:
         with pytest.raises(Unsupported, match="per_mount needs clones that are made at once"):
             await engine.copies.clone("db", "ci", asked, Progress())
-        assert (engine.left(), set(engine.operations.entries)) == ([], {"db"})
+        assert (engine.left(), set(engine.entries.volumes)) == ([], {"db"})
     else:
         await engine.copies.clone("db", "ci", asked, Progress())
 
@@ -233,16 +233,16 @@ async def test_a_clone_is_made_room_for(keeping: Engine, monkeypatch: pytest.Mon
     await keeping.volumes.create("old", Options())
     keeping.write("old", "x" * 1000)
     await keeping.volumes.remove("old")
-    monkeypatch.setattr(keeping.steps.ledger, "free", lambda: 0 if keeping.trash.views() else 4096)
+    monkeypatch.setattr(keeping.host.ledger, "free", lambda: 0 if keeping.trash.views() else 4096)
     await keeping.uses.mount("ci", "1", DOCKER)
     assert keeping.trash.views() == []
-    assert len(keeping.operations.entries["ci"].clones) == 1
+    assert len(keeping.entries.volumes["ci"].clones) == 1
 
 
 async def test_a_private_clone_is_its_volumes_own_affair(ci: Engine) -> None:
     """By its name nobody gets at it, nor through it at its volume."""
     await ci.uses.mount("ci", "one", DOCKER)
-    (name,) = ci.operations.entries["ci"].clones
+    (name,) = ci.entries.volumes["ci"].clones
     for change in (
         ci.volumes.remove(name),
         ci.volumes.rename(name, "new"),
@@ -250,4 +250,4 @@ async def test_a_private_clone_is_its_volumes_own_affair(ci: Engine) -> None:
     ):
         with pytest.raises(VolumeNotFound):
             await change
-    assert ci.operations.entries.keys() >= {"ci"}
+    assert ci.entries.volumes.keys() >= {"ci"}

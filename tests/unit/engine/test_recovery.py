@@ -180,7 +180,7 @@ async def test_a_volume_of_a_backend_that_is_off_is_kept(engine: Engine) -> None
     await engine.volumes.create("v", Options())
     engine.killed()
     without = Engine(engine.folder, engine.kernel)
-    without.steps.backends = {}
+    without.host.backends = {}
     view = without.start().volumes.get("v")
     assert (view.state, view.backend) == (State.BROKEN, "fake")
     assert "backend fake is not on" in view.reason
@@ -213,7 +213,7 @@ async def test_what_is_half_done_is_swept(engine: Engine, caplog: pytest.LogCapt
     await engine.volumes.create("v", Options())
     half_made = engine.store.stage()
     (half_made / "data").touch()
-    mountpoint = engine.steps.mounts_dir / half_made.name
+    mountpoint = engine.host.mounts_dir / half_made.name
     mountpoint.mkdir()
     engine.kernel.mounted[mountpoint] = "half made"
     (engine.store.trash / "rm-0123" / "data").mkdir(parents=True)
@@ -253,7 +253,7 @@ async def test_mountpoints_of_no_volume_go_and_no_mount_is_asked(
     """Those alone that are ours: a look at what is mounted may take for ever."""
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", DOCKER)
-    folder = engine.steps.mounts_dir
+    folder = engine.host.mounts_dir
     mountpoints.make(folder / "gone")
     (folder / "theirs").mkdir(mode=0o755)
     (folder / ".new-0123").mkdir()
@@ -324,7 +324,7 @@ async def test_a_mount_elsewhere_is_none_of_ours(engine: Engine) -> None:
 async def test_what_is_half_done_with_data_that_was_kept_stays(engine: Engine) -> None:
     """It is nobody's for the moment, and keeps no daemon from starting."""
     await engine.volumes.create("v", Options())
-    half_taken = engine.steps.snapshot_store.stage("v", "0123")
+    half_taken = engine.host.snapshot_store.stage("v", "0123")
     await engine.volumes.remove("v", keep_data=True)
     after = engine.restarted()
     assert after.recovery.half_taken == []
@@ -333,7 +333,7 @@ async def test_what_is_half_done_with_data_that_was_kept_stays(engine: Engine) -
 
 async def test_only_a_mountpoint_may_be_left(engine: Engine) -> None:
     """The build folder was deleted already when the daemon was killed."""
-    mountpoint = engine.steps.mounts_dir / ".new-0123"
+    mountpoint = engine.host.mounts_dir / ".new-0123"
     mountpoint.mkdir()
     engine.restarted().recovery.sweep()
     assert not mountpoint.exists()

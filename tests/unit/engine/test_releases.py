@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.containers import Container
+from convoy_py.engine import loading
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
@@ -105,9 +106,9 @@ async def test_a_volume_becomes_dockers_own(keeping: Engine) -> None:
 async def test_a_folder_of_the_users_stays(keeping: Engine) -> None:
     """What comes of its data is said, for the trash has none of it."""
     await _make(keeping, "db")
-    _, place = keeping.operations.entry("db").usable()
+    _, place = keeping.entries.get("db").usable()
     spec = place.spec.model_copy(update={"path": "/srv/data"})
-    keeping.operations.entry("db").place = replace(place, spec=spec)
+    keeping.entries.get("db").place = replace(place, spec=spec)
     (done,) = await _release(keeping)
     assert done.note.endswith("; the folder that db showed stays, with its data")
 
@@ -400,7 +401,7 @@ async def test_replaced_meanwhile(db: Engine, monkeypatch: pytest.MonkeyPatch) -
     folder = db.containers.folder
 
     def replaced() -> Path:
-        db.operations.put(db.steps.entry("db", db.store.read("db")))
+        db.entries.put(loading.entry(db.host, "db", db.store.read("db")))
         return folder()
 
     monkeypatch.setattr(db.containers, "folder", replaced)

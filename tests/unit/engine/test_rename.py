@@ -39,7 +39,7 @@ async def test_it_takes_all_of_it_along(db: Engine) -> None:
     assert await db.uses.mount("sql@a", "container", DOCKER) == str(
         db.mountpoint("sql@a") / "exposed"
     )
-    within = db.operations.entry("sql@a").usable()[1].within
+    within = db.entries.get("sql@a").usable()[1].within
     assert within is not None
     assert (within.name, within.home) == ("sql", db.store.home("sql"))
     assert (await db.daemon.space()).promised == 4096
@@ -103,7 +103,7 @@ async def test_what_cannot_be_looked_at_is_not_renamed(db: Engine) -> None:
     """Its backend is off, and who uses it cannot be told."""
     db.killed()
     without = Engine(db.folder, db.kernel)
-    without.steps.backends = {}
+    without.host.backends = {}
     with pytest.raises(BrokenVolume):
         await without.start().volumes.rename("db", "sql")
     assert without.store.load().keys() == {"db"}
@@ -122,7 +122,7 @@ async def test_a_rename_that_was_cut_off_is_before_or_after(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(db.store, "move", killed)
-    record = db.operations.entry("db").volume_record()
+    record = db.entries.get("db").volume_record()
     with pytest.raises(KeyboardInterrupt):
         db.store.rename(record, "sql")
     after = db.restarted()

@@ -18,9 +18,7 @@ class Watched(Reopening):
     """The watch over an engine's root, whose disk can be taken away; counts its sweeps."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(
-            engine.operations, engine.steps, engine.recovery, engine.trash, self._swept
-        )
+        super().__init__(engine.operations, engine.host, engine.recovery, engine.trash, self._swept)
         self.sweeps = 0
         self._root = engine.store.root
         self.elsewhere = self._root.with_name("elsewhere")
@@ -47,7 +45,7 @@ async def watch(engine: Engine) -> Watched:
 
 async def test_what_works_on_a_volume_keeps_it(engine: Engine, watch: Watched) -> None:
     """The records are read again only once long work has ended: it has the volume in its hands."""
-    entry = engine.operations.entry("idle")
+    entry = engine.entries.get("idle")
     async with (
         engine.operations.hold_idle("idle") as held,
         engine.uses.steady("a copy", held, entry),
@@ -57,10 +55,10 @@ async def test_what_works_on_a_volume_keeps_it(engine: Engine, watch: Watched) -
         assert engine.store.presence.away
         watch.bring_back()
         await watch.look()
-        assert engine.operations.entry("idle") is entry
+        assert engine.entries.get("idle") is entry
         assert entry.doing
     await watch.look()
-    assert engine.operations.entry("idle") is not entry
+    assert engine.entries.get("idle") is not entry
     assert not engine.store.presence.away
 
 
@@ -68,7 +66,7 @@ async def test_while_it_is_away_all_is_listed_and_what_is_mounted_is_used(
     engine: Engine, watch: Watched
 ) -> None:
     """What is broken besides says so still."""
-    engine.operations.entry("other").reason = "its image was cut"
+    engine.entries.get("other").reason = "its image was cut"
     watch.take_away()
     await watch.look()
     told = {view.name: (view.state, view.reason) for view in engine.volumes.views()}
@@ -82,9 +80,9 @@ async def test_while_it_is_away_all_is_listed_and_what_is_mounted_is_used(
 
 
 async def test_a_root_that_is_there_is_left_alone(engine: Engine, watch: Watched) -> None:
-    entry = engine.operations.entry("idle")
+    entry = engine.entries.get("idle")
     await watch.look()
-    assert engine.operations.entry("idle") is entry
+    assert engine.entries.get("idle") is entry
 
 
 async def test_that_it_is_away_is_told_once_each_time(
@@ -105,20 +103,20 @@ async def test_what_is_in_use_goes_on_and_all_else_is_read_anew(
     engine: Engine, watch: Watched
 ) -> None:
     """Memory knows more of a mount than was recorded; of what is not mounted any more, nothing."""
-    before = {name: engine.operations.entry(name) for name in ("used", "other")}
+    before = {name: engine.entries.get(name) for name in ("used", "other")}
     engine.clock.now += 100
     engine.references.save("used", engine.references.none())
     del engine.kernel.mounted[engine.mountpoint("other")]
-    engine.store.commit(engine.store.stage(), engine.steps.record("new", before["used"].spec))  # type: ignore[arg-type]
+    engine.store.commit(engine.store.stage(), engine.host.record("new", before["used"].spec))  # type: ignore[arg-type]
     watch.take_away()
     await watch.look()
     watch.bring_back()
     await watch.look()
-    used = engine.operations.entry("used")
+    used = engine.entries.get("used")
     assert used.references == before["used"].references
     assert (used.mounted_at, used.held_at) == (1000.0, 1000.0)
     assert used.usage == before["used"].usage is not None
-    assert engine.operations.entry("other").references.holds == {}
+    assert engine.entries.get("other").references.holds == {}
     assert engine.volumes.get("new").state is State.READY
     assert (await engine.daemon.space()).promised == 4 * 4096
 
@@ -149,7 +147,7 @@ async def test_what_a_disk_that_came_late_hides_stays_listed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What was made in the bare folder beneath it; of one name, what is on the disk is served."""
-    kept = engine.operations.entry("other").volume_record()
+    kept = engine.entries.get("other").volume_record()
     watch.take_away()
     await watch.look()
     late = Engine(engine.folder / "late", engine.kernel)
@@ -165,7 +163,7 @@ async def test_what_a_disk_that_came_late_hides_stays_listed(
     assert other.reason == ""
     assert (bool(idle.mountpoint), bool(used.mountpoint)) == (False, True)
     with pytest.raises(BrokenVolume):
-        engine.operations.entry("idle").usable()
+        engine.entries.get("idle").usable()
     assert "listed as broken: idle, used" in caplog.text
 
 

@@ -38,7 +38,7 @@ async def db(engine: Engine) -> Engine:
 async def test_a_diff_counts_and_names_what_changed(db: Engine) -> None:
     """Between two snapshots, and between one and the volume as it is."""
     db.write("db", "longer than it was")
-    _, place = db.operations.entry("db").usable()
+    _, place = db.entries.get("db").usable()
     (place.home / "data" / "more").write_text("x")
     found = await db.copies.diff("db", "a", "", Progress())
     assert (found.added, found.changed, found.removed) == (1, 1, 0)
@@ -56,7 +56,7 @@ async def test_a_diff_counts_and_names_what_changed(db: Engine) -> None:
 
 async def test_a_diff_tells_names_that_are_no_text(db: Engine) -> None:
     """File names are bytes: each is told as text of its own."""
-    _, place = db.operations.entry("db").usable()
+    _, place = db.entries.get("db").usable()
     for name in ("caf\udce9.txt", "back\\slash", "two\nlines"):
         (place.home / "data" / name).touch()
     found = await db.copies.diff("db", "a", "", Progress())
@@ -74,7 +74,7 @@ async def test_a_diff_is_cut_short_but_counts_all(
     """A million changes are not told one by one, nor a few with a million characters."""
     (db._data("db") / "file").write_text("old")
     monkeypatch.setattr(f"convoy_py.engine.copies.{limit}", 2)
-    _, place = db.operations.entry("db").usable()
+    _, place = db.entries.get("db").usable()
     for number in range(3):
         (place.home / "data" / str(number)).touch()
     found = await db.copies.diff("db", "a", "", Progress())
@@ -99,7 +99,7 @@ async def test_a_diff_lets_the_volume_be_used(db: Engine) -> None:
 
 async def test_a_file_is_brought_back(db: Engine) -> None:
     """And nothing else is touched; the bytes are told."""
-    _, place = db.operations.entry("db").usable()
+    _, place = db.entries.get("db").usable()
     (place.home / "data" / "more").write_text("x")
     assert await db.copies.restore_file("db", "a", "/file", Progress()) == 3
     assert db.read("db") == "old"
@@ -123,7 +123,7 @@ async def test_a_file_is_found_by_what_diff_tells_or_by_its_name(
 ) -> None:
     """Names are bytes; what may be read in two ways is what `diff` tells, if that is there."""
     await engine.volumes.create("v", Options())
-    _, place = engine.operations.entry("v").usable()
+    _, place = engine.entries.get("v").usable()
     data = os.fsencode(place.home / "data")
     for each in [name, *others]:
         Path(os.fsdecode(data + b"/" + each)).parent.mkdir(exist_ok=True)

@@ -218,7 +218,7 @@ async def test_there_must_be_such_a_snapshot(db: Engine) -> None:
 
 async def test_damage_that_is_gone_is_told_no_longer(db: Engine) -> None:
     """A broken volume that went back to a good state is ready again."""
-    db.operations.entries["db"].reason = "its image was cut"
+    db.entries.volumes["db"].reason = "its image was cut"
     await db.snapshots.rollback("db", "a", Progress())
     assert db.volumes.get("db").reason == ""
 

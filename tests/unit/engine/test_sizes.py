@@ -6,6 +6,7 @@ import errno
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from convoy_py.engine import loading
 from convoy_py.engine.jobs import Progress
 from convoy_py.engine.sizes import AHEAD, RETRY
 from convoy_py.errors import (
@@ -51,7 +52,7 @@ async def test_a_volume_is_made_larger(db: Engine) -> None:
     assert (_spec(db).size, _spec(db).grows_from) == (8 * MIB, None)
     assert await _outstanding(db) == 8 * MIB
     assert _spec(db, "db@a").size == 4 * MIB
-    within = db.operations.entry("db@a").usable()[1].within
+    within = db.entries.get("db@a").usable()[1].within
     assert within is not None
     assert within.spec.size == 8 * MIB
     after = db.restarted()
@@ -163,7 +164,7 @@ async def test_a_growth_of_a_full_host_is_completed_all_the_same(
     db.backend.delays = "later"
     await db.uses.mount("db", "container", DOCKER)
     await db.sizes.resize("db", 8 * MIB)
-    monkeypatch.setattr(db.steps.ledger, "free", lambda: 0)
+    monkeypatch.setattr(db.host.ledger, "free", lambda: 0)
     db.backend.delays = ""
     assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
 
@@ -325,9 +326,11 @@ async def test_a_host_without_room_is_told_once_in_a_while(growing: Engine) -> N
 @pytest.mark.parametrize("bound", [5 * MIB, 6 * MIB])
 async def test_a_growth_that_has_to_wait_is_not_made_larger(growing: Engine, bound: int) -> None:
     """However often it is looked at: it is still the same that waits for the next mount."""
-    record = growing.operations.entry("db").volume_record()
+    record = growing.entries.get("db").volume_record()
     spec = record.spec.model_copy(update={"autogrow": bound})
-    growing.steps.rerecord(growing.operations.entry("db"), record.model_copy(update={"spec": spec}))
+    loading.rerecord(
+        growing.host, growing.entries.get("db"), record.model_copy(update={"spec": spec})
+    )
     growing.backend.delays = "later"
     for _ in range(4):
         await growing.sizes.grow_the_full()

@@ -182,7 +182,7 @@ async def test_one_that_crashes_again_and_again_is_stopped_meanwhile(
     ]
     engine.containers.restarting = {"2"}
     seen: list[str] = []
-    engine.containers.when_stopped = lambda: seen.append(engine.operations.entry("db").doing)
+    engine.containers.when_stopped = lambda: seen.append(engine.entries.get("db").doing)
     (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
     assert view.consistency is Consistency.PAUSED
     assert engine.containers.calls == ["stop", "pause", "unpause", "start"]

@@ -43,7 +43,7 @@ async def test_a_group_is_all_or_nothing(
     for name in ("a", "b"):
         await engine.volumes.create(name, Options())
     failure = Corrupt("volume b: its image was cut")
-    store = engine.steps.snapshot_store
+    store = engine.host.snapshot_store
     commit = store.commit
 
     def failing(staging: Path, volume: str, record: SnapshotRecord) -> None:

@@ -27,7 +27,7 @@ async def db(engine: Engine) -> Engine:
 
 def _half_taken(engine: Engine) -> None:
     """What a daemon leaves that is killed while it copies."""
-    home = engine.steps.snapshot_store.stage("db", str(uuid.uuid4()))
+    home = engine.host.snapshot_store.stage("db", str(uuid.uuid4()))
     (home / "data").mkdir()
 
 
@@ -49,8 +49,8 @@ async def test_a_half_taken_snapshot_is_taken_away(db: Engine) -> None:
 
 async def test_a_half_deleted_snapshot_is_deleted(db: Engine) -> None:
     """It has no name any more, so it is not told of as one without data."""
-    _, place = db.operations.entry("db@a").usable()
-    home = db.steps.snapshot_store.unname(place.home, place.uuid)
+    _, place = db.entries.get("db@a").usable()
+    home = db.host.snapshot_store.unname(place.home, place.uuid)
     after = db.restarted()
     assert after.snapshots.views() == []
     await _swept(after)
@@ -178,7 +178,7 @@ async def test_volumes_of_a_backend_that_is_off_keep_their_snapshots(db: Engine)
     """On the disk: they are there again when it is on."""
     db.killed()
     after = Engine(db.folder, db.kernel)
-    backends, after.steps.backends = after.steps.backends, {}
+    backends, after.host.backends = after.host.backends, {}
     after.start()
     assert "its backend fake is not on" in after.volumes.get("db").reason
     with pytest.raises(BrokenVolume):

@@ -56,14 +56,14 @@ def _held(engine: Engine) -> References:
 
 def test_the_first_backend_that_can_is_chosen(engine: Engine, kernel: FakeKernel) -> None:
     """A size goes to one that enforces it; if none can, all say why."""
-    engine.steps.backends = {"fake": NoSizes(kernel), "other": Other(kernel)}
-    assert engine.steps.choose(Options())[0].name == "fake"
-    assert engine.steps.choose(Options(size=1))[0].name == "other"
-    assert engine.steps.choose(Options(size=1, backend="other"))[1].size == 1
+    engine.host.backends = {"fake": NoSizes(kernel), "other": Other(kernel)}
+    assert engine.host.choose(Options())[0].name == "fake"
+    assert engine.host.choose(Options(size=1))[0].name == "other"
+    assert engine.host.choose(Options(size=1, backend="other"))[1].size == 1
     with pytest.raises(Unsupported, match=r"^no sizes$"):
-        engine.steps.choose(Options(size=1, backend="fake"))
+        engine.host.choose(Options(size=1, backend="fake"))
     with pytest.raises(Unsupported, match="fake: no paths here; other: only with a size"):
-        engine.steps.choose(Options(path="/x"))
+        engine.host.choose(Options(path="/x"))
 
 
 def test_every_volume_has_an_id_of_its_own(engine: Engine) -> None:
@@ -85,7 +85,7 @@ def test_building_happens_beside_the_volumes(engine: Engine, kernel: FakeKernel)
             seen.append(place)
             return super().create(place)
 
-    engine.steps.backends = {"fake": Watched(kernel)}
+    engine.host.backends = {"fake": Watched(kernel)}
     entry = engine.steps.create("v", Options())
     (built,) = seen
     assert built.home.name.startswith(".new-")
@@ -102,7 +102,7 @@ def test_what_the_backend_settled_is_recorded(engine: Engine, kernel: FakeKernel
         def create(self, place: Place) -> Spec:
             return super().create(place).model_copy(update={"project": 7})
 
-    engine.steps.backends = {"fake": Settles(kernel)}
+    engine.host.backends = {"fake": Settles(kernel)}
     entry = engine.steps.create("v", Options())
     assert entry.record is not None
     assert entry.record.spec.project == 7
@@ -277,7 +277,7 @@ def test_what_a_backend_that_is_off_had_is_deleted_all_the_same(
 ) -> None:
     """Its folder has nothing mounted by then."""
     gone = engine.steps.retire(place)
-    engine.steps.backends = {}
+    engine.host.backends = {}
     engine.steps.destroy(gone)
     assert not gone.home.exists()
 
@@ -326,7 +326,7 @@ def test_adopting_a_users_folder(engine: Engine, kernel: FakeKernel) -> None:
         def adopt(self, place: Place, options: Options) -> Spec:
             return place.spec.model_copy(update={"path": options.path or place.spec.path})
 
-    engine.steps.backends = {"fake": Folders(kernel)}
+    engine.host.backends = {"fake": Folders(kernel)}
     home = engine.store.home("v")
     engine.steps.adopt("v", Options(path="/srv/data", uid=7))
     (home / "data").rmdir()  # it lies elsewhere

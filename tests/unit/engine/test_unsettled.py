@@ -227,14 +227,14 @@ async def test_a_group_that_cannot_be_completed_at_a_start_waits(
     """It was settled that all of it is there, so nothing of it is swept."""
     await full.volumes.create("web", Options())
     full.write("web", "web")
-    commit = full.steps.snapshot_store.commit
+    commit = full.host.snapshot_store.commit
 
     def killed(home: Path, volume: str, record: SnapshotRecord) -> None:
         if volume == "web":
             raise KeyboardInterrupt
         commit(home, volume, record)
 
-    monkeypatch.setattr(full.steps.snapshot_store, "commit", killed)
+    monkeypatch.setattr(full.host.snapshot_store, "commit", killed)
     monkeypatch.setattr(Copying, "_withdrawn", lambda *_: True)
     with pytest.raises(KeyboardInterrupt):
         await full.snapshots.create(["db", "web"], "g", Progress())

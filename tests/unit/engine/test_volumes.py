@@ -133,7 +133,7 @@ async def test_a_folder_is_dealt_with_by_the_threads_of_its_storage(
         with suppress(Unsupported, NotFound):  # there are no paths here
             await engine.volumes.create("new", options, adopt=adopt)
         assert asked[-1] == path
-    entry = engine.operations.entry("v")
+    entry = engine.entries.get("v")
     entry.place = replace(entry.usable()[1], spec=Spec(backend="fake", path="/has"))
     for options, path in ((Options(), "/has"), (Options(path="/asked"), "/asked")):
         with suppress(OptionsDiffer):
@@ -146,7 +146,7 @@ async def test_what_is_unknown_is_told_as_what_it_would_be(engine: Engine) -> No
     await engine.volumes.create("v", Options())
     for name, told in (("v@a", SnapshotNotFound), ("v#a", VolumeNotFound), ("w@a", VolumeNotFound)):
         with pytest.raises(VolumeNotFound) as error:
-            engine.operations.entry(name)
+            engine.entries.get(name)
         assert error.type is told
 
 
@@ -316,7 +316,7 @@ async def test_a_name_holds_for_one_of_an_operator_and_an_engine(engine: Engine)
     await engine.uses.mount("v", "me", OPERATOR)
     with pytest.raises(VolumeInUse, match="under the ID me"):
         await engine.uses.mount("v", "me", DOCKER)
-    assert engine.operations.entry("v").references.total == 2
+    assert engine.entries.get("v").references.total == 2
 
 
 async def test_an_unmount_that_sees_nothing_keeps_what_was_seen(
@@ -340,7 +340,7 @@ async def test_a_busy_unmount_succeeds_and_lingers(engine: Engine) -> None:
     await engine.uses.unmount("v", "container")
     assert engine.volumes.get("v").state is State.MOUNTED
     assert engine.volumes.get("v").references == 0
-    assert engine.operations.entries["v"].lingering
+    assert engine.entries.volumes["v"].lingering
 
 
 async def test_a_lingering_volume_is_mounted_again_as_it_is(engine: Engine) -> None:
@@ -351,4 +351,4 @@ async def test_a_lingering_volume_is_mounted_again_as_it_is(engine: Engine) -> N
     await engine.uses.unmount("v", "first")
     await engine.uses.mount("v", "second", DOCKER)
     assert engine.kernel.count("mount", "v") == 1
-    assert not engine.operations.entries["v"].lingering
+    assert not engine.entries.volumes["v"].lingering

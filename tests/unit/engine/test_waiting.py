@@ -159,5 +159,5 @@ async def _created(engine: Engine) -> None:
     try:
         await engine.volumes.create("v", Options())
     except StillRunning:
-        while "v" not in engine.operations.entries:
+        while "v" not in engine.entries.volumes:
             await asyncio.sleep(0)
