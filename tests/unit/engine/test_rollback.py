@@ -74,8 +74,12 @@ async def test_a_volume_keeps_the_last_of_its_rollbacks(db: Engine) -> None:
     # The setting of these tests is 4; the fifth is what was gone back to.
     last = await db.snapshots.rollback("db", saved[0].removeprefix("db@"), Progress())
     assert last.deleted == []
+    # One that is not to be kept takes no other's place.
+    gone = await db.snapshots.rollback("db", "a", Progress(), keep=False)
+    assert (gone.saved_as, gone.deleted) == ("", saved[:1])
+    db.pass_time(1)
     more = await db.snapshots.rollback("db", "a", Progress())
-    assert more.deleted == saved[:2]
+    assert more.deleted == saved[1:2]
     left = [view.automatic for view in db.snapshots.views("db")]
     assert left == [False, *[True] * 4]
     assert db.left() == []
