@@ -20,6 +20,9 @@ from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import Store
 from convoy_py.state.trash import Trash
 
+# Of what has no record: no backend's.
+UNKNOWN = Spec(backend="")
+
 
 class Host:
     """One root, one run folder and one mounts folder, with the backends that are on."""
@@ -81,9 +84,9 @@ class Host:
         mountpoint = self.mounts_dir / full
         return Place(full, record.uuid, home, mountpoint, record.spec, within=volume.place)
 
-    def nameless(self, home: Path, spec: Spec | None = None) -> Place:
+    def nameless(self, home: Path, spec: Spec = UNKNOWN) -> Place:
         """A folder that is to be destroyed, whatever it held."""
-        return Place(home.name, "", home, self.mounts_dir / home.name, spec or Spec(backend=""))
+        return Place(home.name, "", home, self.mounts_dir / home.name, spec)
 
     def choose(self, options: Options) -> tuple[Backend, Spec]:
         """The backend that the options name, or the first that can do what they ask."""

@@ -153,7 +153,7 @@ class Steps:
             with suppress(OSError):  # deleted beneath its mount: all the more reason to unmount
                 usage = backend.parting_usage(place, self.host.wall_clock())
         detached = backend.unmount(place)
-        mounted = not detached and backend.is_mounted(place)
+        mounted = False if detached else backend.is_mounted(place)
         if not mounted:
             mountpoints.remove(place.mountpoint)
         return Unmounted(detached, mounted, usage)

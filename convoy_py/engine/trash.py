@@ -10,7 +10,7 @@ from typing import TypeVar
 from convoy_py.engine import loading
 from convoy_py.engine.aging import Aging
 from convoy_py.engine.deletions import PATIENCE, Deletions
-from convoy_py.engine.host import Host
+from convoy_py.engine.host import UNKNOWN, Host
 from convoy_py.engine.mirror import as_on_disk
 from convoy_py.engine.operations import Operations
 from convoy_py.errors import (
@@ -123,7 +123,7 @@ class TrashBin:
             home = await self._operations.do(
                 removed.name, "purge", self._host.trash.retire, removed
             )
-        spec = removed.record.spec if removed.record else None
+        spec = removed.record.spec if removed.record else UNKNOWN
         return self._deletions.begun(self._host.nameless(home, spec))
 
     # Steps
