@@ -49,6 +49,17 @@ def test_the_layers_of_the_architecture_page_are_those_that_are_checked() -> Non
     assert [layer.strip(" `\n") for layer in told.group().split("→")] == layers
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "README.md"])
+def test_what_a_page_names_of_the_repository_is_there(page: str) -> None:
+    """Files, folders and links: whoever follows them arrives."""
+    text = (REPOSITORY / page).read_text()
+    folders = [path.name for path in REPOSITORY.glob("[a-z]*") if path.is_dir()]
+    named = re.findall(rf"(?<![\w/.-])(?:{'|'.join(folders)})/[\w/.-]*\w", text)
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [path for path in {*named, *linked} if not (REPOSITORY / path).exists()] == []
+    assert page == "README.md" or len(named) + len(linked) > 5
+
+
 def flags(text: str) -> set[str]:
     """The flags that stand in backticks, at the beginning of what is quoted."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
