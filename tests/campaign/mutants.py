@@ -32,7 +32,8 @@ TESTS = {
     "state": ["tests/unit/state", "tests/unit/engine"],
     "engine": ["tests/unit/engine", "tests/unit/api"],
     "backends": [
-        *("tests/functional/backends", "tests/conformance/test_power_cut.py"),
+        *("tests/unit/backends", "tests/functional/backends"),
+        "tests/conformance/test_power_cut.py",
         *("tests/conformance/test_snapshots.py", "tests/conformance/test_backend.py"),
         *("tests/conformance/test_backend_data.py", "tests/conformance/test_resizable.py"),
     ],

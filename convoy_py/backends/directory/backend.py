@@ -83,12 +83,11 @@ class Folders(Backend):
             return self._create_at_path(spec.path, spec)
         data = place.home / DATA
         made(data)
-        with opened(data) as folder:
-            own(folder, spec)
         if limits.has(spec):
             project = limits.begin(data, place.uuid, spec)
             spec = spec.model_copy(update={"project": project})
-            files.fsync_dir(data)
+        with opened(data) as folder:
+            own(folder, spec)  # and sync it
         return spec
 
     def adopt(self, place: Place, options: Options) -> Spec:
@@ -144,10 +143,10 @@ class Folders(Backend):
         if self.is_mounted(place):
             return
         self.check(place)
-        _limit_again(place)
         options = effective(place.spec.mount_options, self._allowed_mount_options)
         if place.within is not None:
             options.append("ro")
+        _limit_again(place)
         with self.allowed.open(place) as folder:
             mounts.bind(Path(f"/proc/self/fd/{folder}"), place.mountpoint, options)
 

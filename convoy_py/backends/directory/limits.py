@@ -4,7 +4,7 @@ import zlib
 from pathlib import Path
 
 from convoy_py.errors import InvalidOption, NoSpace
-from convoy_py.linux import btrfs, quota
+from convoy_py.linux import btrfs, files, quota
 from convoy_py.models.sizes import LARGEST, format_size
 from convoy_py.models.volume import Spec, show
 
@@ -46,7 +46,7 @@ def begin(data: Path, uuid: str, spec: Spec) -> int | None:
     if btrfs.is_btrfs(data):
         assert spec.size is not None
         btrfs.enable_quota(data)
-        btrfs.set_limit(data, spec.size)
+        _limit_subvolume(data, spec.size)
         return None
     project = _FIRST_PROJECT + zlib.crc32(uuid.encode()) % _FIRST_PROJECT
     while any(quota.usage(data, project)):  # someone's already, or another volume's
@@ -63,7 +63,7 @@ def enforce(data: Path, spec: Spec) -> None:
     if spec.project is not None:
         _limit(data, spec.project, spec)
     elif spec.size is not None:
-        btrfs.set_limit(data, spec.size)
+        _limit_subvolume(data, spec.size)
 
 
 def used(data: Path, spec: Spec) -> tuple[int, int | None]:
@@ -80,6 +80,12 @@ def refuse_more(what: object, size: int, inodes: int | None, spec: Spec) -> None
         raise NoSpace(f"{what} holds {show('size', size)}, more than {show('size', spec.size)}")
     if spec.inodes is not None and inodes is not None and inodes > spec.inodes:
         raise NoSpace(f"{what} holds {inodes} files, more than {spec.inodes} (option inodes)")
+
+
+def _limit_subvolume(data: Path, size: int) -> None:
+    btrfs.set_limit(data, size)
+    # No fsync of a record takes it along: a power cut would bring back the limit of before.
+    files.sync_filesystem(data)
 
 
 def _limit(data: Path, project: int, spec: Spec) -> None:

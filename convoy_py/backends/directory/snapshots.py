@@ -4,12 +4,12 @@ The host's filesystem is never frozen. On btrfs a snapshot is atomic; elsewhere 
 a moment of its own, by reflink where the host has them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import Place, Snapshots, own, refuse_nested, returning
+from convoy_py.backends.base import Place, Snapshots, own, put_in_place, refuse_nested, returning
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.backend import Folders, made
 from convoy_py.backends.directory.folder import DATA, source
@@ -107,13 +107,13 @@ class FolderSnapshots(Folders, Snapshots):
             if spec.project is not None:
                 with _without_limit(old, spec):
                     quota.assign_tree(new, spec.project)
-                    _exchange(new, old, passed)
+                    put_in_place(new, old, passed)
                     with suppress(OSError):  # it is about to be deleted, and counts no more then
                         quota.assign_tree(new, 0)
                 return
             if spec.size is not None:
                 limits.begin(new, place.uuid, spec)
-            _exchange(new, old, passed)
+            put_in_place(new, old, passed)
 
     def withdraw(self, snapshot: Place) -> None:
         """All of it lies in its home."""
@@ -161,13 +161,6 @@ def _refuse_path(place: Place) -> None:
 def _snapshot(source: Place, data: Path, *, read_only: bool) -> None:
     refuse_nested(source, source.home / DATA)
     btrfs.snapshot(source.home / DATA, data, read_only=read_only)
-
-
-def _exchange(new: Path, old: Path, passed: Callable[[], None]) -> None:
-    files.exchange(new, old)
-    passed()  # the point of no return of a rollback: the volume has the other data
-    files.fsync_dir(old.parent)
-    files.fsync_dir(new.parent)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def check_inodes(fs: Filesystem, size: int, inodes: int | None) -> None:
         )
         raise InvalidOption(
             f"inodes {inodes} is outside of {fewest} to {most}, what {fs} of "
-            f"{show('size', size)} can be limited to" + (f" ({how})" if inodes < fewest else "")
+            f"{show('size', size)} can be limited to" + ("" if inodes > most else f" ({how})")
         )
 
 

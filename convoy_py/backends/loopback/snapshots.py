@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from convoy_py.backends.base import Place, Snapshots, own, returning
+from convoy_py.backends.base import Place, Snapshots, own, put_in_place, returning
 from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import btrfs, extents, files, filesystems, reflink
@@ -104,10 +104,7 @@ class ImageSnapshots(Snapshots):
             growth.complete(built)
         _sync(image.path(built))
         with returning(f"{place} has gone back") as passed:
-            files.exchange(image.path(built), image.path(place))
-            passed()  # the point of no return: the volume has the other data
-            files.fsync_dir(place.home)
-            files.fsync_dir(staged.home)
+            put_in_place(image.path(built), image.path(place), passed)
 
     def withdraw(self, snapshot: Place) -> None:
         if snapshot.within is not None and image.is_inside(snapshot):
