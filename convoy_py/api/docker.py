@@ -34,7 +34,7 @@ from convoy_py.escapes import one_line
 from convoy_py.linux import peers
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
-from convoy_py.models.names import HASH, is_source
+from convoy_py.models.names import Kind, is_source, kind_of
 from convoy_py.models.options import parse_options
 from convoy_py.wire.admin import Nothing, rfc3339
 from convoy_py.wire.docker import CreateRequest, MountRequest, NameRequest
@@ -236,7 +236,7 @@ def _named(name: str) -> str:
 
 def _known(name: str) -> str:
     """The name; VolumeNotFound for a private clone's, which is its volume's own affair."""
-    if HASH in name:
+    if kind_of(name) is Kind.CLONE:
         raise VolumeNotFound(name)
     return name
 

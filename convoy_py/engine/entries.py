@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from convoy_py.engine.entry import Entry
 from convoy_py.errors import Invalid, NotFound, SnapshotNotFound, VolumeNotFound
-from convoy_py.models.names import AT, HASH, split_source, volume_of
+from convoy_py.models.names import Kind, kind_of, name_within, split_source, volume_of
 
 
 class Entries:
@@ -18,7 +18,7 @@ class Entries:
         found = self.find(name)
         if found is not None:
             return found
-        if AT in name and (volume := self.volumes.get(volume_of(name))):
+        if kind_of(name) is Kind.SNAPSHOT and (volume := self.volumes.get(volume_of(name))):
             raise SnapshotNotFound(name, [view.name for view in volume.snapshot_views()])
         raise VolumeNotFound(volume_of(name))
 
@@ -27,7 +27,7 @@ class Entries:
         volume = self.volumes.get(volume_of(name))
         if volume is None or volume.name == name:
             return volume
-        return volume.snapshots.get(name) if AT in name else volume.clones.get(name)
+        return self._family(name).get(name)
 
     def snapshot(self, name: str) -> tuple[Entry, Entry]:
         """(volume, snapshot) of `db@nightly`, or of `nightly` where only one volume has it.
@@ -41,7 +41,7 @@ class Entries:
             (entry, each)
             for entry in self.volumes.values()
             for full, each in entry.snapshots.items()
-            if full.partition(AT)[2] == name
+            if name_within(full) == name
         ]
         if len(found) == 1:
             return found[0]
@@ -70,4 +70,4 @@ class Entries:
 
     def _family(self, name: str) -> dict[str, Entry]:
         volume = self.volumes[volume_of(name)]
-        return volume.clones if HASH in name else volume.snapshots
+        return volume.clones if kind_of(name) is Kind.CLONE else volume.snapshots

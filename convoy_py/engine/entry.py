@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from convoy_py.backends.base import Backend, Place
 from convoy_py.errors import BrokenVolume, VolumeInUse
-from convoy_py.models.names import joined
+from convoy_py.models.names import Kind, kind_of, name_within
 from convoy_py.models.snapshot import SnapshotView, Way
 from convoy_py.models.volume import Spec, State, Usage, View
 from convoy_py.state.records import Record, References, SnapshotRecord
@@ -72,6 +72,59 @@ class Entry:
         """Raise VolumeInUse while long work reads the volume."""
         if self.doing:
             raise VolumeInUse(self.name, [self.doing])
+
+    # What becomes of it: nothing else writes who has it, and whether it is mounted and well.
+
+    def mounted_by(self, held: References, now: float) -> None:
+        """A Mount succeeded at `now`, the clock's seconds."""
+        self.references, self.mounted, self.lingering, self.reason = held, True, False, ""
+        self.mounted_at = self.held_at = now
+
+    def mount_failed(self, broken: str = "") -> None:
+        """Something may be mounted all the same: the janitor has a look."""
+        self.reason = broken or self.reason
+        self.lingering = not self.references.holds
+
+    def held_by(self, held: References) -> None:
+        """One lets go of it; the last one leaves an unmount to be completed."""
+        self.references, self.lingering = held, not held.holds
+
+    def unmounted(self, *, mounted: bool, detached: bool, usage: Usage | None) -> None:
+        """What an unmount came to; `usage` is from just before."""
+        self.mounted, self.lingering, self.usage = mounted, not detached, usage or self.usage
+
+    def vacated(self, nobody: References) -> None:
+        self.references, self.mounted, self.lingering = nobody, False, False
+
+    def taken_over(self, held: References, now: float) -> None:
+        """An earlier daemon mounted it: when, and for whom last, nobody knows any more."""
+        self.references, self.mounted_at, self.held_at = held, now, now
+
+    def not_as_it_should_be(self) -> None:
+        """What the kernel has is not ours to unmount as it stands, but to be looked at again."""
+        self.mounted, self.lingering = False, not self.references.holds
+
+    def overwritten(self) -> None:
+        """It has other data: why it was broken, and what it used, was of that of before."""
+        self.reason, self.usage = "", None
+
+    def goes_on_as(self, known: "Entry") -> None:
+        """It was read anew while it was mounted, of which `known` tells more than the records."""
+        self.references, self.usage = known.references, known.usage
+        self.mounted_at, self.held_at = known.mounted_at, known.held_at
+
+    def hidden(self, reason: str) -> None:
+        """It is on the disk no more, as the reason says; what is mounted stays so."""
+        self.reason = reason
+        if not self.mounted:
+            self.record = self.backend = self.place = None
+            self.snapshots, self.clones = {}, {}
+
+    # What it is
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.name)
 
     def within(self) -> Iterator["Entry"]:
         """Its snapshots and private clones."""
@@ -143,11 +196,10 @@ class Entry:
 
     def as_snapshot(self, volume: str) -> SnapshotView:
         """What is told of a snapshot of `volume`."""
-        name = self.name.removeprefix(joined(volume, "") + "@")
         record = self.record if isinstance(self.record, SnapshotRecord) else None
         return SnapshotView(
             volume=volume,
-            name=name,
+            name=name_within(self.name),
             backend=self.spec.backend if self.spec else "",
             created=self.created,
             way=record.way if record else None,

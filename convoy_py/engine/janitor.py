@@ -151,8 +151,7 @@ class Janitor:
         except NoAnswer as error:
             event(log, logging.DEBUG, "not looked at", volume=entry.name, failure=error)
         except (OSError, ConvoyError) as error:
-            # Not ours to unmount as it stands, but to be looked at again.
-            entry.mounted, entry.lingering = False, not entry.references.holds
+            entry.not_as_it_should_be()
             event(log, logging.WARNING, "not as it should be", volume=entry.name, failure=error)
 
     async def _without_leaks(self, entry: Entry, census: Census) -> References:

@@ -6,7 +6,7 @@ from convoy_py.backends.base import Place
 from convoy_py.engine.entry import Entry
 from convoy_py.engine.host import Host
 from convoy_py.errors import failed
-from convoy_py.models.names import AT, HASH, joined
+from convoy_py.models.names import clone_of, joined, name_within
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.records import Record, SnapshotRecord
 
@@ -41,7 +41,7 @@ def _load_within(host: Host, volume: Entry, record: Record, promised: int) -> No
         volume.snapshots[within.name] = within
     if record.spec.per_mount:
         for key in host.store.clones(record.name):
-            clone = clone_entry(host, volume, f"{record.name}{HASH}{key}")
+            clone = clone_entry(host, volume, clone_of(record.name, key))
             volume.clones[clone.name] = clone
             host.ledger.record(clone.name, promised, 0)
 
@@ -65,7 +65,7 @@ def snapshot_entry(
 def clone_entry(host: Host, volume: Entry, name: str) -> Entry:
     """The private clone of a volume that a mount ID has; its uuid follows from its name."""
     record = volume.volume_record()
-    home = host.store.clone_home(volume.name, name.partition(HASH)[2])
+    home = host.store.clone_home(volume.name, name_within(name))
     uuid = str(uuids.uuid5(uuids.UUID(record.uuid), home.name))
     spec = record.spec.model_copy(update={"per_mount": None, "autogrow": None})
     entry = Entry(name, host.reference_store.none(), record, volume.backend)
@@ -78,8 +78,7 @@ def rerecord(host: Host, entry: Entry, record: Record) -> None:
     entry.name, entry.record, entry.place = record.name, record, host.place(record)
     for snapshot in list(entry.snapshots.values()):
         del entry.snapshots[snapshot.name]
-        name = snapshot.name.partition(AT)[2]
-        snapshot.name = joined(record.name, name)
+        snapshot.name = joined(record.name, name_within(snapshot.name))
         if isinstance(snapshot.record, SnapshotRecord):
             snapshot.place = host.snapshot_place(entry, snapshot.record)
         entry.snapshots[snapshot.name] = snapshot

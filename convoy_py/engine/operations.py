@@ -23,7 +23,7 @@ from convoy_py.errors import (
     failed,
 )
 from convoy_py.logs import event
-from convoy_py.models.names import HASH, volume_of
+from convoy_py.models.names import Kind, kind_of, volume_of
 
 log = logging.getLogger("convoy.engine")
 P = ParamSpec("P")
@@ -154,7 +154,12 @@ class Operations:
     def _still_work(self, name: str) -> Work | None:
         volume = self.entries.volumes.get(volume_of(name))
         # A private clone is a copy that nothing ties to its volume.
-        if volume is None or HASH in name or volume.work is None or not volume.work.still:
+        if (
+            volume is None
+            or kind_of(name) is Kind.CLONE
+            or volume.work is None
+            or not volume.work.still
+        ):
             return None
         return volume.work
 

@@ -182,9 +182,7 @@ class Recovery:
     ) -> None:
         match repair:
             case Repair.ADOPT:
-                entries[name].references = held[name]
-                # How old the mount is nobody knows any more: its container may be about to start.
-                entries[name].mounted_at = entries[name].held_at = self._clock()
+                entries[name].taken_over(held[name], self._clock())
                 entries[name].mounted = self._really_mounted(entries[name])
             case Repair.UNMOUNT:
                 # The janitor's first look does it: mounted and held by nobody.

@@ -109,8 +109,7 @@ def _carry_over(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> None:
         known = before.get(entry.name)
         if known is None or not entry.mounted or not known.mounted:
             continue
-        entry.references, entry.usage = known.references, known.usage
-        entry.mounted_at, entry.held_at = known.mounted_at, known.held_at
+        entry.goes_on_as(known)
 
 
 def _keep_hidden(
@@ -124,15 +123,12 @@ def _keep_hidden(
     for name, entry in old.items():
         if name in new or not (another or entry.mounted):
             continue
-        entry.reason = (
+        entry.hidden(
             f"it lies in the folder {root} beneath what was mounted over that since: unmount that "
             "for a moment, with the daemon stopped, and move the volume's folder"
             if another
             else f"its folder is gone from {root}"
         )
-        if not entry.mounted:
-            entry.record = entry.backend = entry.place = None
-            entry.snapshots, entry.clones = {}, {}
         new[name] = entry
         hidden.append(name)
     return hidden

@@ -32,7 +32,7 @@ from convoy_py.errors import (
     Unsettled,
 )
 from convoy_py.logs import event
-from convoy_py.models.names import AT, check_name, joined
+from convoy_py.models.names import Kind, check_name, joined, kind_of, name_within
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
 from convoy_py.state.records import timestamp
 from convoy_py.wire.copies import RolledBack
@@ -222,7 +222,7 @@ class Snapshots:
                 else "no volume is named"
             )
         for name in names:
-            if AT in name:
+            if kind_of(name) is Kind.SNAPSHOT:
                 raise Invalid(f"{name} is a snapshot; name a volume")
             self._entries.get(name)
         return names
@@ -283,7 +283,7 @@ class Snapshots:
             entry = self._entries.get(name)
             self._entries.get(volume).idle()
             if entry.place is None:
-                home = self._host.snapshot_store.home(volume, name.partition(AT)[2])
+                home = self._host.snapshot_store.home(volume, name_within(name))
                 place = self._host.nameless(home)
             else:
                 await self._uses.vacate(entry, "delete")
@@ -342,7 +342,7 @@ class Snapshots:
                 (saved,) = await self._take([part], progress, saving=True)
                 progress.note = f"going back to {full} ({plan.way.value})"
                 await self._go_back(entry, snapshot, saved, progress)
-                entry.reason, entry.usage = "", None
+                entry.overwritten()
             return saved
 
     async def _go_back(
@@ -360,5 +360,5 @@ class Snapshots:
             self._deletions.begin(gone)
             raise
         except Unsettled as error:
-            volume.reason, volume.usage = "", None  # those were of the data of before
+            volume.overwritten()
             raise Unsettled(f"{error}; what was there before is {saved.name}") from error

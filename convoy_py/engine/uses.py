@@ -19,7 +19,7 @@ from convoy_py.engine.room import Room
 from convoy_py.engine.steps import Steps
 from convoy_py.errors import ConvoyError, Corrupt, Unavailable, VolumeInUse
 from convoy_py.logs import event
-from convoy_py.models.names import HASH, clone_name
+from convoy_py.models.names import Kind, clone_name
 from convoy_py.state.records import Record, References
 
 log = logging.getLogger("convoy.engine")
@@ -92,7 +92,7 @@ class Uses:
             try:
                 await self._vacate(one, operation)
             except VolumeInUse as error:
-                if HASH not in one.name:
+                if one.kind is not Kind.CLONE:
                     raise
                 # Of the names of private clones nobody outside knows.
                 raise VolumeInUse(entry.name, error.holders) from None
@@ -115,8 +115,7 @@ class Uses:
         except ConvoyError:
             entry.mounted = await do(name, operation, backend.is_mounted, place)
             raise
-        entry.references = self._host.reference_store.none()
-        entry.mounted = entry.lingering = False
+        entry.vacated(self._host.reference_store.none())
 
     @asynccontextmanager
     async def steady(
@@ -162,7 +161,7 @@ class Uses:
             try:
                 return await self._mount_locked(entry, reference, epoch)
             except ConvoyError:
-                if HASH in name:
+                if entry.kind is Kind.CLONE:
                     await self.settle(entry, entry.references)
                 raise
 
@@ -179,15 +178,10 @@ class Uses:
             with told(entry.name, "mount"):
                 fresh = await threads.run(self._steps.mount, backend, place, held)
         except ConvoyError as error:
-            if isinstance(error, Corrupt):
-                entry.reason = str(error)
-            # Something may be mounted all the same: the janitor has a look.
-            entry.lingering = not entry.references.holds
+            entry.mount_failed(str(error) if isinstance(error, Corrupt) else "")
             raise
-        entry.references = held
-        entry.mounted, entry.lingering, entry.reason = True, False, ""
+        entry.mounted_by(held, self._clock())
         self.mounted.set()
-        entry.mounted_at = entry.held_at = self._clock()
         if fresh:
             await self.note_growth(entry)
         return str(backend.exposed(place))
@@ -209,7 +203,7 @@ class Uses:
         Caller holds the volume's lock. What something else still holds stays mounted, and the
         janitor comes back for it: an Unmount that failed would make the engine keep its count.
         """
-        entry.references, entry.lingering = held, not held.holds
+        entry.held_by(held)
         run = self._operations.blocking.run
         try:
             await run(self._steps.save_references, entry.name, held)
@@ -221,8 +215,7 @@ class Uses:
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "unmount later", volume=entry.name, failure=error)
             return
-        entry.mounted, entry.lingering = left.mounted, not left.detached
-        entry.usage = left.usage or entry.usage
+        entry.unmounted(mounted=left.mounted, detached=left.detached, usage=left.usage)
         if left.detached:
             await self._drop_private(entry)
 
@@ -249,7 +242,7 @@ class Uses:
         After a live-restore an engine may count to zero under a container that runs: so who really
         has it is looked up, and the janitor comes back for it.
         """
-        if HASH not in entry.name:
+        if entry.kind is not Kind.CLONE:
             return
         backend, place = entry.usable()
         try:
@@ -268,7 +261,7 @@ class Uses:
         """Record that a growth is complete, as it is with a mount; if that fails, the next does."""
         if not isinstance(entry.record, Record) or entry.record.spec.grows_from is None:
             return
-        if HASH in entry.name:
+        if entry.kind is Kind.CLONE:
             return
         spec = entry.record.spec.model_copy(update={"grows_from": None})
         try:

@@ -22,7 +22,7 @@ from convoy_py.errors import (
     VolumeNotFound,
     VolumeProtected,
 )
-from convoy_py.models.names import AT, HASH, check_name, volume_of
+from convoy_py.models.names import Kind, check_name, kind_of, volume_of
 from convoy_py.models.volume import Options, State, View
 from convoy_py.state.trash import trash_key
 
@@ -89,7 +89,7 @@ class Volumes:
         `adopt` takes over the data that already lies in the volume's place.
         Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
         """
-        if AT in name:
+        if kind_of(name) is Kind.SNAPSHOT:
             if self._entries.find(name) is None or options != Options():
                 raise Invalid(
                     f"{name} is a snapshot's name: `convoy snapshot create` makes it, without "
@@ -134,10 +134,10 @@ class Volumes:
 
     def refuse_within(self, name: str, instead: str) -> None:
         """Refuse what is no volume by itself; raises VolumeNotFound."""
-        if HASH in name:
+        if kind_of(name) is Kind.CLONE:
             raise VolumeNotFound(name)  # a private clone is its volume's own affair
         self._entries.get(name)
-        if AT in name:
+        if kind_of(name) is Kind.SNAPSHOT:
             raise Unsupported(f"{name} is a snapshot; {instead}")
 
     # Under the volume's lock

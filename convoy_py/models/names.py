@@ -1,6 +1,7 @@
 """The rules for names of volumes and snapshots, applied at every entry and to what is read back."""
 
 import re
+from enum import Enum, auto
 from hashlib import sha256
 
 from convoy_py.errors import Invalid, InvalidName
@@ -26,6 +27,21 @@ def check_name(name: str, what: str = "volume") -> str:
 AT, HASH = "@", "#"
 
 
+class Kind(Enum):
+    """What a full name is the name of."""
+
+    VOLUME = auto()
+    SNAPSHOT = auto()
+    CLONE = auto()
+
+
+def kind_of(name: str) -> Kind:
+    """Of any text: a private clone of a snapshot there is not."""
+    if HASH in name:
+        return Kind.CLONE
+    return Kind.SNAPSHOT if AT in name else Kind.VOLUME
+
+
 def is_source(text: str) -> bool:
     """Whether this is the name of a volume, or of a snapshot with its volume's."""
     volume, at, snapshot = text.partition(AT)
@@ -49,13 +65,23 @@ def joined(volume: str, snapshot: str) -> str:
 
 def clone_name(volume: str, mount_id: str) -> str:
     """The full name of the private clone that a mount ID has of a volume."""
-    return f"{volume}{HASH}{sha256(mount_id.encode()).hexdigest()[:16]}"
+    return clone_of(volume, sha256(mount_id.encode()).hexdigest()[:16])
+
+
+def clone_of(volume: str, key: str) -> str:
+    """The full name of the private clone that has this key."""
+    return f"{volume}{HASH}{key}"
 
 
 def is_full_name(name: str) -> bool:
     """Whether it can be the name of a volume, a snapshot or a private clone."""
     volume, _, _ = name.partition(HASH)
     return is_source(volume)
+
+
+def name_within(name: str) -> str:
+    """The snapshot's own name, or the private clone's key, in a full name; "" in a volume's."""
+    return name.removeprefix(volume_of(name))[1:]
 
 
 def volume_of(name: str) -> str:
