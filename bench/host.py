@@ -10,11 +10,10 @@ from pathlib import Path
 from bench.client import call, get
 from bench.figures import sample
 from bench.subject import Daemon, daemon, unmount_all
-from convoy_py.cli.client import Client
+from convoy_py.cli.client.calls import Client
 from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.linux.descriptors import held, opened
-from convoy_py.wire.admin import CreateVolume, MountVolume
-from convoy_py.wire.copies import CloneVolume, CreateSnapshot
+from convoy_py.wire.copies import CloneVolume
 from convoy_py.wire.endpoints import (
     CLONE_VOLUME,
     CREATE_SNAPSHOT,
@@ -26,6 +25,8 @@ from convoy_py.wire.endpoints import (
     Form,
     Long,
 )
+from convoy_py.wire.snapshots import CreateSnapshot
+from convoy_py.wire.volumes import CreateVolume, MountVolume
 
 _SIZE = 24 << 30  # of a sparse image: only what is written takes space
 _JOB_SECONDS = 600.0

@@ -31,8 +31,9 @@ from convoy_py.models.names import AT, joined, volume_of
 from convoy_py.models.snapshot import Consistency, Plan, SnapshotView, Way
 from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage, View
-from convoy_py.wire.admin import Space
-from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume, RolledBack, VolumeSpace
+from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume
+from convoy_py.wire.snapshots import RolledBack
+from convoy_py.wire.space import Space, VolumeSpace
 
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 CREATED = datetime.fromtimestamp(NOW, UTC)

@@ -15,8 +15,9 @@ from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import View
-from convoy_py.wire.admin import SnapshotInfo, VolumeInfo
 from convoy_py.wire.endpoints import Answer
+from convoy_py.wire.snapshots import SnapshotInfo
+from convoy_py.wire.volumes import VolumeInfo
 
 # Seconds for which a job is waited for: what ends by then is answered as if it were none.
 PATIENCE = 1.0

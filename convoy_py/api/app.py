@@ -8,7 +8,7 @@ from aiohttp import web
 
 from convoy_py.api.admin import Admin
 from convoy_py.api.connections import Runner
-from convoy_py.api.docker import Plugin
+from convoy_py.api.plugin import Plugin
 from convoy_py.api.recording import Recorder
 from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
 from convoy_py.api.rest import Edge, others

@@ -7,7 +7,6 @@ from convoy_py.errors import Invalid
 from convoy_py.models.names import check_name, joined
 from convoy_py.models.options import parse_options
 from convoy_py.wire import endpoints
-from convoy_py.wire.admin import VolumeInfo
 from convoy_py.wire.copies import (
     Adopt,
     Adopted,
@@ -20,6 +19,7 @@ from convoy_py.wire.copies import (
     RestoredFile,
     RestoreFile,
 )
+from convoy_py.wire.volumes import VolumeInfo
 
 
 async def clone(admin: Admin, call: Call[CloneVolume]) -> Reply[VolumeInfo]:

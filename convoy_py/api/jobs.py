@@ -9,8 +9,8 @@ from convoy_py.api.status import job_info
 from convoy_py.engine.jobs import Job
 from convoy_py.models.job import JobState
 from convoy_py.wire import endpoints
-from convoy_py.wire.admin import Message, Nothing
-from convoy_py.wire.copies import JobInfo, JobList
+from convoy_py.wire.base import Message, Nothing
+from convoy_py.wire.jobs import JobInfo, JobList
 
 
 async def job_list(admin: Admin, call: Call[Nothing]) -> Reply[JobList]:

@@ -10,9 +10,9 @@ from pydantic.json_schema import models_json_schema
 from convoy_py import __version__
 from convoy_py.api.rest import JSON, Route
 from convoy_py.models.names import AT, NAME_PATTERN
-from convoy_py.wire.admin import Failure, Nothing
-from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.base import Failure, Nothing
 from convoy_py.wire.endpoints import Endpoint, Long
+from convoy_py.wire.jobs import JobInfo
 
 _REFERENCE = "#/components/schemas/{model}"
 Mode = Literal["validation", "serialization"]

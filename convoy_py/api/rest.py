@@ -17,9 +17,9 @@ from convoy_py.api.requests import Handler, parse, read_body
 from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound, Unsupported
 from convoy_py.metrics import Metrics
 from convoy_py.models.names import AT, check_name, joined
-from convoy_py.wire.admin import Failure, Nothing
-from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.base import Failure, Nothing
 from convoy_py.wire.endpoints import Answer, Direct, Endpoint, Form
+from convoy_py.wire.jobs import JobInfo
 
 log = logging.getLogger("convoy.admin")
 

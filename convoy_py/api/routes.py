@@ -4,12 +4,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from convoy_py.api import copies, jobs, sizes, snapshots, system, trash, volumes
+from convoy_py.api import copies, daemon, jobs, snapshots, space, trash, volumes
 from convoy_py.api.admin import Admin
 from convoy_py.api.openapi import document
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.wire import endpoints
-from convoy_py.wire.admin import Nothing
+from convoy_py.wire.base import Nothing
 
 
 async def openapi(admin: Admin, call: Call[Nothing]) -> Reply[Nothing]:
@@ -20,9 +20,9 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *volumes.ROUTES,
     *snapshots.ROUTES,
     *copies.ROUTES,
-    *sizes.ROUTES,
+    *space.ROUTES,
     *jobs.ROUTES,
     *trash.ROUTES,
-    *system.ROUTES,
+    *daemon.ROUTES,
     Route(endpoints.DESCRIBE, openapi, early=True),
 )

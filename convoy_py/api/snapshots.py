@@ -7,13 +7,14 @@ from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.jobs import Progress
 from convoy_py.models.names import check_name, joined
 from convoy_py.wire import endpoints
-from convoy_py.wire.admin import Nothing, SnapshotInfo
-from convoy_py.wire.copies import (
+from convoy_py.wire.base import Nothing
+from convoy_py.wire.snapshots import (
     CreateGroup,
     CreateSnapshot,
     PlanInfo,
     Rollback,
     RolledBack,
+    SnapshotInfo,
     SnapshotList,
 )
 

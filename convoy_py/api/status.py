@@ -10,8 +10,10 @@ from convoy_py.models.job import JobView
 from convoy_py.models.names import joined
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import State, Usage, View
-from convoy_py.wire.admin import SnapshotInfo, VolumeInfo, rfc3339
-from convoy_py.wire.copies import JobInfo
+from convoy_py.wire.base import rfc3339
+from convoy_py.wire.jobs import JobInfo
+from convoy_py.wire.snapshots import SnapshotInfo
+from convoy_py.wire.volumes import VolumeInfo
 
 # Docker reads numbers as float64, in which larger whole numbers are not exact.
 LARGEST_EXACT = 2**53

@@ -5,8 +5,9 @@ from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.errors import Invalid
 from convoy_py.models.names import check_name
 from convoy_py.wire import endpoints
-from convoy_py.wire.admin import Nothing, VolumeInfo, rfc3339
-from convoy_py.wire.copies import Purged, PurgeTrash, Removed, RestoreTrash, TrashList
+from convoy_py.wire.base import Nothing, rfc3339
+from convoy_py.wire.trash import Purged, PurgeTrash, Removed, RestoreTrash, TrashList
+from convoy_py.wire.volumes import VolumeInfo
 
 
 async def trash_list(admin: Admin, call: Call[Nothing]) -> Reply[TrashList]:

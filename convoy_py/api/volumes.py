@@ -11,16 +11,17 @@ from convoy_py.errors import StillRunning, Unavailable
 from convoy_py.models.names import check_name
 from convoy_py.models.options import parse_options
 from convoy_py.wire import endpoints
-from convoy_py.wire.admin import (
+from convoy_py.wire.base import Nothing
+from convoy_py.wire.volumes import (
     CreateVolume,
     DeleteQuery,
     Mounted,
     MountVolume,
-    Nothing,
+    ProtectVolume,
+    RenameVolume,
     VolumeInfo,
     VolumeList,
 )
-from convoy_py.wire.copies import ProtectVolume, RenameVolume
 
 # So many volumes are told between two chances for Docker's calls to be served.
 _BATCH = 200

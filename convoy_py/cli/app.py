@@ -8,20 +8,14 @@ import click
 from pydantic import ValidationError
 
 from convoy_py import __version__
-from convoy_py.cli.completion import completion
-from convoy_py.cli.copies import adopt, clone, convert, release
-from convoy_py.cli.daemon import daemon
-from convoy_py.cli.exits import EXIT_CODES, INTERRUPTED, exit_code
-from convoy_py.cli.history import diff, restore_file, rollback
-from convoy_py.cli.jobs import jobs
-from convoy_py.cli.options import help_without_command
-from convoy_py.cli.output import Output, complain, drop_output, have_streams, wants_color
-from convoy_py.cli.session import Session
-from convoy_py.cli.snapshot import snapshot
-from convoy_py.cli.space import df, resize, trim
-from convoy_py.cli.system import info
-from convoy_py.cli.trash import trash
-from convoy_py.cli.volume import (
+from convoy_py.cli.commands.completion import completion
+from convoy_py.cli.commands.copies import adopt, clone, convert, diff, release, restore_file
+from convoy_py.cli.commands.daemon import daemon, info
+from convoy_py.cli.commands.jobs import jobs
+from convoy_py.cli.commands.snapshots import rollback, snapshot
+from convoy_py.cli.commands.space import df, resize, trim
+from convoy_py.cli.commands.trash import trash
+from convoy_py.cli.commands.volumes import (
     create,
     delete,
     inspect,
@@ -31,6 +25,10 @@ from convoy_py.cli.volume import (
     rename,
     umount,
 )
+from convoy_py.cli.terminal.exits import EXIT_CODES, INTERRUPTED, exit_code
+from convoy_py.cli.terminal.options import help_without_command
+from convoy_py.cli.terminal.output import Output, complain, drop_output, have_streams, wants_color
+from convoy_py.cli.terminal.session import Session
 from convoy_py.config import DEFAULT_SOCKET
 from convoy_py.errors import ConvoyError, Kind
 

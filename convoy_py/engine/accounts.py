@@ -12,7 +12,7 @@ from convoy_py.errors import Cancelled, ConvoyError, NoAnswer
 from convoy_py.linux import filesystems
 from convoy_py.linux.extents import Shares
 from convoy_py.models.names import joined
-from convoy_py.wire.copies import SnapshotSpace, VolumeSpace
+from convoy_py.wire.space import SnapshotSpace, VolumeSpace
 
 
 class Accounts:

@@ -3,7 +3,7 @@
 from convoy_py.engine.host import Host
 from convoy_py.engine.operations import Operations
 from convoy_py.errors import Unavailable
-from convoy_py.wire.admin import Space
+from convoy_py.wire.space import Space
 
 
 class Daemon:

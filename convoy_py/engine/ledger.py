@@ -10,7 +10,7 @@ from threading import Lock
 from convoy_py.errors import HostFull
 from convoy_py.linux import space
 from convoy_py.models.sizes import format_size
-from convoy_py.wire.admin import Space
+from convoy_py.wire.space import Space
 
 
 class Ledger:

@@ -35,7 +35,7 @@ from convoy_py.logs import event
 from convoy_py.models.names import Kind, check_name, joined, kind_of, name_within
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
 from convoy_py.state.records import timestamp
-from convoy_py.wire.copies import RolledBack
+from convoy_py.wire.snapshots import RolledBack
 
 log = logging.getLogger("convoy.engine")
 

@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from convoy_py.wire import admin, copies
-from convoy_py.wire.admin import Nothing
+from convoy_py.wire import copies, daemon, jobs, snapshots, space, trash, volumes
+from convoy_py.wire.base import Nothing
 
 Form = TypeVar("Form", bound=BaseModel)
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -56,13 +56,13 @@ class Long(Endpoint[Form, Answer]):
 
 # Volumes
 
-LIST_VOLUMES = Direct("GET", "/v1/volumes", "All volumes", Nothing, admin.VolumeList)
+LIST_VOLUMES = Direct("GET", "/v1/volumes", "All volumes", Nothing, volumes.VolumeList)
 CREATE_VOLUME = Direct(
     "POST",
     "/v1/volumes",
     "Make a volume; one that exists with the same options is left as it is",
-    admin.CreateVolume,
-    admin.VolumeInfo,
+    volumes.CreateVolume,
+    volumes.VolumeInfo,
     statuses=(201,),
 )
 INSPECT_VOLUME = Direct(
@@ -70,14 +70,14 @@ INSPECT_VOLUME = Direct(
     "/v1/volumes/{name}",
     "One volume, or a snapshot as the volume that it is when mounted",
     Nothing,
-    admin.VolumeInfo,
+    volumes.VolumeInfo,
     snapshots=True,
 )
 DELETE_VOLUME = Direct(
     "DELETE",
     "/v1/volumes/{name}",
     "Move a volume with its snapshots to the trash, or forget it and keep its data",
-    admin.DeleteQuery,
+    volumes.DeleteQuery,
     Nothing,
     statuses=(204,),
 )
@@ -85,15 +85,15 @@ MOUNT_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/mount",
     "Mount a volume or a snapshot on the host and hold it under a name",
-    admin.MountVolume,
-    admin.Mounted,
+    volumes.MountVolume,
+    volumes.Mounted,
     snapshots=True,
 )
 UMOUNT_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/umount",
     "End a hold; what nobody holds is unmounted",
-    admin.MountVolume,
+    volumes.MountVolume,
     Nothing,
     statuses=(204,),
     snapshots=True,
@@ -102,33 +102,33 @@ RENAME_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/rename",
     "Give a volume that nobody uses another name",
-    copies.RenameVolume,
-    admin.VolumeInfo,
+    volumes.RenameVolume,
+    volumes.VolumeInfo,
 )
 PROTECT_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/protect",
     "Refuse to delete a volume from now on, or no longer",
-    copies.ProtectVolume,
-    admin.VolumeInfo,
+    volumes.ProtectVolume,
+    volumes.VolumeInfo,
 )
 
 # Snapshots
 
-LIST_SNAPSHOTS = Direct("GET", "/v1/snapshots", "All snapshots", Nothing, copies.SnapshotList)
+LIST_SNAPSHOTS = Direct("GET", "/v1/snapshots", "All snapshots", Nothing, snapshots.SnapshotList)
 CREATE_GROUP = Long(
     "POST",
     "/v1/snapshots",
     "Take snapshots of several volumes at one moment",
-    copies.CreateGroup,
-    copies.SnapshotList,
+    snapshots.CreateGroup,
+    snapshots.SnapshotList,
 )
 INSPECT_SNAPSHOT = Direct(
     "GET",
     "/v1/snapshots/{name}",
     "One snapshot: db@nightly, or nightly where only one volume has it",
     Nothing,
-    admin.SnapshotInfo,
+    snapshots.SnapshotInfo,
     snapshots=True,
 )
 DELETE_SNAPSHOT = Direct(
@@ -145,21 +145,21 @@ LIST_SNAPSHOTS_OF = Direct(
     "/v1/volumes/{name}/snapshots",
     "A volume's snapshots, oldest first",
     Nothing,
-    copies.SnapshotList,
+    snapshots.SnapshotList,
 )
 CREATE_SNAPSHOT = Long(
     "POST",
     "/v1/volumes/{name}/snapshots",
     "Take a snapshot of a volume",
-    copies.CreateSnapshot,
-    admin.SnapshotInfo,
+    snapshots.CreateSnapshot,
+    snapshots.SnapshotInfo,
 )
 INSPECT_SNAPSHOT_OF = Direct(
     "GET",
     "/v1/volumes/{name}/snapshots/{snapshot}",
     "One snapshot of a volume",
     Nothing,
-    admin.SnapshotInfo,
+    snapshots.SnapshotInfo,
     snapshots=True,
 )
 DELETE_SNAPSHOT_OF = Direct(
@@ -176,14 +176,14 @@ PLAN_SNAPSHOT = Direct(
     "/v1/volumes/{name}/plan",
     "How a snapshot of a volume would be made now",
     Nothing,
-    copies.PlanInfo,
+    snapshots.PlanInfo,
 )
 ROLLBACK = Long(
     "POST",
     "/v1/volumes/{name}/rollback",
     "Replace a volume's data by a snapshot's, after a snapshot of what is there",
-    copies.Rollback,
-    copies.RolledBack,
+    snapshots.Rollback,
+    snapshots.RolledBack,
 )
 
 # Copies
@@ -193,7 +193,7 @@ CLONE_VOLUME = Long(
     "/v1/volumes/{name}/clone",
     "Make a volume that begins as a copy of another, or of a snapshot of it",
     copies.CloneVolume,
-    admin.VolumeInfo,
+    volumes.VolumeInfo,
 )
 DIFF = Long(
     "GET",
@@ -214,7 +214,7 @@ CONVERT_VOLUME = Long(
     "/v1/volumes/{name}/convert",
     "Change a volume that nobody uses into one of another backend, filesystem or size",
     copies.ConvertVolume,
-    admin.VolumeInfo,
+    volumes.VolumeInfo,
 )
 ADOPT = Long(
     "POST",
@@ -237,29 +237,29 @@ RESIZE_VOLUME = Long(
     "POST",
     "/v1/volumes/{name}/resize",
     "Make a volume larger, at once or where that cannot be at its next mount",
-    copies.ResizeVolume,
-    copies.Resized,
+    space.ResizeVolume,
+    space.Resized,
 )
 TRIM_VOLUME = Long(
     "POST",
     "/v1/volumes/{name}/trim",
     "Give a volume's free blocks back to the host",
     Nothing,
-    copies.Trimmed,
+    space.Trimmed,
 )
 TRIM_ALL = Long(
     "POST",
     "/v1/trim",
     "Give the free blocks of all volumes back to the host",
     Nothing,
-    copies.Trimmed,
+    space.Trimmed,
 )
 REPORT_SPACE = Long(
     "GET",
     "/v1/df",
     "Where the host's bytes are, by volume and snapshot",
     Nothing,
-    copies.SpaceReport,
+    space.SpaceReport,
 )
 
 # Jobs
@@ -269,54 +269,54 @@ LIST_JOBS = Direct(
     "/v1/jobs",
     "The jobs that run and the last that have ended, without their results",
     Nothing,
-    copies.JobList,
+    jobs.JobList,
 )
 INSPECT_JOB = Direct(
     "GET",
     "/v1/jobs/{id}",
     "One job, also one that failed; with its result once it is done",
     Nothing,
-    copies.JobInfo,
+    jobs.JobInfo,
 )
 CANCEL_JOB = Direct(
     "DELETE",
     "/v1/jobs/{id}",
     "Have a job end at its next step; nothing is left of what it made",
     Nothing,
-    copies.JobInfo,
+    jobs.JobInfo,
     statuses=(202,),
 )
 
 # The trash
 
 LIST_TRASH = Direct(
-    "GET", "/v1/trash", "The removed volumes, oldest first", Nothing, copies.TrashList
+    "GET", "/v1/trash", "The removed volumes, oldest first", Nothing, trash.TrashList
 )
 RESTORE_TRASH = Direct(
     "POST",
     "/v1/trash/restore",
     "Give a removed volume back, by name or key, under its name or another",
-    copies.RestoreTrash,
-    admin.VolumeInfo,
+    trash.RestoreTrash,
+    volumes.VolumeInfo,
 )
 PURGE_TRASH = Direct(
     "POST",
     "/v1/trash/purge",
     "Delete a removed volume for good, by name or key, or all",
-    copies.PurgeTrash,
-    copies.Purged,
+    trash.PurgeTrash,
+    trash.Purged,
 )
 
 # The daemon
 
-INFO = Direct("GET", "/v1/info", "The daemon, its settings and its host", Nothing, admin.Info)
+INFO = Direct("GET", "/v1/info", "The daemon, its settings and its host", Nothing, daemon.Info)
 METRICS = Direct("GET", "/metrics", "Metrics for Prometheus", Nothing, Nothing)
 HEALTH = Direct(
     "GET",
     "/healthz",
     "Whether the daemon serves, and why not",
     Nothing,
-    admin.Health,
+    daemon.Health,
     statuses=(200, 503),
 )
 DESCRIBE = Direct("GET", "/v1/openapi.json", "This description", Nothing, Nothing)

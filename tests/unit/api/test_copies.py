@@ -7,7 +7,7 @@ from convoy_py.errors import Kind
 from convoy_py.linux.trees import Change
 from convoy_py.models.volume import Options
 from convoy_py.wire import copies as wire
-from convoy_py.wire.admin import VolumeInfo
+from convoy_py.wire.volumes import VolumeInfo
 from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask, assert_failed
 from tests.unit.api.wire import Socket

@@ -8,8 +8,8 @@ import pytest
 from convoy_py.api import admin as admin_module
 from convoy_py.engine.jobs import Progress
 from convoy_py.errors import Kind, NoSpace
-from convoy_py.wire.admin import SnapshotInfo
-from convoy_py.wire.copies import JobInfo, JobList
+from convoy_py.wire.jobs import JobInfo, JobList
+from convoy_py.wire.snapshots import SnapshotInfo
 from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask, assert_failed
 from tests.unit.api.wire import Socket

@@ -6,8 +6,8 @@ import pytest
 
 from convoy_py.errors import InUse, Kind
 from convoy_py.models.snapshot import Plan, Way
-from convoy_py.wire.admin import SnapshotInfo, VolumeInfo
-from convoy_py.wire.copies import PlanInfo, RolledBack, SnapshotList
+from convoy_py.wire.snapshots import PlanInfo, RolledBack, SnapshotInfo, SnapshotList
+from convoy_py.wire.volumes import VolumeInfo
 from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask, assert_failed
 from tests.unit.api.wire import Socket

@@ -6,7 +6,7 @@ import pytest
 
 from convoy_py.errors import Kind
 from convoy_py.models.trash import RemovedView
-from convoy_py.wire.copies import Removed, TrashList
+from convoy_py.wire.trash import Removed, TrashList
 from tests.fakes import CREATED, FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask, assert_failed
 from tests.unit.api.wire import Socket

@@ -14,7 +14,8 @@ from convoy_py.errors import Kind, StillRunning
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.volume import Options, Spec
-from convoy_py.wire.admin import Nothing, VolumeInfo, VolumeList
+from convoy_py.wire.base import Nothing
+from convoy_py.wire.volumes import VolumeInfo, VolumeList
 from tests.fakes import NOW, FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask, assert_failed
 from tests.unit.api.wire import Socket

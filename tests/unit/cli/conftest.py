@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convoy_py import config
-from convoy_py.cli import client
 from convoy_py.cli.app import convoy
+from convoy_py.cli.client import calls
 from tests.unit.cli.fake_daemon import FakeDaemon, running
 
 Run = Callable[..., Result]
@@ -34,7 +34,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the command would have waited between its looks at a job, in seconds."""
     taken: list[float] = []
-    monkeypatch.setattr(client, "sleep", taken.append)
+    monkeypatch.setattr(calls, "sleep", taken.append)
     return taken
 
 

@@ -11,8 +11,11 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 from convoy_py.errors import Kind
-from convoy_py.wire.admin import Failure, Message, SnapshotInfo, VolumeInfo
-from convoy_py.wire.copies import JobInfo, Removed
+from convoy_py.wire.base import Failure, Message
+from convoy_py.wire.jobs import JobInfo
+from convoy_py.wire.snapshots import SnapshotInfo
+from convoy_py.wire.trash import Removed
+from convoy_py.wire.volumes import VolumeInfo
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ import click
 import pytest
 
 from convoy_py import __version__
-from convoy_py.cli.exits import EXIT_CODES, exit_code
+from convoy_py.cli.terminal.exits import EXIT_CODES, exit_code
 from convoy_py.errors import Kind, VolumeNotFound
-from convoy_py.wire.admin import General, Info, Setting, Space, VolumeList, option_table
-from convoy_py.wire.copies import RolledBack
+from convoy_py.wire.daemon import General, Info, Setting, option_table
+from convoy_py.wire.snapshots import RolledBack
+from convoy_py.wire.space import Space
+from convoy_py.wire.volumes import VolumeList
 from tests.unit.cli.conftest import Run, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, snapshot, volume
 

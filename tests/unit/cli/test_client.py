@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.cli.client import Client
+from convoy_py.cli.client.calls import Client
 from convoy_py.errors import ConvoyError, Kind, Unavailable
 from convoy_py.wire.endpoints import INFO, INSPECT_VOLUME
 from tests.unit.cli.conftest import Run, Told

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from convoy_py.wire.admin import VolumeList
-from convoy_py.wire.copies import JobList, SnapshotList, TrashList
+from convoy_py.wire.jobs import JobList
+from convoy_py.wire.snapshots import SnapshotList
+from convoy_py.wire.trash import TrashList
+from convoy_py.wire.volumes import VolumeList
 from tests.unit.cli.conftest import Run, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, job, removed, snapshot, volume
 

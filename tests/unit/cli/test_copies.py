@@ -1,16 +1,38 @@
-"""clone, convert, adopt, release: what they ask the daemon, what they print."""
+"""clone, convert, adopt, release, diff, restore-file: what they ask the daemon, what they print."""
 
 import json
+import os
+import re
 from typing import Any
 
 import pytest
 
-from convoy_py.cli.exits import EXIT_CODES
+from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.copies import Adopted, AdoptedVolume, Released, ReleasedVolume, TrashList
+from convoy_py.wire.copies import (
+    Adopted,
+    AdoptedVolume,
+    ChangeInfo,
+    Difference,
+    Released,
+    ReleasedVolume,
+    RestoredFile,
+)
+from convoy_py.wire.trash import TrashList
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, removed, volume
 
+DIFFERENCE = Difference(
+    added=1,
+    changed=1,
+    removed=3,
+    bytes=1536,
+    changes=[
+        ChangeInfo(kind="added", path="new file\x1b[31m", size=1024),
+        ChangeInfo(kind="changed", path="etc/conf", size=512, what=["content", "mode"]),
+    ],
+    truncated=True,
+)
 ADOPTED = Adopted(
     volumes=[
         AdoptedVolume(docker_volume="shop_db", name="db", bytes=2048, files=3, note="stop web"),
@@ -233,4 +255,113 @@ def test_release_refuses_what_cannot_be_meant(
     result = run("release", *words)
     assert result.exit_code == EXIT_CODES[Kind.INVALID]
     assert line in told(result)
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "query"),
+    [
+        (("db@a",), "from=a"),
+        (("db@a", "db"), "from=a"),
+        (("db@a", "db@b"), "from=a&to=b"),
+    ],
+)
+def test_diff_in_a_pipe_is_json(
+    run: Run, daemon: FakeDaemon, words: tuple[str, ...], query: str
+) -> None:
+    """Between two snapshots, or to the volume as it is."""
+    daemon.done("GET", f"/v1/volumes/db/diff?{query}", DIFFERENCE)
+    result = run("diff", *words)
+    assert json.loads(result.stdout) == DIFFERENCE.model_dump(by_alias=True)
+
+
+def test_diff_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> None:
+    """A line a file, then the counts; it says when not all is shown."""
+    daemon.done("GET", "/v1/volumes/db/diff?from=a", DIFFERENCE)
+    code, shown = screen("diff", "db@a")
+    assert code == 0
+    head, added, changed, first, counts = (" ".join(line.split()) for line in shown.splitlines())
+    assert head == "CHANGE SIZE WHAT PATH"
+    assert added == r"added 1KiB - new file\x1b[31m"
+    assert changed == "changed 512B content, mode etc/conf"
+    assert first == "only the first 2 are shown"
+    assert counts == "1 added, 1 changed, 3 removed; 1.5KiB in added and changed files"
+
+
+def test_diff_of_what_is_the_same(screen: Screen, daemon: FakeDaemon) -> None:
+    """The counts alone."""
+    same = Difference(added=0, changed=0, removed=0, bytes=0, changes=[])
+    daemon.done("GET", "/v1/volumes/db/diff?from=a&to=b", same)
+    _, shown = screen("diff", "db@a", "db@b")
+    assert shown == "0 added, 0 changed, 0 removed; 0B in added and changed files\n"
+
+
+@pytest.mark.parametrize("new", ["logs@b", "logs"])
+def test_diff_across_volumes_is_refused(run: Run, daemon: FakeDaemon, told: Told, new: str) -> None:
+    """Whatever the second is, it must be of the first one's volume."""
+    result = run("diff", "db@a", new)
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    line = told(result)
+    assert "diff" in line
+    assert "convoy snapshot list" in line
+    assert daemon.requests == []
+
+
+def test_restore_file_prints_the_path(run: Run, daemon: FakeDaemon) -> None:
+    """A path may hold what separates names."""
+    done = RestoredFile(path="a:b@c/d e", bytes=12)
+    daemon.done("POST", "/v1/volumes/db/restore-file", done)
+    result = run("restore-file", "db@nightly:a:b@c/d e")
+    assert (result.exit_code, result.stdout) == (0, "a:b@c/d e\n")
+    assert daemon.requests[0].body == {"Snapshot": "nightly", "Path": "a:b@c/d e"}
+    shown = json.loads(run("restore-file", "db@nightly:a:b@c/d e", "--json").stdout)
+    assert shown == {"Path": "a:b@c/d e", "Bytes": 12}
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (b"caf\xe9.txt", r"caf\xe9.txt"),
+        (rb"caf\xe9.txt", r"caf\xe9.txt"),
+        (b"a\\\xe9", r"a\\\xe9"),
+        (b"a\\b", r"a\b"),
+    ],
+)
+def test_restore_file_takes_bytes_and_what_diff_shows(
+    run: Run, daemon: FakeDaemon, given: bytes, asked: str
+) -> None:
+    """Which of its meanings a text has that may be both, the daemon knows."""
+    daemon.done("POST", "/v1/volumes/db/restore-file", RestoredFile(path=asked, bytes=1))
+    result = run("restore-file", "db@nightly:" + os.fsdecode(given))
+    assert (result.exit_code, result.stdout) == (0, f"{asked}\n")
+    assert daemon.requests[0].body["Path"] == asked
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create", "db", "--path", "/srv/caf\udce9"),
+        ("create", "db", "-o", "size=\udce9"),
+        ("adopt", "--from-docker-volume", "caf\udce9"),
+        ("mount", "db", "--hold", "caf\udce9"),
+        ("trash", "restore", "caf\udce9"),
+        ("resize", "db", "caf\udce9"),
+    ],
+)
+def test_other_bytes_are_refused_in_one_line(
+    run: Run, daemon: FakeDaemon, told: Told, words: tuple[str, ...]
+) -> None:
+    """They cannot be sent, and what is no file in a volume has no need of them."""
+    result = run(*words)
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert re.search("UTF-8|unicode", told(result))
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize("name", ["db@nightly", "db@nightly:"])
+def test_restore_file_without_a_path(run: Run, daemon: FakeDaemon, told: Told, name: str) -> None:
+    """Which file is not for the command to guess."""
+    result = run("restore-file", name)
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert "say which file: db@nightly:PATH" in told(result)
     assert daemon.requests == []

@@ -8,11 +8,11 @@ import click
 import pytest
 
 from convoy_py.cli.app import convoy
-from convoy_py.cli.exits import EXIT_CODES, INTERRUPTED
+from convoy_py.cli.terminal.exits import EXIT_CODES, INTERRUPTED
 from convoy_py.config import DRIVER_OPTIONS, Settings
 from convoy_py.errors import Kind
 from convoy_py.models.sizes import format_size
-from convoy_py.wire.admin import VolumeInfo
+from convoy_py.wire.volumes import VolumeInfo
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fake_daemon import FakeDaemon
 

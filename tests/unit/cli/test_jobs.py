@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from convoy_py.cli.exits import EXIT_CODES
+from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.copies import JobList
+from convoy_py.wire.jobs import JobList
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, job
 

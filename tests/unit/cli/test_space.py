@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from convoy_py.cli import client
-from convoy_py.cli.exits import EXIT_CODES
+from convoy_py.cli.client import calls
+from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.admin import Space
-from convoy_py.wire.copies import Resized, SnapshotSpace, SpaceReport, Trimmed, VolumeSpace
+from convoy_py.wire.space import Resized, SnapshotSpace, Space, SpaceReport, Trimmed, VolumeSpace
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, job
 
@@ -143,7 +142,7 @@ def test_control_c_ends_a_trim_of_several(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(client, "sleep", interrupt)
+    monkeypatch.setattr(calls, "sleep", interrupt)
     daemon.answer("POST", "/v1/volumes/a/trim", job(verb="trim", volume="a", state="running"), 202)
     result = run("trim", "a", "b")
     assert result.exit_code == 130

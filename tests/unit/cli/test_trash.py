@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from convoy_py.cli.exits import EXIT_CODES
+from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.copies import Purged, TrashList
+from convoy_py.wire.trash import Purged, TrashList
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, removed, volume
 

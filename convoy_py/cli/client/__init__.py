@@ -1,0 +1,1 @@
+"""How the daemon is asked: calls of its API, typed, over its socket."""

@@ -1,0 +1,88 @@
+"""Follows long work to its end: shows how far it is, and lets Ctrl-C leave it to the daemon."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from convoy_py.cli.client.calls import Client, Tell, told
+from convoy_py.cli.terminal.exits import INTERRUPTED
+from convoy_py.cli.terminal.output import say, show_json
+from convoy_py.cli.terminal.session import Session
+from convoy_py.models.job import JobState
+from convoy_py.wire.endpoints import Answer, Form, Long
+from convoy_py.wire.jobs import JobInfo
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C ended the command, and nothing else."""
+
+    exit_code = INTERRUPTED
+
+
+def no_wait_option(command: F) -> F:
+    """`--no-wait`, for every verb that may take long."""
+    return click.option(
+        "--no-wait", is_flag=True, help="print the job's id instead of waiting for its end"
+    )(command)
+
+
+def run(
+    session: Session,
+    endpoint: Long[Form, Answer],
+    message: Form | None = None,
+    *,
+    of: str = "",
+    no_wait: bool,
+) -> Answer:
+    """What the work comes to; with `no_wait` the command shows the job and ends here instead."""
+    client = session.client()
+    job = client.start(endpoint, message, of=of)
+    if no_wait:
+        show_started(session, job)
+        click.get_current_context().exit()
+    return follow(client, endpoint, job)
+
+
+def follow(client: Client, endpoint: Long[Any, Answer], job: JobInfo) -> Answer:
+    """What a job that was begun comes to; raises its error, or Interrupted."""
+    if job.state != JobState.RUNNING:
+        return client.finish(endpoint, job, _nobody)
+    try:
+        with _display() as tell:
+            return client.finish(endpoint, job, tell)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"{told(job)} goes on: `convoy jobs` shows how far it is, "
+            f"`convoy jobs cancel {job.id}` ends it"
+        ) from None
+
+
+def show_started(session: Session, job: JobInfo | Sequence[JobInfo]) -> None:
+    """One job, or several in a list; their ids unless JSON was asked for."""
+    if session.output.asked_json:
+        show_json(job if isinstance(job, JobInfo) else list(job))
+    else:
+        for each in [job] if isinstance(job, JobInfo) else job:
+            say(each.id)
+
+
+@contextmanager
+def _display() -> Iterator[Tell]:
+    """Whom to tell of a job's progress: a bar if a person can see it, else nobody."""
+    if not sys.stderr.isatty():
+        yield _nobody
+        return
+    # Here, as it takes longer to load than most commands take in all.
+    from convoy_py.cli.terminal.progress import bar  # noqa: PLC0415
+
+    with bar() as tell:
+        yield tell
+
+
+def _nobody(_: JobInfo) -> None:
+    """What a program that reads stderr is told of progress."""

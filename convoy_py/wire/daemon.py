@@ -1,0 +1,61 @@
+"""Messages about the daemon: its settings, its host and its health."""
+
+from typing import Any
+
+from pydantic import Field
+
+from convoy_py.models.options import OPTIONS
+from convoy_py.wire.base import Message
+from convoy_py.wire.space import Space
+
+
+class Setting(Message):
+    value: Any
+    source: str
+
+
+class General(Message):
+    """Convoy's `General` object, with what it lacked."""
+
+    root: str
+    driver_list: list[str]
+    default_driver: str
+    version: str
+    pid: int
+    volumes: int
+    broken: int
+    mounted: int
+    kept: list[str]  # names of data that `delete --reference` left for `create --adopt`
+    health: str
+    notes: list[str] = Field([])  # to be known though all is well: the clock was set
+    uptime: float  # seconds
+
+
+class OptionHelp(Message):
+    """One row of the table of volume options."""
+
+    key: str
+    aliases: tuple[str, ...]
+    values: str
+    meaning: str
+
+
+def option_table() -> list[OptionHelp]:
+    return [OptionHelp.model_validate(option) for option in OPTIONS]
+
+
+class Info(Message):
+    general: General
+    settings: dict[str, Setting]
+    space: Space
+    options: list[OptionHelp]
+    drivers: dict[str, dict[str, str]]  # backend -> what it can do here, and what not and why
+    # Where Convoy told of its drivers, in its keys; empty for one that is off.
+    vfs: dict[str, str] = Field(default_factory=dict, alias="vfs")
+    loopback: dict[str, str] = Field(default_factory=dict, alias="loopback")
+
+
+class Health(Message):
+    healthy: bool
+    problems: list[str]
+    notes: list[str] = Field([])
