@@ -118,10 +118,11 @@ def test_filesystem_without_the_flag_says_so(scratch: Path) -> None:
 def test_what_users_guarded_is_removed(scratch: Path, flag: str) -> None:
     """A flag on a file, on a folder or on the tree itself keeps nothing from being deleted."""
     tree = scratch / "tree"
-    (tree / "folder").mkdir(parents=True)
-    guarded = [tree / "folder/file", tree / "folder", tree / "file", tree]
-    for path in (guarded[0], guarded[2]):
-        path.touch()
+    for folder in ("folder", "empty"):
+        (tree / folder).mkdir(parents=True)
+    for file in ("folder/file", "file"):
+        (tree / file).touch()
+    guarded = [*tree.rglob("*"), tree]
     subprocess.run(["chattr", flag, *guarded], check=True)
     try:
         files.remove_tree(tree)

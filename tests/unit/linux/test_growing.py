@@ -135,6 +135,12 @@ def test_interrupted_growth_is_told_from_damage(
     assert growing._Ext4(bytes(raw), BLOCK, 0, 0).was_interrupted is interrupted
 
 
+def test_image_that_is_no_ext4_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(bytes(4096))
+    with pytest.raises(filesystems.DamagedFilesystem, match="no superblock of ext4"):
+        growing.bounds("ext4", tmp_path / "image")
+
+
 def test_link_in_the_place_of_an_image_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"theirs")
     (tmp_path / "image").symlink_to("other")

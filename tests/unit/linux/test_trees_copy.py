@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from convoy_py.linux import files, trees
 from convoy_py.linux.trees import attributes
 from convoy_py.linux.trees.attributes import Attributes
+from convoy_py.linux.walk import Walk
 from tests.facts import facts, nest
 
 KIB = 1 << 10
@@ -341,6 +343,40 @@ def test_what_somebody_puts_in_the_place_of_a_pipe_is_left_as_it_is(
         trees.copy(source, target, ignore)
     (theirs,) = [name for name in ("fifo", "socket") if (target / name).exists()]
     assert (target / theirs).stat().st_mode & 0o777 == 0o600
+
+
+def test_file_that_takes_the_place_of_another_is_copied(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is none that is mounted there, which is only looked for where the two differ."""
+    hold, reaches = Walk.hold, Walk.reaches
+    looked: list[int] = []
+
+    def replace_and_hold(walk: Walk, name: str) -> int:
+        if name == "large":
+            (source / "new").write_bytes(b"new")
+            (source / "new").replace(source / "large")
+        return hold(walk, name)
+
+    def look(walk: Walk, fd: int) -> bool:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            looked.append(fd)
+        return reaches(walk, fd)
+
+    monkeypatch.setattr(Walk, "hold", replace_and_hold)
+    monkeypatch.setattr(Walk, "reaches", look)
+    trees.copy(source, target, ignore)
+    assert (target / "large").read_bytes() == b"new"
+    assert len(looked) == 1
+
+
+def test_names_of_a_file_outside_of_the_tree_are_none_of_the_copys(
+    source: Path, target: Path, tmp_path: Path
+) -> None:
+    os.link(source / "file", tmp_path / "outside")
+    os.link(source / "large", tmp_path / "outside too")
+    trees.copy(source, target, ignore)
+    assert facts(target) == facts(source)
 
 
 class Xattrs:
