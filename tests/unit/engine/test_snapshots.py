@@ -154,6 +154,18 @@ async def test_a_folder_mounted_meanwhile_was_not_at_rest(engine: Engine) -> Non
     assert (await task).consistency is Consistency.PER_FILE
 
 
+async def test_what_stood_still_is_one_moment_whoever_mounted_it_meanwhile(engine: Engine) -> None:
+    """Another container of a volume whose filesystem is frozen: it waits with the others."""
+    await engine.volumes.create("db", Options(fs=Filesystem.XFS, size=4096))
+    await engine.uses.mount("db", "container", DOCKER)
+    engine.backend.way = Way.COPY
+    task = await _taking(engine, "db", "a")
+    engine.clock.now += 1
+    await engine.uses.mount("db", "another", DOCKER)
+    engine.kernel.gate("copy", "db").open()
+    assert (await task).consistency is Consistency.FROZEN
+
+
 async def test_containers_are_paused_while_it_is_taken(engine: Engine) -> None:
     """Those that use the volume, and not a moment longer."""
     await engine.volumes.create("db", Options())

@@ -331,12 +331,13 @@ def test_adopting_a_users_folder(engine: Engine, kernel: FakeKernel) -> None:
 
     engine.host.backends = {"fake": Folders(kernel)}
     home = engine.store.home("v")
-    engine.steps.adopt("v", Options(path="/srv/data", uid=7))
+    uuid = engine.steps.adopt("v", Options(path="/srv/data", uid=7)).volume_record().uuid
     (home / "data").rmdir()  # it lies elsewhere
     for options in (Options(), Options(path="/srv/moved")):
         engine.store.keep("v")
         entry = engine.steps.adopt("v", options)
         assert (entry.path, entry.volume_record().spec.uid) == (options.path or "/srv/data", 7)
+        assert entry.volume_record().uuid == uuid
     engine.store.keep("v")
     (home / "kept.json").unlink()
     lost = Options(path="/srv/data", backend="fake")
