@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.backends.base import Backend, Place, refuse_changes
+from convoy_py.backends.base import Backend, Place, own, refuse_changes
 from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink, space
-from convoy_py.linux.descriptors import held
+from convoy_py.linux.descriptors import held, opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import effective, refuse_guarded
 from convoy_py.models.sizes import format_size
@@ -43,8 +43,6 @@ class Images(Backend):
         fs = options.fs or self._default_fs
         size = self._default_size if options.size is None else options.size
         size = growth.bounded(fs, size)
-        _check_autogrow(options.autogrow, fs, size)
-        growth.check_inodes(fs, size, options.inodes)
         # A clone keeps the owner and the mode that it finds, where no others are asked for.
         default = (0, 0, 0o755) if options.source is None else (None, None, None)
         uid, gid, mode = default
@@ -59,8 +57,8 @@ class Images(Backend):
             mount_options=options.mount_options,
             source=options.source,
             per_mount=options.per_mount,
-            autogrow=options.autogrow,
-            inodes=options.inodes,
+            autogrow=_checked_autogrow(options.autogrow, fs, size),
+            inodes=growth.checked_inodes(fs, size, options.inodes),
         )
         growth.check_autogrow(spec, growing.reach(fs, size))
         return spec
@@ -86,6 +84,7 @@ class Images(Backend):
         return spec
 
     def adopt(self, place: Place, options: Options) -> Spec:
+        refuse_guarded(options.mount_options, self._allowed_mount_options)
         path = image.path(place)
         try:
             found = path.lstat()
@@ -95,7 +94,6 @@ class Images(Backend):
         if fs is None:
             raise Corrupt(f"{place}: {path} is not an image of {', '.join(Filesystem)}")
         _check_whole(place, fs)
-        refuse_guarded(options.mount_options, self._allowed_mount_options)
         kept = place.spec.sparse
         spec = place.spec.model_copy(
             update={
@@ -199,9 +197,9 @@ class Images(Backend):
         return f"at once with fs=btrfs, inside the image; else a copy, for {reason}"
 
 
-def _check_autogrow(most: int | None, fs: Filesystem, size: int) -> None:
+def _checked_autogrow(most: int | None, fs: Filesystem, size: int) -> int | None:
     if most is None:
-        return
+        return None
     if reason := growing.can_grow_online(fs):
         raise Unsupported(
             f"autogrow is not possible with fs={fs} here ({reason}); use fs=xfs or fs=btrfs"
@@ -211,6 +209,7 @@ def _check_autogrow(most: int | None, fs: Filesystem, size: int) -> None:
             f"autogrow {show('autogrow', most)} is less than the size, {show('size', size)}"
         )
     growth.bounded(fs, most)
+    return most
 
 
 def _furnish(place: Place, spec: Spec) -> None:
@@ -222,8 +221,8 @@ def _furnish(place: Place, spec: Spec) -> None:
             btrfs.create_subvolume(data)
         else:
             data.mkdir()
-        os.chown(data, spec.uid or 0, spec.gid or 0)
-        data.chmod(0o755 if spec.mode is None else spec.mode)
+        with opened(data) as folder:
+            own(folder, spec)
         files.sync_filesystem(data)
 
 

@@ -36,10 +36,10 @@ def check_autogrow(spec: Spec, largest: int) -> None:
     )
 
 
-def check_inodes(fs: Filesystem, size: int, inodes: int | None) -> None:
-    """Raise InvalidOption, with the bounds, or Unsupported for what an image cannot limit."""
+def checked_inodes(fs: Filesystem, size: int, inodes: int | None) -> int | None:
+    """The limit; raises InvalidOption, with the bounds, or Unsupported if an image has none."""
     if inodes is None:
-        return
+        return None
     bounds = filesystems.inode_bounds(fs, size)
     if bounds is None:
         raise Unsupported(
@@ -57,6 +57,7 @@ def check_inodes(fs: Filesystem, size: int, inodes: int | None) -> None:
             f"inodes {inodes} is outside of {fewest} to {most}, what {fs} of "
             f"{show('size', size)} can be limited to" + ("" if inodes > most else f" ({how})")
         )
+    return inodes
 
 
 class ImageGrowth(Resizable):

@@ -58,6 +58,7 @@ class Table:
         self.devices: dict[Path, int] = {}
 
     def of(self, path: str) -> SimpleNamespace | None:
+        assert path.startswith("/")
         return self._on
 
     def holding(self, path: Path) -> SimpleNamespace:
@@ -99,8 +100,15 @@ def test_a_users_folder_is_known_by_the_table_of_mounts(
     """Its storage may hang: it is not asked."""
     _tabled(monkeypatch, Table(shown, on.format(str(allowed)[1:])))
     bound.add(theirs.mountpoint)
-    monkeypatch.setattr(Path, "stat", lambda path: pytest.fail(f"{path} is asked"))
+    asked, stat = list[Path](), Path.stat
+
+    def looked(path: Path) -> os.stat_result:
+        asked.append(path)
+        return stat(path)
+
+    monkeypatch.setattr(Path, "stat", looked)
     assert backend.is_mounted(theirs)
+    assert theirs.mountpoint not in asked
 
 
 @pytest.mark.parametrize(

@@ -115,16 +115,16 @@ def test_a_limit_of_inodes_has_bounds(
     """What to do about it is told of one that is too small."""
     monkeypatch.setattr(filesystems, "inode_bounds", lambda *_: (100, 200))
     if not told:
-        growth.check_inodes(fs, SIZE, inodes)
+        assert growth.checked_inodes(fs, SIZE, inodes) == inodes
         return
     with pytest.raises(InvalidOption, match=rf"inodes {inodes} is outside of 100 to 200.*{told}"):
-        growth.check_inodes(fs, SIZE, inodes)
+        growth.checked_inodes(fs, SIZE, inodes)
 
 
 def test_btrfs_limits_no_inodes() -> None:
-    growth.check_inodes(BTRFS, SIZE, None)
+    growth.checked_inodes(BTRFS, SIZE, None)
     with pytest.raises(Unsupported, match="btrfs cannot limit the number of files"):
-        growth.check_inodes(BTRFS, SIZE, 100)
+        growth.checked_inodes(BTRFS, SIZE, 100)
 
 
 def test_what_is_to_be_changed_is_recorded_first(loopback: Loopback) -> None:

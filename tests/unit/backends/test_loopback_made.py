@@ -41,13 +41,22 @@ class Host:
     def privately(self, place: Place, *options: str) -> Iterator[Path]:
         self.calls.append(" ".join(["private", *options]))
         yield self.top
+        if not options:  # what was written comes to the image
+            self.written(images.path(place), b"content")
 
     def make(
         self, fs: str, image: Path, size: int, *, uuid: str, inodes: int | None = None
     ) -> None:
         self.calls.append(f"mkfs {fs}")
+        self.written(image, b"superblock")
+
+    def written(self, image: Path, content: bytes) -> None:
         with image.open("r+b") as file:
-            os.pwrite(file.fileno(), b"superblock", 0)
+            os.pwrite(file.fileno(), content, 0)
+
+    def bounds(self, fs: str, image: Path) -> tuple[int, int]:
+        assert image.read_bytes()[:10] == b"superblock"
+        return 0, self.largest
 
     def check(self, fs: str, image: Path) -> None:
         self.calls.append("check")
@@ -60,7 +69,7 @@ def host(devices: Devices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     host = Host(tmp_path / "top")
     host.top.mkdir()
 
-    def chown(path: Path, uid: int, gid: int) -> None:
+    def chown(folder: int, uid: int, gid: int) -> None:
         host.calls.append(f"owner {uid} {gid}")
 
     def created(path: Path) -> None:
@@ -74,7 +83,7 @@ def host(devices: Devices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     monkeypatch.setattr(
         growing, "can_grow_online", lambda _: None if host.online else "the kernel is old"
     )
-    monkeypatch.setattr(growing, "bounds", lambda *_: (0, host.largest))
+    monkeypatch.setattr(growing, "bounds", host.bounds)
     monkeypatch.setattr(growing, "reach", lambda *_: 16 * SIZE)
     monkeypatch.setattr(growing, "beginning", lambda *_: SIZE)
     monkeypatch.setattr(files, "set_nocow", lambda _: host.calls.append("in place"))
@@ -82,7 +91,7 @@ def host(devices: Devices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     monkeypatch.setattr(btrfs, "create_subvolume", created)
     monkeypatch.setattr(btrfs, "is_subvolume", lambda path: (path / "subvolume").exists())
     monkeypatch.setattr(btrfs, "delete_subvolume", Path.rmdir)
-    monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(os, "fchown", chown)
     return host
 
 
@@ -140,14 +149,14 @@ def test_a_volume_that_grows_by_itself_must_be_able_to(loopback: Loopback, host:
 @pytest.mark.parametrize(
     ("spec", "calls", "mode"),
     [
-        ({}, ["in pieces", "mkfs ext4", "private", "owner 0 0"], 0o755),
-        ({"sparse": False}, ["in place", "mkfs ext4", "private", "owner 0 0"], 0o755),
+        ({}, ["in pieces", "mkfs ext4", "private"], 0o755),
+        ({"sparse": False}, ["in place", "mkfs ext4", "private"], 0o755),
         (
             {"fs": BTRFS, "uid": 5, "mode": 0o700},
-            ["in pieces", "mkfs btrfs", "private", "subvolume", "owner 5 0"],
+            ["in pieces", "mkfs btrfs", "private", "subvolume", "owner 5 -1"],
             0o700,
         ),
-        ({"gid": 6, "mode": 0}, ["in pieces", "mkfs ext4", "private", "owner 0 6"], 0),
+        ({"gid": 6, "mode": 0}, ["in pieces", "mkfs ext4", "private", "owner -1 6"], 0),
     ],
 )
 def test_a_volume_is_made_and_on_the_disk(
