@@ -199,14 +199,32 @@ def test_reserved_file_has_all_its_blocks(tmp_path: Path) -> None:
     assert found.st_blocks * 512 >= 1024 * KIB
 
 
-def test_more_than_the_host_has_is_refused_at_once(tmp_path: Path) -> None:
+def test_more_than_the_host_has_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """ENOSPC, without having filled the disk to find out."""
+    asked: list[int] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda _fd, _begin, size: asked.append(size))
     host = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: host)
+    available = host.f_bavail * host.f_frsize
     with (tmp_path / "file").open("wb") as file:
         with pytest.raises(OSError, match="No space") as caught:
-            files.allocate(file.fileno(), host.f_blocks * host.f_frsize)
+            files.allocate(file.fileno(), available + 1)
         assert caught.value.errno == errno.ENOSPC
-        assert os.fstat(file.fileno()).st_blocks == 0
+        assert os.fstat(file.fileno()).st_size == 0
+        files.allocate(file.fileno(), available)
+    assert asked == [available]
+
+
+def test_regular_files_of_a_tree_are_opened_once_each(tmp_path: Path) -> None:
+    """Whatever else is there, which to open might do harm."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_bytes(b"x")
+    os.link(tmp_path / "folder/file", tmp_path / "again")
+    (tmp_path / "link").symlink_to("again")
+    os.mkfifo(tmp_path / "fifo")
+    assert [os.read(fd, 2) for fd in files.regular_files(tmp_path)] == [b"x"]
 
 
 def test_a_file_that_is_replaced_has_its_mode(tmp_path: Path) -> None:

@@ -79,3 +79,19 @@ def test_discard_is_always_said(*, discard: bool) -> None:
     assert {fs: data[-1] for fs, data in told.items()} == (
         on if discard else dict.fromkeys(on, "nodiscard")
     )
+
+
+@pytest.mark.parametrize(
+    ("fs", "size", "bounds"),
+    [
+        ("ext4", 64 << 20, (4, 16372)),
+        ("ext4", (128 << 20) + 1, (20, 32756)),
+        ("xfs", 512 * 1000, (10, 1000)),
+        ("btrfs", 1 << 30, None),
+    ],
+)
+def test_inodes_can_be_bounded_where_they_are_counted(
+    fs: str, size: int, bounds: tuple[int, int] | None
+) -> None:
+    """On ext4 by blocks of them in each group, on xfs by percents of the space."""
+    assert filesystems.inode_bounds(fs, size) == bounds
