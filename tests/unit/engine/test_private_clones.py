@@ -52,10 +52,14 @@ async def test_what_one_had_is_dropped_at_its_unmount(ci: Engine) -> None:
     assert (await ci.daemon.space()).promised == promised + 4096
     ci.write(clone_name("ci", "1"), "mine")
     await ci.uses.unmount("ci", "1")
-    await ci.operations.drain(5)
+    await ci.settled()
     assert _clones(ci) == ci.left() == []
     assert list(ci.host.mounts_dir.iterdir()) == []
     assert (await ci.daemon.space()).promised == promised
+    await ci.uses.mount("ci", "1", DOCKER)
+    assert ci.read(clone_name("ci", "1")) == "golden"
+    ci.write(clone_name("ci", "1"), "mine")
+    await ci.uses.unmount("ci", "1")
     after = ci.restarted()
     await after.uses.mount("ci", "1", DOCKER)
     assert after.read(clone_name("ci", "1")) == "golden"

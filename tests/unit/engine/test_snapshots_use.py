@@ -67,6 +67,25 @@ async def test_a_snapshot_in_use_keeps_itself_and_its_volume(engine: Engine) -> 
     assert engine.volumes.get("db@a").references == 1
 
 
+async def test_snapshots_are_told_oldest_first(engine: Engine) -> None:
+    """Those whose record cannot be read come last, and say why."""
+    await engine.volumes.create("db", Options())
+    for name in ("z", "b", "a", "c"):
+        engine.wall.now += 60
+        await engine.snapshot("db", name)
+    for name in ("b", "c"):
+        (engine.steps.snapshot_store.home("db", name) / "snapshot.json").write_text("{")
+    views = engine.restarted().volumes.get("db").snapshots
+    assert [(view.name, view.created is None) for view in views] == [
+        ("z", False),
+        ("a", False),
+        ("b", True),
+        ("c", True),
+    ]
+    assert [bool(view.reason) for view in views] == [False, False, True, True]
+    assert not any(view.automatic for view in views)
+
+
 async def test_a_deleted_snapshot_is_gone(engine: Engine) -> None:
     """From memory and disk; its volume and the others stay."""
     await engine.volumes.create("db", Options())
