@@ -259,13 +259,14 @@ class Uses:
 
     async def note_growth(self, entry: Entry) -> None:
         """Record that a growth is complete, as it is with a mount; if that fails, the next does."""
-        if not isinstance(entry.record, Record) or entry.record.spec.grows_from is None:
+        if entry.kind is not Kind.VOLUME:
             return
-        if entry.kind is Kind.CLONE:
+        record = entry.volume_record()
+        if record.spec.grows_from is None:
             return
-        spec = entry.record.spec.model_copy(update={"grows_from": None})
+        spec = record.spec.model_copy(update={"grows_from": None})
         try:
-            record = entry.record.model_copy(update={"spec": spec})
+            record = record.model_copy(update={"spec": spec})
             await rerecord(self._operations, self._host, entry, record)
         except ConvoyError as error:
             event(log, logging.WARNING, "growth is noted later", volume=entry.name, failure=error)

@@ -171,9 +171,8 @@ class Volumes:
         if entry is None or (adopt and await self._lacks_record(entry)):
             return False
         spec = entry.volume_record().spec
-        at = options.path or entry.path
         do = self._operations.do_at
-        asked = await do(at, name, "create", self._settled, entry, options)
+        asked = await do(options.path, name, "create", self._settled, entry, options)
         if differences := spec.differences(asked):
             raise OptionsDiffer(name, differences)
         return True

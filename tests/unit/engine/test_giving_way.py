@@ -277,6 +277,26 @@ async def test_a_deletion_that_fails_costs_one(keeping: Engine, disk: Disk) -> N
     assert _left(keeping) == ["b"]
 
 
+async def test_a_deletion_that_takes_long_costs_one(
+    keeping: Engine, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it will give is not known yet; the caller is told that there is no room."""
+    for name, ranges in (("a", "0-300"), ("b", "300-600")):
+        await _removed(keeping, name, ranges)
+    monkeypatch.setattr(keeping.operations, "time_limit", 0.01)
+    gate = Gate()
+    monkeypatch.setattr(keeping.backend, "destroy", lambda _: gate.pass_through())
+
+    async def build() -> None:
+        raise HostFull("full", needs=800)
+
+    with pytest.raises(HostFull):
+        await keeping.trash.with_room(build)
+    assert _left(keeping) == ["b"]
+    gate.open()
+    await keeping.settled()
+
+
 @pytest.fixture
 def stuck(keeping: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The volume `a` in the trash cannot be moved out of it, as if somebody had made it +i."""
@@ -514,10 +534,11 @@ async def test_who_writes_into_a_private_clone_is_seen(reserving: Engine, disk: 
     await _living(reserving, "db", "")
     await reserving.volumes.create("ci", Options(source="db", per_mount=True))
     await reserving.uses.mount("ci", "job", "100:1")
-    disk.others = 780
+    disk.others = 710
     for _ in range(3):
         disk.others += 10
         await _watched(reserving)
+    assert disk.free(disk.root) == 260
     assert _left(reserving) == []
 
 

@@ -318,6 +318,16 @@ async def test_what_cannot_be_seen_from_outside_is_as_it_was_seen_last(
     assert mounted.volumes.get("v").usage == known
 
 
+async def test_what_was_never_measured_is_not_tried_all_the_time(engine: Engine) -> None:
+    """A look each second would find the same."""
+    await engine.volumes.create("v", Options())
+    engine.operations.entry("v").usage = None
+    engine.kernel.failures["usage", "v"] = OSError("Input/output error")
+    for _ in range(3):
+        await engine.janitor.sample()
+    assert engine.kernel.count("usage", "v") == 2  # at its creation, and now
+
+
 async def test_what_is_mounted_meanwhile_is_measured_anew(engine: Engine) -> None:
     """What was seen before is not what is there."""
     await engine.volumes.create("v", Options())

@@ -6,6 +6,7 @@ from convoy_py.engine import steps
 from convoy_py.engine.references import OPERATOR
 from convoy_py.engine.uses import FRESH
 from convoy_py.errors import (
+    BrokenVolume,
     ConvoyError,
     NotFound,
     VolumeInUse,
@@ -121,6 +122,25 @@ async def test_data_can_be_kept_and_taken_over_again(engine: Engine) -> None:
     await engine.volumes.create("v", Options(), adopt=True)
     assert engine.volumes.get("v").spec == before
     assert await engine.daemon.kept() == []
+
+
+async def test_a_record_that_was_lost_is_made_anew(engine: Engine) -> None:
+    """Of a volume that has none; one that cannot be read may still be mended by hand."""
+    for name in ("lost", "damaged", "whole"):
+        await engine.volumes.create(name, Options(uid=7))
+        engine.write(name, "data")
+    (engine.store.home("lost") / "volume.json").unlink()
+    (engine.store.home("damaged") / "volume.json").write_text("{")
+    after = engine.restarted()
+    with pytest.raises(BrokenVolume):
+        await after.volumes.create("lost", Options(backend="fake"))
+    await after.volumes.create("lost", Options(backend="fake"), adopt=True)
+    assert after.volumes.get("lost").state is State.READY
+    assert after.read("lost") == "data"
+    with pytest.raises(BrokenVolume):
+        await after.volumes.create("damaged", Options(), adopt=True)
+    await after.volumes.create("whole", Options(), adopt=True)
+    assert after.store.read("whole").spec.uid == 7
 
 
 async def test_there_must_be_something_to_adopt(engine: Engine) -> None:

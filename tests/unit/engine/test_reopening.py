@@ -7,7 +7,7 @@ import pytest
 
 from convoy_py.engine import reopening as module
 from convoy_py.engine.reopening import Reopening
-from convoy_py.errors import BrokenVolume
+from convoy_py.errors import BrokenVolume, Unavailable
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
 
@@ -77,6 +77,9 @@ async def test_while_it_is_away_all_is_listed_and_what_is_mounted_is_used(
         "other": (State.BROKEN, "its image was cut"),
     }
     assert engine.volumes.get("idle").state is State.BROKEN
+    with pytest.raises(Unavailable, match="is not the folder any more"):
+        await engine.sizes.trim("used")
+    assert engine.kernel.count("trim", "used") == 0
 
 
 async def test_a_root_that_is_there_is_left_alone(engine: Engine, watch: Watched) -> None:

@@ -19,7 +19,7 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
-from convoy_py.models.volume import Options
+from convoy_py.models.volume import Filesystem, Options
 from tests.fakes_engine import Engine
 
 DOCKER = "100:1"
@@ -52,6 +52,20 @@ async def test_a_diff_counts_and_names_what_changed(db: Engine) -> None:
     assert (found.removed, found.changed) == (1, 1)
     with pytest.raises(Invalid, match="db@a does not differ from itself"):
         await db.copies.diff("db", "a", "a", Progress())
+
+
+async def test_a_diff_holds_up_nobody(engine: Engine) -> None:
+    """A volume that is mounted is mounted once more, though its snapshot is an image at rest."""
+    await engine.volumes.create("db", Options(size=4096, fs=Filesystem.EXT4))
+    await engine.snapshot("db", "a")
+    await engine.uses.mount("db", "first", DOCKER)
+    gate = engine.kernel.gate("reading", "db@a")
+    diff = asyncio.create_task(engine.copies.diff("db", "a", "", Progress()))
+    await asyncio.to_thread(gate.wait_for_call)
+    async with asyncio.timeout(5):
+        await engine.uses.mount("db", "second", DOCKER)
+    gate.open()
+    await diff
 
 
 async def test_a_diff_tells_names_that_are_no_text(db: Engine) -> None:

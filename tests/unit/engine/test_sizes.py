@@ -108,7 +108,9 @@ async def test_a_mount_of_a_snapshot_completes_no_growth(db: Engine) -> None:
     await db.snapshots.create(["db"], "a", Progress())
     db.backend.delays = "it is mounted read-only"
     await db.sizes.resize("db", 8 * MIB)
-    await db.uses.mount("db@a", "container", DOCKER)
+    await db.snapshots.create(["db"], "b", Progress())
+    for name in ("db@a", "db@b"):
+        await db.uses.mount(name, "container", DOCKER)
     assert _spec(db).grows_from == 4 * MIB
 
 
@@ -405,7 +407,11 @@ async def test_an_image_is_not_mounted_while_it_is_trimmed_at_rest(engine: Engin
     gate = engine.kernel.gate("trim", "db")
     trim = asyncio.create_task(engine.sizes.trim("db"))
     await asyncio.to_thread(gate.wait_for_call)
+    await engine.volumes.create("other", Options())
     mounting = asyncio.create_task(engine.uses.mount("db", "container", DOCKER))
+    await engine.uses.mount("other", "container", DOCKER)
+    await engine.uses.unmount("other", "container")
+    assert engine.kernel.count("mount", "db") == 0
     gate.open()
     await trim
     await mounting

@@ -59,6 +59,15 @@ async def test_a_removed_volume_can_be_had_back(keeping: Engine) -> None:
     assert after.restarted().volumes.get("db@a").state is State.MOUNTED
 
 
+async def test_a_volume_can_be_removed_for_good(keeping: Engine) -> None:
+    """Past the trash, with all that it was."""
+    await keeping.volumes.create("db", Options())
+    await keeping.volumes.remove("db", to_trash=False)
+    await keeping.settled()
+    assert keeping.trash.views() == []
+    assert list(keeping.store.trash.iterdir()) == []
+
+
 async def test_a_new_volume_of_the_same_name_starts_empty(keeping: Engine) -> None:
     """The old one comes back under another name, with its snapshots."""
     await keeping.volumes.create("db", Options())

@@ -19,6 +19,7 @@ from convoy_py.errors import (
     OperationFailed,
     OptionsDiffer,
     SnapshotNotFound,
+    Unavailable,
     Unsupported,
     VolumeInUse,
     VolumeNotFound,
@@ -317,6 +318,14 @@ async def test_a_name_holds_for_one_of_an_operator_and_an_engine(engine: Engine)
     with pytest.raises(VolumeInUse, match="under the ID me"):
         await engine.uses.mount("v", "me", DOCKER)
     assert engine.entries.get("v").references.total == 2
+
+
+async def test_nothing_is_mounted_where_no_container_would_see_it(engine: Engine) -> None:
+    await engine.volumes.create("v", Options())
+    engine.steps.isolation = "this daemon has a mount namespace of its own"
+    with pytest.raises(Unavailable, match="volume v: this daemon has a mount namespace"):
+        await engine.uses.mount("v", "container", DOCKER)
+    assert engine.kernel.count("mount", "v") == 0
 
 
 async def test_an_unmount_that_sees_nothing_keeps_what_was_seen(

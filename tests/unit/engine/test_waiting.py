@@ -40,6 +40,29 @@ async def test_slow_volumes_delay_nobody(engine: Engine) -> None:
     assert len(engine.volumes.views()) == 32
 
 
+async def test_what_needs_a_still_volume_keeps_its_snapshots_from_other_work(
+    engine: Engine,
+) -> None:
+    """They may lie in its image."""
+    await engine.volumes.create("db", Options())
+    await engine.snapshot("db", "a")
+    entry = engine.operations.entry("db")
+
+    async def worked() -> None:
+        async with engine.operations.hold_idle("db@a"):
+            pass
+
+    async with (
+        engine.operations.hold_idle("db") as held,
+        engine.uses.steady("its conversion", held, entry, still=True),
+    ):
+        work = asyncio.create_task(worked())
+        await asyncio.wait({work}, timeout=0.05)
+        assert not work.done()
+    async with asyncio.timeout(5):
+        await work
+
+
 async def test_reads_of_a_volume_at_work_do_not_wait(engine: Engine) -> None:
     """Get answers at once while the same volume is being mounted."""
     await engine.volumes.create("v", Options())
