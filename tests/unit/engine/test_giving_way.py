@@ -291,7 +291,7 @@ async def test_a_deletion_that_takes_long_costs_one(
         raise HostFull("full", needs=800)
 
     with pytest.raises(HostFull):
-        await keeping.trash.with_room(build)
+        await keeping.room.made_for(build)
     assert _left(keeping) == ["b"]
     gate.open()
     await keeping.settled()

@@ -321,7 +321,7 @@ async def test_what_cannot_be_seen_from_outside_is_as_it_was_seen_last(
 async def test_what_was_never_measured_is_not_tried_all_the_time(engine: Engine) -> None:
     """A look each second would find the same."""
     await engine.volumes.create("v", Options())
-    engine.operations.entry("v").usage = None
+    engine.entries.get("v").usage = None
     engine.kernel.failures["usage", "v"] = OSError("Input/output error")
     for _ in range(3):
         await engine.janitor.sample()

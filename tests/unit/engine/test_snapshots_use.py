@@ -74,7 +74,7 @@ async def test_snapshots_are_told_oldest_first(engine: Engine) -> None:
         engine.wall.now += 60
         await engine.snapshot("db", name)
     for name in ("b", "c"):
-        (engine.steps.snapshot_store.home("db", name) / "snapshot.json").write_text("{")
+        (engine.host.snapshot_store.home("db", name) / "snapshot.json").write_text("{")
     views = engine.restarted().volumes.get("db").snapshots
     assert [(view.name, view.created is None) for view in views] == [
         ("z", False),

@@ -322,7 +322,7 @@ async def test_a_name_holds_for_one_of_an_operator_and_an_engine(engine: Engine)
 
 async def test_nothing_is_mounted_where_no_container_would_see_it(engine: Engine) -> None:
     await engine.volumes.create("v", Options())
-    engine.steps.isolation = "this daemon has a mount namespace of its own"
+    engine.host.isolation = "this daemon has a mount namespace of its own"
     with pytest.raises(Unavailable, match="volume v: this daemon has a mount namespace"):
         await engine.uses.mount("v", "container", DOCKER)
     assert engine.kernel.count("mount", "v") == 0

@@ -46,7 +46,7 @@ async def test_what_needs_a_still_volume_keeps_its_snapshots_from_other_work(
     """They may lie in its image."""
     await engine.volumes.create("db", Options())
     await engine.snapshot("db", "a")
-    entry = engine.operations.entry("db")
+    entry = engine.entries.get("db")
 
     async def worked() -> None:
         async with engine.operations.hold_idle("db@a"):
