@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 FORCE ?=
 FOR ?= 3600
+# Of the tests; they wait more than they work.
+WORKERS ?= 3
 
 .PHONY: demo test check plugin bench campaign mutants test-engines lock install uninstall clean
 
@@ -12,7 +14,7 @@ demo: ## see it work: volumes, containers, a size limit, the price of copy-up
 test: ## every check and every test
 	tools/setup test
 	$(MAKE) --no-print-directory check
-	.venv/bin/pytest
+	.venv/bin/pytest -n $(WORKERS)
 
 check: ## style, types and import directions
 	@[ -x .venv/bin/ruff ] || { echo "make check: first run 'sudo tools/setup test', which makes .venv" >&2; exit 1; }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import memory
 from tests.e2e import host
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import Engine
@@ -42,10 +43,11 @@ WAYS = {
 
 
 @pytest.fixture(scope="package")
-def base() -> Iterator[Path]:
-    """A folder with a short name, for sockets, and not in memory, for layers and images."""
+def base(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder with a short name, for sockets, and with room, for layers and images."""
+    place = request.config.stash.get(memory.PLACE, Path("/var/tmp"))
     with own_mounts():
-        folder = Path(tempfile.mkdtemp(prefix="convoy-e2e-", dir="/var/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="convoy-e2e-", dir=place))
         yield folder
         shutil.rmtree(folder)
 

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,6 +20,13 @@ from convoy_py.linux import outside
 seen = outside.look([Path(folder) for folder in json.loads(sys.argv[1])])
 print(json.dumps([seen.path(path) for path in json.loads(sys.argv[2])]))
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that process 1 has too, unlike those in the tests' own mount namespace."""
+    with TemporaryDirectory(prefix="convoy-outside-", dir="/var/tmp") as name:
+        yield Path(name)
 
 
 def seen(script: str, folders: list[str], paths: list[str]) -> list[str]:
