@@ -19,13 +19,14 @@ class Message(BaseModel):
         alias_generator=to_pascal,
         populate_by_name=True,
         from_attributes=True,
+        defer_build=True,  # a command uses two or three of them all
     )
 
 
 class Query(BaseModel):
     """What stands behind the `?`: unlike a message it has its keys as they are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Nothing(Query):
