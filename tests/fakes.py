@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.adoptions import Adoptions
 from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.copies import Copies, Differences
@@ -13,8 +12,8 @@ from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.operations import Operations
 from convoy_py.engine.releases import Releases
 from convoy_py.engine.room import Room
-from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
+from convoy_py.engine.space import SpaceVerbs
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.uses import Uses
 from convoy_py.engine.verbs import Verbs
@@ -338,10 +337,11 @@ class FakeReleases(Releases):
         return self.released
 
 
-class FakeSizes(Sizes):
+class FakeSpace(SpaceVerbs):
     """Grows FakeVolumes; `pending` is why that has to wait, `skipped` what is not trimmed."""
 
     def __init__(self, volumes: FakeVolumes) -> None:
+        self.found: list[VolumeSpace] = []
         self.volumes = volumes
         self.asked: list[tuple[str, int, bool]] = []
         self.pending = ""
@@ -361,11 +361,6 @@ class FakeSizes(Sizes):
         self, progress: Progress, *, mounted: bool = False
     ) -> tuple[dict[str, int], dict[str, str]]:
         return {view.name: 4096 for view in self.volumes.views()}, self.skipped
-
-
-class FakeAccounts(Accounts):
-    def __init__(self) -> None:
-        self.found: list[VolumeSpace] = []
 
     async def df(self) -> list[VolumeSpace]:
         return self.found
@@ -414,8 +409,7 @@ class FakeVerbs(Verbs):
     copies: FakeCopies
     adoptions: FakeAdoptions
     releases: FakeReleases
-    sizes: FakeSizes
-    accounts: FakeAccounts
+    space: FakeSpace
     trash: FakeTrash
     room: FakeRoom
 
@@ -429,8 +423,7 @@ class FakeVerbs(Verbs):
             copies=FakeCopies(volumes),
             adoptions=FakeAdoptions(),
             releases=FakeReleases(),
-            sizes=FakeSizes(volumes),
-            accounts=FakeAccounts(),
+            space=FakeSpace(volumes),
             trash=FakeTrash(volumes),
             room=FakeRoom(),
             jobs=Jobs(self.operations, lambda: NOW),

@@ -18,7 +18,7 @@ async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply[Resized]:
         raise InvalidOption(f"{error}; +10G for so much more than it has") from None
 
     async def work(progress: Progress) -> Resized:
-        size, pending = await admin.verbs.sizes.resize(call.name, wanted, by=text.startswith("+"))
+        size, pending = await admin.verbs.space.resize(call.name, wanted, by=text.startswith("+"))
         return Resized(size=size, pending=pending)
 
     return await admin.job("resize", call, work)
@@ -26,7 +26,7 @@ async def resize(admin: Admin, call: Call[ResizeVolume]) -> Reply[Resized]:
 
 async def trim(admin: Admin, call: Call[Nothing]) -> Reply[Trimmed]:
     async def work(progress: Progress) -> Trimmed:
-        trimmed = await admin.verbs.sizes.trim(call.name)
+        trimmed = await admin.verbs.space.trim(call.name)
         return Trimmed(bytes=trimmed, volumes={call.name: trimmed})
 
     return await admin.job("trim", call, work)
@@ -34,7 +34,7 @@ async def trim(admin: Admin, call: Call[Nothing]) -> Reply[Trimmed]:
 
 async def trim_all(admin: Admin, call: Call[Nothing]) -> Reply[Trimmed]:
     async def work(progress: Progress) -> Trimmed:
-        volumes, skipped = await admin.verbs.sizes.trim_all(progress)
+        volumes, skipped = await admin.verbs.space.trim_all(progress)
         return Trimmed(bytes=sum(volumes.values()), volumes=volumes, skipped=skipped)
 
     return await admin.job("trim --all", call, work)
@@ -45,7 +45,7 @@ async def df(admin: Admin, call: Call[Nothing]) -> Reply[SpaceReport]:
 
     async def work(progress: Progress) -> SpaceReport:
         return SpaceReport(
-            volumes=await verbs.accounts.df(),
+            volumes=await verbs.space.df(),
             trash=await verbs.room.in_trash(),
             host=await verbs.daemon.space(),
         )

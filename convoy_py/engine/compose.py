@@ -6,8 +6,8 @@ from functools import partial
 
 from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
-from convoy_py.engine.accounts import Accounts
 from convoy_py.engine.adoptions import Adoptions
+from convoy_py.engine.autogrow import Autogrow
 from convoy_py.engine.blocking import Blocking
 from convoy_py.engine.cloning import Cloning
 from convoy_py.engine.copies import Copies
@@ -23,8 +23,8 @@ from convoy_py.engine.recovery import Recovery
 from convoy_py.engine.releases import Releases
 from convoy_py.engine.reopening import Reopening
 from convoy_py.engine.room import LOOK, Room
-from convoy_py.engine.sizes import Sizes
 from convoy_py.engine.snapshots import Snapshots
+from convoy_py.engine.space import SpaceVerbs
 from convoy_py.engine.steps import Steps
 from convoy_py.engine.trash import TrashBin
 from convoy_py.engine.uses import Uses
@@ -82,8 +82,8 @@ class Engine:
         )
         self.adoptions = Adoptions(operations, volumes, room, cloning, docker, pausing)
         self.releases = Releases(operations, volumes, uses, trash, host, docker)
-        self.sizes = Sizes(operations, uses, room, host, jobs, metrics=metrics, clock=clock)
-        self.accounts = Accounts(operations)
+        self.space = SpaceVerbs(operations, uses, room, host, jobs)
+        self.autogrow = Autogrow(operations, uses, self.space, metrics, clock)
         self.daemon = Daemon(operations, host)
         self.recovery = Recovery(steps, copying, clock)
         self.reopening = Reopening(operations, host, self.recovery, trash, self.sweep)
@@ -110,8 +110,7 @@ class Engine:
             copies=self.copies,
             adoptions=self.adoptions,
             releases=self.releases,
-            sizes=self.sizes,
-            accounts=self.accounts,
+            space=self.space,
             trash=self.trash,
             room=self.room,
             jobs=self.jobs,
@@ -152,8 +151,8 @@ class Engine:
             (self.releases.sweep, often),
             (self.let_go, often),
             (self.room.watch, LOOK),
-            (self.sizes.watch, 1.0),
+            (self.autogrow.watch, 1.0),
         ]
         if settings.trim_interval:
-            chores.append((self.sizes.trim_in_background, settings.trim_interval))
+            chores.append((self.space.trim_in_background, settings.trim_interval))
         return chores

@@ -10,10 +10,10 @@ from tests.unit.api.wire import Socket
 async def test_a_volume_grows(admin: Socket, engine: FakeVolumes, verbs: FakeVerbs) -> None:
     """The size is as people write it; why it has to wait is told."""
     engine.add("db")
-    verbs.sizes.pending = "ext4 needs CAP_SYS_RESOURCE to grow while mounted"
+    verbs.space.pending = "ext4 needs CAP_SYS_RESOURCE to grow while mounted"
     answer = await ask(admin, "POST", "/v1/volumes/db/resize", {"Size": "20G"})
-    assert verbs.sizes.asked == [("db", 20 * 2**30, False)]
-    assert answer.json["Result"] == {"Size": 20 * 2**30, "Pending": verbs.sizes.pending}
+    assert verbs.space.asked == [("db", 20 * 2**30, False)]
+    assert answer.json["Result"] == {"Size": 20 * 2**30, "Pending": verbs.space.pending}
 
 
 async def test_a_volume_grows_by_a_size(
@@ -22,7 +22,7 @@ async def test_a_volume_grows_by_a_size(
     """With a plus sign it is so much more, whatever the volume has."""
     engine.add("db")
     await ask(admin, "POST", "/v1/volumes/db/resize", {"Size": "+10G"})
-    assert verbs.sizes.asked == [("db", 10 * 2**30, True)]
+    assert verbs.space.asked == [("db", 10 * 2**30, True)]
     for wrong in ("+", "++1G", "+-1G", "-1G"):
         answer = await ask(admin, "POST", "/v1/volumes/db/resize", {"Size": wrong})
         assert_failed(answer, 400, Kind.INVALID, "+10G for so much more")
@@ -49,7 +49,7 @@ async def test_all_volumes_are_trimmed(
     """Those that were not are named, with the reason; one of them fails no others."""
     engine.add("db")
     engine.add("web")
-    verbs.sizes.skipped = {"files": "a directory has nothing to trim"}
+    verbs.space.skipped = {"files": "a directory has nothing to trim"}
     answer = await ask(admin, "POST", "/v1/trim")
     assert (answer.json["Verb"], answer.json["Volume"]) == ("trim --all", "")
     assert answer.json["Result"] == {
@@ -61,7 +61,7 @@ async def test_all_volumes_are_trimmed(
 
 async def test_df_tells_where_the_bytes_are(admin: Socket, verbs: FakeVerbs) -> None:
     """By volume and snapshot, in the trash, on the host; what is not known is null."""
-    verbs.accounts.found = [
+    verbs.space.found = [
         VolumeSpace(
             name="db",
             promised=100,

@@ -221,7 +221,7 @@ async def test_a_new_size_waits_for_a_conversion(plain: Engine) -> None:
         plain.copies.convert("db", Options(backend="other", size=4096), Progress())
     )
     await asyncio.to_thread(gate.wait_for_call)
-    resizing = asyncio.create_task(plain.sizes.resize("db", 8192))
+    resizing = asyncio.create_task(plain.space.resize("db", 8192))
     gate.open()
     await conversion
     await resizing

@@ -373,9 +373,9 @@ async def test_a_reserved_volume_grows_into_what_the_trash_has(keeping: Engine, 
         await _removed(keeping, name, ranges)
     await _reserve(keeping, 100)
     with pytest.raises(HostFull):
-        await keeping.sizes.resize("new", 1101)
+        await keeping.space.resize("new", 1101)
     assert _left(keeping) == ["a", "b"]
-    assert await keeping.sizes.resize("new", 600, by=True) == (700, "")
+    assert await keeping.space.resize("new", 600, by=True) == (700, "")
     assert _left(keeping) == ["b"]
 
 

@@ -7,8 +7,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from convoy_py.engine import loading
+from convoy_py.engine.autogrow import AHEAD, RETRY
 from convoy_py.engine.jobs import Progress
-from convoy_py.engine.sizes import AHEAD, RETRY
 from convoy_py.errors import (
     Cancelled,
     NoSpace,
@@ -48,7 +48,7 @@ async def _outstanding(engine: Engine) -> int:
 async def test_a_volume_is_made_larger(db: Engine) -> None:
     """At once, also on disk and in what the host promised; its snapshots keep their size."""
     await db.snapshots.create(["db"], "a", Progress())
-    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
+    assert await db.space.resize("db", 8 * MIB) == (8 * MIB, "")
     assert (_spec(db).size, _spec(db).grows_from) == (8 * MIB, None)
     assert await _outstanding(db) == 8 * MIB
     assert _spec(db, "db@a").size == 4 * MIB
@@ -62,9 +62,9 @@ async def test_a_volume_is_made_larger(db: Engine) -> None:
 
 async def test_a_volume_is_made_larger_by_a_size(db: Engine) -> None:
     """Each time by so much more than it has by then."""
-    assert await db.sizes.resize("db", 2 * MIB, by=True) == (6 * MIB, "")
-    assert await db.sizes.resize("db", 2 * MIB, by=True) == (8 * MIB, "")
-    assert await db.sizes.resize("db", 0, by=True) == (8 * MIB, "")
+    assert await db.space.resize("db", 2 * MIB, by=True) == (6 * MIB, "")
+    assert await db.space.resize("db", 2 * MIB, by=True) == (8 * MIB, "")
+    assert await db.space.resize("db", 0, by=True) == (8 * MIB, "")
     assert _spec(db.restarted()).size == 8 * MIB
 
 
@@ -73,24 +73,24 @@ async def test_what_has_no_size_is_not_made_larger(engine: Engine) -> None:
     await engine.volumes.create("web", Options())
     for by in (False, True):
         with pytest.raises(Unsupported):
-            await engine.sizes.resize("web", MIB, by=by)
+            await engine.space.resize("web", MIB, by=by)
 
 
 async def test_the_same_size_is_nothing_to_do(db: Engine) -> None:
     """And a smaller one is refused, as is a volume that is not there."""
-    assert await db.sizes.resize("db", 4 * MIB) == (4 * MIB, "")
+    assert await db.space.resize("db", 4 * MIB) == (4 * MIB, "")
     assert db.kernel.count("grow", "db") == 0
     with pytest.raises(Unsupported, match="cannot shrink"):
-        await db.sizes.resize("db", 2 * MIB)
+        await db.space.resize("db", 2 * MIB)
     with pytest.raises(VolumeNotFound):
-        await db.sizes.resize("web", 8 * MIB)
+        await db.space.resize("web", 8 * MIB)
 
 
 async def test_what_cannot_grow_in_use_grows_at_its_next_mount(db: Engine) -> None:
     """Why is told; a second container that mounts it meanwhile changes nothing about that."""
     await db.uses.mount("db", "first", DOCKER)
     db.backend.delays = "ext4 grows online only with CAP_SYS_RESOURCE"
-    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, db.backend.delays)
+    assert await db.space.resize("db", 8 * MIB) == (8 * MIB, db.backend.delays)
     assert _spec(db).grows_from == 4 * MIB
     await db.uses.mount("db", "second", DOCKER)
     assert _spec(db).grows_from == 4 * MIB
@@ -107,7 +107,7 @@ async def test_a_mount_of_a_snapshot_completes_no_growth(db: Engine) -> None:
     """Only one of the volume itself does."""
     await db.snapshots.create(["db"], "a", Progress())
     db.backend.delays = "it is mounted read-only"
-    await db.sizes.resize("db", 8 * MIB)
+    await db.space.resize("db", 8 * MIB)
     await db.snapshots.create(["db"], "b", Progress())
     for name in ("db@a", "db@b"):
         await db.uses.mount(name, "container", DOCKER)
@@ -117,7 +117,7 @@ async def test_a_mount_of_a_snapshot_completes_no_growth(db: Engine) -> None:
 async def test_the_record_tells_what_is_wanted_before_it_begins(db: Engine) -> None:
     """A daemon that is killed meanwhile leaves a growth that is known to be unfinished."""
     gate = db.kernel.gate("grow", "db")
-    task = asyncio.create_task(db.sizes.resize("db", 8 * MIB))
+    task = asyncio.create_task(db.space.resize("db", 8 * MIB))
     await asyncio.to_thread(gate.wait_for_call)
     record = db.store.read("db")
     assert (record.spec.size, record.spec.grows_from) == (8 * MIB, 4 * MIB)
@@ -133,7 +133,7 @@ async def test_a_refused_growth_changes_nothing(db: Engine, refusal: Exception) 
     """Neither the record, which the next mount would have to complete, nor what is promised."""
     db.kernel.failures["grow", "db"] = refusal
     with pytest.raises(type(refusal)):
-        await db.sizes.resize("db", 8 * MIB)
+        await db.space.resize("db", 8 * MIB)
     assert (_spec(db).size, _spec(db).grows_from) == (4 * MIB, None)
     assert db.store.read("db").spec == _spec(db)
     assert await _outstanding(db) == 4 * MIB
@@ -143,11 +143,11 @@ async def test_a_growth_that_failed_half_way_stays_to_be_completed(db: Engine) -
     """Its promise stays, too; the same resize again completes it."""
     db.kernel.failures["grow", "db"] = OperationFailed("resize2fs failed")
     with pytest.raises(OperationFailed):
-        await db.sizes.resize("db", 8 * MIB)
+        await db.space.resize("db", 8 * MIB)
     assert (_spec(db).size, _spec(db).grows_from) == (8 * MIB, 4 * MIB)
     assert await _outstanding(db) == 8 * MIB
     del db.kernel.failures["grow", "db"]
-    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
+    assert await db.space.resize("db", 8 * MIB) == (8 * MIB, "")
     assert _spec(db).grows_from is None
     assert await _outstanding(db) == 8 * MIB
 
@@ -155,7 +155,7 @@ async def test_a_growth_that_failed_half_way_stays_to_be_completed(db: Engine) -
 async def test_more_than_the_host_may_promise_is_refused(db: Engine) -> None:
     """Before anything is recorded; with the settings."""
     with pytest.raises(NoSpace, match="settings overcommit, reserve"):
-        await db.sizes.resize("db", 2**62)
+        await db.space.resize("db", 2**62)
     assert (_spec(db).size, db.kernel.count("grow", "db")) == (4 * MIB, 0)
 
 
@@ -165,10 +165,10 @@ async def test_a_growth_of_a_full_host_is_completed_all_the_same(
     """What was promised before needs no new promise."""
     db.backend.delays = "later"
     await db.uses.mount("db", "container", DOCKER)
-    await db.sizes.resize("db", 8 * MIB)
+    await db.space.resize("db", 8 * MIB)
     monkeypatch.setattr(db.host.ledger, "free", lambda: 0)
     db.backend.delays = ""
-    assert await db.sizes.resize("db", 8 * MIB) == (8 * MIB, "")
+    assert await db.space.resize("db", 8 * MIB) == (8 * MIB, "")
 
 
 # By itself
@@ -204,11 +204,11 @@ async def test_a_nearly_full_volume_grows_up_to_its_bound(
     growing: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By a quarter, and not past it; counted and logged."""
-    caplog.set_level("INFO", "convoy.sizes")
+    caplog.set_level("INFO", "convoy.space")
     await growing.volumes.create("other", Options())  # which may not
     await growing.uses.mount("other", "container", DOCKER)
     for expected in (5 * MIB, 6 * MIB, 6 * MIB):
-        await growing.sizes.grow_the_full()
+        await growing.autogrow.grow_the_full()
         assert _spec(growing).size == expected
     assert _grown(growing) == {"ok": 2}
     assert [record.message for record in caplog.records] == ["grew by itself"] * 2
@@ -220,7 +220,7 @@ async def test_one_that_has_room_does_not_grow(
     """A tenth is enough; nor does one that is not mounted, or that may not."""
     roomy = Space(size=100, used=0, available=10)
     monkeypatch.setattr(filesystems, "space", lambda _: roomy)
-    await growing.sizes.grow_the_full()
+    await growing.autogrow.grow_the_full()
     assert growing.kernel.count("grow", "db") == 0
 
 
@@ -231,7 +231,7 @@ async def test_one_that_is_filled_fast_grows_ahead_of_its_writer(
     for free, expected in ((2.0, 4), (3.5, 4), (3.5, 4), (1.5, 6)):
         space = Space(size=4 * MIB, used=0, available=int(free * MIB))
         monkeypatch.setattr(filesystems, "space", lambda _, space=space: space)
-        await growing.sizes.grow_the_full()
+        await growing.autogrow.grow_the_full()
         growing.clock.now += AHEAD
         assert _spec(growing).size == expected * MIB
 
@@ -255,7 +255,7 @@ async def test_one_that_has_few_inodes_grows(
     monkeypatch.setattr(filesystems, "space", lambda _: space)
     await engine.volumes.create("db", Options(size=64 * MIB, autogrow=512 * MIB, fs=fs))
     await engine.uses.mount("db", "container", DOCKER)
-    await engine.sizes.grow_the_full()
+    await engine.autogrow.grow_the_full()
     assert _spec(engine).size == expected * MIB
 
 
@@ -272,10 +272,10 @@ async def test_one_that_growing_gives_no_inodes_does_not_grow(
     options = Options(size=64 * MIB, autogrow=255 * MIB, fs=Filesystem.EXT4)
     await engine.volumes.create("db", options)
     await engine.uses.mount("db", "container", DOCKER)
-    await engine.sizes.grow_the_full()
+    await engine.autogrow.grow_the_full()
     assert _spec(engine).size == 64 * MIB
     del spaces[0]
-    await engine.sizes.grow_the_full()
+    await engine.autogrow.grow_the_full()
     assert _spec(engine).size == 80 * MIB
 
 
@@ -288,7 +288,7 @@ async def test_one_whose_inodes_go_fast_grows_ahead_of_its_writer(
     for free, expected in ((9000, 64), (6000, 64), (2000, 80)):
         space = Space(64 * MIB, used=0, available=64 * MIB, inodes=10_000, inodes_free=free)
         monkeypatch.setattr(filesystems, "space", lambda _, space=space: space)
-        await engine.sizes.grow_the_full()
+        await engine.autogrow.grow_the_full()
         engine.clock.now += AHEAD
         assert _spec(engine).size == expected * MIB
 
@@ -296,14 +296,14 @@ async def test_one_whose_inodes_go_fast_grows_ahead_of_its_writer(
 async def test_one_that_nobody_has_mounted_does_not_grow(growing: Engine) -> None:
     """It cannot become full."""
     await growing.uses.unmount("db", "container")
-    await growing.sizes.grow_the_full()
+    await growing.autogrow.grow_the_full()
     assert _spec(growing).size == 4 * MIB
 
 
 async def test_a_mount_is_followed_by_a_look_at_once(growing: Engine) -> None:
     """While there is nothing to look at nobody looks."""
     await growing.uses.unmount("db", "container")
-    watch = asyncio.create_task(growing.sizes.watch())
+    watch = asyncio.create_task(growing.autogrow.watch())
     await asyncio.sleep(0)
     assert not growing.uses.mounted.is_set()
     await growing.uses.mount("db", "container", DOCKER)
@@ -317,11 +317,11 @@ async def test_a_host_without_room_is_told_once_in_a_while(growing: Engine) -> N
     """Counted as failed; tried again half a minute later, when it may succeed."""
     growing.kernel.failures["grow", "db"] = NoSpace("volume db: the host is full")
     for _ in range(3):
-        await growing.sizes.grow_the_full()
+        await growing.autogrow.grow_the_full()
     assert (growing.kernel.count("grow", "db"), _grown(growing)) == (1, {"failed": 1})
     del growing.kernel.failures["grow", "db"]
     growing.clock.now += RETRY
-    await growing.sizes.grow_the_full()
+    await growing.autogrow.grow_the_full()
     assert _spec(growing).size == 5 * MIB
 
 
@@ -335,12 +335,12 @@ async def test_a_growth_that_has_to_wait_is_not_made_larger(growing: Engine, bou
     )
     growing.backend.delays = "later"
     for _ in range(4):
-        await growing.sizes.grow_the_full()
+        await growing.autogrow.grow_the_full()
         growing.clock.now += RETRY
     assert (_spec(growing).size, _spec(growing).grows_from) == (5 * MIB, 4 * MIB)
     assert _grown(growing) == {"pending": 1}
     growing.backend.delays = ""
-    await growing.sizes.grow_the_full()
+    await growing.autogrow.grow_the_full()
     assert (_spec(growing).size, _spec(growing).grows_from) == (5 * MIB, None)
     assert _grown(growing) == {"pending": 1, "ok": 1}
 
@@ -349,10 +349,10 @@ async def test_a_growth_that_has_to_wait_is_tried_now_and_then(growing: Engine) 
     """Not at each look: nothing changes so quickly that stands in its way."""
     growing.backend.delays = "later"
     for _ in range(4):
-        await growing.sizes.grow_the_full()
+        await growing.autogrow.grow_the_full()
     assert growing.kernel.count("grow", "db") == 1
     growing.clock.now += RETRY
-    await growing.sizes.grow_the_full()
+    await growing.autogrow.grow_the_full()
     assert growing.kernel.count("grow", "db") == 2
 
 
@@ -362,11 +362,11 @@ async def test_one_that_is_busy_is_looked_at_later(growing: Engine) -> None:
     task = asyncio.create_task(growing.snapshots.create(["db"], "a", Progress()))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
-        await growing.sizes.grow_the_full()
+        await growing.autogrow.grow_the_full()
     assert _spec(growing).size == 4 * MIB
     gate.open()
     await task
-    await growing.sizes.grow_the_full()
+    await growing.autogrow.grow_the_full()
     assert _spec(growing).size == 5 * MIB
 
 
@@ -379,7 +379,7 @@ async def test_storage_that_is_gone_is_a_failure_of_one(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(filesystems, "space", gone)
-    await growing.sizes.grow_the_full()
+    await growing.autogrow.grow_the_full()
     assert _grown(growing) == {"failed": 1}
 
 
@@ -390,7 +390,7 @@ async def test_a_trim_gives_back_and_holds_up_nobody(db: Engine) -> None:
     """Containers come and go meanwhile; the volume is unmounted afterwards."""
     await db.uses.mount("db", "container", DOCKER)
     gate = db.kernel.gate("trim", "db")
-    trim = asyncio.create_task(db.sizes.trim("db"))
+    trim = asyncio.create_task(db.space.trim("db"))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
         await db.uses.unmount("db", "container")
@@ -405,7 +405,7 @@ async def test_an_image_is_not_mounted_while_it_is_trimmed_at_rest(engine: Engin
     """A Mount waits for the end of it."""
     await engine.volumes.create("db", Options(fs=Filesystem.XFS, size=4096))
     gate = engine.kernel.gate("trim", "db")
-    trim = asyncio.create_task(engine.sizes.trim("db"))
+    trim = asyncio.create_task(engine.space.trim("db"))
     await asyncio.to_thread(gate.wait_for_call)
     await engine.volumes.create("other", Options())
     mounting = asyncio.create_task(engine.uses.mount("db", "container", DOCKER))
@@ -423,7 +423,7 @@ async def test_all_are_trimmed_that_can_be(db: Engine) -> None:
     for name in ("a", "z"):
         await db.volumes.create(name, Options())
     db.kernel.failures["trim", "a"] = Unsupported("a is a folder")
-    trimmed, skipped = await db.sizes.trim_all(Progress())
+    trimmed, skipped = await db.space.trim_all(Progress())
     assert (trimmed, skipped) == ({"db": 4096, "z": 4096}, {"a": "a is a folder"})
 
 
@@ -431,7 +431,7 @@ async def test_trimming_all_can_be_cancelled(db: Engine) -> None:
     """Between two volumes."""
     await db.volumes.create("z", Options())
     gate = db.kernel.gate("trim", "db")
-    job = db.jobs.start("trim", "--all", db.sizes.trim_all)
+    job = db.jobs.start("trim", "--all", db.space.trim_all)
     await asyncio.to_thread(gate.wait_for_call)
     assert job.view().note == "db"
     db.jobs.cancel(job.id)
@@ -444,10 +444,10 @@ async def test_trimming_all_can_be_cancelled(db: Engine) -> None:
 
 async def test_the_background_trim_is_a_job(db: Engine, caplog: pytest.LogCaptureFixture) -> None:
     """So that it can be seen and cancelled; what is not mounted is left for who mounts it."""
-    caplog.set_level("INFO", "convoy.sizes")
+    caplog.set_level("INFO", "convoy.space")
     await db.volumes.create("idle", Options())
     await db.uses.mount("db", "container", DOCKER)
-    await db.sizes.trim_in_background()
+    await db.space.trim_in_background()
     assert [view.verb for view in db.jobs.list()] == ["trim"]
     assert caplog.messages == ["trimmed"]
     assert [db.kernel.count("trim", name) for name in ("db", "idle")] == [1, 0]

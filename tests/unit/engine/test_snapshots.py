@@ -322,8 +322,8 @@ async def test_other_long_work_waits_for_it(engine: Engine) -> None:
     await engine.volumes.create("db", Options(size=4096))
     task = await _taking(engine, "db", "a")
     second = asyncio.create_task(engine.snapshot("db", "b"))
-    resize = asyncio.create_task(engine.sizes.resize("db", 8192))
-    trim = asyncio.create_task(engine.sizes.trim("db"))
+    resize = asyncio.create_task(engine.space.resize("db", 8192))
+    trim = asyncio.create_task(engine.space.trim("db"))
     await engine.volumes.create("other", Options())  # others go on
     assert not {second, resize, trim} & (await asyncio.wait({second, resize, trim}, timeout=0))[0]
     engine.kernel.gate("copy", "db").open()

@@ -62,7 +62,7 @@ VERBS: dict[str, Verb] = {
     "purge": lambda engine: engine.trash.purge("gone"),
     "snapshot": lambda engine: engine.snapshot("db", "b"),
     "delete": lambda engine: engine.snapshots.delete("db@a"),
-    "resize": lambda engine: engine.sizes.resize("db", 8192),
+    "resize": lambda engine: engine.space.resize("db", 8192),
 }
 
 

@@ -31,7 +31,7 @@ async def db(engine: Engine) -> Engine:
 
 async def test_every_volume_has_its_account(db: Engine) -> None:
     """By name: what was promised, is used, allocated, shared, and could be had back."""
-    first, second = await db.accounts.df()
+    first, second = await db.space.df()
     assert (first.name, second.name) == ("db", "web")
     assert (first.promised, first.used, first.allocated, first.shared) == (4096, 1, 3, 2)
     assert first.reclaimable == 2
@@ -54,7 +54,7 @@ async def test_a_mounted_image_is_asked_what_is_used_in_it(
         return Space(size=4096, used=2, available=4000)
 
     monkeypatch.setattr(filesystems, "space", space)
-    found = {account.name: account.used for account in await db.accounts.df()}
+    found = {account.name: account.used for account in await db.space.df()}
     assert found == {"db": 1, "idle": 1, "image": 2, "web": 1}
     assert asked == [db.mountpoint("image") / "exposed"]
 
@@ -62,7 +62,7 @@ async def test_a_mounted_image_is_asked_what_is_used_in_it(
 async def test_of_what_is_reserved_nothing_can_be_had_back(engine: Engine) -> None:
     await engine.volumes.create("db", Options(size=4096, sparse=False))
     await engine.janitor.sample()
-    (account,) = await engine.accounts.df()
+    (account,) = await engine.space.df()
     assert (account.allocated, account.used, account.reclaimable) == (3, 1, None)
 
 
@@ -72,7 +72,7 @@ async def test_what_cannot_be_read_is_unknown(db: Engine) -> None:
         db.kernel.failures["shares", name] = OperationFailed("Input/output error")
     (db.store.home("web") / "volume.json").write_text("{}")
     after = db.restarted()
-    first, second = await after.accounts.df()
+    first, second = await after.space.df()
     assert (first.allocated, first.shared, _frees(first)) == (None, None, {"a": None})
     assert (second.name, second.promised, second.allocated) == ("web", None, None)
 
@@ -83,7 +83,7 @@ async def test_it_waits_for_no_lock(db: Engine) -> None:
     mounting = asyncio.create_task(db.uses.mount("db", "container", "1:1"))
     await asyncio.to_thread(gate.wait_for_call)
     async with asyncio.timeout(5):
-        assert len(await db.accounts.df()) == 2
+        assert len(await db.space.df()) == 2
     gate.open()
     await mounting
 
@@ -97,7 +97,7 @@ async def test_what_goes_away_meanwhile_is_no_failure(
         raise FileNotFoundError(str(Path("gone")))
 
     monkeypatch.setattr(db.backend, "shares", gone)
-    assert [account.shared for account in await db.accounts.df()] == [None, None]
+    assert [account.shared for account in await db.space.df()] == [None, None]
 
 
 async def test_volume_whose_storage_hangs_has_no_answer(
@@ -108,7 +108,7 @@ async def test_volume_whose_storage_hangs_has_no_answer(
     gate = db.kernel.gate("shares", "db")
     asked = db.kernel.count("shares", "db")
     for _ in range(2):
-        first, second = await db.accounts.df()
+        first, second = await db.space.df()
         assert (first.note, first.promised, first.used, _frees(first)) == (
             "no answer",
             4096,
@@ -119,5 +119,5 @@ async def test_volume_whose_storage_hangs_has_no_answer(
     assert db.kernel.count("shares", "db") == asked + 1
     gate.open()
     async with asyncio.timeout(5):
-        while (await db.accounts.df())[0].note:
+        while (await db.space.df())[0].note:
             pass

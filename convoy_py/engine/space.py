@@ -1,9 +1,10 @@
-"""The verbs on space: resize, autogrow, trim."""
+"""The verbs on space: resize, trim, and df, which measures."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from convoy_py.backends.base import Backend, Resizable
 from convoy_py.engine.entry import Entry
@@ -11,32 +12,23 @@ from convoy_py.engine.host import Host
 from convoy_py.engine.jobs import Jobs, Progress
 from convoy_py.engine.mirror import rerecord
 from convoy_py.engine.operations import Operations
+from convoy_py.engine.parts import power
 from convoy_py.engine.room import Room
 from convoy_py.engine.uses import Uses
-from convoy_py.errors import ConvoyError, NoAnswer, NoSpace, Unavailable, Unsupported
+from convoy_py.errors import Cancelled, ConvoyError, NoAnswer, NoSpace, Unavailable, Unsupported
 from convoy_py.linux import filesystems
-from convoy_py.linux.filesystems import Space
+from convoy_py.linux.extents import Shares
 from convoy_py.logs import event
-from convoy_py.metrics import Metrics
+from convoy_py.models.names import joined
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import Spec
+from convoy_py.wire.space import SnapshotSpace, VolumeSpace
 
-log = logging.getLogger("convoy.sizes")
-
-# A volume grows when less than this part of it is free, by this part of its size.
-NEARLY_FULL = 0.1
-GROWTH = 0.25
-# Seconds between two looks, and for how many more there must be room at the pace of the last.
-LOOK = 0.1
-AHEAD = 2.0
-# Seconds that a volume has to say how full it is, lest the others become full meanwhile.
-PATIENCE = 1.0
-# Seconds before growing is tried again where it did not succeed.
-RETRY = 30.0
+log = logging.getLogger("convoy.space")
 
 
-class Sizes:
-    """The sizes of one daemon's volumes. `clock` gives seconds that never go back."""
+class SpaceVerbs:
+    """The space of one daemon's volumes."""
 
     def __init__(
         self,
@@ -45,9 +37,6 @@ class Sizes:
         room: Room,
         host: Host,
         jobs: Jobs,
-        *,
-        metrics: Metrics,
-        clock: Callable[[], float],
     ) -> None:
         self._operations = operations
         self._entries = operations.entries
@@ -55,10 +44,7 @@ class Sizes:
         self._jobs = jobs
         self._room = room
         self._uses = uses
-        self._metrics = metrics
-        self._clock = clock
-        self._not_before: dict[str, float] = {}
-        self._seen: dict[str, tuple[float, Space]] = {}  # when the last look was, what it found
+        self._turn = asyncio.Lock()  # to measure is slow: it shall not take all the threads
 
     async def resize(self, name: str, size: int, *, by: bool = False) -> tuple[int, str]:
         """Make a volume larger: at once, or where that cannot be at its next mount.
@@ -128,67 +114,54 @@ class Sizes:
         told = format_size(sum(trimmed.values()))
         event(log, logging.INFO, "trimmed", volumes=len(trimmed), trimmed=told)
 
-    async def watch(self) -> None:
-        """The chore of autogrow: look often while there is a volume to look at; else await one."""
-        while True:
-            if any(map(_grows_by_itself, self._entries.volumes.values())):
-                await self.grow_the_full()
-                await asyncio.sleep(LOOK)
-            else:
-                self._uses.mounted.clear()
-                await self._uses.mounted.wait()
+    async def df(self) -> list[VolumeSpace]:
+        """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
+        async with self._turn:
+            entries = sorted(self._entries.volumes.items())
+            return [await self._asked(entry) for _, entry in entries]
 
-    async def grow_the_full(self) -> None:
-        """Grow what is mounted, nearly full, and may grow by itself; the chore of autogrow."""
-        seen, self._seen = self._seen, {}
-        for entry in list(self._entries.volumes.values()):
-            if _grows_by_itself(entry) and self._may_try(entry.name):
-                await self._grow_if_full(entry, seen.get(entry.name))
-
-    async def _grow_if_full(self, entry: Entry, before: tuple[float, Space] | None) -> None:
-        spec = entry.spec
-        assert spec is not None
-        assert spec.autogrow is not None
-        assert spec.size is not None
-        growing = spec.grows_from is not None  # what was begun is to be completed first
-        if entry.doing or (spec.size >= spec.autogrow and not growing):
-            return
-        backend, place = entry.usable()
+    async def _asked(self, entry: Entry) -> VolumeSpace:
+        """One account; without figures if the volume's storage hangs: the others go on."""
+        threads = await self._operations.threads(entry.name)
         try:
-            space = await self._operations.blocking.ask(
-                entry.name, partial(filesystems.space, backend.exposed(place)), PATIENCE
-            )
-            now = self._clock()
-            self._seen[entry.name] = now, space
-            wanted = _wanted(spec, space, now, before)
-            if wanted is None:
-                return
-            target = spec.size if growing else min(spec.autogrow, wanted)
-            size, pending = await self.resize(entry.name, target)
+            return await threads.ask(entry.name, partial(self._account, entry))
         except NoAnswer:
-            return  # the others are not to wait for it
-        except (ConvoyError, OSError) as error:
-            self._not_before[entry.name] = self._clock() + RETRY
-            event(log, logging.WARNING, "cannot grow by itself", volume=entry.name, failure=error)
-            self._metrics.grown("failed")
-            return
-        if pending:
-            self._not_before[entry.name] = self._clock() + RETRY
-        if pending and growing:
-            return  # as was told already
-        self._metrics.grown("pending" if pending else "ok")
-        event(
-            log,
-            logging.INFO,
-            "grew by itself",
-            volume=entry.name,
-            size=format_size(size),
-            most=format_size(spec.autogrow),
-            pending=pending,
+            return VolumeSpace(
+                name=entry.name,
+                promised=_promised(entry),
+                used=None,
+                allocated=None,
+                shared=None,
+                reclaimable=None,
+                snapshots=[
+                    SnapshotSpace(name=view.name, frees=None) for view in entry.snapshot_views()
+                ],
+                note="no answer",
+            )
+
+    def _account(self, entry: Entry) -> VolumeSpace:
+        own, usage, used = _shares(entry), entry.usage, _used(entry)
+        allocated = usage.allocated if usage else None
+        if own is not None:
+            allocated = own.allocated
+        return VolumeSpace(
+            name=entry.name,
+            promised=_promised(entry),
+            used=used,
+            allocated=allocated,
+            shared=own.shared if own else None,
+            reclaimable=_reclaimable(entry, allocated, used),
+            inodes=usage.inodes if usage else None,
+            inodes_used=usage.inodes_used if usage else None,
+            snapshots=[
+                SnapshotSpace(
+                    name=view.name, frees=_freed(entry.snapshots[joined(entry.name, view.name)])
+                )
+                for view in entry.snapshot_views()
+            ],
         )
 
-    def _may_try(self, name: str) -> bool:
-        return self._clock() >= self._not_before.get(name, 0.0)
+    # Steps
 
     async def _grow(self, entry: Entry, power: Resizable, old: Spec, new: Spec) -> None:
         """Record what is wanted, promise the space, grow, and record that it is done."""
@@ -217,30 +190,41 @@ class Sizes:
             await self._uses.note_growth(entry)
 
 
-def _wanted(spec: Spec, space: Space, now: float, before: tuple[float, Space] | None) -> int | None:
-    """The size that a volume is to grow to for want of bytes, or of inodes; None if it has room.
-
-    Growing that would give no inodes, for the limit is too near, is not done for their sake.
-    """
-    assert spec.size is not None
-    assert spec.autogrow is not None
-    then, at_last = before or (now, space)
-    bytes_soon = _used_soon(at_last.available - space.available, now - then)
-    inodes_soon = _used_soon(at_last.inodes_free - space.inodes_free, now - then)
-    step = spec.size + int(max(spec.size * GROWTH, bytes_soon))
-    few_inodes = space.inodes_free < max(space.inodes * NEARLY_FULL, inodes_soon)
-    if few_inodes and (enough := max(step, spec.size_for_inodes())) <= spec.autogrow:
-        return enough
-    return step if space.available < max(space.size * NEARLY_FULL, bytes_soon) else None
+def _promised(entry: Entry) -> int | None:
+    if entry.place is None:
+        return None
+    backend, place = entry.usable()
+    return backend.promised(place.spec)
 
 
-def _used_soon(count: int, seconds: float) -> float:
-    """How much will be used before long, at the pace since the look before."""
-    return max(0, count) / seconds * AHEAD if seconds > 0 else 0.0
+def _shares(entry: Entry) -> Shares | None:
+    try:
+        backend, place = entry.usable()
+        return power(backend, entry.name).shares(place)
+    except Cancelled:
+        raise
+    except (OSError, ConvoyError):
+        return None  # it went away, or cannot be read
 
 
-def _grows_by_itself(entry: Entry) -> bool:
-    return entry.mounted and entry.spec is not None and entry.spec.autogrow is not None
+def _used(entry: Entry) -> int | None:
+    """Bytes that are used inside: of a mounted image now, else when it was last looked at."""
+    if entry.mounted and entry.spec is not None and entry.spec.fs is not None:
+        with suppress(OSError):  # unmounted just now
+            return filesystems.space(Path(entry.mountpoint())).used
+    return entry.usage.used if entry.usage else None
+
+
+def _freed(snapshot: Entry) -> int | None:
+    shares = _shares(snapshot)
+    return shares.allocated - shares.shared if shares else None
+
+
+def _reclaimable(entry: Entry, allocated: int | None, used: int | None) -> int | None:
+    """What a trim might give back: what a sparse image has beyond what its filesystem uses."""
+    if entry.spec is None or not entry.spec.sparse or allocated is None or used is None:
+        return None
+    return max(0, allocated - used)
 
 
 def _resizable(backend: Backend, name: str) -> Resizable:
