@@ -13,8 +13,8 @@ from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.compose import Engine
-from convoy_py.engine.host import Host
-from convoy_py.engine.ledger import Ledger
+from convoy_py.engine.memory.ledger import Ledger
+from convoy_py.engine.steps.host import Host
 from convoy_py.linux import outside, peers, signals, sockets
 from convoy_py.metrics import Metrics
 from convoy_py.state.passed import PassedTime

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from convoy_py.engine.adoptions import Adoptions
-from convoy_py.engine.blocking import Blocking
-from convoy_py.engine.copies import Copies, Differences
-from convoy_py.engine.daemon import Daemon
-from convoy_py.engine.jobs import Jobs, Progress
-from convoy_py.engine.operations import Operations
-from convoy_py.engine.releases import Releases
-from convoy_py.engine.room import Room
-from convoy_py.engine.snapshots import Snapshots
-from convoy_py.engine.space import SpaceVerbs
-from convoy_py.engine.trash import TrashBin
-from convoy_py.engine.uses import Uses
+from convoy_py.engine.running.jobs import Jobs, Progress
+from convoy_py.engine.running.operations import Operations
+from convoy_py.engine.running.threads import Blocking
 from convoy_py.engine.verbs import Verbs
-from convoy_py.engine.volumes import Volumes
+from convoy_py.engine.verbs.adoptions import Adoptions
+from convoy_py.engine.verbs.copies import Copies, Differences
+from convoy_py.engine.verbs.daemon import Daemon
+from convoy_py.engine.verbs.releases import Releases
+from convoy_py.engine.verbs.room import Room
+from convoy_py.engine.verbs.snapshots import Snapshots
+from convoy_py.engine.verbs.space import SpaceVerbs
+from convoy_py.engine.verbs.trash import TrashBin
+from convoy_py.engine.verbs.uses import Uses
+from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import (
     NotFound,
     OptionsDiffer,

@@ -11,9 +11,9 @@ from convoy_py.config import Settings
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker, LocalVolume
 from convoy_py.engine import compose
-from convoy_py.engine.host import Host
-from convoy_py.engine.jobs import Progress
-from convoy_py.engine.ledger import Ledger
+from convoy_py.engine.memory.ledger import Ledger
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps.host import Host
 from convoy_py.errors import ContainerRestarts, NotFound, OperationFailed, VolumeNotFound
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics

@@ -9,7 +9,7 @@ from typing import Any
 from convoy_py.api.rest import Call, Reply
 from convoy_py.api.status import job_info, snapshot_info, volume_info
 from convoy_py.config import Configuration
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.verbs import Verbs
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics

@@ -6,7 +6,7 @@ from typing import Any
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.api.status import job_info
-from convoy_py.engine.jobs import Job
+from convoy_py.engine.running.jobs import Job
 from convoy_py.models.job import JobState
 from convoy_py.wire import endpoints
 from convoy_py.wire.base import Message, Nothing

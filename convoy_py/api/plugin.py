@@ -27,7 +27,7 @@ from convoy_py.api.failures import tell
 from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, is_gone, parse, read_body
 from convoy_py.api.status import status
-from convoy_py.engine.references import NO_ID, UNSEEN
+from convoy_py.engine.memory.references import NO_ID, UNSEEN
 from convoy_py.engine.verbs import Verbs
 from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
 from convoy_py.escapes import one_line

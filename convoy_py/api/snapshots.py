@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.models.names import check_name, joined
 from convoy_py.wire import endpoints
 from convoy_py.wire.base import Nothing

@@ -2,7 +2,7 @@
 
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import InvalidOption
 from convoy_py.models.sizes import parse_size
 from convoy_py.wire import endpoints

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
-from convoy_py.engine.references import OPERATOR
+from convoy_py.engine.memory.references import OPERATOR
 from convoy_py.errors import StillRunning, Unavailable
 from convoy_py.models.names import check_name
 from convoy_py.models.options import parse_options

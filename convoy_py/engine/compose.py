@@ -6,30 +6,30 @@ from functools import partial
 
 from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
-from convoy_py.engine.adoptions import Adoptions
-from convoy_py.engine.autogrow import Autogrow
-from convoy_py.engine.blocking import Blocking
-from convoy_py.engine.cloning import Cloning
-from convoy_py.engine.copies import Copies
-from convoy_py.engine.copying import Copying
-from convoy_py.engine.daemon import Daemon
-from convoy_py.engine.deletions import Deletions
-from convoy_py.engine.host import Host
-from convoy_py.engine.janitor import Janitor
-from convoy_py.engine.jobs import Jobs
-from convoy_py.engine.operations import TIME_LIMIT, Operations
-from convoy_py.engine.pausing import Pausing
-from convoy_py.engine.recovery import Recovery
-from convoy_py.engine.releases import Releases
-from convoy_py.engine.reopening import Reopening
-from convoy_py.engine.room import LOOK, Room
-from convoy_py.engine.snapshots import Snapshots
-from convoy_py.engine.space import SpaceVerbs
-from convoy_py.engine.steps import Steps
-from convoy_py.engine.trash import TrashBin
-from convoy_py.engine.uses import Uses
+from convoy_py.engine.running.deletions import Deletions
+from convoy_py.engine.running.jobs import Jobs
+from convoy_py.engine.running.operations import TIME_LIMIT, Operations
+from convoy_py.engine.running.pausing import Pausing
+from convoy_py.engine.running.threads import Blocking
+from convoy_py.engine.steps.cloning import Cloning
+from convoy_py.engine.steps.host import Host
+from convoy_py.engine.steps.snapshots import Copying
+from convoy_py.engine.steps.volumes import Steps
+from convoy_py.engine.upkeep.autogrow import Autogrow
+from convoy_py.engine.upkeep.janitor import Janitor
+from convoy_py.engine.upkeep.recovery import Recovery
+from convoy_py.engine.upkeep.reopening import Reopening
 from convoy_py.engine.verbs import Verbs
-from convoy_py.engine.volumes import Volumes
+from convoy_py.engine.verbs.adoptions import Adoptions
+from convoy_py.engine.verbs.copies import Copies
+from convoy_py.engine.verbs.daemon import Daemon
+from convoy_py.engine.verbs.releases import Releases
+from convoy_py.engine.verbs.room import LOOK, Room
+from convoy_py.engine.verbs.snapshots import Snapshots
+from convoy_py.engine.verbs.space import SpaceVerbs
+from convoy_py.engine.verbs.trash import TrashBin
+from convoy_py.engine.verbs.uses import Uses
+from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.metrics import Metrics
 
 

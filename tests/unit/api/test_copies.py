@@ -2,7 +2,7 @@
 
 import pytest
 
-from convoy_py.engine.copies import Differences
+from convoy_py.engine.verbs.copies import Differences
 from convoy_py.errors import Kind
 from convoy_py.linux.trees import Change
 from convoy_py.models.volume import Options

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from convoy_py.api import admin as admin_module
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Kind, NoSpace
 from convoy_py.wire.jobs import JobInfo, JobList
 from convoy_py.wire.snapshots import SnapshotInfo

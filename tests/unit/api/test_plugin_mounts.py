@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from convoy_py.engine.references import NO_ID
+from convoy_py.engine.memory.references import NO_ID
 from convoy_py.linux import peers
 from tests.fakes import FakeVolumes
 from tests.unit.api.volume_api import ID, assert_failed, message

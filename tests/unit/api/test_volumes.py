@@ -9,7 +9,7 @@ from convoy_py.api import volumes
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call
 from convoy_py.config import Configuration
-from convoy_py.engine.references import OPERATOR
+from convoy_py.engine.memory.references import OPERATOR
 from convoy_py.errors import Kind, StillRunning
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics

@@ -7,8 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from convoy_py.engine import blocking as module
-from convoy_py.engine.blocking import FEW_QUESTIONS, FEW_THREADS, LONG_THREADS, THREADS, Blocking
+from convoy_py.engine.running import threads as module
+from convoy_py.engine.running.threads import (
+    FEW_QUESTIONS,
+    FEW_THREADS,
+    LONG_THREADS,
+    THREADS,
+    Blocking,
+)
 from convoy_py.errors import Cancelled, NoAnswer
 from convoy_py.linux import pulse
 from tests.fakes_engine import Gate

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
     Conflict,
@@ -331,7 +331,7 @@ async def test_a_volume_that_is_too_small_costs_the_trash_nothing(
     def full(*_: object) -> None:
         raise OSError(number, "it failed")
 
-    monkeypatch.setattr("convoy_py.engine.cloning.trees.copy", full)
+    monkeypatch.setattr("convoy_py.engine.steps.cloning.trees.copy", full)
     with pytest.raises(kind, match=told):
         await keeping.copies.clone("db", "c", Options(backend="other", size=size), Progress())
     assert [view.name for view in keeping.trash.views()] == ["old"]

@@ -8,8 +8,8 @@ import pytest
 
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import LocalVolume
-from convoy_py.engine import blocking
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running import threads as blocking
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
     Cancelled,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import filesystems
 from convoy_py.linux.filesystems import Space

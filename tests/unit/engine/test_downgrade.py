@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Corrupt
 from convoy_py.models.volume import Options, State
 from convoy_py.state.passed import PASSED

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine import gain
-from convoy_py.engine.gain import Gain, among_themselves, measure
+from convoy_py.engine.memory import gain
+from convoy_py.engine.memory.gain import Gain, among_themselves, measure
 from convoy_py.linux.extents import Footprint, Range
 
 GAIN = Gain({frozenset("a"): 10, frozenset("b"): 20, frozenset("ab"): 100, frozenset("c"): 50})

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from convoy_py.backends.base import Place
-from convoy_py.engine import gain
-from convoy_py.engine.jobs import Progress
-from convoy_py.engine.room import RETRY
+from convoy_py.engine.memory import gain
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs.room import RETRY
 from convoy_py.errors import HostFull, NoSpace, OperationFailed
 from convoy_py.linux import space
 from convoy_py.linux.extents import Footprint, Range

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from convoy_py.engine import janitor
-from convoy_py.engine.janitor import LIVING
-from convoy_py.engine.jobs import Progress
-from convoy_py.engine.references import NO_ID, OPERATOR, PODMAN_ID
+from convoy_py.engine.memory.references import NO_ID, OPERATOR, PODMAN_ID
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.upkeep import janitor
+from convoy_py.engine.upkeep.janitor import LIVING
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import files, peers
 from convoy_py.linux.holders import Census

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from convoy_py.engine.ledger import Ledger
+from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.errors import HostFull, NoSpace
 
 GIB = 2**30
@@ -15,7 +15,7 @@ GIB = 2**30
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A host of 100 GiB with 11 GiB free, of which 1 GiB is kept; twice the rest is promised."""
     host = SimpleNamespace(f_blocks=100, f_bavail=11, f_frsize=GIB)
-    monkeypatch.setattr("convoy_py.engine.ledger.os.statvfs", lambda _: host)
+    monkeypatch.setattr("convoy_py.engine.memory.ledger.os.statvfs", lambda _: host)
     return Ledger(tmp_path, overcommit=2.0, reserve=GIB)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from convoy_py.engine import ledger as module
-from convoy_py.engine.ledger import Ledger
+from convoy_py.engine.memory import ledger as module
+from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.errors import NoSpace
 from tests.fakes_kernel import WatchedLock
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from convoy_py.engine.locks import Locks
+from convoy_py.engine.running.locks import Locks
 
 
 async def test_operations_on_one_name_come_one_after_the_other() -> None:

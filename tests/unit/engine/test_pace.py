@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from convoy_py.engine.pace import WINDOW, Pace
+from convoy_py.engine.memory.pace import WINDOW, Pace
 
 NOBODY: Mapping[float, tuple[int, int]] = {}
 

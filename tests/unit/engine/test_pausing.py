@@ -9,8 +9,8 @@ import pytest
 from docker.errors import APIError
 
 from convoy_py.containers import Container, Engine
-from convoy_py.engine.blocking import Blocking
-from convoy_py.engine.pausing import Pausing, stopped
+from convoy_py.engine.running.pausing import Pausing, stopped
+from convoy_py.engine.running.threads import Blocking
 from convoy_py.errors import ContainerRestarts, OperationFailed, Unavailable, Unsupported
 from tests.fakes_docker import Sdk, connected
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from convoy_py.engine.plan import PLAN, Observed, Repair, plan
+from convoy_py.engine.upkeep.plan import PLAN, Observed, Repair, plan
 
 
 def test_the_table_is_complete() -> None:

@@ -5,8 +5,8 @@ import errno
 
 import pytest
 
-from convoy_py.engine.jobs import Progress
-from convoy_py.engine.references import OPERATOR
+from convoy_py.engine.memory.references import OPERATOR
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Corrupt, Invalid, NoSpace, Unsupported, VolumeInUse, VolumeNotFound
 from convoy_py.models.names import clone_name
 from convoy_py.models.snapshot import Way

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from convoy_py.backends import mountpoints
-from convoy_py.engine.jobs import Progress
-from convoy_py.engine.uses import FRESH
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs.uses import FRESH
 from convoy_py.errors import BrokenVolume, VolumeInUse
 from convoy_py.linux import files
 from convoy_py.models.volume import Options, State

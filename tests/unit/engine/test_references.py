@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convoy_py.engine.references import (
+from convoy_py.engine.memory.references import (
     NO_ID,
     OPERATOR,
     PODMAN_ID,

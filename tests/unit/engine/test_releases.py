@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from convoy_py.containers import Container
-from convoy_py.engine import loading
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps import loading
 from convoy_py.errors import (
     AlreadyExists,
     Cancelled,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from convoy_py.engine import steps
-from convoy_py.engine.references import OPERATOR
-from convoy_py.engine.uses import FRESH
+from convoy_py.engine.memory.references import OPERATOR
+from convoy_py.engine.steps import volumes as steps
+from convoy_py.engine.verbs.uses import FRESH
 from convoy_py.errors import (
     BrokenVolume,
     ConvoyError,

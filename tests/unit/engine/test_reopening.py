@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from convoy_py.engine import reopening as module
-from convoy_py.engine.reopening import Reopening
+from convoy_py.engine.upkeep import reopening as module
+from convoy_py.engine.upkeep.reopening import Reopening
 from convoy_py.errors import BrokenVolume, Unavailable
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
@@ -78,7 +78,7 @@ async def test_while_it_is_away_all_is_listed_and_what_is_mounted_is_used(
     }
     assert engine.volumes.get("idle").state is State.BROKEN
     with pytest.raises(Unavailable, match="is not the folder any more"):
-        await engine.sizes.trim("used")
+        await engine.space.trim("used")
     assert engine.kernel.count("trim", "used") == 0
 
 

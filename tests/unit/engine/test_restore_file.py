@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
     ConvoyError,
     Invalid,
@@ -87,7 +87,7 @@ async def test_a_diff_is_cut_short_but_counts_all(
 ) -> None:
     """A million changes are not told one by one, nor a few with a million characters."""
     (db._data("db") / "file").write_text("old")
-    monkeypatch.setattr(f"convoy_py.engine.copies.{limit}", 2)
+    monkeypatch.setattr(f"convoy_py.engine.verbs.copies.{limit}", 2)
     _, place = db.entries.get("db").usable()
     for number in range(3):
         (place.home / "data" / str(number)).touch()

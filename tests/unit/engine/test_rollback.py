@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from convoy_py.containers import Container
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
     Cancelled,
     NoSpace,

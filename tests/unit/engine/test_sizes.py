@@ -6,9 +6,9 @@ import errno
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from convoy_py.engine import loading
-from convoy_py.engine.autogrow import AHEAD, RETRY
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps import loading
+from convoy_py.engine.upkeep.autogrow import AHEAD, RETRY
 from convoy_py.errors import (
     Cancelled,
     NoSpace,

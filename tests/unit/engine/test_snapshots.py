@@ -6,8 +6,8 @@ import errno
 import pytest
 
 from convoy_py.containers import Container
-from convoy_py.engine.jobs import Progress
-from convoy_py.engine.references import OPERATOR
+from convoy_py.engine.memory.references import OPERATOR
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
     Invalid,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import BrokenVolume, OperationFailed
 from convoy_py.linux import freeze
 from convoy_py.models.volume import Filesystem, Options, State

@@ -2,7 +2,7 @@
 
 import pytest
 
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
     Invalid,
     OperationFailed,

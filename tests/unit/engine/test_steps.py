@@ -6,7 +6,7 @@ import pytest
 
 from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Place
-from convoy_py.engine import steps
+from convoy_py.engine.steps import volumes as steps
 from convoy_py.errors import (
     Corrupt,
     NoSpace,

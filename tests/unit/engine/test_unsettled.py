@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.copying import Copying
-from convoy_py.engine.jobs import Progress
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.errors import ConvoyError, NoSpace, NotFound, Unavailable, Unsettled
 from convoy_py.linux import files
 from convoy_py.models.volume import Options

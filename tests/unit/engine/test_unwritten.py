@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from convoy_py.backends.base import Place
-from convoy_py.engine.entry import Entry
-from convoy_py.engine.unwritten import Unwritten
+from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.unwritten import Unwritten
 from convoy_py.models.volume import Spec
 from convoy_py.state.records import References
 from tests.fakes_kernel import FakeBackend, FakeKernel

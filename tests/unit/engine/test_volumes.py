@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.blocking import Threads
-from convoy_py.engine.jobs import Progress
-from convoy_py.engine.references import OPERATOR, PODMAN_ID
+from convoy_py.engine.memory.references import OPERATOR, PODMAN_ID
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.running.threads import Threads
 from convoy_py.errors import (
     Corrupt,
     InvalidName,

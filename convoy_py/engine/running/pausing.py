@@ -1,0 +1,196 @@
+"""Containers that are held up for a snapshot or a rollback: noted first, so that none stays so."""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from convoy_py.containers import Container, Engine
+from convoy_py.engine.running.threads import Blocking
+from convoy_py.errors import ConvoyError, OperationFailed, Unavailable
+from convoy_py.linux import files
+from convoy_py.logs import event
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import PAUSE, Held, Pause
+
+log = logging.getLogger("convoy.engine")
+
+PAUSED: Final = "paused"
+STOPPED: Final = "stopped"
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Containers that were stopped, each in the state in which it was, and the note of it."""
+
+    containers: list[Container]
+    note: Path
+
+
+class Pausing:
+    """Pauses and stops through the Docker Engine; `notes` is a folder below the run folder.
+
+    A note is there as long as a container may be held up by this daemon, or an earlier one. Each
+    container ends in the state in which it was, unless its user has put it into another meanwhile.
+    Methods block and run in worker threads.
+    """
+
+    def __init__(self, containers: Engine, notes: Path) -> None:
+        self._containers = containers
+        self._notes = notes
+        self._in_use: set[Path] = set()  # notes of work that goes on
+        self._told: dict[Path, str] = {}  # what was last logged of a note
+
+    @contextmanager
+    def paused(self, containers: Sequence[Container]) -> Iterator[None]:
+        """Have them stand still while the block runs; those that did before go on doing so."""
+        ours = [c for c in containers if c.state != PAUSED]
+        note = self._noted(PAUSED, ours)
+        done = False
+        try:
+            with self._containers.paused(containers):
+                yield
+                done = True
+        except BaseException:
+            left = self._go_on(note, PAUSED, ours)
+            if left or not done:
+                raise
+        self._drop(note)
+
+    def stop(self, containers: Sequence[Container]) -> Stopped:
+        """Stop them until `start` or `leave`, the youngest first; none, if one cannot be."""
+        chosen = self._containers.stoppable(containers)
+        note = self._noted(STOPPED, ())
+        held: list[Container] = []
+        noted: list[Container] = []
+        try:
+            for container in reversed(chosen):
+                noted = [container, *held]
+                self._write(note, STOPPED, noted)
+                # Not those that have ended by themselves, or by their user, by now.
+                held = [*self._containers.stop([container]), *held]
+        except BaseException:
+            self._go_on(note, STOPPED, noted)
+            raise
+        return Stopped(held, note)
+
+    def start(self, stopped: Stopped) -> None:
+        """Start again what was stopped; raises OperationFailed or Unavailable, naming each.
+
+        As long as no engine answers, `recover` goes on trying.
+        """
+        if error := self._go_on(stopped.note, STOPPED, stopped.containers):
+            raise error
+
+    def leave(self, stopped: Stopped) -> None:
+        """Have them stay stopped."""
+        self._drop(stopped.note)
+
+    def recover(self) -> None:
+        """Have those go on that an earlier daemon held up, or this one could not let go.
+
+        Called again and again; what cannot be done yet is logged once.
+        """
+        for note in set(self._notes.glob("*.json")) - self._in_use:
+            try:
+                state, rows = PAUSE.decode(note.read_bytes()).root
+            except Newer as problem:
+                self._tell(note, problem)
+                continue
+            except (Unreadable, OSError):
+                log.warning("%s is not a note of ours; it is deleted", note)
+                self._drop(note)
+                continue
+            containers = [_read(row, state) for row in rows]
+            names = ", ".join(map(str, containers))
+            if error := self._go_on(note, state, containers):
+                self._tell(note, error, state)
+            else:
+                event(log, logging.WARNING, f"were {state}, and go on", containers=names)
+
+    def _tell(self, note: Path, failure: Exception, state: str = "held up") -> None:
+        """Log once that containers of a note do not go on."""
+        if self._told.get(note) != str(failure):
+            event(log, logging.WARNING, f"containers stay {state}", note=note, failure=failure)
+        self._told[note] = str(failure)
+
+    def _go_on(
+        self, note: Path, state: Held, containers: Sequence[Container]
+    ) -> ConvoyError | None:
+        """Have them go on, each on its own; the note stays for those who may do so later.
+
+        A pause can be taken back at any time. But a container that the engine refuses to start is
+        its user's from then on, who may well want it to stay as it is.
+        """
+        failures: list[ConvoyError] = []
+        left: list[Container] = []
+        for container in containers:
+            try:
+                self._again(state)([container])
+            except ConvoyError as error:
+                failures.append(error)
+                if state == PAUSED or isinstance(error, Unavailable):
+                    left.append(container)
+        if left:
+            self._write(note, state, left)
+        else:
+            self._drop(note)
+        self._in_use.discard(note)
+        if not failures:
+            return None
+        kind = Unavailable if any(isinstance(e, Unavailable) for e in failures) else OperationFailed
+        return kind("; ".join(map(str, failures)))
+
+    def _again(self, state: Held) -> Callable[[list[Container]], None]:
+        """How containers go on that are held up so."""
+        return {PAUSED: self._containers.unpause, STOPPED: self._containers.start}[state]
+
+    def _noted(self, state: Held, containers: Sequence[Container]) -> Path:
+        note = self._notes / f"{secrets.token_hex(8)}.json"
+        self._notes.mkdir(mode=0o700, exist_ok=True)
+        self._in_use.add(note)
+        self._write(note, state, containers)
+        return note
+
+    def _write(self, note: Path, state: Held, containers: Sequence[Container]) -> None:
+        rows = tuple(
+            (c.id, c.name, c.state) if state == STOPPED else (c.id, c.name) for c in containers
+        )
+        files.durable_replace(note, PAUSE.encode(Pause((state, rows))), durable=False)
+
+    def _drop(self, note: Path) -> None:
+        note.unlink(missing_ok=True)
+        self._in_use.discard(note)
+        self._told.pop(note, None)
+
+
+@asynccontextmanager
+async def stopped(
+    pausing: Pausing, blocking: Blocking, containers: Sequence[Container], *, stay: bool = False
+) -> AsyncIterator[list[Container]]:
+    """Have containers stopped while the block runs; if it ends well, `stay` leaves them so.
+
+    What the block raises is what is told, and a container that then cannot be started only logged.
+    """
+    if not containers:
+        yield []
+        return
+    held = await blocking.run(pausing.stop, containers)
+    try:
+        yield held.containers
+    except BaseException:
+        try:
+            await blocking.run(pausing.start, held)
+        except ConvoyError as error:
+            event(log, logging.ERROR, "containers are not as they were", failure=error)
+        raise
+    await blocking.run(pausing.leave if stay else pausing.start, held)
+
+
+def _read(row: Sequence[str], state: Held) -> Container:
+    """A container of a note; older daemons did not note in which state it was."""
+    key, name, *was = row
+    return Container(id=key, name=name, state=was[0] if was else state)

@@ -1,0 +1,111 @@
+"""What is at hand on one host: where volumes lie, what keeps and what counts them."""
+
+import secrets
+import uuid as uuids
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from convoy_py.backends.base import Backend, Place
+from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.ledger import Ledger
+from convoy_py.errors import Unsupported
+from convoy_py.linux import mounts, peers
+from convoy_py.models.names import joined
+from convoy_py.models.volume import Options, Spec
+from convoy_py.state.passed import PassedTime
+from convoy_py.state.records import Record, SnapshotRecord, timestamp
+from convoy_py.state.references import ReferenceStore
+from convoy_py.state.snapshots import SnapshotStore
+from convoy_py.state.store import Store
+from convoy_py.state.trash import Trash
+
+# Of what has no record: no backend's.
+UNKNOWN = Spec(backend="")
+
+
+class Host:
+    """One root, one run folder and one mounts folder, with the backends that are on."""
+
+    def __init__(
+        self,
+        store: Store,
+        reference_store: ReferenceStore,
+        backends: Mapping[str, Backend],
+        ledger: Ledger,
+        mounts_dir: Path,
+        passed: PassedTime,
+    ) -> None:
+        """`backends` in the order of preference; by `passed` ages what lies in the trash."""
+        self.store = store
+        self.ballast = store.ballast
+        self.snapshot_store = SnapshotStore(store)
+        self.trash = Trash(store, passed)
+        self.reference_store = reference_store
+        self.backends = backends
+        self.ledger = ledger
+        self.mounts_dir = mounts_dir
+        self.wall_clock = passed.wall_clock  # POSIX seconds
+        self.isolation = ""  # why mounts made here would not reach containers
+
+    def problems(self) -> list[str]:
+        """What keeps the daemon from serving. No I/O."""
+        store = self.store
+        return list(filter(None, (self.isolation, store.failure, store.presence.away)))
+
+    def isolation_from(self, pid: int) -> str:
+        """Why mounts made here are not seen by a process; "" if they are or that cannot be told.
+
+        Costs a look or two at /proc.
+        """
+        ours, theirs = peers.mount_namespace(), peers.mount_namespace(pid)
+        if theirs in (None, ours) or mounts.is_shared(self.mounts_dir):
+            return ""
+        return (
+            f"mounts below {self.mounts_dir} do not reach containers: this daemon has a mount "
+            "namespace of its own and the folder does not propagate (run the daemon outside, or "
+            "make the folder shared)"
+        )
+
+    def place(self, record: Record) -> Place:
+        name = record.name
+        return Place(name, record.uuid, self.store.home(name), self.mounts_dir / name, record.spec)
+
+    def staged(self, place: Place, staging: Path) -> Place:
+        """The place of a volume or snapshot while it is built.
+
+        Its mountpoint too bears a name that no volume can have: leftovers are known by it.
+        """
+        return replace(place, home=staging, mountpoint=self.mounts_dir / staging.name)
+
+    def snapshot_place(self, volume: Entry, record: SnapshotRecord) -> Place:
+        full = joined(volume.name, record.name)
+        home = self.snapshot_store.home(volume.name, record.name)
+        mountpoint = self.mounts_dir / full
+        return Place(full, record.uuid, home, mountpoint, record.spec, within=volume.place)
+
+    def nameless(self, home: Path, spec: Spec = UNKNOWN) -> Place:
+        """A folder that is to be destroyed, whatever it held."""
+        return Place(home.name, "", home, self.mounts_dir / home.name, spec)
+
+    def choose(self, options: Options) -> tuple[Backend, Spec]:
+        """The backend that the options name, or the first that can do what they ask."""
+        if options.backend is not None:
+            backend = self.backends.get(options.backend)
+            if backend is None:
+                known = ", ".join(self.backends)
+                raise Unsupported(f"backend {options.backend} is not on here; use {known}")
+            return backend, backend.resolve(options)
+        refusals = []
+        for backend in self.backends.values():
+            try:
+                return backend, backend.resolve(options)
+            except Unsupported as error:
+                refusals.append(f"{backend.name}: {error}")
+        raise Unsupported("no backend can do this here: " + "; ".join(refusals))
+
+    def record(self, name: str, spec: Spec) -> Record:
+        """The record of a volume that is being made."""
+        # Random bits only: a name-based or clock-based id could repeat on another host.
+        uuid = uuids.UUID(bytes=secrets.token_bytes(16), version=4)
+        return Record(name=name, uuid=str(uuid), created=timestamp(self.wall_clock()), spec=spec)

@@ -1,0 +1,53 @@
+"""The facts of the daemon itself: how it is, what it can, and the host's space."""
+
+from convoy_py.engine.running.operations import Operations
+from convoy_py.engine.steps.host import Host
+from convoy_py.errors import Unavailable
+from convoy_py.wire.space import Space
+
+
+class Daemon:
+    """What is told of one daemon as a whole."""
+
+    def __init__(self, operations: Operations, host: Host) -> None:
+        self._operations = operations
+        self._entries = operations.entries
+        self._host = host
+
+    async def ready(self) -> None:
+        """Return once the records have been read."""
+        await self._operations.ready()
+
+    def health(self) -> list[str]:
+        """What keeps this daemon from serving, in words; empty when it is well."""
+        return self._host.problems()
+
+    def lingering(self) -> int:
+        """How many unmounts are not complete, because something else holds the volume."""
+        return sum(entry.lingering for entry in self._entries.everything())
+
+    def check_reach(self, name: str, pid: int) -> None:
+        """Raise Unavailable if what is mounted here would not be seen by the engine's process.
+
+        Its container would write into an empty folder of the host. A pid of 0 is one unseen.
+        """
+        if problem := self._host.isolation_from(pid):
+            raise Unavailable(f"volume {name}: {problem}")
+
+    async def space(self) -> Space:
+        if self._host.store.presence.away:
+            return Space(size=0, free=0, promised=0, may_promise=0)
+        return await self._operations.blocking.run(self._host.ledger.space)
+
+    async def kept(self) -> list[str]:
+        """The names of volumes that were forgotten, and whose data was kept."""
+        return await self._operations.blocking.run(self._host.store.kept)
+
+    async def drivers(self) -> dict[str, dict[str, str]]:
+        """Each backend that is on, with what it can do here; nothing without the root."""
+        if self._host.store.presence.away:
+            return {name: {} for name in self._host.backends}
+        return {
+            name: await self._operations.blocking.run(backend.facts)
+            for name, backend in self._host.backends.items()
+        }
