@@ -318,11 +318,12 @@ class FakeAdoptions(Adoptions):
 
 
 class FakeReleases(Releases):
-    """Notes in `asked` what is to be released; `released` is what it comes to."""
+    """Notes in `asked` what is to be released; `released`, or `failure`, is what it comes to."""
 
     def __init__(self) -> None:
         self.asked: list[object] = []
         self.released: list[ReleasedVolume] = []
+        self.failure: Exception | None = None
 
     async def release(
         self,
@@ -334,6 +335,8 @@ class FakeReleases(Releases):
         dry_run: bool = False,
     ) -> list[ReleasedVolume]:
         self.asked.append((volume, compose_project, docker_volume, dry_run))
+        if self.failure is not None:
+            raise self.failure
         return self.released
 
 

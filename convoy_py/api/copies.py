@@ -4,7 +4,7 @@ from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Invalid
-from convoy_py.models.names import check_name, joined
+from convoy_py.models.names import check_name, check_volume, joined
 from convoy_py.models.options import parse_options
 from convoy_py.wire import endpoints
 from convoy_py.wire.copies import (
@@ -89,7 +89,7 @@ async def release(admin: Admin, call: Call[Release]) -> Reply[Released]:
     asked = call.message
     if bool(asked.name) == bool(asked.compose_project):
         raise Invalid("give either Name or ComposeProject: what is to be released")
-    name = check_name(asked.name) if asked.name else ""
+    name = check_volume(asked.name) if asked.name else ""
     target = check_name(asked.docker_volume) if asked.docker_volume else ""
 
     async def work(progress: Progress) -> Released:

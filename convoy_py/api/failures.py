@@ -41,10 +41,11 @@ def severity(error: Exception) -> int:
     return logging.WARNING if isinstance(error, ConvoyError) else logging.ERROR
 
 
-def tell(error: Exception, name: str) -> str:
+def tell(error: Exception, name: str, about: str = "") -> str:
     """An error as one line that names what it is about; of our faults no details.
 
     `name` is a volume's, a snapshot's, or several with commas between; "" where there is none.
+    `about` is what to call it where it names something else: `compose project shop`.
     """
     text = one_line(str(error)) if isinstance(error, ConvoyError) else INTERNAL
     shown = one_line(name)
@@ -54,4 +55,5 @@ def tell(error: Exception, name: str) -> str:
         return text  # a snapshot's full name is no word that happens to be there
     if any(f"{lead}{each}" in text for lead in _LEADS for each in shown.split(",")):
         return text
-    return one_line(f"{'snapshot' if AT in name else 'volume'} {shown}: {text}")
+    called = one_line(about) or f"{'snapshot' if AT in name else 'volume'} {shown}"
+    return text if called in text else one_line(f"{called}: {text}")

@@ -16,7 +16,7 @@ from convoy_py.api.recording import Recorder, level_of
 from convoy_py.api.requests import Handler, parse, read_body
 from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound, Unsupported
 from convoy_py.metrics import Metrics
-from convoy_py.models.names import AT, check_name, joined
+from convoy_py.models.names import AT, check_name, check_volume, joined
 from convoy_py.wire.base import Failure, Nothing
 from convoy_py.wire.endpoints import Answer, Direct, Endpoint, Form
 from convoy_py.wire.jobs import JobInfo
@@ -100,11 +100,12 @@ class Edge:
             subject = name = joined(path.get("name", ""), path.get("snapshot", ""))
             caller = caller_of(request)
             failure: Exception | None = None
+            about = ""
             try:
                 admit(request, caller, self._group)
                 _check(name, route.endpoint)
                 message = await _read(request, route.endpoint)
-                subject = route.subject(name, message)
+                subject, about = route.subject(name, message), _beyond_volumes(message)
                 if not route.early:
                     await self._ready()
                 reply = await route.handle(owner, Call(name, message, subject, path.get("id", "")))
@@ -112,7 +113,7 @@ class Edge:
                 response = _response(reply, route.media)
             except Exception as error:  # noqa: BLE001 - the edge: logged with its traceback
                 failure = error
-                response = _response(_failed(error, subject, route), JSON)
+                response = _response(_failed(error, subject, about, route), JSON)
             self.recorder.record(
                 route.operation,
                 subject,
@@ -157,7 +158,10 @@ def _check(name: str, endpoint: Endpoint[Any, Any]) -> None:
     """Raise Invalid for a name in the path that can be nothing's."""
     if not name:
         return
-    volume, at, snapshot = name.partition(AT) if endpoint.snapshots else (name, "", "")
+    if not endpoint.snapshots:
+        check_volume(name)
+        return
+    volume, at, snapshot = name.partition(AT)
     check_name(volume)
     if at:
         check_name(snapshot, "snapshot")
@@ -179,9 +183,17 @@ async def _read(request: web.Request, endpoint: Endpoint[Form, Any]) -> BaseMode
     return parse(endpoint.form, body or b"{}")
 
 
-def _failed(error: Exception, subject: str, route: Route[Any, Any]) -> Reply[Failure]:
+def _beyond_volumes(message: BaseModel) -> str:
+    """What a request is about, in words, if it names more than volumes."""
+    for key, kind in (("compose_project", "compose project"), ("container", "container")):
+        if name := getattr(message, key, ""):
+            return f"{kind} {name}"
+    return ""
+
+
+def _failed(error: Exception, subject: str, about: str, route: Route[Any, Any]) -> Reply[Failure]:
     kind = error.kind if isinstance(error, ConvoyError) else Kind.FAILED
-    told = Failure(error=tell(error, subject), kind=kind.value)
+    told = Failure(error=tell(error, subject, about), kind=kind.value)
     if route.allow and kind is Kind.UNSUPPORTED:
         return Reply(told, HTTPStatus.METHOD_NOT_ALLOWED, allow=route.allow)
     return Reply(told, STATUSES[kind])

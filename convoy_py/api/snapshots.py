@@ -5,7 +5,7 @@ from http import HTTPStatus
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.running.jobs import Progress
-from convoy_py.models.names import check_name, joined
+from convoy_py.models.names import check_name, check_volume, joined
 from convoy_py.wire import endpoints
 from convoy_py.wire.base import Nothing
 from convoy_py.wire.snapshots import (
@@ -47,7 +47,7 @@ async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply[Sna
 
 async def snapshot_group(admin: Admin, call: Call[CreateGroup]) -> Reply[SnapshotList]:
     asked = call.message
-    volumes, name = [check_name(volume) for volume in asked.volumes], _snapshot_name(asked.name)
+    volumes, name = [check_volume(volume) for volume in asked.volumes], _snapshot_name(asked.name)
 
     async def work(progress: Progress) -> SnapshotList:
         views = await admin.verbs.snapshots.create(

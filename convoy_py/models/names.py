@@ -22,6 +22,16 @@ def check_name(name: str, what: str = "volume") -> str:
     return name
 
 
+def check_volume(name: str) -> str:
+    """Return what is to name a volume that is there; raises Invalid, of a snapshot with advice."""
+    if AT in name and is_source(name):
+        raise Invalid(
+            f"{name} names a snapshot, and this takes a volume: name {volume_of(name)}, or make "
+            f"one of it with `convoy clone {name} NEW`; `convoy snapshot delete {name}` deletes it"
+        )
+    return check_name(name)
+
+
 # Between a volume's name and its snapshot's, and between it and the key of a private clone: no
 # name can have either.
 AT, HASH = "@", "#"

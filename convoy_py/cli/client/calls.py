@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from convoy_py.cli.client.transport import Transport, error_of
 from convoy_py.errors import Cancelled, Invalid, NotFound
 from convoy_py.models.job import JobState
-from convoy_py.models.names import check_name, split_source
+from convoy_py.models.names import check_volume, split_source
 from convoy_py.wire.base import Nothing
 from convoy_py.wire.endpoints import INSPECT_JOB, Answer, Direct, Endpoint, Form, Long
 from convoy_py.wire.jobs import JobInfo
@@ -121,7 +121,7 @@ def _target(endpoint: Endpoint[Any, Any], of: str) -> str:
     """The path of a call; a name is checked here, as `..` would lead to another path."""
     for variable in endpoint.variables:
         if variable == "name":
-            (split_source if endpoint.snapshots else check_name)(of)
+            (split_source if endpoint.snapshots else check_volume)(of)
         return endpoint.path.replace(f"{{{variable}}}", quote(of, safe="@"))
     return endpoint.path
 

@@ -17,7 +17,7 @@ from convoy_py.cli.terminal.output import say, show_json, show_table
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
 from convoy_py.escapes import encodable, escaped
-from convoy_py.models.names import check_name, split_source
+from convoy_py.models.names import check_name, check_volume, split_source
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.copies import (
     Adopt,
@@ -187,7 +187,7 @@ def release(
     if to_docker_volume and name is None:
         raise click.UsageError("--to-docker-volume names the one VOLUME")
     wanted = Release(
-        name="" if name is None else check_name(name),
+        name="" if name is None else check_volume(name),
         compose_project=compose_project or "",
         docker_volume=check_name(to_docker_volume) if to_docker_volume else "",
         dry_run=dry_run,

@@ -24,6 +24,7 @@ from convoy_py.config import (
     load,
 )
 from convoy_py.errors import Unsupported
+from convoy_py.models.durations import exact_duration, format_duration
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import show
 from convoy_py.wire.daemon import Info
@@ -181,11 +182,12 @@ def info(session: Session) -> None:
 
 
 def _show(told: Info) -> None:
-    general = dict(told.general) | {"uptime": f"{told.general.uptime:.0f} s"}
+    general = dict(told.general) | {"uptime": format_duration(told.general.uptime)}
     _section("General", [(_words(key), _text(value)) for key, value in general.items()])
     settings = told.settings.items()
     _section(
-        "Settings", [(key, _setting(each.value), f"from {each.source}") for key, each in settings]
+        "Settings",
+        [(key, _setting(key, each.value), f"from {each.source}") for key, each in settings],
     )
     _section(
         "Space below the root", [(_words(key), format_size(value)) for key, value in told.space]
@@ -208,8 +210,10 @@ def _words(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _setting(value: object) -> str:
-    """The settings' whole numbers are sizes."""
+def _setting(key: str, value: object) -> str:
+    """The settings' whole numbers are sizes, and all others seconds but for one, a ratio."""
+    if isinstance(value, float) and key != "overcommit":
+        return exact_duration(value)
     return show("size", value) if isinstance(value, int) else _text(value)
 
 

@@ -16,7 +16,8 @@ from convoy_py.cli.terminal.options import help_without_command, output_options
 from convoy_py.cli.terminal.output import moment, note, say, show_json, show_table
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.several import delete_each
-from convoy_py.models.names import check_name
+from convoy_py.models.durations import format_duration
+from convoy_py.models.names import check_name, check_volume
 from convoy_py.models.sizes import format_size
 from convoy_py.models.snapshot import Way
 from convoy_py.wire.endpoints import (
@@ -87,7 +88,7 @@ def create(
     """
     # An empty NAME is an unset variable of a script, not the wish for a made-up one.
     chosen = "" if name is None else check_name(name, "snapshot")
-    members = list(dict.fromkeys(check_name(name) for each in group for name in each.split(",")))
+    members = list(dict.fromkeys(check_volume(name) for each in group for name in each.split(",")))
     one_moment = bool(members or compose_project or container)
     if (volume is not None) == one_moment:
         raise click.UsageError(
@@ -133,16 +134,10 @@ def _told(plan: PlanInfo) -> str:
     what = (
         f"a copy of {format_size(plan.bytes)}" if plan.way == Way.COPY else "a clone, file by file"
     )
-    parts = [f"{what}, roughly {_duration(plan.seconds)}" if plan.seconds else what]
+    parts = [f"{what}, roughly {format_duration(plan.seconds)}" if plan.seconds else what]
     parts += ["writers wait meanwhile"] if plan.freezes else []
     parts += [plan.hint] if plan.hint else []
     return "; ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(1, round(seconds))}s"
-    return f"{round(seconds / 60)}min" if seconds < 7200 else f"{round(seconds / 3600)}h"
 
 
 @snapshot.command("list", short_help="Show the snapshots of a volume, or of all.")

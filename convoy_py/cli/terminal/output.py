@@ -54,8 +54,9 @@ def drop_output() -> None:
 
 
 def wants_color() -> bool | None:
-    """False where the user wants no escape sequences (https://no-color.org), else as ever."""
-    return False if os.environ.get("NO_COLOR") else None
+    """False where there are to be no escape sequences (https://no-color.org), else as ever."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return False if unwanted else None
 
 
 def say(text: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from convoy_py.engine.verbs.copies import Differences
-from convoy_py.errors import Kind
+from convoy_py.errors import Kind, Unavailable
 from convoy_py.linux.trees import Change
 from convoy_py.models.volume import Options
 from convoy_py.wire import copies as wire
@@ -142,3 +142,11 @@ async def test_a_project_is_released(admin: Socket, verbs: FakeVerbs) -> None:
     assert verbs.releases.asked == [("", "shop", "", False)]
     assert answer.json["Volume"] == "shop"
     assert answer.json["Result"] == {"Volumes": [], "DryRun": False}
+
+
+async def test_what_fails_of_a_project_names_the_project(admin: Socket, verbs: FakeVerbs) -> None:
+    """It is no volume."""
+    verbs.releases.failure = Unavailable("no Docker Engine answers")
+    answer = await ask(admin, "POST", "/v1/release", {"ComposeProject": "shop"})
+    assert_failed(answer, 503, Kind.UNAVAILABLE)
+    assert answer.json["Error"] == "compose project shop: no Docker Engine answers"

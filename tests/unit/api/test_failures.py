@@ -64,6 +64,13 @@ def test_an_error_names_its_volume_once(error: Exception, name: str, text: str) 
     assert tell(error, name) == text
 
 
+@pytest.mark.parametrize("said", ["the engine is gone", "compose project shop: the engine is gone"])
+def test_what_is_no_volume_is_called_what_it_is(said: str) -> None:
+    """Once, as a volume is."""
+    told = tell(NoSpace(said), "shop", "compose project shop")
+    assert told == "compose project shop: the engine is gone"
+
+
 def test_a_bad_name_is_told_once() -> None:
     """The name rule's own text has the name in quotes."""
     assert tell(InvalidName("-x"), "-x") == str(InvalidName("-x"))

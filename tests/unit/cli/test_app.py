@@ -38,10 +38,14 @@ INFO = Info(
         mounted=2,
         kept=[],
         health="ok",
-        uptime=12.5,
+        uptime=7300.5,
     ),
     settings={
         "reserve": Setting(value=268435456, source="default"),
+        "overcommit": Setting(value=2.0, source="default"),
+        "trash_keep": Setting(value=86400.0, source="default"),
+        "janitor_interval": Setting(value=30.0, source="default"),
+        "trim_interval": Setting(value=0.0, source="default"),
         "allowed_paths": Setting(value=["/a", "/b"], source="file /etc/convoy/convoy.toml"),
     },
     space=Space(size=100 * 2**30, free=50 * 2**30, promised=2**30, may_promise=99 * 2**30),
@@ -138,7 +142,11 @@ def test_info_on_a_terminal_is_readable(daemon: FakeDaemon, module: Module) -> N
     assert "kept -" in lines
     assert "allowed_paths /a, /b from file /etc/convoy/convoy.toml" in lines
     assert "reserve 256MiB from default" in lines
-    assert "uptime 12 s" in lines
+    assert "overcommit 2 from default" in lines
+    assert "trash_keep 1d from default" in lines
+    assert "janitor_interval 30s from default" in lines
+    assert "trim_interval 0 from default" in lines
+    assert "uptime 2h" in lines
     assert "free 50GiB" in lines
     assert "fs ext4|xfs|btrfs" in lines
     titles = ("General", "Settings", "Space below the root", "Backends")
@@ -146,13 +154,17 @@ def test_info_on_a_terminal_is_readable(daemon: FakeDaemon, module: Module) -> N
     assert "directory quota no: [overlay] has none" in lines
 
 
-def test_no_color_means_no_escape_sequences(daemon: FakeDaemon, module: Module) -> None:
-    """On a terminal too; an empty variable asks for nothing."""
+@pytest.mark.parametrize(
+    ("variable", "value", "bold"),
+    [("NO_COLOR", "1", False), ("NO_COLOR", "", True), ("TERM", "dumb", False), ("TERM", "", True)],
+)
+def test_a_terminal_that_wants_no_escape_sequences_gets_none(
+    daemon: FakeDaemon, module: Module, variable: str, value: str, bold: bool
+) -> None:
+    """Or that knows none; an empty variable asks for nothing."""
     daemon.answer("GET", "/v1/info", INFO)
-    plain = {**module, "env": {**module["env"], "NO_COLOR": "1"}}
-    assert "\x1b" not in on_terminal(plain, "info")[1]
-    unset = {**module, "env": {**module["env"], "NO_COLOR": ""}}
-    assert "\x1b[1m" in on_terminal(unset, "info")[1]
+    changed = {**module, "env": {**module["env"], variable: value}}
+    assert ("\x1b[1m" in on_terminal(changed, "info")[1]) is bold
 
 
 def test_list_on_a_terminal_is_a_table(daemon: FakeDaemon, module: Module) -> None:

@@ -128,7 +128,7 @@ def test_convert_tells_a_person_where_the_old_data_is(screen: Screen, daemon: Fa
         (("db",), "say what the volume shall become"),
         (("db", "--from", "x"), "--from"),
         (("db", "--per-mount"), "--per-mount"),
-        (("db@x", "--fs", "xfs"), "invalid volume name 'db@x'"),
+        (("db@x", "--fs", "xfs"), "db@x names a snapshot"),
     ],
 )
 def test_convert_refuses_what_cannot_be_meant(
@@ -244,7 +244,7 @@ def test_release_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) ->
         (("--compose-project", "b", "--to-docker-volume", "c"), "names the one VOLUME"),
         (("db", "--to-docker-volume", ""), "it is empty"),
         (("db", "--to-docker-volume", "a/b"), "invalid volume name 'a/b'"),
-        (("db@s",), "invalid volume name 'db@s'"),
+        (("db@s",), "db@s names a snapshot, and this takes a volume: name db"),
         (("",), "invalid volume name ''"),
     ],
 )
