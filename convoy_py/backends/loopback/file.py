@@ -61,5 +61,5 @@ def reserve(image: Path, step: Step, counted: int) -> None:
 
 
 def _made(path: Path) -> AbstractContextManager[int]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link
     return held(os.open(path, flags, 0o600))

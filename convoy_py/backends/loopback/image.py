@@ -35,9 +35,14 @@ _LOOKS = 20
 _BETWEEN_LOOKS = 0.002  # seconds
 
 
+def _around(place: Place) -> Place | None:
+    """The volume in whose image it lies, a snapshot; None of all else."""
+    return place.within if place.spec.fs is Filesystem.BTRFS else None
+
+
 def is_inside(place: Place) -> bool:
     """Whether it is a snapshot that lies in its volume's image."""
-    return place.within is not None and place.spec.fs is Filesystem.BTRFS
+    return _around(place) is not None
 
 
 def is_read_only(place: Place) -> bool:
@@ -47,7 +52,7 @@ def is_read_only(place: Place) -> bool:
 
 def owner(place: Place) -> Place:
     """The place in whose home the image lies: of a snapshot inside, its volume's."""
-    return place.within if place.within is not None and is_inside(place) else place
+    return _around(place) or place
 
 
 def path(place: Place) -> Path:

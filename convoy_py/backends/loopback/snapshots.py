@@ -107,9 +107,9 @@ class ImageSnapshots(Snapshots):
             put_in_place(image.path(built), image.path(place), passed)
 
     def withdraw(self, snapshot: Place) -> None:
-        if snapshot.within is not None and image.is_inside(snapshot):
+        if image.is_inside(snapshot):
             with returning(f"{snapshot} is deleted") as passed:
-                inside.withdraw(snapshot.within, snapshot, passed)
+                inside.withdraw(image.owner(snapshot), snapshot, passed)
 
     @contextmanager
     def reading(self, place: Place) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from convoy_py.errors import (
     NotFound,
     Unsupported,
 )
-from convoy_py.linux import beneath
+from convoy_py.linux import beneath, loop
 from convoy_py.models.volume import Filesystem, Options
 from tests.unit.backends.conftest import MakePlace, Quotas
 
@@ -208,6 +208,53 @@ def test_nothing_of_ours_is_no_users_folder(tmp_path: Path, allowed: Path) -> No
     for path in ("..", "real/../../x"):
         with pytest.raises(Unsupported, match="does not lie below"):
             tops.check(f"{allowed}/{path}")
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_what_is_to_be_ours_is_nobody_elses(allowed: Path, *, make: bool) -> None:
+    """Also before it is there, and of a volume that was made when it was not ours yet."""
+    tops = Allowed((allowed,), (allowed / "ours",))
+    for path in ("ours", "ours/x"):
+        with pytest.raises(Unsupported, match="overlaps"):
+            tops.check(f"{allowed}/{path}")
+    (allowed / "x").mkdir()
+    (allowed / "y").mkdir()
+    with tops.at(f"{allowed}/x", make=make):
+        pass
+    with (
+        pytest.raises(Unsupported, match="overlaps"),
+        Allowed((allowed,), (allowed / "y/later",)).at(f"{allowed}/y", make=make),
+    ):
+        pytest.fail("it is opened")
+
+
+def test_a_folder_may_be_named_by_a_link_or_by_what_it_leads_to(
+    tmp_path: Path, allowed: Path
+) -> None:
+    """By the administrator, or by the user."""
+    link = tmp_path / "link"
+    link.symlink_to(allowed)
+    for top, path in ((link, allowed), (link, link), (allowed, allowed)):
+        with Allowed((top,), ()).at(f"{path}/data", make=True) as folder:
+            assert os.path.samestat(os.fstat(folder), (allowed / "data").stat())
+
+
+@pytest.mark.parametrize(
+    ("image", "refused"), [("/elsewhere/image", False), ("{}/volumes/v/image", True)]
+)
+def test_only_images_of_ours_are_refused(
+    tmp_path: Path, allowed: Path, monkeypatch: pytest.MonkeyPatch, image: str, *, refused: bool
+) -> None:
+    """Whoever else keeps a filesystem in one."""
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    monkeypatch.setattr(loop, "backing_file", lambda _: image.format(ours))
+    tops = Allowed((allowed,), (ours,))
+    if not refused:
+        tops.check(f"{allowed}/x")
+        return
+    with pytest.raises(Unsupported, match="overlaps"):
+        tops.check(f"{allowed}/x")
 
 
 def test_a_volume_holds_its_data_where_it_is(
