@@ -2,6 +2,8 @@
 
 import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests import memory
 
 _CHOSEN = "chosen"
+_RUN = pytest.StashKey[str]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,6 +31,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker whether --basetemp was given: each of them is given one in any case."""
     node.workerinput[_CHOSEN] = _is_chosen(node.config)
+    node.config.stash[_RUN] = node.workerinput["testrunuid"]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what a worker that was killed, or interrupted, has left: it would hold the memory."""
+    if run := config.stash.get(_RUN, ""):
+        mark = f"PYTEST_XDIST_TESTRUNUID={run}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is another user's
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 @pytest.hookimpl(optionalhook=True)
