@@ -109,6 +109,7 @@ _SELF = f"{os.getpid()}:{peers.start_time(os.getpid())}"
         (OPERATOR, False),
         (f"{UNSEEN}token:1", False),
     ],
+    ids=["itself", "another since", "no time", "no number", "operator", "unseen"],
 )
 def test_an_engine_lives_while_its_process_does(epoch: str, lives: bool) -> None:
     """That one, and not another that has its number since."""
