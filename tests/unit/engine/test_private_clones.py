@@ -11,7 +11,7 @@ from convoy_py.errors import Corrupt, Invalid, NoSpace, Unsupported, VolumeInUse
 from convoy_py.models.names import clone_name
 from convoy_py.models.snapshot import Way
 from convoy_py.models.volume import Filesystem, Options, State
-from tests.fakes_engine import GRACE, Engine, holder
+from tests.fakes_engine import GRACE, Engine, FakeBackend, holder
 from tests.fakes_kernel import OtherBackend
 
 DOCKER = "100:1"
@@ -77,6 +77,22 @@ async def test_they_outlive_the_daemon_while_they_are_held(ci: Engine) -> None:
     assert _clones(booted) == []
     booted.recovery.sweep()
     assert booted.left() == []
+
+
+async def test_one_that_is_held_and_cannot_be_looked_at_stays(
+    ci: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may use it."""
+    await ci.uses.mount("ci", "1", DOCKER)
+    assert ci.volumes.get("ci").state is State.MOUNTED
+
+    def fails(*_: object) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(FakeBackend, "is_mounted", fails)
+    after = ci.restarted()
+    assert len(_clones(after)) == 1
+    assert after.counted(clone_name("ci", "1")) == 1
 
 
 async def test_a_clone_that_is_mounted_but_not_held_is_dropped(ci: Engine) -> None:

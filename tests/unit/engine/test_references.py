@@ -61,6 +61,7 @@ def test_an_operators_hold_is_a_flag_and_no_leak() -> None:
     """`convoy mount` twice needs one `convoy umount`; no collector takes it away."""
     held = acquire(acquire(acquire(NONE, "me", OPERATOR), "me", OPERATOR), "a", "1:1")
     assert operators(held) == ["me"]
+    assert held.total == 2
     assert collectable(held) == {"a": "1:1"}
 
 

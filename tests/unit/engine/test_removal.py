@@ -2,7 +2,7 @@
 
 import pytest
 
-from convoy_py.engine.memory.references import OPERATOR
+from convoy_py.engine.memory.references import OPERATOR, UNSEEN
 from convoy_py.engine.steps import volumes as steps
 from convoy_py.engine.verbs.uses import FRESH
 from convoy_py.errors import (
@@ -66,6 +66,16 @@ async def test_leaked_references_keep_no_volume(engine: Engine) -> None:
     await engine.volumes.remove("v")
     assert engine.counted("v") == 0
     assert engine.volumes.views() == []
+
+
+async def test_an_engine_whose_containers_are_hidden_keeps_a_volume(engine: Engine) -> None:
+    """That nobody is seen to use it proves nothing."""
+    await engine.volumes.create("v", Options())
+    await engine.uses.mount("v", "container", f"{UNSEEN}token:1")
+    engine.clock.now += FRESH
+    with pytest.raises(VolumeInUse, match="an engine whose containers this daemon cannot see"):
+        await engine.volumes.remove("v")
+    assert engine.is_mounted("v")
 
 
 async def test_an_operators_hold_keeps_a_volume(engine: Engine) -> None:
