@@ -41,6 +41,7 @@ TESTS = {
 }
 TOGETHER = ["tests/crash/test_each_step.py", "tests/crash/test_faults.py"]
 LIMIT = 900.0  # seconds for the tests of one mutant: one that hangs is noticed
+MEMORY = 8 << 30  # bytes for each process of them: so is one that takes all there is
 
 # A call for its effect on which something hangs if its name has one of these in it.
 _CRITICAL = (
@@ -187,7 +188,10 @@ def killer(path: Path, text: str) -> str:
 
 
 def _first_failure(checkout: Path, tests: list[str], folder: Path) -> str:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    command = [
+        *("prlimit", f"--as={MEMORY}", sys.executable, "-m", "pytest", "-q", "-x"),
+        *("-p", "no:cacheprovider", *tests),
+    ]
     report = folder / "report"
     with (
         report.open("wb") as output,
