@@ -1,5 +1,7 @@
 """Snapshots, clones and rollbacks of directories: in which order, and under which limits."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def directory(tmp_path: Path, quotas: Quotas, monkeypatch: pytest.MonkeyPatch) -
 
 
 def filled(place: Place, content: str = "now") -> Place:
-    (place.home / "data").mkdir()
+    (place.home / "data").mkdir(parents=True)
     (place.home / "data/file").write_text(content)
     return place
 
@@ -179,6 +181,24 @@ def test_a_users_folder_has_no_snapshots(directory: Directory, place: MakePlace)
     ):
         with pytest.raises(Unsupported, match="its data is the host's"):
             refused()
+
+
+def test_a_users_folder_is_cloned_file_by_file(
+    directory: Directory,
+    place: MakePlace,
+    quotas: Quotas,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also a subvolume: it may be another filesystem's, or another folder by now."""
+    quotas.btrfs = True
+    theirs = place("source", path=str(tmp_path / "theirs"))
+    filled(replace(theirs, home=tmp_path / "theirs"))
+    monkeypatch.setattr(Directory, "reading", lambda *_: nullcontext(tmp_path / "theirs/data"))
+    target = place("target")
+    directory.copy(theirs, target, uncounted)
+    assert quotas.calls == ["copy"]
+    assert (target.home / "data/file").read_text() == "now"
 
 
 @pytest.mark.parametrize(
