@@ -1,7 +1,7 @@
 """What the Docker Engine knows of containers, and pausing and stopping them.
 
 Blocking: for worker threads. While the engine stops or starts a container it calls Unmount and
-Mount, and looking up a volume may call Get or List: so nobody may hold a volume's lock, or keep a
+Mount, and looking up a volume may call Get or List: so nobody may have a volume's lock, or keep a
 filesystem frozen, across `stop` and `start`. Pausing, and looking at containers, calls nothing.
 """
 

@@ -1,7 +1,7 @@
 """The Docker Engine's volumes: those of its own driver `local`, and what it knows of ours.
 
 Blocking, as `containers`: while the engine makes or looks up a volume it calls Get or List, so
-nobody may hold a volume's lock across a call.
+nobody may have a volume's lock across a call.
 """
 
 from collections.abc import Iterable, Mapping

@@ -69,7 +69,7 @@ async def _follow_snapshots(operations: Operations, host: Host, volume: Entry) -
 
 
 async def rerecord(operations: Operations, host: Host, entry: Entry, record: Record) -> None:
-    """Replace a volume's record on disk and in memory. Caller holds the volume's lock."""
+    """Replace a volume's record on disk and in memory. Caller has the volume's lock."""
     async with as_on_disk(operations, host, entry.name):
         await operations.do(entry.name, "update", host.store.update, record)
     loading.rerecord(host, entry, record)

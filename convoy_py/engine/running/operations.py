@@ -1,8 +1,8 @@
 """The volumes in memory, and how what changes them runs: one at a time, to its end, within limits.
 
 Changes of one volume are serialised by its lock; a repeat waits for what is running and then finds
-it done, which is how it joins. Nobody waits for a lock, or for long work, while holding another
-lock: so nothing can wait in a circle, nor an Unmount for what another volume does. Work goes on
+it done, which is how it joins. Who has a lock waits neither for another nor for
+long work: so nothing can wait in a circle, nor an Unmount for what another volume does. Work goes on
 when the client has gone or the time is up. Reads are from memory, without a lock.
 """
 
@@ -33,8 +33,8 @@ T = TypeVar("T")
 TIME_LIMIT = 25.0
 
 
-class Held:
-    """The locks that `hold` has taken."""
+class Locked:
+    """The locks that `locked` has taken."""
 
     def __init__(self) -> None:
         self.stacks: dict[str, AsyncExitStack] = {}
@@ -102,45 +102,45 @@ class Operations:
     # Running
 
     @asynccontextmanager
-    async def hold(self, *names: str) -> AsyncIterator[Held]:
+    async def locked(self, *names: str) -> AsyncIterator[Locked]:
         """The locks of the volumes of these names; none of them while one has to be waited for."""
         wanted = sorted({volume_of(name) for name in names})
         first = wanted[0]
         while True:
             async with AsyncExitStack() as stack:
-                held = Held()
+                locked = Locked()
                 for name in (first, *(name for name in wanted if name != first)):
                     if name != first and self.locks.busy(name):
                         first = name
                         break
                     one = await stack.enter_async_context(AsyncExitStack())
-                    await one.enter_async_context(self.locks.hold(name))
-                    held.stacks[name] = one
+                    await one.enter_async_context(self.locks.locked(name))
+                    locked.stacks[name] = one
                 else:
-                    yield held
+                    yield locked
                     return
 
     @asynccontextmanager
-    async def hold_idle(self, *names: str) -> AsyncIterator[Held]:
+    async def locked_idle(self, *names: str) -> AsyncIterator[Locked]:
         """The same, once no long work goes on with what bears these names."""
-        async with self._hold_when(lambda: self._work_on(names), names) as held:
-            yield held
+        async with self._locked_when(lambda: self._work_on(names), names) as locked:
+            yield locked
 
     @asynccontextmanager
-    async def hold_mountable(self, name: str) -> AsyncIterator[Held]:
+    async def locked_mountable(self, name: str) -> AsyncIterator[Locked]:
         """The same, once no long work needs the volume, or the snapshot's volume, to be still."""
-        async with self._hold_when(lambda: self._still_work(name), (name,)) as held:
-            yield held
+        async with self._locked_when(lambda: self._still_work(name), (name,)) as locked:
+            yield locked
 
     @asynccontextmanager
-    async def _hold_when(
+    async def _locked_when(
         self, work_in_the_way: Callable[[], Work | None], names: Sequence[str]
-    ) -> AsyncIterator[Held]:
+    ) -> AsyncIterator[Locked]:
         while True:
-            async with self.hold(*names) as held:
+            async with self.locked(*names) as locked:
                 work = work_in_the_way()
                 if work is None:
-                    yield held
+                    yield locked
                     return
             await work.ended.wait()
 
@@ -170,7 +170,7 @@ class Operations:
 
         What cannot be done now, or is not where it was any more, is left to the next start.
         """
-        async with self.hold_idle(volume.name):
+        async with self.locked_idle(volume.name):
             if self.entries.find(volume.name) is not volume:
                 return
             event(log, logging.WARNING, "swept: it was half done", volume=volume.name)

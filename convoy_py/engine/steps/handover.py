@@ -2,7 +2,7 @@
 
 The copy is made and compared in a volume beside, and takes its name by an exchange of two folders:
 nobody sees a half one, and ours stays as it is meanwhile. A note on disk tells the next daemon what
-may be half made. The engine is called, so no lock may be held.
+may be half made. The engine is called, so nobody may have a lock.
 """
 
 import logging

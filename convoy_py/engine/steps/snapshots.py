@@ -1,6 +1,6 @@
 """The blocking steps of snapshots: freeze, copy, thaw, finish, commit; and of going back to them.
 
-Runs in worker threads; the caller holds the locks, or has seen to it that what is read stays. What
+Runs in worker threads; the caller has the locks, or has seen to it that what is read stays. What
 is being made lies under a `.new-` name until it is complete.
 """
 

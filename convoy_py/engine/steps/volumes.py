@@ -1,6 +1,6 @@
 """The blocking steps of the verbs: record, backend, mountpoint and references in the right order.
 
-Runs in worker threads; the caller holds the volume's lock. Each step leaves either the state before
+Runs in worker threads; the caller has the volume's lock. Each step leaves either the state before
 or the state after, or something under a `.new-` or `rm-` name that the next start sweeps.
 """
 

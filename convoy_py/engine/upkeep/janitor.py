@@ -133,12 +133,12 @@ class Janitor:
             log.error("the janitor failed at one volume and goes on", exc_info=error)
 
     async def _attend(self, entry: Entry, census: Census) -> None:
-        async with self._operations.hold(entry.name):
+        async with self._operations.locked(entry.name):
             if self._entries.find(entry.name) is entry:
                 await self._attend_locked(entry, census)
 
     async def _attend_locked(self, entry: Entry, census: Census) -> None:
-        """Look after one volume; the caller holds its lock."""
+        """Look after one volume; the caller has its lock."""
         backend, place = entry.usable()
         try:
             entry.mounted = await self._ask(entry, partial(backend.is_mounted, place))

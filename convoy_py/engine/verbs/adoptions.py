@@ -155,7 +155,7 @@ class Adoptions:
     ) -> AdoptedVolume:
         name = plan.name
         progress.note = f"copying and comparing {local.name}"
-        async with self._operations.hold(name):
+        async with self._operations.locked(name):
             if name in self._entries.volumes:
                 raise AlreadyExists(f"volume {name} exists already: give another name")
             entry, files = await self._room.made_for(

@@ -125,7 +125,7 @@ class Copies:
 
         The old data goes to the trash. Raises Conflict if there are snapshots, which cannot follow.
         """
-        async with self._operations.hold(volume) as held:
+        async with self._operations.locked(volume) as locked:
             entry = self._entries.get(volume)
             if entry.snapshots:
                 names = ", ".join(entry.snapshots)
@@ -134,7 +134,7 @@ class Copies:
                     f"({names}): delete them, or `convoy clone {volume} NEW` with the options"
                 )
             await self._uses.vacate(entry, "convert", *entry.within())
-            async with self._uses.steady("its conversion", held, entry, still=True):
+            async with self._uses.steady("its conversion", locked, entry, still=True):
                 backend, place = entry.usable()
                 usage = await self._operations.do(
                     volume, "convert", backend.usage, place, self._host.wall_clock()
@@ -149,10 +149,10 @@ class Copies:
                 return (await self._swap(entry, converted)).view()
 
     async def _swap(self, volume: Entry, converted: Converted) -> Entry:
-        """Let what a volume was converted into take its place; its lock is not held."""
+        """Let what a volume was converted into take its place; called without its lock."""
         operations, name = self._operations, volume.name
         # Only now, for what changes records meanwhile, such as `protect`, need not wait so long.
-        async with operations.hold(name):
+        async with operations.locked(name):
             # If the root was away meanwhile, the volume was read again, and may have been mounted.
             old = volume.volume_record() if operations.entries.find(name) is volume else None
             async with (
@@ -171,11 +171,11 @@ class Copies:
         self, volume: str, names: Sequence[str], doing: str
     ) -> AsyncIterator[list[Entry]]:
         """The entries of these names, all of one volume, which stay as they are meanwhile."""
-        async with self._operations.hold_idle(*names) as held:
+        async with self._operations.locked_idle(*names) as locked:
             entries = [self._entries.get(name) for name in names]
             for entry in entries:
                 entry.usable()
-            async with self._uses.steady(doing, held, *entries):
+            async with self._uses.steady(doing, locked, *entries):
                 yield entries
 
 

@@ -99,12 +99,12 @@ class Releases:
         if dry_run:
             return [*(plan.told(_foretold(plan)) for plan in plans), *silent]
         progress.total = 2 * sum(plan.bytes for plan in plans)
-        async with self._operations.hold_idle(*names) as held:
+        async with self._operations.locked_idle(*names) as locked:
             for plan in plans:
                 await self._refuse(plan)
                 await self._uses.vacate(plan.entry, "release", *plan.entry.within())
             entries = [plan.entry for plan in plans]
-            async with self._uses.steady("its release", held, *entries, still=True):
+            async with self._uses.steady("its release", locked, *entries, still=True):
                 return await self._released(plans, progress)
 
     async def sweep(self) -> None:
@@ -140,7 +140,7 @@ class Releases:
         return _Plan(entry, wanted, usage.content, users)
 
     async def _refuse(self, plan: _Plan) -> None:
-        """Raise what has come to stand in the way; the caller holds the volume's lock."""
+        """Raise what has come to stand in the way; the caller has the volume's lock."""
         name = plan.entry.name
         if self._entries.get(name) is not plan.entry:
             raise Conflict(f"volume {name} was replaced meanwhile; repeat the command")

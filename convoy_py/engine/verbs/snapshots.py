@@ -115,8 +115,8 @@ class Snapshots:
                 try:
                     return await self._create(names, name, progress, users, still=still)
                 except ContainerRestarts as error:
-                    # It cannot be paused, and may run at any moment: so it is stopped, with no
-                    # lock held, for the engine calls Unmount and Mount.
+                    # It cannot be paused, and may run at any moment: so it is stopped, with
+                    # nothing locked, for the engine calls Unmount and Mount.
                     found = [user for user in users if user.id == error.container]
                     users = [user for user in users if user not in found]
                     await restarting.enter_async_context(stopped(self._pausing, blocking, found))
@@ -133,14 +133,14 @@ class Snapshots:
         """With `still`, nobody but `users`, who are paused, and operators uses the volumes."""
         progress.done = progress.total = 0
         group = secrets.token_hex(8) if len(names) > 1 else ""
-        async with self._operations.hold_idle(*names) as held:
+        async with self._operations.locked_idle(*names) as locked:
             sources = [self._entries.get(volume) for volume in names]
             chosen = name or self._fresh_name(names)
             for volume in names:
                 if self._entries.find(joined(volume, chosen)):
                     raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
             doing = f"the snapshot {chosen}, which is being taken"
-            async with self._uses.steady(doing, held, *sources):
+            async with self._uses.steady(doing, locked, *sources):
                 parts = await self._parts(sources, chosen, group, progress, paused=still)
                 pausing = partial(self._pausing.paused, users) if users else nullcontext
                 entries = await self._take(parts, progress, pausing)
@@ -279,7 +279,7 @@ class Snapshots:
         return entries
 
     async def _delete(self, volume: str, name: str) -> None:
-        async with self._operations.hold(volume):
+        async with self._operations.locked(volume):
             entry = self._entries.get(name)
             self._entries.get(volume).idle()
             if entry.place is None:
@@ -322,7 +322,7 @@ class Snapshots:
         return gone
 
     async def _rollback(self, volume: str, full: str, progress: Progress) -> Entry:
-        async with self._operations.hold(volume) as held:
+        async with self._operations.locked(volume) as locked:
             entry, snapshot = (
                 self._entries.get(volume),
                 self._entries.get(full),
@@ -333,7 +333,7 @@ class Snapshots:
             inside = [each for each in entry.snapshots.values() if each.lies_inside]
             await self._uses.vacate(entry, "rollback", *inside)
             doing = f"the rollback to {full}"
-            async with self._uses.steady(doing, held, entry, snapshot, still=True):
+            async with self._uses.steady(doing, locked, entry, snapshot, still=True):
                 plan = await self.plan(volume)
                 progress.total += 2 * plan.bytes
                 progress.note = f"saving what is there ({plan.way.value})"

@@ -55,7 +55,7 @@ class SpaceVerbs:
         return await self._room.made_for(partial(self._resize, name, size, by=by))
 
     async def _resize(self, name: str, size: int, *, by: bool) -> tuple[int, str]:
-        async with self._operations.hold_idle(name):
+        async with self._operations.locked_idle(name):
             entry = self._entries.get(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
@@ -71,11 +71,11 @@ class SpaceVerbs:
 
     async def trim(self, name: str) -> int:
         """Give a volume's free blocks back to the host; returns bytes, as its filesystem says."""
-        async with self._operations.hold_idle(name) as held:
+        async with self._operations.locked_idle(name) as locked:
             entry = self._entries.get(name)
             backend, place = entry.usable()
             power = _resizable(backend, name)
-            async with self._uses.steady("a trim", held, entry):
+            async with self._uses.steady("a trim", locked, entry):
                 return await self._operations.do_long(name, "trim", power.trim, place)
 
     async def trim_all(
@@ -103,7 +103,7 @@ class SpaceVerbs:
         """Raise Unavailable if others do not get done with a volume within the time limit."""
         try:
             async with asyncio.timeout(self._operations.time_limit):
-                async with self._operations.hold_idle(name):
+                async with self._operations.locked_idle(name):
                     pass
         except TimeoutError:
             raise Unavailable(f"volume {name}: something else is being done with it") from None

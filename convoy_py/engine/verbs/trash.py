@@ -130,7 +130,7 @@ class TrashBin:
 
     async def _restore(self, removed: Removed, name: str, target: str) -> View:
         operations = self._operations
-        async with operations.hold(target):
+        async with operations.locked(target):
             if target in operations.entries.volumes:
                 raise AlreadyExists(
                     f"volume {target} exists; restore it under another name: "

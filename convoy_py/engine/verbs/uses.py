@@ -13,7 +13,7 @@ from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry, Work
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.mirror import rerecord
-from convoy_py.engine.running.operations import Held, Operations, told
+from convoy_py.engine.running.operations import Locked, Operations, told
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.verbs.room import Room
@@ -82,7 +82,7 @@ class Uses:
     async def vacate(self, entry: Entry, operation: str, *within: Entry) -> None:
         """See to it that nobody uses a volume, nor what is `within` it, and unmount it for good.
 
-        Caller holds the volume's lock. Raises VolumeInUse, naming who does.
+        Caller has the volume's lock. Raises VolumeInUse, naming who does.
         """
         entry.idle()
         # First what is within, for it may be what holds the volume's device.
@@ -119,11 +119,11 @@ class Uses:
 
     @asynccontextmanager
     async def steady(
-        self, doing: str, held: Held, *entries: Entry, still: bool = False
+        self, doing: str, locked: Locked, *entries: Entry, still: bool = False
     ) -> AsyncIterator[None]:
         """Have volumes and snapshots stay as they are while long work reads them.
 
-        Their locks, which the caller has by `hold_idle`, are given back so that unmounts go on
+        Their locks, which the caller has by `locked_idle`, are given back so that unmounts go on
         meanwhile; other long work waits, and all that would take them away is refused. They can be
         mounted, unless they are to be `still`, or a volume is an image that nobody has mounted: a
         mount would change it, so it waits.
@@ -131,7 +131,7 @@ class Uses:
         work = Work(doing, still or any(map(_image_at_rest, entries)))
         for entry in entries:
             entry.work = work
-        await held.release(*(entry.name for entry in entries))
+        await locked.release(*(entry.name for entry in entries))
         try:
             yield
         finally:
@@ -143,7 +143,7 @@ class Uses:
 
     async def _revisit(self, entry: Entry) -> None:
         """Complete an unmount that had to wait."""
-        async with self._operations.hold(entry.name):
+        async with self._operations.locked(entry.name):
             if self._entries.find(entry.name) is entry:
                 await self.settle(entry, entry.references)
 
@@ -156,7 +156,7 @@ class Uses:
         if spec is not None and spec.per_mount and epoch != references.OPERATOR:
             volume, name = name, clone_name(name, reference)
             await self._have_private(volume, name)
-        async with self._operations.hold_mountable(name):
+        async with self._operations.locked_mountable(name):
             entry = self._entries.get(name)
             try:
                 return await self._mount_locked(entry, reference, epoch)
@@ -187,7 +187,7 @@ class Uses:
         return str(backend.exposed(place))
 
     async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
-        async with self._operations.hold(name):
+        async with self._operations.locked(name):
             entry = self._entries.find(name)
             if entry is None:
                 return
@@ -200,7 +200,7 @@ class Uses:
     async def settle(self, entry: Entry, held: References) -> None:
         """Record who still holds the volume and unmount it if nobody does.
 
-        Caller holds the volume's lock. What something else still holds stays mounted, and the
+        Caller has the volume's lock. What something else still holds stays mounted, and the
         janitor comes back for it: an Unmount that failed would make the engine keep its count.
         """
         entry.held_by(held)
@@ -223,12 +223,12 @@ class Uses:
 
     async def _have_private(self, volume: str, name: str) -> None:
         """Make the clone of a volume that one mount ID gets, unless it has it."""
-        async with self._operations.hold_idle(volume) as held:
+        async with self._operations.locked_idle(volume) as locked:
             entry = self._entries.get(volume)
             entry.usable()
             if name in entry.clones:
                 return
-            async with self.steady("a private clone, which is being made", held, entry):
+            async with self.steady("a private clone, which is being made", locked, entry):
                 clone = await self._room.made_for(
                     lambda: self._operations.do(
                         volume, "mount", self._cloning.private_clone, entry, name

@@ -149,7 +149,7 @@ class Volumes:
             raise Invalid("option per_mount needs `from`: what the private clones are made of")
 
         async def built() -> None:
-            async with self._operations.hold(name):
+            async with self._operations.locked(name):
                 if await self._is_there(name, options, adopt=adopt):
                     return
                 if options.source is None:
@@ -182,13 +182,13 @@ class Volumes:
     ) -> None:
         """Clone a source that stays as it is meanwhile; as a job of its own, if it is not in one.
 
-        The name's lock is held until it is done, and so whoever asks for it again joins.
+        The name stays locked until it is done, and so whoever asks for it again joins.
         """
         read = [self._entries.get(origin)]
         if read[0].lies_inside:
             # Then the image is copied that is its volume's.
             read.append(self._entries.get(volume_of(origin)))
-        async with self._operations.hold_idle(name, *(entry.name for entry in read)) as held:
+        async with self._operations.locked_idle(name, *(entry.name for entry in read)) as locked:
             if await self._is_there(name, options, adopt=False):
                 return
             source = self._entries.get(origin)
@@ -198,7 +198,7 @@ class Volumes:
 
             async def cloned(progress: Progress) -> Entry:
                 operations, cloning, at = self._operations, self._cloning, source.path
-                async with self._uses.steady(doing, held, *read):
+                async with self._uses.steady(doing, locked, *read):
                     progress.total += await operations.do_at(
                         at, name, "clone", cloning.clone_bytes, source
                     )
@@ -230,7 +230,7 @@ class Volumes:
         return not await self._operations.do(entry.name, "create", has_record, entry.name)
 
     async def _remove(self, name: str, *, keep_data: bool, to_trash: bool) -> None:
-        async with self._operations.hold(name):
+        async with self._operations.locked(name):
             entry = self._entries.get(name)
             _, place = entry.usable()
             if entry.volume_record().protected:
@@ -247,7 +247,7 @@ class Volumes:
 
     async def let_go(self, entry: Entry) -> None:
         """Move a vacated volume to the trash, or delete it, whose data is elsewhere by now."""
-        async with self._operations.hold(entry.name):
+        async with self._operations.locked(entry.name):
             gone = await self._take_away(entry, to_trash=self._trash.keeps)
         if gone is not None:
             self._deletions.begin(gone)
@@ -268,7 +268,7 @@ class Volumes:
         return gone
 
     async def _rename(self, name: str, new: str) -> View:
-        async with self._operations.hold(name, new):
+        async with self._operations.locked(name, new):
             entry = self._entries.get(name)
             if new in self._entries.volumes:
                 raise AlreadyExists(f"volume {new} exists already")
@@ -285,7 +285,7 @@ class Volumes:
             return entry.view()
 
     async def _protect(self, name: str, *, on: bool) -> View:
-        async with self._operations.hold(name):
+        async with self._operations.locked(name):
             entry = self._entries.get(name)
             record = entry.volume_record().model_copy(update={"protected": on})
             await rerecord(self._operations, self._host, entry, record)

@@ -12,7 +12,7 @@ async def test_operations_on_one_name_come_one_after_the_other() -> None:
     locks, order = Locks(), []
 
     async def work(number: int) -> None:
-        async with locks.hold("a"):
+        async with locks.locked("a"):
             order.append(("in", number))
             await asyncio.sleep(0)
             order.append(("out", number))
@@ -24,7 +24,7 @@ async def test_operations_on_one_name_come_one_after_the_other() -> None:
 async def test_another_name_does_not_wait() -> None:
     """One that is stuck keeps nobody else."""
     locks = Locks()
-    async with locks.hold("stuck"), asyncio.timeout(1), locks.hold("other"):
+    async with locks.locked("stuck"), asyncio.timeout(1), locks.locked("other"):
         assert locks.busy("stuck")
         assert locks.busy("other")
 
@@ -34,12 +34,12 @@ async def test_nothing_is_kept_of_names_of_the_past() -> None:
     locks = Locks()
 
     async def work() -> None:
-        async with locks.hold("a"):
+        async with locks.locked("a"):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await work()
-    async with locks.hold("a"):
+    async with locks.locked("a"):
         waiting = asyncio.create_task(work())
         await asyncio.sleep(0)
         waiting.cancel()

@@ -47,8 +47,8 @@ async def test_what_works_on_a_volume_keeps_it(engine: Engine, watch: Watched) -
     """The records are read again only once long work has ended: it has the volume in its hands."""
     entry = engine.entries.get("idle")
     async with (
-        engine.operations.hold_idle("idle") as held,
-        engine.uses.steady("a copy", held, entry),
+        engine.operations.locked_idle("idle") as locked,
+        engine.uses.steady("a copy", locked, entry),
     ):
         watch.take_away()
         await watch.look()

@@ -49,12 +49,12 @@ async def test_what_needs_a_still_volume_keeps_its_snapshots_from_other_work(
     entry = engine.entries.get("db")
 
     async def worked() -> None:
-        async with engine.operations.hold_idle("db@a"):
+        async with engine.operations.locked_idle("db@a"):
             pass
 
     async with (
-        engine.operations.hold_idle("db") as held,
-        engine.uses.steady("its conversion", held, entry, still=True),
+        engine.operations.locked_idle("db") as locked,
+        engine.uses.steady("its conversion", locked, entry, still=True),
     ):
         work = asyncio.create_task(worked())
         await asyncio.wait({work}, timeout=0.05)
