@@ -1,9 +1,9 @@
 """The volumes in memory, and how what changes them runs: one at a time, to its end, within limits.
 
 Changes of one volume are serialised by its lock; a repeat waits for what is running and then finds
-it done, which is how it joins. Who has a lock waits neither for another nor for
-long work: so nothing can wait in a circle, nor an Unmount for what another volume does. Work goes on
-when the client has gone or the time is up. Reads are from memory, without a lock.
+it done, which is how it joins. Who has a lock waits neither for another nor for long work: so
+nothing can wait in a circle, nor an Unmount for what another volume does. Work goes on when the
+client has gone or the time is up. Reads are from memory, without a lock.
 """
 
 import asyncio
