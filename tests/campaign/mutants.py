@@ -196,7 +196,7 @@ def _first_failure(checkout: Path, tests: list[str], folder: Path) -> str:
     with (
         report.open("wb") as output,
         subprocess.Popen(
-            [*command, f"--basetemp={folder}/temporary"],
+            command,
             cwd=checkout,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=output,
