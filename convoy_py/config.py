@@ -192,7 +192,7 @@ class Settings(BaseModel):
         return self.mounts_dir or self.run_dir / "mounts"
 
     @property
-    def engine_host(self) -> str | None:
+    def docker_address(self) -> str | None:
         """The Docker Engine's address; None: where Docker's own command looks.
 
         In a managed plugin the host's run folder has another name, and run_dir lies in it.

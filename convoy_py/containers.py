@@ -58,8 +58,8 @@ class Container:
         return f"container {self.name} ({self.id[:_SHORT]})"
 
 
-class Engine:
-    """The Docker Engine at one socket; a connection is made for each call, and closed by it.
+class DockerContainers:
+    """The containers of the Docker Engine at one socket; each call makes its own connection.
 
     Every call raises Unavailable if no engine answers, and OperationFailed with the engine's own
     words if it refuses.

@@ -12,7 +12,7 @@ from typing import Any
 from convoy_py.containers import (
     PROJECT,
     Container,
-    Engine,
+    DockerContainers,
     alive,
     check_name,
     container_of,
@@ -43,7 +43,7 @@ class LocalVolume:
         return on_host(self.mountpoint)
 
 
-class Docker(Engine):
+class Docker(DockerContainers):
     """The Docker Engine at one socket, with its volumes."""
 
     def local_volume(self, name: str) -> LocalVolume:

@@ -60,7 +60,7 @@ class _Service:
             settings.mounts.resolve(),  # as the kernel's table names it
             PassedTime(settings.root, boot, _boottime, _wall_clock),
         )
-        docker = Docker(settings.engine_host)
+        docker = Docker(settings.docker_address)
         self._engine = Engine(settings, host, docker, self._metrics, time.monotonic)
 
     async def run(

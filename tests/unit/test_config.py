@@ -162,11 +162,11 @@ def test_times_have_units(tmp_path: Path, text: str, seconds: float) -> None:
 def test_the_engine_is_looked_for_beside_the_run_folder(tmp_path: Path) -> None:
     """A managed plugin sees the host's run folder elsewhere; what is set comes first."""
     flags = {"run_dir": str(tmp_path / "convoy")}
-    assert load(flags, {}).settings.engine_host is None
+    assert load(flags, {}).settings.docker_address is None
     (tmp_path / "docker.sock").touch()
-    assert load(flags, {}).settings.engine_host == f"unix://{tmp_path}/docker.sock"
+    assert load(flags, {}).settings.docker_address == f"unix://{tmp_path}/docker.sock"
     given = load(flags | {"docker_host": "unix:///x.sock"}, {})
-    assert given.settings.engine_host == "unix:///x.sock"
+    assert given.settings.docker_address == "unix:///x.sock"
 
 
 def test_backends_are_named_in_convoys_words_too() -> None:

@@ -14,7 +14,7 @@ from docker.errors import APIError
 from docker.errors import NotFound as SdkNotFound
 
 from convoy_py import containers
-from convoy_py.containers import Container, Engine
+from convoy_py.containers import Container, DockerContainers
 from convoy_py.errors import (
     ContainerRestarts,
     InvalidSetting,
@@ -36,8 +36,8 @@ def sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
 
 
 @pytest.fixture
-def engine(sdk: Sdk) -> Engine:
-    return Engine("unix:///run/docker.sock")
+def docker(sdk: Sdk) -> DockerContainers:
+    return DockerContainers("unix:///run/docker.sock")
 
 
 REFUSED = APIError("500", explanation="OCI runtime\nerror")
@@ -47,7 +47,7 @@ VERSION = said("200 OK", {"ApiVersion": "1.41"})
 # Who uses what
 
 
-def test_users_are_those_that_are_alive(sdk: Sdk, engine: Engine) -> None:
+def test_users_are_those_that_are_alive(sdk: Sdk, docker: DockerContainers) -> None:
     """By the name of a volume; a bind mount of that text, another volume and the dead are not."""
     one = sdk.put("one", "db")
     two = sdk.put("two", "x", "uploads", state="paused")
@@ -55,8 +55,8 @@ def test_users_are_those_that_are_alive(sdk: Sdk, engine: Engine) -> None:
     sdk.put("four", "db", state="exited")
     sdk.put("five", "other")
     sdk.put("six")
-    assert engine.users(["db", "uploads", "/db"]) == [one, two, three]
-    assert engine.users([]) == []
+    assert docker.users(["db", "uploads", "/db"]) == [one, two, three]
+    assert docker.users([]) == []
 
 
 def test_container_reads_as_a_phrase() -> None:
@@ -64,31 +64,31 @@ def test_container_reads_as_a_phrase() -> None:
     assert str(Container("0123456789abcdef" * 4, "db", "running")) == "container db (0123456789ab)"
 
 
-def test_volumes_of_a_container(sdk: Sdk, engine: Engine) -> None:
+def test_volumes_of_a_container(sdk: Sdk, docker: DockerContainers) -> None:
     """Each once, in order; one that is not there, or cannot be, is not found."""
     sdk.put("web", "b", "a", "b", state="exited")
-    assert engine.volumes_of_container("web") == ["b", "a"]
+    assert docker.volumes_of_container("web") == ["b", "a"]
     with pytest.raises(NotFound, match=r"^No such container: nope$"):
-        engine.volumes_of_container("nope")
+        docker.volumes_of_container("nope")
     for name in ("", "../volumes/db", "a/b", "a?b"):
         with pytest.raises(NotFound, match="no such container"):
-            engine.volumes_of_container(name)
+            docker.volumes_of_container(name)
 
 
-def test_volumes_of_a_project(sdk: Sdk, engine: Engine) -> None:
+def test_volumes_of_a_project(sdk: Sdk, docker: DockerContainers) -> None:
     """Those of its containers, running or not, and those it made and nobody uses."""
     sdk.put("web", "shared", labels={PROJECT: "shop"}, state="exited")
     sdk.put("other", "foreign", labels={PROJECT: "shop2"})
     sdk.put_volume("shop_db", "convoy")
     sdk.known["shop_db"]["Labels"] = {f"{PROJECT}=shop": ""}
-    assert engine.volumes_of_project("shop") == ["shared", "shop_db"]
-    assert engine.volumes_of_project("nope") == []
+    assert docker.volumes_of_project("shop") == ["shared", "shop_db"]
+    assert docker.volumes_of_project("nope") == []
 
 
 # Pause
 
 
-def test_paused_for_a_time(sdk: Sdk, engine: Engine) -> None:
+def test_paused_for_a_time(sdk: Sdk, docker: DockerContainers) -> None:
     """What runs is paused within, and runs after; what was paused stays so."""
     chosen = [
         sdk.put("one"),
@@ -97,84 +97,84 @@ def test_paused_for_a_time(sdk: Sdk, engine: Engine) -> None:
         Container("gone", "gone", "running"),
         sdk.put("four"),
     ]
-    with engine.paused(chosen):
+    with docker.paused(chosen):
         assert [sdk.state(name) for name in sdk.entries] == ["paused", "paused", "exited", "paused"]
     assert [sdk.state(name) for name in sdk.entries] == ["running", "paused", "exited", "running"]
 
 
-def test_unpaused_after_a_failure_within(sdk: Sdk, engine: Engine) -> None:
+def test_unpaused_after_a_failure_within(sdk: Sdk, docker: DockerContainers) -> None:
     """Also after an interrupt; the failure goes on to the caller."""
-    with pytest.raises(KeyboardInterrupt), engine.paused([sdk.put("one")]):
+    with pytest.raises(KeyboardInterrupt), docker.paused([sdk.put("one")]):
         raise KeyboardInterrupt
     assert sdk.state("one") == "running"
 
 
-def test_one_that_cannot_be_paused(sdk: Sdk, engine: Engine) -> None:
+def test_one_that_cannot_be_paused(sdk: Sdk, docker: DockerContainers) -> None:
     """It is named, nothing happens within, and those paused before it run again."""
     chosen = [sdk.put("one"), sdk.put("two"), sdk.put("three")]
     sdk.broken["pause two"] = REFUSED
     with (
         pytest.raises(OperationFailed, match=r"^container two \(two0{9}\) cannot be paused: OCI"),
-        engine.paused(chosen),
+        docker.paused(chosen),
     ):
         pytest.fail("two runs")
     assert [sdk.state(name) for name in sdk.entries] == ["running"] * 3
 
 
-def test_one_that_restarts_cannot_be_paused(sdk: Sdk, engine: Engine) -> None:
+def test_one_that_restarts_cannot_be_paused(sdk: Sdk, docker: DockerContainers) -> None:
     """It might run again at the next moment, so it is not passed over, but told apart."""
     chosen = [sdk.put("one"), sdk.put("two", state="restarting")]
-    with pytest.raises(ContainerRestarts) as caught, engine.paused(chosen):
+    with pytest.raises(ContainerRestarts) as caught, docker.paused(chosen):
         pytest.fail("two restarts")
     assert caught.value.container == chosen[1].id
     assert [sdk.state("one"), sdk.state("two")] == ["running", "restarting"]
 
 
-def test_one_that_begins_to_run_just_then(sdk: Sdk, engine: Engine) -> None:
+def test_one_that_begins_to_run_just_then(sdk: Sdk, docker: DockerContainers) -> None:
     """Between the refusal and the look at why, its next life has begun: it is asked again."""
     chosen = [sdk.put("one", state="restarting")]
     sdk.meanwhile["inspect one"] = lambda: sdk.entries["one"].update(State="running")
-    with engine.paused(chosen):
+    with docker.paused(chosen):
         assert sdk.state("one") == "paused"
     assert sdk.state("one") == "running"
 
 
-def test_pause_without_an_answer(sdk: Sdk, engine: Engine) -> None:
+def test_pause_without_an_answer(sdk: Sdk, docker: DockerContainers) -> None:
     """It may have been done all the same, so it is undone."""
     chosen = [sdk.put("one"), sdk.put("two")]
     sdk.broken["pause two"] = TimeoutError("timed out")
-    with pytest.raises(Unavailable, match="did not answer in time"), engine.paused(chosen):
+    with pytest.raises(Unavailable, match="did not answer in time"), docker.paused(chosen):
         pytest.fail("two runs")
     assert sdk.calls[-2:] == ["unpause one", "unpause two"]
 
 
-def test_one_that_cannot_be_unpaused(sdk: Sdk, engine: Engine) -> None:
+def test_one_that_cannot_be_unpaused(sdk: Sdk, docker: DockerContainers) -> None:
     """The others are unpaused, and it is named."""
     sdk.broken["unpause one"] = REFUSED
     with (
         pytest.raises(OperationFailed, match=r"could not unpause container one .*; do it by hand"),
-        engine.paused([sdk.put("one"), sdk.put("two")]),
+        docker.paused([sdk.put("one"), sdk.put("two")]),
     ):
         pass
     assert sdk.state("two") == "running"
 
 
-def test_ended_while_it_was_paused(sdk: Sdk, engine: Engine) -> None:
+def test_ended_while_it_was_paused(sdk: Sdk, docker: DockerContainers) -> None:
     """Killed, removed or unpaused by somebody: there is nothing left to undo."""
-    with engine.paused([sdk.put("one"), sdk.put("two"), sdk.put("three")]):
+    with docker.paused([sdk.put("one"), sdk.put("two"), sdk.put("three")]):
         sdk.entries["one"]["State"] = "exited"
         sdk.entries["two"]["State"] = "running"
         del sdk.entries["three"]
     assert sdk.state("one") == "exited"
 
 
-def test_two_failures(sdk: Sdk, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_failures(sdk: Sdk, docker: DockerContainers, caplog: pytest.LogCaptureFixture) -> None:
     """The first is told; that a container stays paused is in the log."""
     sdk.broken["unpause one"] = REFUSED
     with (
         caplog.at_level(logging.ERROR),
         pytest.raises(RuntimeError, match="disk"),
-        engine.paused([sdk.put("one")]),
+        docker.paused([sdk.put("one")]),
     ):
         raise RuntimeError("disk")
     assert "could not unpause container one" in caplog.text
@@ -183,7 +183,7 @@ def test_two_failures(sdk: Sdk, engine: Engine, caplog: pytest.LogCaptureFixture
 # Stop and start
 
 
-def test_stop_and_start(sdk: Sdk, engine: Engine) -> None:
+def test_stop_and_start(sdk: Sdk, docker: DockerContainers) -> None:
     """The youngest is stopped first and started last; those that do not run are left alone."""
     chosen = [
         sdk.put("young", started="2026-01-01T00:00:02Z"),
@@ -193,10 +193,10 @@ def test_stop_and_start(sdk: Sdk, engine: Engine) -> None:
         sdk.put("oldest", started="2026-01-01T00:00:01Z"),
         Container("gone", "gone", "running"),
     ]
-    stopped = engine.stop(chosen, grace=3)
+    stopped = docker.stop(chosen, grace=3)
     assert sdk.calls == ["stop 3 young", "stop 3 middle", "stop 3 old", "stop 3 oldest"]
     sdk.calls.clear()
-    engine.start(stopped)
+    docker.start(stopped)
     assert sdk.calls == [
         "start oldest",
         "start old",
@@ -206,21 +206,21 @@ def test_stop_and_start(sdk: Sdk, engine: Engine) -> None:
     ]
 
 
-def test_removed_while_the_others_are_stopped(sdk: Sdk, engine: Engine) -> None:
+def test_removed_while_the_others_are_stopped(sdk: Sdk, docker: DockerContainers) -> None:
     """It is no failure, and there is nothing to be started again."""
     chosen = [sdk.put("c1"), sdk.put("c2")]
     sdk.meanwhile["stop c2"] = lambda: sdk.entries.pop("c2")
-    stopped = engine.stop(chosen)
+    stopped = docker.stop(chosen)
     assert [container.name for container in stopped] == ["c1"]
 
 
 @pytest.mark.parametrize("failure", [REFUSED, TimeoutError("timed out")])
-def test_one_that_cannot_be_stopped(sdk: Sdk, engine: Engine, failure: Exception) -> None:
+def test_one_that_cannot_be_stopped(sdk: Sdk, docker: DockerContainers, failure: Exception) -> None:
     """Those that were stopped before it are started again, and itself if that is not known."""
     chosen = [sdk.put(f"c{n}", started=f"2026-01-01T00:00:0{n}Z") for n in range(3)]
     sdk.broken["stop c1"] = failure
     with pytest.raises((OperationFailed, Unavailable)):
-        engine.stop(chosen)
+        docker.stop(chosen)
     assert sdk.calls == ["stop 10 c2", "stop 10 c1", "start c1", "start c2"]
 
 
@@ -232,37 +232,37 @@ def test_one_that_cannot_be_stopped(sdk: Sdk, engine: Engine, failure: Exception
     ],
 )
 def test_no_stop_that_would_be_the_end(
-    sdk: Sdk, engine: Engine, extra: dict[str, Any], reason: str
+    sdk: Sdk, docker: DockerContainers, extra: dict[str, Any], reason: str
 ) -> None:
     """A container that could not be started again is not stopped, nor is any other."""
     with pytest.raises(Unsupported, match=reason):
-        engine.stop([sdk.put("one"), sdk.put("two", **extra)])
+        docker.stop([sdk.put("one"), sdk.put("two", **extra)])
     assert sdk.calls == []
 
 
-def test_start_goes_on(sdk: Sdk, engine: Engine) -> None:
+def test_start_goes_on(sdk: Sdk, docker: DockerContainers) -> None:
     """One that cannot be started does not keep the next from it; one that is gone stays so."""
     gone = Container("gone", "gone", "running")
     chosen = [gone, sdk.put("c1", state="exited"), sdk.put("c2", state="exited")]
     sdk.broken["start c1"] = REFUSED
     with pytest.raises(OperationFailed, match=r"^could not start container c1 .*OCI runtime") as up:
-        engine.start(chosen)
+        docker.start(chosen)
     assert "gone" not in str(up.value)
     assert sdk.state("c2") == "running"
 
 
-def test_what_a_container_needs_is_gone(sdk: Sdk, engine: Engine) -> None:
+def test_what_a_container_needs_is_gone(sdk: Sdk, docker: DockerContainers) -> None:
     """A network that was removed is "not found" too, but the container is there."""
     sdk.broken["start c1"] = SdkNotFound("404", explanation="network shop not found")
     with pytest.raises(OperationFailed, match="network shop not found"):
-        engine.start([sdk.put("c1", state="exited")])
+        docker.start([sdk.put("c1", state="exited")])
 
 
 @pytest.mark.parametrize("state", ["running", "paused", "restarting"])
-def test_one_that_was_started_meanwhile(sdk: Sdk, engine: Engine, state: str) -> None:
+def test_one_that_was_started_meanwhile(sdk: Sdk, docker: DockerContainers, state: str) -> None:
     """By its user, who may have paused it, too."""
     chosen = [sdk.put("c1", state=state)]
-    engine.start([Container(chosen[0].id, "c1", "running")])
+    docker.start([Container(chosen[0].id, "c1", "running")])
     assert sdk.state("c1") == ("running" if state == "restarting" else state)
 
 
@@ -284,7 +284,7 @@ def test_no_engine(tmp_path: Path, exists: bool) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
             stale.bind(str(path))
     with pytest.raises(Unavailable) as caught:
-        Engine(f"unix://{path}").users(["db"])
+        DockerContainers(f"unix://{path}").users(["db"])
     reason = "Connection refused" if exists else "No such file or directory"
     assert str(caught.value) == (
         f"the Docker Engine at unix://{path} does not answer: {reason}; start it, or name its "
@@ -297,7 +297,7 @@ def test_engine_that_hangs(serve: Callable[[Answer], str], monkeypatch: pytest.M
     monkeypatch.setattr(containers, "_QUICK", 0.05)
     host = serve(lambda path: VERSION if path == "/version" else None)
     with pytest.raises(Unavailable, match="did not answer in time"):
-        Engine(host).users(["db"])
+        DockerContainers(host).users(["db"])
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_answers_that_are_no_use(
     """Each becomes an error of ours, and leaves nothing open."""
     host = serve(lambda path: VERSION if path == "/version" else answer)
     with pytest.raises(error, match=text):
-        Engine(host).users(["db"])
+        DockerContainers(host).users(["db"])
 
 
 @pytest.mark.parametrize("answer", [said("500 Oops", {}), said("200 OK", {}), b"", None])
@@ -328,7 +328,7 @@ def test_something_else_listens(
     monkeypatch.setattr(containers, "_QUICK", 0.05)
     host = serve(lambda path: answer)
     with pytest.raises(Unavailable, match=f"the Docker Engine at {host} (does|did) not answer"):
-        Engine(host).users(["db"])
+        DockerContainers(host).users(["db"])
 
 
 @pytest.mark.parametrize("config", ['{"auths": {"x": 1}}', "[]", '{"HttpHeaders": 5}'])
@@ -351,9 +351,9 @@ def test_files_of_a_user_do_not_matter(
         return VERSION if path == "/version" else said("200 OK", [])
 
     host = serve(answer)
-    assert Engine(host).users(["db"]) == []
+    assert DockerContainers(host).users(["db"]) == []
     monkeypatch.setenv("DOCKER_HOST", host)
-    assert Engine(None).users(["db"]) == []
+    assert DockerContainers(None).users(["db"]) == []
     assert paths == ["/version", "/v1.41/containers/json"] * 2
 
 
@@ -361,7 +361,7 @@ def test_files_of_a_user_do_not_matter(
 def test_only_the_engine_of_this_host(host: str) -> None:
     """Its containers are meant, and those of another machine would be paused instead."""
     with pytest.raises(InvalidSetting, match="use unix:///PATH"):
-        Engine(host).users(["db"])
+        DockerContainers(host).users(["db"])
 
 
 def test_the_sdk_is_not_loaded_until_it_is_needed() -> None:

@@ -29,27 +29,27 @@ def sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
 
 
 @pytest.fixture
-def engine(sdk: Sdk) -> Docker:
+def docker(sdk: Sdk) -> Docker:
     return Docker("unix:///run/docker.sock")
 
 
-def test_local_volume(sdk: Sdk, engine: Docker) -> None:
+def test_local_volume(sdk: Sdk, docker: Docker) -> None:
     """Where its data is and who uses it now; a quota does not put the data elsewhere."""
     sdk.put_volume("data", size="1G")
     user = sdk.put("db", "data")
     sdk.put("old", "data", state="exited")
-    found = engine.local_volume("data")
+    found = docker.local_volume("data")
     assert found.mountpoint == Path("/var/lib/docker/volumes/data/_data")
     assert (found.driver, found.options, found.labels) == ("local", {"size": "1G"}, {})
     assert found.users == [user]
 
 
-def test_local_volume_that_is_not_there(engine: Docker) -> None:
+def test_local_volume_that_is_not_there(docker: Docker) -> None:
     """The engine's words, in one line; a name that Docker would refuse is not asked for."""
     with pytest.raises(NotFound, match=r"^get data: no such volume$"):
-        engine.local_volume("data")
+        docker.local_volume("data")
     with pytest.raises(NotFound, match=r"^no such Docker volume: a/\.\./b$"):
-        engine.local_volume("a/../b")
+        docker.local_volume("a/../b")
 
 
 @pytest.mark.parametrize(
@@ -70,79 +70,79 @@ def test_local_volume_that_is_not_there(engine: Docker) -> None:
     ],
 )
 def test_data_that_is_elsewhere(
-    sdk: Sdk, engine: Docker, driver: str, options: dict[str, str], text: str
+    sdk: Sdk, docker: Docker, driver: str, options: dict[str, str], text: str
 ) -> None:
     """It is said whose or where the data is, and what to do."""
     sdk.put_volume("data", driver, **options)
     with pytest.raises(Unsupported) as caught:
-        engine.local_volume("data")
+        docker.local_volume("data")
     assert text in str(caught.value)
 
 
-def test_passwords_of_a_volume_stay_unsaid(sdk: Sdk, engine: Docker) -> None:
+def test_passwords_of_a_volume_stay_unsaid(sdk: Sdk, docker: Docker) -> None:
     """The option `o` of a CIFS volume holds one."""
     sdk.put_volume("data", type="cifs", device="//nas/x", o="username=joe,password=secret")
     with pytest.raises(Unsupported) as caught:
-        engine.local_volume("data")
+        docker.local_volume("data")
     assert "secret" not in str(caught.value)
 
 
-def test_local_volumes_of_a_project(sdk: Sdk, engine: Docker) -> None:
+def test_local_volumes_of_a_project(sdk: Sdk, docker: Docker) -> None:
     """Those it made, by name; not those of other drivers or projects, nor what it only uses."""
     user = sdk.put("db", "shop_b", "external", labels={PROJECT: "shop"})
     for name, driver in (("shop_b", "local"), ("shop_a", "local"), ("shop_c", "convoy")):
         sdk.put_volume(name, driver)
         sdk.known[name]["Labels"] = {f"{PROJECT}=shop": ""}
     sdk.put_volume("external")
-    found = engine.local_volumes_of_project("shop")
+    found = docker.local_volumes_of_project("shop")
     assert [(v.name, v.users) for v in found] == [("shop_a", []), ("shop_b", [user])]
-    assert engine.local_volumes_of_project("nope") == []
+    assert docker.local_volumes_of_project("nope") == []
 
 
-def test_volumes_of_other_drivers_of_a_project(sdk: Sdk, engine: Docker) -> None:
+def test_volumes_of_other_drivers_of_a_project(sdk: Sdk, docker: Docker) -> None:
     """Those it made, by name; not what it only uses, nor Docker's own."""
     sdk.put("db", "external", labels={PROJECT: "shop"})
     for name, driver in (("shop_b", "convoy"), ("shop_a", "other"), ("shop_c", "local")):
         sdk.put_volume(name, driver)
         sdk.known[name]["Labels"] = {f"{PROJECT}=shop": ""}
     sdk.put_volume("external", "convoy")
-    assert engine.foreign_volumes_of_project("shop") == ["shop_a", "shop_b"]
+    assert docker.foreign_volumes_of_project("shop") == ["shop_a", "shop_b"]
 
 
-def test_what_is_known_of_a_volume(sdk: Sdk, engine: Docker) -> None:
+def test_what_is_known_of_a_volume(sdk: Sdk, docker: Docker) -> None:
     """Its driver and labels; nothing, if there is none."""
     sdk.put_volume("db", "convoy")
-    assert engine.known("db") == ("convoy", {})
+    assert docker.known("db") == ("convoy", {})
     sdk.known["db"]["Labels"] = {"a": "b"}
-    assert engine.known("db") == ("convoy", {"a": "b"})
-    assert engine.known("nosuch") == ("", {})
+    assert docker.known("db") == ("convoy", {"a": "b"})
+    assert docker.known("nosuch") == ("", {})
 
 
-def test_who_has_a_volume(sdk: Sdk, engine: Docker) -> None:
+def test_who_has_a_volume(sdk: Sdk, docker: Docker) -> None:
     """In whatever state: the engine keeps its name for them all."""
     one, two = sdk.put("one", "db"), sdk.put("two", "db", state="exited")
     sdk.put("three", "other")
-    assert engine.having("db") == [one, two]
+    assert docker.having("db") == [one, two]
 
 
-def test_a_local_volume_comes_and_goes(sdk: Sdk, engine: Docker) -> None:
+def test_a_local_volume_comes_and_goes(sdk: Sdk, docker: Docker) -> None:
     """With labels; one that is in use stays, and the engine's words are told."""
-    made = engine.create_local("db", {"a": "b"})
+    made = docker.create_local("db", {"a": "b"})
     assert (made.driver, made.labels) == ("local", {"a": "b"})
     assert made.mountpoint == Path("/var/lib/docker/volumes/db/_data")
     sdk.broken["remove db"] = APIError("409", explanation="volume is in use")
     with pytest.raises(OperationFailed, match="volume is in use"):
-        engine.remove_volume("db")
+        docker.remove_volume("db")
     sdk.broken.clear()
-    engine.remove_volume("db")
+    docker.remove_volume("db")
     with pytest.raises(NotFound):
-        engine.remove_volume("db")
+        docker.remove_volume("db")
 
 
-def test_where_local_volumes_lie(sdk: Sdk, engine: Docker, tmp_path: Path) -> None:
+def test_where_local_volumes_lie(sdk: Sdk, docker: Docker, tmp_path: Path) -> None:
     """Below the engine's own folder; in a managed plugin that is seen through the first process."""
     (tmp_path / "volumes").mkdir()
     sdk.root = tmp_path
-    assert engine.folder() == tmp_path / "volumes"
+    assert docker.folder() == tmp_path / "volumes"
     sdk.root = Path("/nosuch/docker")
-    assert engine.folder() == Path("/proc/1/root/nosuch/docker/volumes")
+    assert docker.folder() == Path("/proc/1/root/nosuch/docker/volumes")

@@ -79,7 +79,7 @@ def unseen(references: References) -> bool:
     return any(hold.epoch.startswith(UNSEEN) for hold in references.holds.values())
 
 
-def engine_lives(epoch: str) -> bool:
+def epoch_lasts(epoch: str) -> bool:
     """Whether the process that an epoch `<pid>:<start time>` names is still there."""
     pid, _, start = epoch.partition(":")
     return pid.isdigit() and start.isdigit() and peers.start_time(int(pid)) == int(start)

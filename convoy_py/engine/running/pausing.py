@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from convoy_py.containers import Container, Engine
+from convoy_py.containers import Container, DockerContainers
 from convoy_py.engine.running.threads import Blocking
 from convoy_py.errors import ConvoyError, OperationFailed, Unavailable
 from convoy_py.linux import files
@@ -38,7 +38,7 @@ class Pausing:
     Methods block and run in worker threads.
     """
 
-    def __init__(self, containers: Engine, notes: Path) -> None:
+    def __init__(self, containers: DockerContainers, notes: Path) -> None:
         self._containers = containers
         self._notes = notes
         self._in_use: set[Path] = set()  # notes of work that goes on

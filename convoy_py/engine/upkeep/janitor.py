@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.memory.references import engine_lives
+from convoy_py.engine.memory.references import epoch_lasts
 from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.parts import power
@@ -160,7 +160,7 @@ class Janitor:
         suspects = frozenset(
             mount_id
             for mount_id, epoch in references.collectable(entry.references).items()
-            if now - entry.held_at >= self._grace * (LIVING if engine_lives(epoch) else 1)
+            if now - entry.held_at >= self._grace * (LIVING if epoch_lasts(epoch) else 1)
         )
         backend, place = entry.usable()
         if suspects:

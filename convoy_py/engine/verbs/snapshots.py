@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from convoy_py.backends.base import Place
-from convoy_py.containers import Container, Engine
+from convoy_py.containers import Container, DockerContainers
 from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.running.deletions import Deletions
@@ -52,7 +52,7 @@ class Snapshots:
         copying: Copying,
         *,
         deletions: Deletions,
-        containers: Engine,
+        containers: DockerContainers,
         pausing: Pausing,
         rollback_keep: int = 0,
     ) -> None:

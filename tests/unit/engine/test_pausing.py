@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from docker.errors import APIError
 
-from convoy_py.containers import Container, Engine
+from convoy_py.containers import Container, DockerContainers
 from convoy_py.engine.running.pausing import Pausing, stopped
 from convoy_py.engine.running.threads import Blocking
 from convoy_py.errors import ContainerRestarts, OperationFailed, Unavailable, Unsupported
@@ -31,7 +31,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pausing(sdk: Sdk, notes: Path) -> Pausing:
-    return Pausing(Engine("unix:///run/docker.sock"), notes)
+    return Pausing(DockerContainers("unix:///run/docker.sock"), notes)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def restarted(notes: Path) -> Callable[[], Pausing]:
     """The next daemon's, which has begun."""
 
     def restarted() -> Pausing:
-        pausing = Pausing(Engine("unix:///run/docker.sock"), notes)
+        pausing = Pausing(DockerContainers("unix:///run/docker.sock"), notes)
         pausing.recover()
         return pausing
 

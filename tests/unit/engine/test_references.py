@@ -14,7 +14,7 @@ from convoy_py.engine.memory.references import (
     acquire,
     collectable,
     drop,
-    engine_lives,
+    epoch_lasts,
     is_anothers,
     operators,
     release,
@@ -114,7 +114,7 @@ _SELF = f"{os.getpid()}:{peers.start_time(os.getpid())}"
 )
 def test_an_engine_lives_while_its_process_does(epoch: str, lives: bool) -> None:
     """That one, and not another that has its number since."""
-    assert engine_lives(epoch) is lives
+    assert epoch_lasts(epoch) is lives
 
 
 _ids = st.sampled_from(["a", "b", PODMAN_ID, NO_ID])
