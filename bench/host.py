@@ -12,7 +12,7 @@ from bench.figures import sample
 from bench.subject import Daemon, daemon, unmount_all
 from convoy_py.cli.client.calls import Client
 from convoy_py.linux import filesystems, loop, mounts
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.wire.copies import CloneVolume
 from convoy_py.wire.endpoints import (
     CLONE_VOLUME,
@@ -80,7 +80,7 @@ def host(folder: Path, fs: str) -> Iterator[Host]:
     try:
         with opened(image, os.O_RDWR) as fd:
             device, descriptor = loop.attach(fd, tag="bench")
-        with held(descriptor):
+        with closing(descriptor):
             mounts.mount(device.path, home, fs, ("discard",))
         with daemon(home, 0, None, "--trash-keep", "0") as running:
             yield Host(running, home, Client(running.admin, _JOB_SECONDS))

@@ -12,7 +12,7 @@ from bench.figures import Table, milliseconds, times
 from bench.host import Host, host
 from bench.subject import scratch
 from convoy_py.linux import btrfs, files, freeze, reflink
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.wire.endpoints import DELETE_SNAPSHOT, DELETE_VOLUME
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -151,7 +151,7 @@ def _image(data: Path, home: Path) -> Path:
     target = home / _CLONE
     target.mkdir()
     made = os.open(target / "image", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with opened(home / "image") as source, held(made):
+    with opened(home / "image") as source, closing(made):
         freeze.freeze(data)
         try:
             reflink.clone(source, made)

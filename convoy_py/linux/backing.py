@@ -38,12 +38,12 @@ class Candidate:
 
 def candidates(file: Path) -> list[Candidate]:
     """Every device that may hold `file`, which may be gone; asks no storage but that file's own."""
-    held = [(number, known) for number in _bound() if (known := path(number)) != ""]
-    if not held:
+    in_use = [(number, known) for number in _bound() if (known := path(number)) != ""]
+    if not in_use:
         return []
     own, covers = _holding(file), mounts.Covers()
     found = []
-    for number, known in held:
+    for number, known in in_use:
         likely, on = True, None
         if known is not None and not _ends_alike(known, file):
             on = covers.of(known)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from convoy_py.linux import libc
-from convoy_py.linux.descriptors import held
+from convoy_py.linux.descriptors import closing
 
 _OPENAT2 = 437
 _NO_SYMLINKS, _BENEATH = 4, 8  # the first one implies those of /proc
@@ -28,8 +28,8 @@ def opened(top: Path, relative: PurePath, flags: int = os.O_PATH) -> Iterator[in
     way out, ENOENT, ENOTDIR. Kernel 5.6.
     """
     with (
-        held(os.open(top, os.O_PATH | _FOLDER)) as folder,
-        held(_open(folder, relative, flags)) as found,
+        closing(os.open(top, os.O_PATH | _FOLDER)) as folder,
+        closing(_open(folder, relative, flags)) as found,
     ):
         yield found
 
@@ -43,12 +43,12 @@ def made(top: Path, relative: PurePath) -> Iterator[int]:
     with opened(top, relative.parent) as parent:
         is_new = _make(parent, relative.name)
         try:
-            with held(_open(parent, PurePath(relative.name), os.O_RDONLY)) as found:
+            with closing(_open(parent, PurePath(relative.name), os.O_RDONLY)) as found:
                 if is_new:
                     os.fchmod(found, 0o755)  # whatever the umask
                 yield found
             if is_new:
-                with held(_open(parent, PurePath(), os.O_RDONLY)) as readable:
+                with closing(_open(parent, PurePath(), os.O_RDONLY)) as readable:
                     os.fsync(readable)
         except BaseException:
             if is_new:

@@ -13,11 +13,11 @@ def opened(
 
     For reading unless `flags` say more; a link at the end is not followed unless they say less.
     """
-    return held(os.open(path, flags | os.O_CLOEXEC, dir_fd=folder))
+    return closing(os.open(path, flags | os.O_CLOEXEC, dir_fd=folder))
 
 
 @contextmanager
-def held(fd: int) -> Iterator[int]:
+def closing(fd: int) -> Iterator[int]:
     """Close an open descriptor at the end of the block."""
     try:
         yield fd

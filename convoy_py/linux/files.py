@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from convoy_py.linux import btrfs, libc, mounts
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.walk import FOLDER, Walk, every, regular
 
 _FS_IOC_GETFLAGS = 0x80086601
@@ -103,7 +103,7 @@ def remove_tree(path: Path) -> None:
         folder = os.open(path.parent, FOLDER)
     except FileNotFoundError:
         return
-    with held(folder):
+    with closing(folder):
         remove_tree_at(folder, path.name)
 
 
@@ -176,7 +176,7 @@ def has_room(folder: Path, size: int) -> bool:
     if host.f_bavail * host.f_frsize < size:
         return False
     try:
-        with held(os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)) as fd:
+        with closing(os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)) as fd:
             os.posix_fallocate(fd, 0, size)
     except OSError as error:
         return error.errno not in (errno.ENOSPC, errno.EDQUOT)

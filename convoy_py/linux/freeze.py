@@ -60,16 +60,16 @@ def frozen(
         names = [mountpoint for _, mountpoint in folders]
         with _watched(names, limit):
             files.durable_replace(note, encode(names), durable=False)
-            held: list[tuple[int, str]] = []
+            to_thaw: list[tuple[int, str]] = []
             began = time.monotonic()
             try:
                 for folder, mountpoint in folders:
                     _freeze(folder, mountpoint)
-                    held.append((folder, mountpoint))
+                    to_thaw.append((folder, mountpoint))
                 yield
             finally:
-                lapsed = _thaw_all(held)
-                if held:
+                lapsed = _thaw_all(to_thaw)
+                if to_thaw:
                     tell(time.monotonic() - began)
                 note.unlink(missing_ok=True)
     if lapsed:
@@ -118,14 +118,14 @@ def _freeze(folder: int, about: str) -> None:
         raise OSError(error.errno, words, about) from None
 
 
-def _thaw_all(held: Sequence[tuple[int, str]]) -> list[str]:
+def _thaw_all(to_thaw: Sequence[tuple[int, str]]) -> list[str]:
     """Thaw in reverse order; the mountpoints where there was nothing to thaw.
 
     An error keeps none of the others frozen; the last one is raised when all were tried.
     """
     lapsed = []
     failure: OSError | None = None
-    for folder, mountpoint in reversed(held):
+    for folder, mountpoint in reversed(to_thaw):
         try:
             if not watchdog.thaw(folder):
                 lapsed.append(mountpoint)

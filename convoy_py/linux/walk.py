@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convoy_py.linux import mounts, pulse
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 
 # To read a tree shall not write to it, which to keep times of access would be.
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NOATIME | os.O_CLOEXEC
@@ -19,7 +19,7 @@ _LEFT_OUT = (errno.ENOENT, errno.ENOTDIR, errno.EXDEV)
 class Walk:
     """A position in a tree, never outside the mount where it began.
 
-    Holds two descriptors however deep it goes: users nest folders deeper than descriptors, path
+    Has two descriptors open however deep it goes: users nest folders deeper than descriptors, path
     names and Python's stack reach. It owns the descriptor it is given.
     """
 
@@ -80,7 +80,7 @@ class Walk:
                 self._again(depth)
                 return
 
-    def hold(self, name: str) -> int:
+    def open_path(self, name: str) -> int:
         """An O_PATH descriptor of whatever `name` is, which does nothing to it."""
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
 
@@ -150,12 +150,12 @@ def regular(folder: int, name: str) -> Iterator[int]:
     with opened(name, os.O_PATH | os.O_NOFOLLOW, folder=folder) as found:
         if not stat.S_ISREG(os.fstat(found).st_mode):
             raise FileNotFoundError(errno.ENOENT, "it is no regular file any more", name)
-        with held(reopened(found)) as fd:
+        with closing(reopened(found)) as fd:
             yield fd
 
 
 def reopened(found: int) -> int:
-    """Open for reading a file that is held by an O_PATH descriptor, and known to be regular.
+    """Open for reading a file that an O_PATH descriptor pins, and known to be regular.
 
     Not by its name: to open a device can do harm, and a container may make one at any moment.
     """

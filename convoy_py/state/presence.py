@@ -17,14 +17,14 @@ class Presence:
         self._folders: list[tuple[Path, int]] = []
         self.away = ""  # why nothing may be changed; until the records have been read again
 
-    def hold(self) -> None:
+    def pin(self) -> None:
         """From now on they are to be what lies at the paths at this moment."""
-        self.let_go()
+        self.unpin()
         for path in self._paths:
             folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
             self._folders.append((path, folder))
 
-    def let_go(self) -> None:
+    def unpin(self) -> None:
         for _, folder in self._folders:
             os.close(folder)
         self._folders.clear()

@@ -96,10 +96,10 @@ class Freeze(RootModel[tuple[str, ...]]):
     """The mountpoints that are frozen at this moment: `<run>/frozen/<id>.json`."""
 
 
-Held = Literal["paused", "stopped"]
+Halt = Literal["paused", "stopped"]
 
 
-class Pause(RootModel[tuple[Held, tuple[tuple[str, str] | tuple[str, str, str], ...]]]):
+class Pause(RootModel[tuple[Halt, tuple[tuple[str, str] | tuple[str, str, str], ...]]]):
     """Containers that are held up at this moment: `<run>/paused/<id>.json`.
 
     How, and of each its id, its name, and its state of before if it is not told by the first.

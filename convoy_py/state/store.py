@@ -66,7 +66,7 @@ class Store:
         self._lock, self._holder = lock, holder
         for folder in (self.volumes, self.trash):
             self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
-        self.presence.hold()
+        self.presence.pin()
 
     def reopen(self) -> None:
         """Take what lies at the root's path now instead of what was opened; as `open`."""
@@ -93,7 +93,7 @@ class Store:
             self.ballast.fill()
 
     def close(self) -> None:
-        self.presence.let_go()
+        self.presence.unpin()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -12,7 +12,7 @@ from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink, space
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import effective, refuse_guarded
 from convoy_py.models.sizes import format_size
@@ -69,7 +69,7 @@ class Images(Backend):
     def create(self, place: Place) -> Spec:
         spec, path = place.spec, image.path(place)
         fs, size = image.form(spec)
-        with held(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as fd:
+        with closing(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as fd:
             if spec.sparse:
                 reflink.keep_in_pieces(fd)
                 os.ftruncate(fd, size)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from convoy_py.linux import extents, files, reflink
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.reflink import Step
 
 
@@ -62,4 +62,4 @@ def reserve(image: Path, step: Step, counted: int) -> None:
 
 def _made(path: Path) -> AbstractContextManager[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link
-    return held(os.open(path, flags, 0o600))
+    return closing(os.open(path, flags, 0o600))

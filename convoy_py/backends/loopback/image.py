@@ -19,7 +19,7 @@ from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Place, foreign_mount
 from convoy_py.errors import Corrupt, NoSpace, OperationFailed
 from convoy_py.linux import files, filesystems, loop, mounts
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.options import ALWAYS_ON
 from convoy_py.models.volume import Filesystem, Spec
@@ -223,7 +223,7 @@ def _device(place: Place) -> Iterator[loop.LoopDevice]:
     access = os.O_RDONLY if is_read_only(place) else os.O_RDWR
     with opened(path(place), access | os.O_NOFOLLOW) as image:
         device, fd = _find_or_attach(place, image)
-    with held(fd):
+    with closing(fd):
         yield device
 
 

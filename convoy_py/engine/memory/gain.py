@@ -68,27 +68,27 @@ def measure(trash: Mapping[str, Path], living: Sequence[Path]) -> Gain:
         except OSError as error:
             event(log, logging.DEBUG, "not measured", volume=key, failure=error)
     own = {frozenset({key}): each.own for key, each in found.items()}
-    held = [(each, key) for key, footprint in found.items() for each in footprint.shared]
+    shared = [(each, key) for key, footprint in found.items() for each in footprint.shared]
     groups = Counter(own)
-    if among_themselves(held, ()):
+    if among_themselves(shared, ()):
         try:
             elsewhere = [each for folder in living for each in _shared_with(folder, is_late)]
         except OSError as error:  # or it gets late
             event(log, logging.DEBUG, "shared blocks of the trash do not count", failure=error)
         else:
-            groups.update(among_themselves(held, elsewhere))
+            groups.update(among_themselves(shared, elsewhere))
     return Gain(groups)
 
 
 def among_themselves(
-    held: Iterable[tuple[Range, str]], living: Iterable[Range]
+    shared: Iterable[tuple[Range, str]], living: Iterable[Range]
 ) -> Counter[frozenset[str]]:
     """Bytes of the shared blocks that only what is in the trash has, by all that have them.
 
     Of blocks that only one has, and once, another has them that is not known here.
     """
     # Where something begins to have the blocks of the disk, and where it ceases to.
-    edges = [(place, change, key) for where, key in held for place, change in _ends(where)]
+    edges = [(place, change, key) for where, key in shared for place, change in _ends(where)]
     edges += [(place, change, "") for where in living for place, change in _ends(where)]
     groups: Counter[frozenset[str]] = Counter()
     having: Counter[str] = Counter()

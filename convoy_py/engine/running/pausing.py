@@ -14,7 +14,7 @@ from convoy_py.errors import ConvoyError, OperationFailed, Unavailable
 from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.state.formats import Newer, Unreadable
-from convoy_py.state.records import PAUSE, Held, Pause
+from convoy_py.state.records import PAUSE, Halt, Pause
 
 log = logging.getLogger("convoy.engine")
 
@@ -64,18 +64,18 @@ class Pausing:
         """Stop them until `start` or `leave`, the youngest first; none, if one cannot be."""
         chosen = self._containers.stoppable(containers)
         note = self._noted(STOPPED, ())
-        held: list[Container] = []
+        stopped: list[Container] = []
         noted: list[Container] = []
         try:
             for container in reversed(chosen):
-                noted = [container, *held]
+                noted = [container, *stopped]
                 self._write(note, STOPPED, noted)
                 # Not those that have ended by themselves, or by their user, by now.
-                held = [*self._containers.stop([container]), *held]
+                stopped = [*self._containers.stop([container]), *stopped]
         except BaseException:
             self._go_on(note, STOPPED, noted)
             raise
-        return Stopped(held, note)
+        return Stopped(stopped, note)
 
     def start(self, stopped: Stopped) -> None:
         """Start again what was stopped; raises OperationFailed or Unavailable, naming each.
@@ -118,7 +118,7 @@ class Pausing:
         self._told[note] = str(failure)
 
     def _go_on(
-        self, note: Path, state: Held, containers: Sequence[Container]
+        self, note: Path, state: Halt, containers: Sequence[Container]
     ) -> ConvoyError | None:
         """Have them go on, each on its own; the note stays for those who may do so later.
 
@@ -144,18 +144,18 @@ class Pausing:
         kind = Unavailable if any(isinstance(e, Unavailable) for e in failures) else OperationFailed
         return kind("; ".join(map(str, failures)))
 
-    def _again(self, state: Held) -> Callable[[list[Container]], None]:
+    def _again(self, state: Halt) -> Callable[[list[Container]], None]:
         """How containers go on that are held up so."""
         return {PAUSED: self._containers.unpause, STOPPED: self._containers.start}[state]
 
-    def _noted(self, state: Held, containers: Sequence[Container]) -> Path:
+    def _noted(self, state: Halt, containers: Sequence[Container]) -> Path:
         note = self._notes / f"{secrets.token_hex(8)}.json"
         self._notes.mkdir(mode=0o700, exist_ok=True)
         self._in_use.add(note)
         self._write(note, state, containers)
         return note
 
-    def _write(self, note: Path, state: Held, containers: Sequence[Container]) -> None:
+    def _write(self, note: Path, state: Halt, containers: Sequence[Container]) -> None:
         rows = tuple(
             (c.id, c.name, c.state) if state == STOPPED else (c.id, c.name) for c in containers
         )
@@ -178,19 +178,19 @@ async def stopped(
     if not containers:
         yield []
         return
-    held = await blocking.run(pausing.stop, containers)
+    halted = await blocking.run(pausing.stop, containers)
     try:
-        yield held.containers
+        yield halted.containers
     except BaseException:
         try:
-            await blocking.run(pausing.start, held)
+            await blocking.run(pausing.start, halted)
         except ConvoyError as error:
             event(log, logging.ERROR, "containers are not as they were", failure=error)
         raise
-    await blocking.run(pausing.leave if stay else pausing.start, held)
+    await blocking.run(pausing.leave if stay else pausing.start, halted)
 
 
-def _read(row: Sequence[str], state: Held) -> Container:
+def _read(row: Sequence[str], state: Halt) -> Container:
     """A container of a note; older daemons did not note in which state it was."""
     key, name, *was = row
     return Container(id=key, name=name, state=was[0] if was else state)

@@ -181,14 +181,14 @@ class Snapshots:
             users = await blocking.run(self._containers.users, [volume])
         saved: Entry | None = None
         try:
-            async with stopped(self._pausing, blocking, users) as held:
+            async with stopped(self._pausing, blocking, users) as halted:
                 saved = await self._rollback(volume, full, progress)
         except (OperationFailed, Unavailable) as error:
             if saved is None:
                 raise
             done = f"{volume} is as {full} was, and what it was is {saved.name}"
             raise type(error)(f"{done}; but {error}") from error
-        names = [str(container) for container in held]
+        names = [str(container) for container in halted]
         gone = await self._delete_automatic(volume, full, "" if keep else saved.name)
         saved_as = "" if saved.name in gone else saved.name
         return RolledBack(

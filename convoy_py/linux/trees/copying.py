@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convoy_py.linux import files, reflink
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees.attributes import Attributes
 from convoy_py.linux.walk import FOLDER, Walk, every, mounted_here, named, regular, reopened
@@ -118,7 +118,7 @@ class Copy:
         Both stand at their beginning, and `target` is empty. Returned is what `files.guards` tells
         of the source, for the caller to set: a guarded folder cannot be renamed.
         """
-        with named(self._path), held(os.dup(self._target.fd)) as top:
+        with named(self._path), closing(os.dup(self._target.fd)) as top:
             shelf = f".links-{secrets.token_hex(8)}"
             os.mkdir(shelf, 0o700, dir_fd=top)
             with opened(shelf, FOLDER, folder=top) as self._shelf:
@@ -179,7 +179,7 @@ class Copy:
 
     def _entry(self, name: str, inode: int) -> None:
         try:
-            source = self._source.hold(name)
+            source = self._source.open_path(name)
         except FileNotFoundError:
             self.vanished += 1
             return
@@ -250,7 +250,7 @@ def file(source: int, found: os.stat_result, folder: int, name: str, step: Step)
         os.symlink(os.readlink("", dir_fd=source), name, dir_fd=folder)
     else:
         os.mknod(name, stat.S_IFMT(found.st_mode) | 0o600, found.st_rdev, dir_fd=folder)
-    with held(os.open(name, _AS_IT_IS, dir_fd=folder)) as target:
+    with closing(os.open(name, _AS_IT_IS, dir_fd=folder)) as target:
         if stat.S_IFMT(os.fstat(target).st_mode) != stat.S_IFMT(found.st_mode):
             raise OSError(errno.ESTALE, "the copy was replaced while it was being made", name)
         Attributes.of(_magic(source), found).give(_magic(target))
@@ -267,8 +267,8 @@ def set_guards(folder: int, name: str, guards: int) -> None:
 
 def _regular(found_at: int, found: os.stat_result, folder: int, name: str, step: Step) -> int:
     with (
-        held(reopened(found_at)) as source,
-        held(os.open(name, _NEW, 0o600, dir_fd=folder)) as target,
+        closing(reopened(found_at)) as source,
+        closing(os.open(name, _NEW, 0o600, dir_fd=folder)) as target,
     ):
         told = reflink.scaled(step, found.st_size, files.content(found))
         reflink.copy(source, target, told)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 
 from convoy_py.linux import beneath, files, libc, mounts
-from convoy_py.linux.descriptors import held, opened
+from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import copying
 from convoy_py.linux.trees.attributes import Attributes
@@ -91,7 +91,7 @@ def _found(source: Path, relative: PurePath) -> Iterator[int]:
         try:
             folder = stack.enter_context(beneath.opened(source, relative.parent))
             one = os.open(relative.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            stack.enter_context(held(one))
+            stack.enter_context(closing(one))
         except (FileNotFoundError, NotADirectoryError) as error:
             reason = f"{source} has no such file or folder"
             raise FileNotFoundError(errno.ENOENT, reason, str(relative)) from error

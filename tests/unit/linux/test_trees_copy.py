@@ -349,21 +349,21 @@ def test_file_that_takes_the_place_of_another_is_copied(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is none that is mounted there, which is only looked for where the two differ."""
-    hold, reaches = Walk.hold, Walk.reaches
+    open_path, reaches = Walk.open_path, Walk.reaches
     looked: list[int] = []
 
-    def replace_and_hold(walk: Walk, name: str) -> int:
+    def replace_and_open(walk: Walk, name: str) -> int:
         if name == "large":
             (source / "new").write_bytes(b"new")
             (source / "new").replace(source / "large")
-        return hold(walk, name)
+        return open_path(walk, name)
 
     def look(walk: Walk, fd: int) -> bool:
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             looked.append(fd)
         return reaches(walk, fd)
 
-    monkeypatch.setattr(Walk, "hold", replace_and_hold)
+    monkeypatch.setattr(Walk, "open_path", replace_and_open)
     monkeypatch.setattr(Walk, "reaches", look)
     trees.copy(source, target, ignore)
     assert (target / "large").read_bytes() == b"new"
