@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in the background with SIGINT ignored, and so it is inherited by the
     # commands that the tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if os.geteuid() == 0 and not _has_workers(config):
+    if memory.may_mount() and not _has_workers(config):
         memory.unshare()
         if not _is_chosen(config) and not memory.why_not():
             config.stash[memory.PLACE] = memory.mounted()
