@@ -175,7 +175,7 @@ def chosen(count: int, seed: str, names: list[str]) -> list[Mutant]:
 
 def killer(path: Path, text: str) -> str:
     """The first test that fails, or hangs, where this is the text of a module; "" if none does."""
-    folder = Path(tempfile.mkdtemp(prefix="mutant-", dir="/dev/shm"))
+    folder = Path(tempfile.mkdtemp(prefix="mutant-"))
     checkout = folder / "checkout"
     ignored = shutil.ignore_patterns(".venv", ".git", ".*_cache", "__pycache__", "build")
     try:
