@@ -28,8 +28,8 @@ PREFIX = "CONVOY_"
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|h|d|)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST = 36500 * 86400.0  # beyond that no date can be told
-_LEAST_INTERVAL = 60.0
+_LONGEST_SECONDS = 36500 * 86400.0  # beyond that no date can be told
+_SHORTEST_SECONDS = 60.0
 
 
 class LogFormat(StrEnum):
@@ -80,8 +80,8 @@ def _guarded(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _seldom(seconds: float) -> float:
-    if 0 < seconds < _LEAST_INTERVAL:
-        raise ValueError(f"{seconds:g} s is too often: use 0, or {_LEAST_INTERVAL:g}s and more")
+    if 0 < seconds < _SHORTEST_SECONDS:
+        raise ValueError(f"{seconds:g} s is too often: use 0, or {_SHORTEST_SECONDS:g}s and more")
     return seconds
 
 
@@ -155,7 +155,7 @@ class Settings(BaseModel):
     trash_keep: Duration = Field(
         86400.0,
         ge=0.0,
-        le=_LONGEST,
+        le=_LONGEST_SECONDS,
         description="how long a removed volume stays in the trash, such as 24h or 7d; 0: no trash",
     )
     rollback_keep: int = Field(
@@ -172,7 +172,7 @@ class Settings(BaseModel):
     trim_interval: Annotated[Duration, AfterValidator(_seldom)] = Field(
         0.0,
         ge=0.0,
-        le=_LONGEST,
+        le=_LONGEST_SECONDS,
         description="how often all volumes are trimmed, such as 7d; 0: never by itself",
     )
     docker_host: Annotated[str | None, AfterValidator(_engine)] = Field(

@@ -30,8 +30,8 @@ log = logging.getLogger("convoy.containers")
 
 _SCHEME = "unix://"
 _DEFAULT_HOST = f"{_SCHEME}/var/run/docker.sock"
-# Seconds. The second is for stop (beside its grace) and start, in which the engine calls plugins.
-_QUICK, _SLOW = 10.0, 30.0
+# The second is for stop (beside its grace) and start, in which the engine calls plugins.
+_QUICK_SECONDS, _SLOW_SECONDS = 10.0, 30.0
 PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.swarm.service.name"
 # One that restarts may run at the next moment; the others are "created", "exited", "dead" and
@@ -43,7 +43,7 @@ _SHORT = 12
 # Errors of the system that have no number if it was a library that noticed.
 _NUMBERLESS = (TimeoutError, ConnectionError)
 # How often a container that ends and begins at any moment is asked to stand still.
-_TRIES = 3
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class DockerContainers:
 
     def _pause(self, container: Container) -> bool:
         """Whether it was paused by this call; if not, then there was nothing to pause."""
-        for tries_left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(_ATTEMPTS)):
             try:
                 with self._client() as client:
                     client.pause(container.id)
@@ -262,7 +262,7 @@ class DockerContainers:
         from docker import errors  # noqa: PLC0415
 
         try:
-            with closing(_connect(self._host, _SLOW if slow else _QUICK)) as client:
+            with closing(_connect(self._host, _SLOW_SECONDS if slow else _QUICK_SECONDS)) as client:
                 yield client
         except errors.NotFound as error:
             raise NotFound(_line(error.explanation or error)) from error

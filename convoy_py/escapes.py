@@ -11,7 +11,7 @@ _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\
 _BYTE = re.compile("[\udc80-\udcff]")
 
 # Longer than the table of options; a client's own text cannot fill a terminal or a log with it.
-LONGEST = 4096
+LONGEST_CHARACTERS = 4096
 
 
 def escaped(path: str) -> str:
@@ -45,7 +45,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` without control characters, line breaks and terminal escapes, cut at LONGEST.
+    """`text` without control characters, line breaks and escapes of terminals, cut if long.
 
     A byte of a file's name that is no UTF-8 is told by its escape.
 
@@ -55,7 +55,7 @@ def one_line(text: str) -> str:
         plain = _TERMINAL.sub("", text)
         spaced = "".join(c if c.isprintable() else " " for c in encodable(plain))
         text = " ".join(spaced.split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= LONGEST_CHARACTERS else text[: LONGEST_CHARACTERS - 1] + "…"
 
 
 def encodable(text: str) -> str:

@@ -19,7 +19,7 @@ OURS = "convoy"
 AUDIT = "convoy.audit"
 _FIELDS = "convoy_fields"
 # So many characters of a field are written, but for a traceback.
-LONGEST = 1024
+LONGEST_CHARACTERS = 1024
 
 
 def configure(level: str, form: str, file: Path | None) -> None:
@@ -82,7 +82,11 @@ def event(
 
 def _short(value: object) -> object:
     """A client chooses how long a name is that it asks for."""
-    return f"{value[:LONGEST]}…" if isinstance(value, str) and len(value) > LONGEST else value
+    return (
+        f"{value[:LONGEST_CHARACTERS]}…"
+        if isinstance(value, str) and len(value) > LONGEST_CHARACTERS
+        else value
+    )
 
 
 class _Lines(logging.Formatter):

@@ -31,7 +31,7 @@ def _boottime() -> float:
 
 
 # A managed plugin is killed 10 s after SIGTERM.
-DRAIN = 8.0
+DRAIN_SECONDS = 8.0
 
 
 def run(
@@ -88,7 +88,7 @@ class _Service:
         await asyncio.gather(*map(quiesce, runners, (plugin, admin)))
         verbs.jobs.stop()
         await asyncio.gather(
-            self._engine.operations.drain(DRAIN), *(runner.cleanup() for runner in runners)
+            self._engine.operations.drain(DRAIN_SECONDS), *(runner.cleanup() for runner in runners)
         )
         self._engine.blocking.close()
         failed = await asyncio.gather(background, return_exceptions=True)

@@ -20,7 +20,7 @@ from convoy_py.wire.snapshots import SnapshotInfo
 from convoy_py.wire.volumes import VolumeInfo
 
 # Seconds for which a job is waited for: what ends by then is answered as if it were none.
-PATIENCE = 1.0
+PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Admin:
     ) -> Reply[Answer]:
         """Start `work` as a job, and answer with the job; what `work` returns is its Result.
 
-        Raises what the work raises within PATIENCE; Unavailable when the daemon is stopping.
+        Raises what the work raises within that time; Unavailable when the daemon is stopping.
         """
         jobs = self.verbs.jobs
         job = jobs.start(verb, call.subject, work)
-        if await jobs.wait(job, PATIENCE):
+        if await jobs.wait(job, PATIENCE_SECONDS):
             return Reply(job_info(job.view(), job.result))
         return Reply(job_info(job.view()), HTTPStatus.ACCEPTED)

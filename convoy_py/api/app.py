@@ -10,7 +10,7 @@ from convoy_py.api.admin import Admin
 from convoy_py.api.connections import Runner
 from convoy_py.api.plugin import Plugin
 from convoy_py.api.recording import Recorder
-from convoy_py.api.requests import LARGEST_BODY, READ_TIMEOUT
+from convoy_py.api.requests import LARGEST_BODY, READ_SECONDS
 from convoy_py.api.rest import Edge, others
 from convoy_py.api.routes import ROUTES
 from convoy_py.config import Configuration
@@ -20,13 +20,13 @@ from convoy_py.linux.sockets import BACKLOG
 from convoy_py.metrics import Metrics
 
 # aiohttp waits this long for handlers to end, and as long again after it has stopped their reads.
-SHUTDOWN_TIMEOUT = 4.0
+SHUTDOWN_SECONDS = 4.0
 # What a client still sends after its answer is read so long, or it would lose the answer.
-LINGERING_TIME = 1.0
+LINGERING_SECONDS = 1.0
 # A client writes its request as soon as it is connected; no longer than this is waited for it.
-BEGINNING_TIME = 0.5
+BEGINNING_SECONDS = 0.5
 # asyncio takes a few turns of its loop from accepting a connection to serving it.
-_ATTACHING_TIME = 0.01
+_ATTACHING_SECONDS = 0.01
 
 RECORDER = web.AppKey("recorder", Recorder)
 
@@ -69,12 +69,12 @@ async def serve(app: web.Application, sock: socket.socket) -> web.AppRunner:
         recorder=app[RECORDER],
         access_log=None,
         handler_cancellation=False,
-        shutdown_timeout=SHUTDOWN_TIMEOUT,
+        shutdown_timeout=SHUTDOWN_SECONDS,
         tcp_keepalive=False,
         auto_decompress=False,
         # Before a request's headers are complete, a connection counts as idle.
-        keepalive_timeout=READ_TIMEOUT,
-        lingering_time=LINGERING_TIME,
+        keepalive_timeout=READ_SECONDS,
+        lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
     await web.SockSite(runner, sock, backlog=BACKLOG).start()
@@ -89,10 +89,10 @@ async def quiesce(runner: web.AppRunner, sock: socket.socket) -> None:
     """
     loop = asyncio.get_running_loop()
     loop.remove_reader(sock)
-    await asyncio.sleep(_ATTACHING_TIME)
+    await asyncio.sleep(_ATTACHING_SECONDS)
     for site in runner.sites:
         await site.stop()
-    end = loop.time() + BEGINNING_TIME
+    end = loop.time() + BEGINNING_SECONDS
     # Each connection carries one request and ends with its answer.
     while runner.server and runner.server.connections and loop.time() < end:  # noqa: ASYNC110 - aiohttp has no such event
-        await asyncio.sleep(_ATTACHING_TIME)
+        await asyncio.sleep(_ATTACHING_SECONDS)

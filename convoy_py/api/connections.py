@@ -21,7 +21,7 @@ from convoy_py.linux.peers import is_hung_up
 log = logging.getLogger("convoy.api")
 
 # Seconds between two lines about connections that are not accepted.
-_AGAIN = 60.0
+_PERIOD_SECONDS = 60.0
 
 
 class Shortage:
@@ -41,7 +41,7 @@ class Shortage:
             if "_start_serving" not in message:
                 loop.default_exception_handler(dict(context))
         elif loop.time() >= self._quiet_until:
-            self._quiet_until = loop.time() + _AGAIN
+            self._quiet_until = loop.time() + _PERIOD_SECONDS
             log.error("connections have to wait: %s", context.get("exception"))
 
 

@@ -17,7 +17,7 @@ audit = logging.getLogger(AUDIT)
 # What a client did wrong, or may not do: so many lines of each operation are written in a minute.
 _REFUSED = {Kind.INVALID, Kind.NOT_FOUND, Kind.UNSUPPORTED, Kind.DENIED}
 REFUSALS = 20
-_PERIOD = 60.0
+_PERIOD_SECONDS = 60.0
 
 
 class Refusals:
@@ -30,8 +30,8 @@ class Refusals:
     def left_out(self, operation: str) -> int | None:
         """How many were left out before this one; None if it is to be left out too."""
         now = self._clock()
-        began, count = self._periods.get(operation, (-_PERIOD, 0))
-        fresh = now - began >= _PERIOD
+        began, count = self._periods.get(operation, (-_PERIOD_SECONDS, 0))
+        fresh = now - began >= _PERIOD_SECONDS
         self._periods[operation] = (now, 1) if fresh else (began, count + 1)
         if fresh:
             return max(0, count - REFUSALS)

@@ -14,8 +14,8 @@ M = TypeVar("M", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LARGEST_BODY = 64 * 1024
-# Seconds; far above what a body takes on a Unix socket, far below the engines' own limits.
-READ_TIMEOUT = 10.0
+# Far above what a body takes on a Unix socket, far below the engines' own limits.
+READ_SECONDS = 10.0
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -23,12 +23,12 @@ async def read_body(request: web.Request) -> bytes:
     try:
         if request.content.is_eof():  # it came with its headers, as the engines' bodies do
             return await request.read()
-        async with asyncio.timeout(READ_TIMEOUT):
+        async with asyncio.timeout(READ_SECONDS):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise Invalid(f"request body larger than {LARGEST_BODY} bytes") from None
     except TimeoutError:
-        raise Invalid(f"request body not received within {READ_TIMEOUT:.0f} s") from None
+        raise Invalid(f"request body not received within {READ_SECONDS:.0f} s") from None
     except (OSError, web.RequestPayloadError):
         raise Invalid("request body broke off") from None
 

@@ -16,7 +16,7 @@ from convoy_py.linux import files, mounts
 
 _PRIVATE = ".new-"
 # Together 5 s: on a busy host a process may wait long for its turn.
-_TRIES, _MOMENT = 1000, 0.005
+_ATTEMPTS, _LOOK_SECONDS = 1000, 0.005
 
 
 def make(path: Path) -> None:
@@ -50,10 +50,10 @@ def _unmount_patiently(path: Path) -> None:
 
     A program that another thread starts has copies of our open files until it is executed.
     """
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         if mounts.unmount_unless_busy(path):
             return
-        time.sleep(_MOMENT)
+        time.sleep(_LOOK_SECONDS)
     mounts.unmount(path)
 
 

@@ -8,7 +8,7 @@ from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.jobs import Jobs
-from convoy_py.engine.running.operations import TIME_LIMIT, Operations
+from convoy_py.engine.running.operations import TIME_LIMIT_SECONDS, Operations
 from convoy_py.engine.running.pausing import Pausing
 from convoy_py.engine.running.threads import Blocking
 from convoy_py.engine.steps.cloning import Cloning
@@ -24,7 +24,7 @@ from convoy_py.engine.verbs.adoptions import Adoptions
 from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
 from convoy_py.engine.verbs.releases import Releases
-from convoy_py.engine.verbs.room import LOOK, Room
+from convoy_py.engine.verbs.room import LOOK_SECONDS, Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
 from convoy_py.engine.verbs.trash import TrashBin
@@ -44,7 +44,7 @@ class Engine:
         metrics: Metrics,
         clock: Callable[[], float],
         *,
-        time_limit: float = TIME_LIMIT,
+        time_limit: float = TIME_LIMIT_SECONDS,
     ) -> None:
         """`clock` gives seconds that never go back; an engine waits `time_limit` seconds."""
         self.host = host
@@ -150,7 +150,7 @@ class Engine:
             (self.trash.expire, often),
             (self.releases.sweep, often),
             (self.let_go, often),
-            (self.room.watch, LOOK),
+            (self.room.watch, LOOK_SECONDS),
             (self.autogrow.watch, 1.0),
         ]
         if settings.trim_interval:

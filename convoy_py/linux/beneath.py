@@ -17,7 +17,7 @@ _HOW = struct.Struct("=3Q")  # open_how: flags, mode, resolve
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 # The kernel saw a rename on the way of `..` or could not rule one out, and asks for another try.
-_TRIES = 100
+_ATTEMPTS = 100
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def _open(folder: int, relative: PurePath, flags: int) -> int:
         _HOW.pack(flags | _FOLDER, 0, _BENEATH | _NO_SYMLINKS), _HOW.size
     )
     path = os.fsencode(relative)
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         try:
             return libc.syscall(_OPENAT2, folder, path, how, _HOW.size)
         except OSError as error:

@@ -14,7 +14,7 @@ from convoy_py.linux.descriptors import opened
 
 _SECTOR = 512
 _MIB = 1 << 20
-_HOUR = 3600.0
+_GROW_SECONDS = 3600.0
 
 # Bits of a process's capabilities.
 _NEEDED = MappingProxyType(
@@ -148,7 +148,7 @@ def grow_offline(fs: str, image: Path) -> bool:
     if not found.has_right_checksum:
         _write_checksum(image, found)
     _mend(image, answer="-y" if found.was_interrupted else "-p")
-    filesystems.run(fs, image, ["resize2fs", str(image)], _HOUR)
+    filesystems.run(fs, image, ["resize2fs", str(image)], _GROW_SECONDS)
     return True
 
 
@@ -274,7 +274,7 @@ def _write_checksum(image: Path, found: _Ext4) -> None:
 def _mend(image: Path, *, answer: str) -> None:
     """Replay the journal and mend what `-p`, or `-y`, allows: e2fsck(8)."""
     try:
-        filesystems.run("ext4", image, ["e2fsck", "-f", answer, str(image)], _HOUR)
+        filesystems.run("ext4", image, ["e2fsck", "-f", answer, str(image)], _GROW_SECONDS)
     except process.ProcessFailed as error:
         if error.signal:  # that says nothing of the image
             raise

@@ -34,13 +34,13 @@ _NAME_AT = 56
 _TAG_BYTES = 63
 
 # A healthy storage answers in microseconds; one that keeps a device waiting for so long is not that
-# of a file at which we have just looked. In seconds.
-_PATIENCE = 2.0
+# of a file at which we have just looked.
+_PATIENCE_SECONDS = 2.0
 _DEVICE = re.compile(r"/dev/loop(\d+)")
 _CONTROL = "/dev/loop-control"
 
 # 128 threads that race for free devices need six tries at most; this is for slower machines.
-_TRIES = 200
+_ATTEMPTS = 200
 # Another was quicker to take, or to delete, the device that we were told is free.
 _LOST_RACE = (errno.EBUSY, errno.ENOENT, errno.ENXIO, errno.ENODEV)
 
@@ -274,7 +274,7 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
     config = _CONFIG.pack(image_fd, block_size, info)
     control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for attempt in range(_TRIES):
+        for attempt in range(_ATTEMPTS):
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
             device = LoopDevice(Path(f"/dev/loop{number}"), number)
             try:
@@ -291,7 +291,7 @@ def _configured_so(image_fd: int, flags: int, block_size: int, tag: str) -> tupl
             retire(device)
     finally:
         os.close(control)
-    raise OSError(errno.EBUSY, f"no free loop device after {_TRIES} tries", tag)
+    raise OSError(errno.EBUSY, f"no free loop device after {_ATTEMPTS} tries", tag)
 
 
 def _taken(device: LoopDevice, config: bytes, mode: int) -> int:
@@ -339,7 +339,7 @@ def _asked(number: int) -> bytes:
     return b""
 
 
-_questions = Questions(_asked, _PATIENCE)
+_questions = Questions(_asked, _PATIENCE_SECONDS)
 
 
 def _opened(path: Path, mode: int) -> int:

@@ -18,7 +18,7 @@ _VERSION, _WAIT = 1, 1
 _WAITING = (b"Dirty:", b"Writeback:")
 
 # Seconds between two looks at btrfs's cleaner.
-_LOOK = 0.1
+_LOOK_SECONDS = 0.1
 
 
 def free(folder: Path) -> int:
@@ -55,7 +55,7 @@ def given_back(folder: Path, limit: float) -> bool:
         while btrfs.is_cleaning(fd):
             if time.monotonic() >= end:
                 return False
-            time.sleep(_LOOK)
+            time.sleep(_LOOK_SECONDS)
             btrfs.clean(fd)  # again: it slept on if nothing was ready to be cleaned yet
         btrfs.clean(fd)  # what was cleaned is free once it is committed
         return True

@@ -17,7 +17,7 @@ READY, DONE = b"ready\n", b"done\n"
 
 _FITHAW = 0xC0045878
 _STDIN, _STDOUT = 0, 1
-_AGAIN_SECONDS = 0.1
+_RETRY_SECONDS = 0.1
 
 # Faults end a process with a core dump, some signals cannot be caught, and these do no harm.
 _LEFT_ALONE = frozenset(
@@ -61,7 +61,7 @@ def main(limit: float, mountpoints: list[str]) -> None:
     while not orders.poll(patience * 1000):
         _thaw_all(folders)
         # A freeze that was under way a moment ago may be complete only now.
-        patience = _AGAIN_SECONDS
+        patience = _RETRY_SECONDS
     # The pipe ends only with the last thread that could be within a freeze.
     if os.read(_STDIN, len(DONE)) != DONE:
         _thaw_all(folders)

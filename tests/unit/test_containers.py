@@ -294,7 +294,7 @@ def test_no_engine(tmp_path: Path, exists: bool) -> None:
 
 def test_engine_that_hangs(serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A call ends after a time of its own."""
-    monkeypatch.setattr(containers, "_QUICK", 0.05)
+    monkeypatch.setattr(containers, "_QUICK_SECONDS", 0.05)
     host = serve(lambda path: VERSION if path == "/version" else None)
     with pytest.raises(Unavailable, match="did not answer in time"):
         DockerContainers(host).users(["db"])
@@ -325,7 +325,7 @@ def test_something_else_listens(
     serve: Callable[[Answer], str], answer: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not even tell its version is no engine."""
-    monkeypatch.setattr(containers, "_QUICK", 0.05)
+    monkeypatch.setattr(containers, "_QUICK_SECONDS", 0.05)
     host = serve(lambda path: answer)
     with pytest.raises(Unavailable, match=f"the Docker Engine at {host} (does|did) not answer"):
         DockerContainers(host).users(["db"])

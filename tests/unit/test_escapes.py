@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convoy_py.errors import failed
-from convoy_py.escapes import LONGEST, encodable, escaped, meanings, one_line, printable
+from convoy_py.escapes import LONGEST_CHARACTERS, encodable, escaped, meanings, one_line, printable
 from convoy_py.models.options import help_line
 
 NAMES = st.binary(min_size=1, max_size=40).map(os.fsdecode)
@@ -87,6 +87,6 @@ def test_one_line_is_printable(text: str, line: str) -> None:
 
 def test_one_line_is_short_but_holds_the_help() -> None:
     """A client's own text cannot fill a terminal; the table of options fits."""
-    assert len(one_line("x" * 100_000)) == LONGEST
-    assert len(one_line("\n".join("x" * 100_000))) == LONGEST
+    assert len(one_line("x" * 100_000)) == LONGEST_CHARACTERS
+    assert len(one_line("\n".join("x" * 100_000))) == LONGEST_CHARACTERS
     assert one_line(help_line()) == help_line()

@@ -21,7 +21,7 @@ from convoy_py.linux.mounts import Mount
 
 DATA = "data"
 # Seconds that the storage of another allowed folder has to answer.
-PATIENCE = 2.0
+PATIENCE_SECONDS = 2.0
 
 
 def source(place: Place) -> Path:
@@ -35,7 +35,7 @@ class Allowed:
     def __init__(self, tops: Sequence[Path], refused: Sequence[Path]) -> None:
         self._tops = tuple(tops)
         self._refused = tuple(refused)
-        self._resolved = Questions[Path, Path](Path.resolve, PATIENCE)
+        self._resolved = Questions[Path, Path](Path.resolve, PATIENCE_SECONDS)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._tops))

@@ -19,7 +19,7 @@ from convoy_py.wire.endpoints import INSPECT_JOB, Answer, Direct, Endpoint, Form
 from convoy_py.wire.jobs import JobInfo
 
 # The daemon answers every call within 30 s, if only to say that the work goes on.
-TIMEOUT = 60.0
+ANSWER_SECONDS = 60.0
 
 # Seconds between two looks at a job, growing: a short one is told at once, a long one costs little.
 FIRST_PAUSE, LAST_PAUSE = 0.2, 1.0
@@ -37,7 +37,10 @@ class Client:
     """
 
     def __init__(
-        self, path: Path, timeout: float = TIMEOUT, trace: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        timeout: float = ANSWER_SECONDS,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         self._daemon = Transport(path, timeout, trace)
 

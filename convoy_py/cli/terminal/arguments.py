@@ -15,7 +15,7 @@ from convoy_py.wire.endpoints import LIST_JOBS, LIST_SNAPSHOTS, LIST_TRASH, LIST
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A person waits for the answer between two key strokes.
-_COMPLETION_TIMEOUT = 1.0
+_COMPLETION_SECONDS = 1.0
 
 
 class Snapshot(NamedTuple):
@@ -80,7 +80,7 @@ def _offer(
     def complete(
         context: click.Context, _: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        client = connect(context.find_root().params.get("socket"), _COMPLETION_TIMEOUT)
+        client = connect(context.find_root().params.get("socket"), _COMPLETION_SECONDS)
         try:
             found = sorted(set(names(client, incomplete)))
         except ConvoyError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from convoy_py.cli.client.calls import TIMEOUT, Client
+from convoy_py.cli.client.calls import ANSWER_SECONDS, Client
 from convoy_py.cli.terminal.output import Output, complain
 from convoy_py.config import Configuration, client_socket
 
@@ -24,7 +24,7 @@ class Session:
 
 
 def connect(
-    socket: str | None, timeout: float = TIMEOUT, trace: Callable[[str], None] | None = None
+    socket: str | None, timeout: float = ANSWER_SECONDS, trace: Callable[[str], None] | None = None
 ) -> Client:
     return Client(client_socket(socket), timeout, trace)
 

@@ -13,7 +13,7 @@ from convoy_py.logs import event
 log = logging.getLogger("convoy.trash")
 
 # Seconds for which it is measured. What is not seen by then is not counted on.
-PATIENCE = 10.0
+PATIENCE_SECONDS = 10.0
 
 
 class Gain:
@@ -56,7 +56,7 @@ def measure(trash: Mapping[str, Path], living: Sequence[Path]) -> Gain:
     `living` are all those that may share blocks with them. Blocks of which it is not certain that
     nothing else has them do not count.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + PATIENCE_SECONDS
 
     def is_late() -> bool:
         return time.monotonic() >= end

@@ -3,7 +3,7 @@
 from collections import deque
 
 # Seconds over which it is looked at.
-WINDOW = 3.0
+WINDOW_SECONDS = 3.0
 
 
 class Pace:
@@ -32,7 +32,7 @@ class Pace:
             if begun == ended and takers[0] == takers[1]:
                 fell = before - free - (takers[1] - ended)
                 steps.append((now, now - last[0], max(0, fell)))
-                while now - steps[0][0] >= WINDOW:
+                while now - steps[0][0] >= WINDOW_SECONDS:
                     steps.popleft()
         if len(steps) < 2:
             return 0.0

@@ -11,7 +11,7 @@ from convoy_py.logs import event
 log = logging.getLogger("convoy.engine")
 
 # How long whoever removed something waits for its deletion.
-PATIENCE = 1.0
+PATIENCE_SECONDS = 1.0
 # Deletions at a time: slow ones must not take all the threads.
 AT_A_TIME = 4
 
@@ -48,7 +48,7 @@ class Deletions:
 
     async def delete(self, place: Place) -> None:
         """The same, and wait a moment for it."""
-        await asyncio.wait({self.begun(place)}, timeout=PATIENCE)
+        await asyncio.wait({self.begun(place)}, timeout=PATIENCE_SECONDS)
 
     async def _delete(self, place: Place) -> bool:
         try:

@@ -17,7 +17,7 @@ log = logging.getLogger("convoy.jobs")
 T = TypeVar("T")
 
 # So many jobs that have ended are remembered.
-REMEMBERED = 100
+REMEMBERED_JOBS = 100
 
 
 class Progress:
@@ -169,7 +169,7 @@ class Jobs:
 
     def _forget_old(self) -> None:
         ended = [job.id for job in self._jobs.values() if job.state is not JobState.RUNNING]
-        for job_id in ended[:-REMEMBERED]:
+        for job_id in ended[:-REMEMBERED_JOBS]:
             del self._jobs[job_id]
 
 

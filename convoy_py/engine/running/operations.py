@@ -30,7 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # Docker gives a managed plugin 30 s; an answer must be on its way before that.
-TIME_LIMIT = 25.0
+TIME_LIMIT_SECONDS = 25.0
 
 
 class Locked:
@@ -52,7 +52,7 @@ class Operations:
         self,
         blocking: Blocking,
         *,
-        time_limit: float = TIME_LIMIT,
+        time_limit: float = TIME_LIMIT_SECONDS,
         refuse: Callable[[], None] = lambda: None,
     ) -> None:
         """`refuse` raises, in a worker thread, what keeps everything from being done just now."""

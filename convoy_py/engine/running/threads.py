@@ -26,7 +26,7 @@ LONG_THREADS = 16
 FEW_THREADS, FEW_LONG_THREADS, FEW_QUESTIONS = 4, 2, 2
 QUESTIONS = 16
 # Seconds without a sign of life after which a question has no answer: the root may be a slow disk.
-PATIENCE, LITTLE_PATIENCE = 60.0, 5.0
+PATIENCE_SECONDS, LITTLE_PATIENCE_SECONDS = 60.0, 5.0
 
 
 class Threads:
@@ -95,7 +95,7 @@ class Blocking(Threads):
     """The threads of one daemon: those of the root's storage, and of each other that is used."""
 
     def __init__(self) -> None:
-        super().__init__(THREADS, LONG_THREADS, QUESTIONS, patience=PATIENCE, as_one=False)
+        super().__init__(THREADS, LONG_THREADS, QUESTIONS, patience=PATIENCE_SECONDS, as_one=False)
         self._others: dict[str, Threads] = {}  # by the device of the filesystem
 
     async def of(self, path: str | None) -> Threads:
@@ -108,7 +108,7 @@ class Blocking(Threads):
                 FEW_THREADS,
                 FEW_LONG_THREADS,
                 FEW_QUESTIONS,
-                patience=LITTLE_PATIENCE,
+                patience=LITTLE_PATIENCE_SECONDS,
                 as_one=True,
             )
         return self._others[device]

@@ -30,8 +30,8 @@ from convoy_py.state.trash import Removed, is_replaced
 log = logging.getLogger("convoy.engine")
 
 # A Remove that finds the volume busy, but nobody who holds it, looks again for 2.5 s.
-PATIENCE = 50
-BREATH = 0.05  # seconds
+ATTEMPTS = 50
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -224,13 +224,13 @@ class Steps:
 
         What merely looks at a new or dying device, as udev does, is waited for.
         """
-        for _ in range(PATIENCE):
+        for _ in range(ATTEMPTS):
             detached = backend.unmount(place)
             self.refuse_holders(backend, place)
             if detached:
                 mountpoints.remove(place.mountpoint)
                 return
-            time.sleep(BREATH)
+            time.sleep(LOOK_SECONDS)
         busy = [str(holder) for holder in holders.of_open_files(place.mountpoint)]
         raise VolumeInUse(place.name, busy or ["something that this daemon cannot see"])
 

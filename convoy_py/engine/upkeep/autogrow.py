@@ -23,12 +23,12 @@ log = logging.getLogger("convoy.space")
 NEARLY_FULL = 0.1
 GROWTH = 0.25
 # Seconds between two looks, and for how many more there must be room at the pace of the last.
-LOOK = 0.1
-AHEAD = 2.0
+LOOK_SECONDS = 0.1
+AHEAD_SECONDS = 2.0
 # Seconds that a volume has to say how full it is, lest the others become full meanwhile.
-PATIENCE = 1.0
+PATIENCE_SECONDS = 1.0
 # Seconds before growing is tried again where it did not succeed.
-RETRY = 30.0
+RETRY_SECONDS = 30.0
 
 
 class Autogrow:
@@ -57,7 +57,7 @@ class Autogrow:
         while True:
             if any(map(_grows_by_itself, self._entries.volumes.values())):
                 await self.grow_the_full()
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(LOOK_SECONDS)
             else:
                 self._uses.mounted.clear()
                 await self._uses.mounted.wait()
@@ -80,7 +80,7 @@ class Autogrow:
         backend, place = entry.usable()
         try:
             space = await self._operations.blocking.ask(
-                entry.name, partial(filesystems.space, backend.exposed(place)), PATIENCE
+                entry.name, partial(filesystems.space, backend.exposed(place)), PATIENCE_SECONDS
             )
             now = self._clock()
             self._seen[entry.name] = now, space
@@ -92,12 +92,12 @@ class Autogrow:
         except NoAnswer:
             return  # the others are not to wait for it
         except (ConvoyError, OSError) as error:
-            self._not_before[entry.name] = self._clock() + RETRY
+            self._not_before[entry.name] = self._clock() + RETRY_SECONDS
             event(log, logging.WARNING, "cannot grow by itself", volume=entry.name, failure=error)
             self._metrics.grown("failed")
             return
         if pending:
-            self._not_before[entry.name] = self._clock() + RETRY
+            self._not_before[entry.name] = self._clock() + RETRY_SECONDS
         if pending and growing:
             return  # as was told already
         self._metrics.grown("pending" if pending else "ok")
@@ -134,7 +134,7 @@ def _wanted(spec: Spec, space: Space, now: float, before: tuple[float, Space] | 
 
 def _used_soon(count: int, seconds: float) -> float:
     """How much will be used before long, at the pace since the look before."""
-    return max(0, count) / seconds * AHEAD if seconds > 0 else 0.0
+    return max(0, count) / seconds * AHEAD_SECONDS if seconds > 0 else 0.0
 
 
 def _grows_by_itself(entry: Entry) -> bool:

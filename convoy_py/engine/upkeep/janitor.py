@@ -35,9 +35,9 @@ T = TypeVar("T")
 SAMPLING_SHARE = 0.05
 # An engine that lives may be copying an image's content into the volume, by path, which no mount
 # namespace shows: its references must be so many times older before they can be leaks.
-LIVING = 60
+LIVING_TIMES = 60
 # Seconds after which the work on a volume whose storage hangs goes on beside that on the others.
-PATIENCE = 5.0
+PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Janitor:
         """Wait for the work on one volume, but let it go on alone if its storage hangs."""
         task = asyncio.create_task(work)
         self._operations.track(task)
-        await asyncio.wait({task}, timeout=PATIENCE)
+        await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
         if task.done() and (error := task.exception()) is not None:
             log.error("the janitor failed at one volume and goes on", exc_info=error)
 
@@ -160,7 +160,7 @@ class Janitor:
         suspects = frozenset(
             mount_id
             for mount_id, epoch in references.collectable(entry.references).items()
-            if now - entry.held_at >= self._grace * (LIVING if epoch_lasts(epoch) else 1)
+            if now - entry.held_at >= self._grace * (LIVING_TIMES if epoch_lasts(epoch) else 1)
         )
         backend, place = entry.usable()
         if suspects:

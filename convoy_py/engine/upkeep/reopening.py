@@ -21,8 +21,8 @@ from convoy_py.state.records import Record
 log = logging.getLogger("convoy.daemon")
 
 # Seconds between two looks, and for how long is waited for what is in flight.
-LOOK = 1.0
-PATIENCE = 8.0
+LOOK_SECONDS = 1.0
+PATIENCE_SECONDS = 8.0
 
 
 class Reopening:
@@ -47,7 +47,7 @@ class Reopening:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 - the next look may find it well
@@ -78,7 +78,7 @@ class Reopening:
         """Read the records again, while calls wait as they do at start."""
         operations, run = self._operations, self._operations.blocking.run
         entries = old = operations.entries.volumes
-        is_quiet = await operations.pause(PATIENCE)
+        is_quiet = await operations.pause(PATIENCE_SECONDS)
         try:
             if another:
                 await run(self._host.store.reopen)

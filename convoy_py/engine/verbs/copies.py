@@ -33,7 +33,7 @@ from convoy_py.state.trash import trash_key
 log = logging.getLogger("convoy.engine")
 
 # So many changes are told one by one, and so many characters of their paths; all are counted.
-TOLD = 1000
+TOLD_CHANGES = 1000
 TOLD_CHARACTERS = 2**20
 
 
@@ -192,7 +192,7 @@ def _count(found: Differences, change: Change) -> None:
     if change.kind != "removed":
         found.bytes += change.size
     found.characters += len(change.path)
-    if len(found.changes) < TOLD and found.characters <= TOLD_CHARACTERS:
+    if len(found.changes) < TOLD_CHANGES and found.characters <= TOLD_CHARACTERS:
         found.changes.append(replace(change, path=escaped(change.path)))
     else:
         found.truncated = True

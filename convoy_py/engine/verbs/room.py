@@ -23,11 +23,11 @@ from convoy_py.state.trash import Removed
 log = logging.getLogger("convoy.trash")
 T = TypeVar("T")
 
-# Seconds between two looks at the free space, and until the next if the trash had nothing to give.
-LOOK = 0.5
-RETRY = 30.0
-# A purge is counted on to last so many seconds at least, and at most.
-SHORTEST, LONGEST = 3.0, 15.0
+# Between two looks at the free space, and until the next if the trash had nothing to give.
+LOOK_SECONDS = 0.5
+RETRY_SECONDS = 30.0
+# A purge is counted on to last so long at least, and at most.
+SHORTEST_SECONDS, LONGEST_SECONDS = 3.0, 15.0
 # How often room is made for one wish: others may take it.
 ATTEMPTS = 5
 
@@ -53,7 +53,7 @@ class Room:
         self._giving = asyncio.Lock()  # what one purges may be enough for the next
         self._pace = Pace()
         self._unwritten = Unwritten(space.in_memory)
-        self._lasts = SHORTEST  # seconds from the decision to purge until the space is free
+        self._lasts = SHORTEST_SECONDS  # seconds from the decision to purge until the space is free
         self._not_before = 0.0
         self._added = 0  # what was in the trash at the last look
 
@@ -83,7 +83,7 @@ class Room:
         return await build()
 
     async def watch(self) -> None:
-        """Have room for what is being written, before it is missing; to be done every LOOK s."""
+        """Have room for what is being written, before it is missing; every LOOK_SECONDS."""
         if self._trash.added != self._added:
             self._added, self._not_before = self._trash.added, 0.0
             self._pace.forget()  # what was removed may be what wrote
@@ -94,7 +94,7 @@ class Room:
         if self._clock() >= self._not_before and not await self._give_way(
             self._soon_missing, partly=True
         ):
-            self._not_before = self._clock() + RETRY
+            self._not_before = self._clock() + RETRY_SECONDS
 
     def _missing(self, needs: int) -> int:
         return needs - self._host.ledger.free()
@@ -111,7 +111,7 @@ class Room:
         if not any(entry.mounted or entry.clones for entry in self._known()):
             self._pace.forget()
             pace = 0.0
-        return ledger.reserve + int(pace * (LOOK + self._lasts)) - free
+        return ledger.reserve + int(pace * (LOOK_SECONDS + self._lasts)) - free
 
     async def _give_way(self, missing: Callable[[], int], *, partly: bool = False) -> bool:
         """Purge the oldest, one by one, until nothing is missing; whether that was reached.
@@ -155,7 +155,7 @@ class Room:
         await asyncio.wait({deletion}, timeout=self._operations.time_limit)
         if not deletion.done() or not deletion.result() or not await self._given_back():
             return False  # whatever is measured now, it is not what it will be
-        self._lasts = min(max(SHORTEST, self._clock() - began), LONGEST)
+        self._lasts = min(max(SHORTEST_SECONDS, self._clock() - began), LONGEST_SECONDS)
         return True
 
     async def _given_back(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from convoy_py.engine.memory.aging import Aging
-from convoy_py.engine.running.deletions import PATIENCE, Deletions
+from convoy_py.engine.running.deletions import PATIENCE_SECONDS, Deletions
 from convoy_py.engine.running.mirror import as_on_disk
 from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps import loading
@@ -158,7 +158,7 @@ class TrashBin:
                 # What somebody deleted by hand is gone, as it was to be.
                 if isinstance(error, Unsettled) or self._is_there(removed):
                     problem = error
-        await self._deletions.settled(PATIENCE)
+        await self._deletions.settled(PATIENCE_SECONDS)
         if problem is not None:
             raise problem
         return keys

@@ -26,7 +26,7 @@ log = logging.getLogger("convoy.engine")
 
 # A container's start follows its Mount at once, but not in the same instant: for this long a
 # reference counts as used although no mount namespace shows it yet.
-FRESH = 10.0
+FRESH_SECONDS = 10.0
 
 
 class Uses:
@@ -107,7 +107,7 @@ class Uses:
         if references.unseen(entry.references):
             raise VolumeInUse(name, ["an engine whose containers this daemon cannot see"])
         age = self._clock() - entry.mounted_at
-        if entry.references.holds and age < FRESH:
+        if entry.references.holds and age < FRESH_SECONDS:
             await do(name, operation, self._steps.refuse_holders, backend, place)
             raise VolumeInUse(name, [f"a mount made or taken over {age:.0f} s ago"])
         try:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from convoy_py.api import app
 from convoy_py.api.app import docker_app
-from convoy_py.api.requests import READ_TIMEOUT
+from convoy_py.api.requests import READ_SECONDS
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from tests.fakes import NOW, FakeVerbs, FakeVolumes
@@ -25,7 +25,7 @@ async def test_headers_that_do_not_come_are_given_up(
     serving: Serve, engine: FakeVolumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that dribbles its headers is cut off, as is one that says nothing."""
-    monkeypatch.setattr(app, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(app, "READ_SECONDS", 0.05)
     plugin, _ = await serving(_plugin(engine))
     assert await plugin.exchange(f"POST /VolumeDriver.List HTTP/1.1\r\n{DOCKER}".encode()) == b""
     assert await plugin.exchange(b"") == b""
@@ -51,7 +51,7 @@ async def test_who_only_stops_sending_gets_the_answer(
 async def test_each_request_before_the_end_is_answered(admin: Socket, engine: FakeVolumes) -> None:
     """And the connection, which could be kept, is closed at once after the last."""
     get = b"GET /v1/volumes HTTP/1.1\r\nHost: x\r\n\r\n"
-    async with asyncio.timeout(READ_TIMEOUT / 2):
+    async with asyncio.timeout(READ_SECONDS / 2):
         assert (await admin.half_closed(get)).count(b"HTTP/1.1 200 OK") == 1
         assert (await admin.half_closed(get * 3)).count(b"HTTP/1.1 200 OK") == 3
         assert await admin.half_closed(b"") == b""
@@ -60,7 +60,7 @@ async def test_each_request_before_the_end_is_answered(admin: Socket, engine: Fa
 async def test_a_request_that_breaks_off_is_answered_at_once(plugin: Socket) -> None:
     """What is missing of its body will never come."""
     head = f"POST /VolumeDriver.Remove HTTP/1.1\r\n{DOCKER}Content-Length: 10\r\n\r\n{{"
-    async with asyncio.timeout(READ_TIMEOUT / 2):
+    async with asyncio.timeout(READ_SECONDS / 2):
         answer = answer_in(await plugin.half_closed(head.encode()))
     assert answer is not None
     assert answer.json == {"Err": "request body broke off"}
@@ -104,7 +104,7 @@ async def test_a_call_that_hangs_does_not_hold_up_the_end(
     serving: Serve, engine: FakeVolumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice aiohttp's time-out is the longest that a stop may take."""
-    monkeypatch.setattr(app, "SHUTDOWN_TIMEOUT", 0.05)
+    monkeypatch.setattr(app, "SHUTDOWN_SECONDS", 0.05)
     plugin, runner = await serving(_plugin(engine))
     engine.gate.clear()
     waiting = asyncio.create_task(plugin.request("/VolumeDriver.Mount", MOUNT))

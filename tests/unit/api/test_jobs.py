@@ -20,7 +20,7 @@ SNAPSHOTS = "/v1/volumes/db/snapshots"
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, engine: FakeVolumes) -> None:
     """Work stands at the gate, and whoever started it is told at once that it goes on."""
-    monkeypatch.setattr(admin_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(admin_module, "PATIENCE_SECONDS", 0.0)
     engine.gate.clear()
 
 

@@ -176,7 +176,7 @@ async def test_a_body_that_does_not_come_is_given_up(
     plugin: Socket, engine: FakeVolumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that stalls in its body does not hold a connection for ever."""
-    monkeypatch.setattr(requests, "READ_TIMEOUT", 0.01)
+    monkeypatch.setattr(requests, "READ_SECONDS", 0.01)
     head = f"HTTP/1.1\r\n{DOCKER}Content-Length: 10\r\n\r\n{{"
     raw = await plugin.exchange(f"POST /VolumeDriver.Remove {head}".encode())
     assert_failed(answer_in(raw), "not received")

@@ -90,7 +90,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Mounted]:
         monkeypatch.setattr(mounts, "is_mountpoint", lambda _: found.mounted)
         monkeypatch.setattr(mounts, "unmount_unless_busy", found.unmount_unless_busy)
         monkeypatch.setattr(mounts, "unmount", found.unmount)
-        monkeypatch.setattr(mountpoints, "_MOMENT", 0)
+        monkeypatch.setattr(mountpoints, "_LOOK_SECONDS", 0)
         return found
 
     return busy

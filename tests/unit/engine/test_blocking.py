@@ -82,7 +82,7 @@ async def test_closing_does_not_wait_for_what_hangs() -> None:
 def storages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Blocking]:
     """Two beside the root's: below /a, where a test lets things hang, and below /b."""
     monkeypatch.setattr(module, "_device", lambda path: path[:2])
-    monkeypatch.setattr(module, "LITTLE_PATIENCE", 0.1)
+    monkeypatch.setattr(module, "LITTLE_PATIENCE_SECONDS", 0.1)
     blocking = Blocking()
     yield blocking
     blocking.close()

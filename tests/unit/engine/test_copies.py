@@ -228,7 +228,7 @@ async def test_dry_run_tells_of_storage_that_hangs(
     shop: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside what is known of the others; to adopt all of them is refused."""
-    monkeypatch.setattr(blocking, "LITTLE_PATIENCE", 0.1)
+    monkeypatch.setattr(blocking, "LITTLE_PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(blocking, "_device", lambda path: "hung" if "web" in path else "well")
     gate, measure = Gate(), trees.measure
 

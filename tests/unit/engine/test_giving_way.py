@@ -15,7 +15,7 @@ import pytest
 from convoy_py.backends.base import Place
 from convoy_py.engine.memory import gain
 from convoy_py.engine.running.jobs import Progress
-from convoy_py.engine.verbs.room import RETRY
+from convoy_py.engine.verbs.room import RETRY_SECONDS
 from convoy_py.errors import HostFull, NoSpace, OperationFailed
 from convoy_py.linux import space
 from convoy_py.linux.extents import Footprint, Range
@@ -559,7 +559,7 @@ async def test_a_trash_with_nothing_to_give_is_not_measured_all_the_time(
     for _ in range(10):
         await _watched(reserving)
     assert len(looks) == 1
-    await _watched(reserving, RETRY)
+    await _watched(reserving, RETRY_SECONDS)
     assert len(looks) == 2
     await _removed(reserving, "b", "300-310")
     await _watched(reserving)

@@ -9,7 +9,7 @@ import pytest
 from convoy_py.engine.memory.references import NO_ID, OPERATOR, PODMAN_ID
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.upkeep import janitor
-from convoy_py.engine.upkeep.janitor import LIVING
+from convoy_py.engine.upkeep.janitor import LIVING_TIMES
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import files, peers
 from convoy_py.linux.holders import Census
@@ -86,7 +86,7 @@ async def test_an_engine_that_lives_is_given_more_time(mounted: Engine) -> None:
     """It may be copying an image's content into the volume, which no mount namespace shows."""
     await mounted.uses.unmount("v", "container")
     await mounted.uses.mount("v", "copy", f"{os.getpid()}:{peers.start_time(os.getpid())}")
-    mounted.clock.now += GRACE * LIVING - 1
+    mounted.clock.now += GRACE * LIVING_TIMES - 1
     for _ in range(3):
         await mounted.janitor.look()
     assert mounted.counted("v") == 1
@@ -421,7 +421,7 @@ async def test_one_that_takes_long_keeps_no_other_waiting(
 ) -> None:
     """It goes on by itself."""
     await mounted.volumes.create("w", Options())
-    monkeypatch.setattr(janitor, "PATIENCE", 0.01)
+    monkeypatch.setattr(janitor, "PATIENCE_SECONDS", 0.01)
     gate = mounted.kernel.gate("usage", "v")
     measured = mounted.kernel.count("usage", "w")
     await mounted.janitor.sample()

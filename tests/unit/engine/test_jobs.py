@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.running.jobs import REMEMBERED, Progress
+from convoy_py.engine.running.jobs import REMEMBERED_JOBS, Progress
 from convoy_py.errors import (
     Cancelled,
     Conflict,
@@ -93,12 +93,12 @@ async def test_only_the_last_are_remembered(engine: Engine) -> None:
         await hold.wait()
 
     engine.jobs.start("first", "db", wait)
-    for _ in range(REMEMBERED + 10):
+    for _ in range(REMEMBERED_JOBS + 10):
         await engine.jobs.run("clone", "db", _nothing)
     views = engine.jobs.list()
     assert views[0].verb == "first"
-    assert len(views) <= REMEMBERED + 2
-    assert views[-1].id == str(REMEMBERED + 11)
+    assert len(views) <= REMEMBERED_JOBS + 2
+    assert views[-1].id == str(REMEMBERED_JOBS + 11)
     hold.set()
 
 

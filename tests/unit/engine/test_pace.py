@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from convoy_py.engine.memory.pace import WINDOW, Pace
+from convoy_py.engine.memory.pace import WINDOW_SECONDS, Pace
 
 NOBODY: Mapping[float, tuple[int, int]] = {}
 
@@ -35,7 +35,10 @@ def test_what_rises_hides_nothing_and_one_leap_is_no_pace() -> None:
 
 
 def test_it_is_forgotten_after_a_while() -> None:
-    assert _looks((0, 100), (1, 90), (2, 80), (2 + WINDOW, 80), (3 + WINDOW, 80))[-1] == 0
+    assert (
+        _looks((0, 100), (1, 90), (2, 80), (2 + WINDOW_SECONDS, 80), (3 + WINDOW_SECONDS, 80))[-1]
+        == 0
+    )
 
 
 @pytest.mark.parametrize(("begun", "ended"), [((30, 0), (30, 30)), ((30, 0), (60, 60))])

@@ -12,7 +12,7 @@ import pytest
 
 from convoy_py.backends import mountpoints
 from convoy_py.engine.running.jobs import Progress
-from convoy_py.engine.verbs.uses import FRESH
+from convoy_py.engine.verbs.uses import FRESH_SECONDS
 from convoy_py.errors import BrokenVolume, VolumeInUse
 from convoy_py.linux import files
 from convoy_py.models.volume import Options, State
@@ -71,7 +71,7 @@ async def test_a_mount_that_was_taken_over_is_fresh(engine: Engine, verb: str, n
         await engine.snapshot("v", "a")
     await engine.uses.mount(name, "container", DOCKER)
     after = engine.restarted()
-    after.clock.now += FRESH - 1
+    after.clock.now += FRESH_SECONDS - 1
     with pytest.raises(VolumeInUse, match="by a mount made or taken over 9 s ago"):
         await _TAKING_AWAY[verb](after, name)
     after.clock.now += 1

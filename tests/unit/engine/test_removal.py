@@ -4,7 +4,7 @@ import pytest
 
 from convoy_py.engine.memory.references import OPERATOR, UNSEEN
 from convoy_py.engine.steps import volumes as steps
-from convoy_py.engine.verbs.uses import FRESH
+from convoy_py.engine.verbs.uses import FRESH_SECONDS
 from convoy_py.errors import (
     BrokenVolume,
     ConvoyError,
@@ -35,7 +35,7 @@ async def test_a_fresh_mount_is_in_use(engine: Engine) -> None:
     """The container that it was made for may not have begun to show yet."""
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", DOCKER)
-    engine.clock.now += FRESH - 1
+    engine.clock.now += FRESH_SECONDS - 1
     with pytest.raises(VolumeInUse, match="v is in use by a mount made or taken over 9 s ago"):
         await engine.volumes.remove("v")
     assert engine.is_mounted("v")
@@ -48,7 +48,7 @@ async def test_who_really_uses_it_is_named(engine: Engine) -> None:
     """Each once; nothing is unmounted, nothing is deleted."""
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", DOCKER)
-    engine.clock.now += FRESH
+    engine.clock.now += FRESH_SECONDS
     engine.kernel.holders["v"] = [holder(42), holder(42)]
     with pytest.raises(VolumeInUse) as refused:
         await engine.volumes.remove("v")
@@ -62,7 +62,7 @@ async def test_leaked_references_keep_no_volume(engine: Engine) -> None:
     """An engine that was killed left a count that nobody stands behind."""
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", DOCKER)
-    engine.clock.now += FRESH
+    engine.clock.now += FRESH_SECONDS
     await engine.volumes.remove("v")
     assert engine.counted("v") == 0
     assert engine.volumes.views() == []
@@ -72,7 +72,7 @@ async def test_an_engine_whose_containers_are_hidden_keeps_a_volume(engine: Engi
     """That nobody is seen to use it proves nothing."""
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", f"{UNSEEN}token:1")
-    engine.clock.now += FRESH
+    engine.clock.now += FRESH_SECONDS
     with pytest.raises(VolumeInUse, match="an engine whose containers this daemon cannot see"):
         await engine.volumes.remove("v")
     assert engine.is_mounted("v")
@@ -93,10 +93,10 @@ async def test_what_cannot_be_detached_is_not_removed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although nobody is seen: deleting the data of a live device corrupts it."""
-    monkeypatch.setattr(steps, "PATIENCE", 2)
+    monkeypatch.setattr(steps, "ATTEMPTS", 2)
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", DOCKER)
-    engine.clock.now += FRESH
+    engine.clock.now += FRESH_SECONDS
     engine.kernel.busy.add("v")
     with pytest.raises(VolumeInUse, match="cannot see"):
         await engine.volumes.remove("v")
@@ -111,7 +111,7 @@ async def test_a_refused_removal_tells_what_it_did(
     """Who appeared only without our mount keeps the data; the mount is gone, and Get says so."""
     await engine.volumes.create("v", Options())
     await engine.uses.mount("v", "container", DOCKER)
-    engine.clock.now += FRESH
+    engine.clock.now += FRESH_SECONDS
     looks = iter([[], [holder()]])
     monkeypatch.setattr(engine.backend, "holders", lambda *_: next(looks))
     with pytest.raises(VolumeInUse):

@@ -186,7 +186,7 @@ async def test_nothing_is_swept_while_something_is_being_made(
     engine: Engine, watch: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It looks like what a crash left."""
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
     going_on = asyncio.create_task(asyncio.Event().wait())
     engine.operations.track(going_on)
     watch.take_away()

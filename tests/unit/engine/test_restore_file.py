@@ -81,7 +81,7 @@ async def test_a_diff_tells_names_that_are_no_text(db: Engine) -> None:
     }
 
 
-@pytest.mark.parametrize("limit", ["TOLD", "TOLD_CHARACTERS"])
+@pytest.mark.parametrize("limit", ["TOLD_CHANGES", "TOLD_CHARACTERS"])
 async def test_a_diff_is_cut_short_but_counts_all(
     db: Engine, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps import loading
-from convoy_py.engine.upkeep.autogrow import AHEAD, RETRY
+from convoy_py.engine.upkeep.autogrow import AHEAD_SECONDS, RETRY_SECONDS
 from convoy_py.errors import (
     Cancelled,
     NoSpace,
@@ -232,7 +232,7 @@ async def test_one_that_is_filled_fast_grows_ahead_of_its_writer(
         space = Space(size=4 * MIB, used=0, available=int(free * MIB))
         monkeypatch.setattr(filesystems, "space", lambda _, space=space: space)
         await growing.autogrow.grow_the_full()
-        growing.clock.now += AHEAD
+        growing.clock.now += AHEAD_SECONDS
         assert _spec(growing).size == expected * MIB
 
 
@@ -289,7 +289,7 @@ async def test_one_whose_inodes_go_fast_grows_ahead_of_its_writer(
         space = Space(64 * MIB, used=0, available=64 * MIB, inodes=10_000, inodes_free=free)
         monkeypatch.setattr(filesystems, "space", lambda _, space=space: space)
         await engine.autogrow.grow_the_full()
-        engine.clock.now += AHEAD
+        engine.clock.now += AHEAD_SECONDS
         assert _spec(engine).size == expected * MIB
 
 
@@ -320,7 +320,7 @@ async def test_a_host_without_room_is_told_once_in_a_while(growing: Engine) -> N
         await growing.autogrow.grow_the_full()
     assert (growing.kernel.count("grow", "db"), _grown(growing)) == (1, {"failed": 1})
     del growing.kernel.failures["grow", "db"]
-    growing.clock.now += RETRY
+    growing.clock.now += RETRY_SECONDS
     await growing.autogrow.grow_the_full()
     assert _spec(growing).size == 5 * MIB
 
@@ -336,7 +336,7 @@ async def test_a_growth_that_has_to_wait_is_not_made_larger(growing: Engine, bou
     growing.backend.delays = "later"
     for _ in range(4):
         await growing.autogrow.grow_the_full()
-        growing.clock.now += RETRY
+        growing.clock.now += RETRY_SECONDS
     assert (_spec(growing).size, _spec(growing).grows_from) == (5 * MIB, 4 * MIB)
     assert _grown(growing) == {"pending": 1}
     growing.backend.delays = ""
@@ -351,7 +351,7 @@ async def test_a_growth_that_has_to_wait_is_tried_now_and_then(growing: Engine) 
     for _ in range(4):
         await growing.autogrow.grow_the_full()
     assert growing.kernel.count("grow", "db") == 1
-    growing.clock.now += RETRY
+    growing.clock.now += RETRY_SECONDS
     await growing.autogrow.grow_the_full()
     assert growing.kernel.count("grow", "db") == 2
 

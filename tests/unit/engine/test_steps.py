@@ -253,7 +253,7 @@ def test_whoever_is_seen_to_hold_a_busy_volume_is_named(
     engine: Engine, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By an open file, where no mount of a container shows."""
-    monkeypatch.setattr(steps, "PATIENCE", 1)
+    monkeypatch.setattr(steps, "ATTEMPTS", 1)
     monkeypatch.setattr(holders, "of_open_files", lambda _: [holder(7)])
     engine.steps.mount(engine.backend, place, _held(engine))
     engine.kernel.busy.add("v")
