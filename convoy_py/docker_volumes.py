@@ -72,7 +72,7 @@ class Docker(DockerContainers):
             found = listed(client, {"label": f"{PROJECT}={project}"})
             return sorted(info["Name"] for info in found if info["Driver"] != LOCAL)
 
-    def known(self, name: str) -> tuple[str, dict[str, str]]:
+    def driver_and_labels(self, name: str) -> tuple[str, dict[str, str]]:
         """(driver, labels) of a volume of any driver; ("", {}) if the engine knows none."""
         check_name("Docker volume", name)
         try:

@@ -97,14 +97,14 @@ class OptionsDiffer(Conflict):
     """Create named an existing volume; `differences` maps option to (recorded, asked)."""
 
     def __init__(self, name: str, differences: Mapping[str, tuple[str, str]]) -> None:
-        super().__init__(f"volume {name} already exists with other options: {_told(differences)}")
+        super().__init__(f"volume {name} already exists with other options: {_listed(differences)}")
 
 
 class DataDiffers(Conflict):
     """Adopting found other data than was asked for; `differences` as above."""
 
     def __init__(self, name: str, differences: Mapping[str, tuple[str, str]]) -> None:
-        super().__init__(f"volume {name}: adopting keeps the data as it is: {_told(differences)}")
+        super().__init__(f"volume {name}: adopting keeps the data as it is: {_listed(differences)}")
 
 
 class AlreadyExists(Conflict):
@@ -225,5 +225,5 @@ def failed(what: str, error: OSError) -> ConvoyError:
     return kind(f"{what}: {reason}")
 
 
-def _told(differences: Mapping[str, tuple[str, str]]) -> str:
+def _listed(differences: Mapping[str, tuple[str, str]]) -> str:
     return ", ".join(f"{k} is {was}, asked {asked}" for k, (was, asked) in differences.items())

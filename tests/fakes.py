@@ -163,7 +163,7 @@ class FakeVolumes(Volumes, Uses, Daemon):
             raise SnapshotNotFound(name) if AT in name else VolumeNotFound(name)
         return self.known[name]
 
-    def seen(self, name: str) -> View:
+    def for_engine(self, name: str) -> View:
         return self.get(name)
 
     async def rename(self, name: str, new: str) -> View:

@@ -106,7 +106,7 @@ class FakeContainers:
     def foreign_volumes_of_project(self, project: str) -> list[str]:
         return self.projects.get(project, [])
 
-    def known(self, name: str) -> tuple[str, dict[str, str]]:
+    def driver_and_labels(self, name: str) -> tuple[str, dict[str, str]]:
         if name in self.local:
             return "local", self.local[name].labels
         return ("convoy", dict(self.ours[name])) if name in self.ours else ("", {})

@@ -34,7 +34,7 @@ class Admin:
     outside: Outside
     started: float = field(default_factory=monotonic)
 
-    def told(self, view: View) -> VolumeInfo:
+    def volume(self, view: View) -> VolumeInfo:
         return volume_info(view, self.clock(), self.outside)
 
     def snapshot(self, view: SnapshotView) -> SnapshotInfo:

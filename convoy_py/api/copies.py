@@ -28,7 +28,7 @@ async def clone(admin: Admin, call: Call[CloneVolume]) -> Reply[VolumeInfo]:
     name = check_name(asked.name)
 
     async def work(progress: Progress) -> VolumeInfo:
-        return admin.told(await admin.verbs.copies.clone(source, name, options, progress))
+        return admin.volume(await admin.verbs.copies.clone(source, name, options, progress))
 
     return await admin.job("clone", call, work)
 
@@ -59,7 +59,7 @@ async def convert(admin: Admin, call: Call[ConvertVolume]) -> Reply[VolumeInfo]:
     options = parse_options(call.message.options)
 
     async def work(progress: Progress) -> VolumeInfo:
-        return admin.told(await admin.verbs.copies.convert(call.name, options, progress))
+        return admin.volume(await admin.verbs.copies.convert(call.name, options, progress))
 
     return await admin.job("convert", call, work)
 

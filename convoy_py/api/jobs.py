@@ -19,15 +19,15 @@ async def job_list(admin: Admin, call: Call[Nothing]) -> Reply[JobList]:
 
 async def job_inspect(admin: Admin, call: Call[Nothing]) -> Reply[JobInfo]:
     job = admin.verbs.jobs.get(call.job)
-    return Reply(_told(job), subject=job.volume)
+    return Reply(_info(job), subject=job.volume)
 
 
 async def job_cancel(admin: Admin, call: Call[Nothing]) -> Reply[JobInfo]:
     job = admin.verbs.jobs.cancel(call.job)
-    return Reply(_told(job), HTTPStatus.ACCEPTED, job.volume)
+    return Reply(_info(job), HTTPStatus.ACCEPTED, job.volume)
 
 
-def _told(job: Job[Any]) -> JobInfo:
+def _info(job: Job[Any]) -> JobInfo:
     result = job.result if job.state is JobState.DONE else None
     # What the engine started for itself comes to something of its own.
     return job_info(job.view(), result if isinstance(result, Message) else None)

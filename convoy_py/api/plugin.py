@@ -34,7 +34,7 @@ from convoy_py.escapes import one_line
 from convoy_py.linux import peers
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
-from convoy_py.models.names import Kind, is_source, kind_of
+from convoy_py.models.names import NameKind, is_source, kind_of
 from convoy_py.models.options import parse_options
 from convoy_py.wire.base import Nothing, rfc3339
 from convoy_py.wire.plugin import CreateRequest, MountRequest, NameRequest
@@ -111,7 +111,7 @@ class Plugin:
     async def remove(self, request: web.Request, message: NameRequest) -> bytes:
         await self._daemon.ready()
         with suppress(VolumeNotFound):
-            await self._volumes.remove(_known(_named(message.name)))
+            await self._volumes.remove(_public(_named(message.name)))
         return _DONE
 
     async def mount(self, request: web.Request, message: MountRequest) -> bytes:
@@ -120,7 +120,7 @@ class Plugin:
         await self._daemon.ready()
         self._daemon.check_reach(message.name, pid)
         mount_id = message.id or NO_ID
-        path = await self._uses.mount(_known(message.name), mount_id, epoch)
+        path = await self._uses.mount(_public(message.name), mount_id, epoch)
         if is_gone(request):
             await self._uses.release(message.name, mount_id, epoch)
             raise Unavailable(f"volume {message.name}: mounted too late, the client has gone")
@@ -135,13 +135,12 @@ class Plugin:
 
     async def path(self, request: web.Request, message: NameRequest) -> bytes:
         await self._daemon.ready()
-        return to_json(
-            {"Mountpoint": self._volumes.seen(_known(message.name)).mountpoint, "Err": ""}
-        )
+        view = self._volumes.for_engine(_public(message.name))
+        return to_json({"Mountpoint": view.mountpoint, "Err": ""})
 
     async def get(self, request: web.Request, message: NameRequest) -> bytes:
         await self._daemon.ready()
-        view = self._volumes.seen(_known(message.name))
+        view = self._volumes.for_engine(_public(message.name))
         volume = {
             "Name": message.name,
             "Mountpoint": view.mountpoint,
@@ -234,9 +233,9 @@ def _named(name: str) -> str:
     return name
 
 
-def _known(name: str) -> str:
+def _public(name: str) -> str:
     """The name; VolumeNotFound for a private clone's, which is its volume's own affair."""
-    if kind_of(name) is Kind.CLONE:
+    if kind_of(name) is NameKind.CLONE:
         raise VolumeNotFound(name)
     return name
 

@@ -32,7 +32,7 @@ async def trash_restore(admin: Admin, call: Call[RestoreTrash]) -> Reply[VolumeI
     asked = call.message
     other = check_name(asked.as_name) if asked.as_name else ""
     view = await admin.verbs.trash.restore(asked.name, other)
-    return Reply(admin.told(view), subject=view.name)
+    return Reply(admin.volume(view), subject=view.name)
 
 
 async def trash_purge(admin: Admin, call: Call[PurgeTrash]) -> Reply[Purged]:

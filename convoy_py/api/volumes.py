@@ -30,14 +30,14 @@ _BATCH = 200
 async def list_(admin: Admin, call: Call[Nothing]) -> Reply[VolumeList]:
     found: dict[str, VolumeInfo] = {}
     for number, view in enumerate(admin.verbs.volumes.views(), 1):
-        found[view.name] = admin.told(view)
+        found[view.name] = admin.volume(view)
         if number % _BATCH == 0:
             await asyncio.sleep(0)
     return Reply(VolumeList(volumes=found))
 
 
 async def inspect(admin: Admin, call: Call[Nothing]) -> Reply[VolumeInfo]:
-    return Reply(admin.told(admin.verbs.volumes.get(call.name)))
+    return Reply(admin.volume(admin.verbs.volumes.get(call.name)))
 
 
 async def create(admin: Admin, call: Call[CreateVolume]) -> Reply[VolumeInfo]:
@@ -53,7 +53,7 @@ async def create(admin: Admin, call: Call[CreateVolume]) -> Reply[VolumeInfo]:
             f"{error.told}; the name was made up: repeat the command with {name} to join it, "
             f"as in `convoy create {name}`"
         ) from error
-    return Reply(admin.told(admin.verbs.volumes.get(name)), HTTPStatus.CREATED, name)
+    return Reply(admin.volume(admin.verbs.volumes.get(name)), HTTPStatus.CREATED, name)
 
 
 async def delete(admin: Admin, call: Call[DeleteQuery]) -> Reply[Nothing]:
@@ -79,11 +79,11 @@ async def umount(admin: Admin, call: Call[MountVolume]) -> Reply[Nothing]:
 
 async def rename(admin: Admin, call: Call[RenameVolume]) -> Reply[VolumeInfo]:
     new = check_name(call.message.name)
-    return Reply(admin.told(await admin.verbs.volumes.rename(call.name, new)))
+    return Reply(admin.volume(await admin.verbs.volumes.rename(call.name, new)))
 
 
 async def protect(admin: Admin, call: Call[ProtectVolume]) -> Reply[VolumeInfo]:
-    return Reply(admin.told(await admin.verbs.volumes.protect(call.name, on=call.message.on)))
+    return Reply(admin.volume(await admin.verbs.volumes.protect(call.name, on=call.message.on)))
 
 
 ROUTES = (

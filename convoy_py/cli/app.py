@@ -55,7 +55,7 @@ def _run(command: Callable[[], int | None]) -> int:
         complain(f"{' '.join(map(str, first['loc']))}: {first['msg']}")
         return EXIT_CODES[Kind.INVALID]
     except click.ClickException as error:
-        complain(_told(error))
+        complain(_text(error))
         return error.exit_code
     except OSError as error:
         if error.filename is not None:
@@ -69,7 +69,7 @@ def _run(command: Callable[[], int | None]) -> int:
         return INTERRUPTED
 
 
-def _told(error: click.ClickException) -> str:
+def _text(error: click.ClickException) -> str:
     if not isinstance(error, click.UsageError):
         return error.format_message()
     where = error.ctx.command_path if error.ctx else "convoy"

@@ -53,7 +53,7 @@ def frozen(
     host's lies at a mountpoint. Unless all could be frozen none is.
     """
     with ExitStack() as stack:
-        folders = [(stack.enter_context(_own(path)), str(path)) for path in mountpoints]
+        folders = [(stack.enter_context(_filesystem(path)), str(path)) for path in mountpoints]
         for folder, mountpoint in folders:
             # As long as this takes nobody waits; what is left to write is little then.
             libc.call("syncfs", folder, about=mountpoint)
@@ -100,7 +100,7 @@ def _opened(folder: int | Path) -> AbstractContextManager[int]:
     return nullcontext(folder) if isinstance(folder, int) else descriptors.opened(folder, FOLDER)
 
 
-def _own(mountpoint: Path) -> AbstractContextManager[int]:
+def _filesystem(mountpoint: Path) -> AbstractContextManager[int]:
     """The descriptor of a mountpoint, which must be of another filesystem than what is around."""
     mount = mounts.find(mountpoint)
     if mount is None or mount.device == mounts.holding(mountpoint.parent).device:

@@ -117,7 +117,7 @@ class Census:
         except FileNotFoundError:
             return []
         device, source = f"{os.major(number)}:{os.minor(number)}", str(path)
-        return self._of(
+        return self._holders(
             (f" {device} ".encode(), f" {source} ".encode()),
             lambda m: (
                 (m.device == device or (m.source == source and m.device.startswith("0:")))
@@ -134,13 +134,13 @@ class Census:
         except FileNotFoundError:
             return []
         root = PurePosixPath(host.root) / real.relative_to(host.mountpoint)
-        return self._of(
+        return self._holders(
             (f" {host.device} ".encode(),),
             lambda m: m.device == host.device and PurePosixPath(m.root).is_relative_to(root),
             mountpoint,
         )
 
-    def _of(
+    def _holders(
         self, needles: Sequence[bytes], wanted: Callable[[Mount], bool], mountpoint: Path
     ) -> list[Holder]:
         here = {
@@ -149,7 +149,7 @@ class Census:
             for m in mounts.lines_with(self._own, needle)
             if m.mountpoint == str(mountpoint)
         }
-        seen = list(self._seen(needles, wanted))
+        seen = list(self._mounts(needles, wanted))
         ours = [s for s in seen if s.mount.mount_id in here]
         masters = dict(s.groups for s in seen)
         held = (
@@ -160,7 +160,7 @@ class Census:
         # Below a folder that is a peer of the mount it lies on, the kernel makes every mount twice.
         return list(dict.fromkeys(held))
 
-    def _seen(self, needles: Sequence[bytes], wanted: Callable[[Mount], bool]) -> Iterator[_Seen]:
+    def _mounts(self, needles: Sequence[bytes], wanted: Callable[[Mount], bool]) -> Iterator[_Seen]:
         """Every such mount, once each: the ids of mounts are unique in the system."""
         known: set[int] = set()
         for pid, text in self._texts.items():

@@ -327,7 +327,7 @@ def _raw(file: Path) -> Iterator[tuple[int, bytes]]:
             yield number, info
 
 
-def _asked(number: int) -> bytes:
+def _info_of(number: int) -> bytes:
     """A device's loop_info64; empty if it holds no file, or one that its storage cannot tell of."""
     # A device may be detached, or its node taken away, between the listing and this look.
     with contextlib.suppress(FileNotFoundError):
@@ -339,7 +339,7 @@ def _asked(number: int) -> bytes:
     return b""
 
 
-_questions = Questions(_asked, _PATIENCE_SECONDS)
+_questions = Questions(_info_of, _PATIENCE_SECONDS)
 
 
 def _opened(path: Path, mode: int) -> int:

@@ -37,7 +37,7 @@ def check_volume(name: str) -> str:
 AT, HASH = "@", "#"
 
 
-class Kind(Enum):
+class NameKind(Enum):
     """What a full name is the name of."""
 
     VOLUME = auto()
@@ -45,11 +45,11 @@ class Kind(Enum):
     CLONE = auto()
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> NameKind:
     """Of any text: a private clone of a snapshot there is not."""
     if HASH in name:
-        return Kind.CLONE
-    return Kind.SNAPSHOT if AT in name else Kind.VOLUME
+        return NameKind.CLONE
+    return NameKind.SNAPSHOT if AT in name else NameKind.VOLUME
 
 
 def is_source(text: str) -> bool:

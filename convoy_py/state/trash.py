@@ -24,7 +24,7 @@ REMOVED = "removed.json"
 
 
 @dataclass(frozen=True)
-class Removed:
+class RemovedVolume:
     """One volume in the trash; `record` is None where it cannot be read."""
 
     name: str
@@ -49,7 +49,7 @@ class Trash:
         self._store = store
         self.passed = passed
 
-    def put(self, record: Record, removed: datetime) -> Removed:
+    def put(self, record: Record, removed: datetime) -> RemovedVolume:
         """Move a volume here with all that is in its home, durably; on a full disk, too."""
         home = self._store.home(record.name)
         try:
@@ -71,7 +71,7 @@ class Trash:
             (home / REMOVED).unlink(missing_ok=True)
             self._store.ballast.relieve(lambda: os.utime(home, (removed.timestamp(),) * 2))
 
-    def take_in(self, record: Record, home: Path) -> Removed:
+    def take_in(self, record: Record, home: Path) -> RemovedVolume:
         """Move here what lies in `home`: a volume that was marked."""
         target = self._store.trash / trash_key(record)
         with self._store.changing():  # of Remove this is the point of no return
@@ -98,14 +98,14 @@ class Trash:
         if problem is not None:
             raise problem
 
-    def find(self, key: str) -> Removed | None:
+    def find(self, key: str) -> RemovedVolume | None:
         """What lies here under a key."""
         home = self._store.trash / key
         if not home.is_dir():
             return None
         return self._aging(_read(key.rpartition(".")[0], home), self.passed.now())
 
-    def load(self) -> list[Removed]:
+    def load(self) -> list[RemovedVolume]:
         """Everything in the trash, oldest first."""
         found, now = [], self.passed.now()
         with os.scandir(self._store.trash) as entries:
@@ -115,7 +115,7 @@ class Trash:
                     found.append(self._aging(_read(name, self._store.trash / entry.name), now))
         return sorted(found, key=age)
 
-    def _aging(self, removed: Removed, now: Moment) -> Removed:
+    def _aging(self, removed: RemovedVolume, now: Moment) -> RemovedVolume:
         """Let what an older daemon put here, or another root's, age from now on."""
         known = removed.moment is not None and self.passed.since(removed.moment) is not None
         if removed.removed is None or known:
@@ -125,7 +125,7 @@ class Trash:
             files.durable_replace(removed.home / REMOVED, REMOVAL.encode(removal), durable=False)
         return replace(removed, moment=now)
 
-    def restore(self, removed: Removed, name: str) -> Record:
+    def restore(self, removed: RemovedVolume, name: str) -> Record:
         """Give a volume back under a name, durably; raises AlreadyExists."""
         assert removed.record is not None
         record = self._store.rename(removed.record, name, removed.home)
@@ -133,7 +133,7 @@ class Trash:
             (self._store.home(name) / REMOVED).unlink()
         return record
 
-    def retire(self, removed: Removed) -> Path:
+    def retire(self, removed: RemovedVolume) -> Path:
         """Take a volume out of the trash, durably; the data is then to be deleted."""
         return self._store.retire(removed.home)
 
@@ -164,7 +164,7 @@ def _key(staging: Path) -> str:
     return staging.name.removeprefix(STAGING).partition(".")[2]
 
 
-def _read(name: str, home: Path) -> Removed:
+def _read(name: str, home: Path) -> RemovedVolume:
     removal = record = None
     problem = ""
     try:
@@ -177,7 +177,7 @@ def _read(name: str, home: Path) -> Removed:
     with suppress(OSError):
         names = os.listdir(home / SNAPSHOTS)  # noqa: PTH208 - names are wanted
     there = tuple(sorted(filter(is_valid_name, names)))
-    return Removed(name, home, removed, record, there, moment, problem)
+    return RemovedVolume(name, home, removed, record, there, moment, problem)
 
 
 def _removal(home: Path) -> Removal:
@@ -190,7 +190,7 @@ def _removal(home: Path) -> Removal:
         raise problem.at(mark) from None
 
 
-def age(removed: Removed) -> tuple[float, float]:
+def age(removed: RemovedVolume) -> tuple[float, float]:
     """What sorts the oldest first; what cannot be dated counts as newest."""
     if removed.removed is None:
         return math.inf, math.inf

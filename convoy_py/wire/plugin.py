@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-class Message(BaseModel):
+class PluginMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -16,18 +16,18 @@ class Message(BaseModel):
 Opts = Annotated[dict[str, str], BeforeValidator(lambda value: {} if value is None else value)]
 
 
-class CreateRequest(Message):
+class CreateRequest(PluginMessage):
     name: str = Field(alias="Name")
     opts: Opts = Field(default_factory=dict, alias="Opts")
 
 
-class NameRequest(Message):
+class NameRequest(PluginMessage):
     """Get, Path, Remove."""
 
     name: str = Field(alias="Name")
 
 
-class MountRequest(Message):
+class MountRequest(PluginMessage):
     """Mount, Unmount. `id` is 64 hex digits, made by the engine for a container's mount.
 
     Calls that are made by hand have none, or an empty one: "".

@@ -16,27 +16,27 @@ class CreateVolume(Message):
     adopt: bool = False
 
 
-def _known(kind: str, meaning: str) -> dict[str, str]:
+def _key(kind: str, meaning: str) -> dict[str, str]:
     return {"type": kind, "description": meaning}
 
 
 # What a volume's Status may hold; what is not known of a volume is left out.
 STATUS: dict[str, Any] = {
-    "backend": _known("string", "directory or loopback"),
-    "filesystem": _known("string", "of a loopback image"),
-    "data": _known("string", "the host's folder with the data, or how to have one shown"),
-    "size": _known("integer", "bytes: the limit, else what the filesystem offers"),
-    "references": _known("integer", "counted mounts"),
-    "state": _known("string", "ready, mounted or broken"),
-    "reason": _known("string", "why the volume is broken"),
-    "options": _known("object", "the options that hold for the volume, as text"),
-    "snapshots": _known("integer", "how many snapshots the volume has"),
-    "protected": _known("boolean", "whether the volume cannot be removed"),
-    "doing": _known("string", "the long work that is going on with it"),
-    "used": _known("integer", "bytes of the volume's files, without their holes"),
-    "available": _known("integer", "bytes that an unprivileged user may still write"),
-    "allocated": _known("integer", "bytes that the host has given"),
-    "usageAge": _known("integer", "seconds since used, available and allocated were measured"),
+    "backend": _key("string", "directory or loopback"),
+    "filesystem": _key("string", "of a loopback image"),
+    "data": _key("string", "the host's folder with the data, or how to have one shown"),
+    "size": _key("integer", "bytes: the limit, else what the filesystem offers"),
+    "references": _key("integer", "counted mounts"),
+    "state": _key("string", "ready, mounted or broken"),
+    "reason": _key("string", "why the volume is broken"),
+    "options": _key("object", "the options that hold for the volume, as text"),
+    "snapshots": _key("integer", "how many snapshots the volume has"),
+    "protected": _key("boolean", "whether the volume cannot be removed"),
+    "doing": _key("string", "the long work that is going on with it"),
+    "used": _key("integer", "bytes of the volume's files, without their holes"),
+    "available": _key("integer", "bytes that an unprivileged user may still write"),
+    "allocated": _key("integer", "bytes that the host has given"),
+    "usageAge": _key("integer", "seconds since used, available and allocated were measured"),
 }
 
 

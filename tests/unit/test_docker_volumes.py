@@ -112,10 +112,10 @@ def test_volumes_of_other_drivers_of_a_project(sdk: Sdk, docker: Docker) -> None
 def test_what_is_known_of_a_volume(sdk: Sdk, docker: Docker) -> None:
     """Its driver and labels; nothing, if there is none."""
     sdk.put_volume("db", "convoy")
-    assert docker.known("db") == ("convoy", {})
+    assert docker.driver_and_labels("db") == ("convoy", {})
     sdk.known["db"]["Labels"] = {"a": "b"}
-    assert docker.known("db") == ("convoy", {"a": "b"})
-    assert docker.known("nosuch") == ("", {})
+    assert docker.driver_and_labels("db") == ("convoy", {"a": "b"})
+    assert docker.driver_and_labels("nosuch") == ("", {})
 
 
 def test_who_has_a_volume(sdk: Sdk, docker: Docker) -> None:

@@ -91,7 +91,7 @@ class ImageGrowth(Resizable):
     def grow(self, place: Place) -> bool:
         _check_bounds(place)
         _extend(place)  # the point of no return: a longer image is not made shorter again
-        with _told(place):
+        with _tried_again(place):
             if not image.is_mounted(place):
                 return _grown_at_rest(place)
             if self.delay(place):
@@ -159,7 +159,7 @@ def _extend(place: Place) -> None:
     try:
         file.extend(image.path(place), size, reserved=place.spec.sparse is False)
     except files.Unsettled as error:
-        with _told(place):
+        with _tried_again(place):
             raise OSError(error.errno, error.strerror) from error
     except OSError as error:
         raise failed(f"{place} cannot grow to {show('size', size)}", error) from error
@@ -174,20 +174,20 @@ def _grown_at_rest(place: Place) -> bool:
         return True
     if not image.is_let_go(place):
         return False
-    with _told(place):
+    with _tried_again(place):
         growing.grow_offline(fs, image.path(place))
     return True
 
 
 def _grow_mounted(place: Place, mountpoint: Path) -> None:
-    with _told(place):
+    with _tried_again(place):
         for attached in image.devices(place):
             loop.set_capacity(attached.device)
         growing.grow_online(image.form(place.spec)[0], mountpoint)
 
 
 @contextmanager
-def _told(place: Place) -> Iterator[None]:
+def _tried_again(place: Place) -> Iterator[None]:
     """Say of what failed that it is not over; never NoSpace, for the image is longer by now."""
     try:
         yield

@@ -109,13 +109,13 @@ class Client:
             job.started,
         ):
             raise Cancelled(
-                f"{told(job)} was cut off: the daemon was started anew, and no job outlives it; "
+                f"{name_of(job)} was cut off: the daemon was started anew, and no job outlives it; "
                 "repeat the command"
             )
         return now
 
 
-def told(job: JobInfo) -> str:
+def name_of(job: JobInfo) -> str:
     """What to call a job in a sentence."""
     return f"job {job.id} ({f'{job.verb} {job.volume}'.strip()})"
 

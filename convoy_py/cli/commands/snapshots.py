@@ -127,10 +127,10 @@ def _foretell(client: Client, volumes: Iterable[str]) -> None:
     for volume in volumes:
         plan = client.ask(PLAN_SNAPSHOT, of=volume)
         if not plan.instant and plan.seconds >= _A_MOMENT:
-            note(f"{volume}: {_told(plan)}")
+            note(f"{volume}: {_cost(plan)}")
 
 
-def _told(plan: PlanInfo) -> str:
+def _cost(plan: PlanInfo) -> str:
     what = (
         f"a copy of {format_size(plan.bytes)}" if plan.way == Way.COPY else "a clone, file by file"
     )

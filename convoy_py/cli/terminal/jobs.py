@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from convoy_py.cli.client.calls import Client, Tell, told
+from convoy_py.cli.client.calls import Client, Tell, name_of
 from convoy_py.cli.terminal.exits import INTERRUPTED
 from convoy_py.cli.terminal.output import say, show_json
 from convoy_py.cli.terminal.session import Session
@@ -57,7 +57,7 @@ def follow(client: Client, endpoint: Long[Any, Answer], job: JobInfo) -> Answer:
             return client.finish(endpoint, job, tell)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"{told(job)} goes on: `convoy jobs` shows how far it is, "
+            f"{name_of(job)} goes on: `convoy jobs` shows how far it is, "
             f"`convoy jobs cancel {job.id}` ends it"
         ) from None
 

@@ -25,7 +25,7 @@ class Aging:
         """What is to be known of why things are kept for longer than the wall clock says."""
         return [self._passed.jump] if self._passed.jump else []
 
-    def left(self, moment: Moment | None) -> float:
+    def seconds_left(self, moment: Moment | None) -> float:
         """Seconds for which something of that moment is kept still; without end if it has none."""
         age = self._passed.since(moment) if moment else None
         return math.inf if age is None else self.keep - age
@@ -35,7 +35,7 @@ class Aging:
 
         `since` is what the wall clock said at that moment.
         """
-        left = self.left(moment)
+        left = self.seconds_left(moment)
         if left == math.inf:
             return None
         assert since is not None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.errors import Invalid, NotFound, SnapshotNotFound, VolumeNotFound
-from convoy_py.models.names import Kind, kind_of, name_within, split_source, volume_of
+from convoy_py.models.names import NameKind, kind_of, name_within, split_source, volume_of
 
 
 class Entries:
@@ -18,7 +18,7 @@ class Entries:
         found = self.find(name)
         if found is not None:
             return found
-        if kind_of(name) is Kind.SNAPSHOT and (volume := self.volumes.get(volume_of(name))):
+        if kind_of(name) is NameKind.SNAPSHOT and (volume := self.volumes.get(volume_of(name))):
             raise SnapshotNotFound(name, [view.name for view in volume.snapshot_views()])
         raise VolumeNotFound(volume_of(name))
 
@@ -70,4 +70,4 @@ class Entries:
 
     def _family(self, name: str) -> dict[str, Entry]:
         volume = self.volumes[volume_of(name)]
-        return volume.clones if kind_of(name) is Kind.CLONE else volume.snapshots
+        return volume.clones if kind_of(name) is NameKind.CLONE else volume.snapshots

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from convoy_py.backends.base import Backend, Place
 from convoy_py.errors import BrokenVolume, VolumeInUse
-from convoy_py.models.names import Kind, kind_of, name_within
+from convoy_py.models.names import NameKind, kind_of, name_within
 from convoy_py.models.snapshot import SnapshotView, Way
 from convoy_py.models.volume import Spec, State, Usage, View
 from convoy_py.state.records import Record, References, SnapshotRecord
@@ -123,7 +123,7 @@ class Entry:
     # What it is
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> NameKind:
         return kind_of(self.name)
 
     def within(self) -> Iterator["Entry"]:

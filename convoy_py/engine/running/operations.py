@@ -23,7 +23,7 @@ from convoy_py.errors import (
     failed,
 )
 from convoy_py.logs import event
-from convoy_py.models.names import Kind, kind_of, volume_of
+from convoy_py.models.names import NameKind, kind_of, volume_of
 
 log = logging.getLogger("convoy.engine")
 P = ParamSpec("P")
@@ -156,7 +156,7 @@ class Operations:
         # A private clone is a copy that nothing ties to its volume.
         if (
             volume is None
-            or kind_of(name) is Kind.CLONE
+            or kind_of(name) is NameKind.CLONE
             or volume.work is None
             or not volume.work.still
         ):
@@ -245,7 +245,7 @@ class Operations:
     ) -> T:
         """The same where it has to do with the folder `at`, if any, and not with the name's own."""
         threads = await self._threads(at, name)
-        with told(name, operation):
+        with translated(name, operation):
             return await threads.run(self._unless_refused(call, *args, **kwargs))
 
     async def do_long(
@@ -270,7 +270,7 @@ class Operations:
     ) -> T:
         """As `do_at`, for a step that may take minutes."""
         threads = await self._threads(at, name)
-        with told(name, operation):
+        with translated(name, operation):
             return await threads.run_long(self._unless_refused(call, *args, **kwargs))
 
     async def _threads(self, at: str | None, name: str) -> Threads:
@@ -287,7 +287,7 @@ class Operations:
 
 
 @contextmanager
-def told(name: str, operation: str) -> Iterator[None]:
+def translated(name: str, operation: str) -> Iterator[None]:
     """Tell the system's own errors as ours."""
     try:
         yield

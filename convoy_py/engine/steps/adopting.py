@@ -15,7 +15,7 @@ from convoy_py.state.store import KEPT, RECORD, Store
 log = logging.getLogger("convoy.engine")
 
 
-def known(store: Store, name: str) -> Record | None:
+def record_before(store: Store, name: str) -> Record | None:
     """What was known of data that is to be adopted; also one that was put in its place.
 
     Raises Corrupt if a newer daemon wrote it, for adopting would replace it.

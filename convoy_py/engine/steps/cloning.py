@@ -34,7 +34,7 @@ from convoy_py.linux.trees import Tree
 from convoy_py.models.volume import Options, Spec, show
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.store import STAGING
-from convoy_py.state.trash import Removed, is_replaced, trash_key
+from convoy_py.state.trash import RemovedVolume, is_replaced, trash_key
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Cloning:
             record = record.model_copy(update={"spec": settled})
             return Converted(old, record, staged.home, key, stack.pop_all())
 
-    def swap(self, converted: Converted, old: Record | None) -> tuple[Entry, Removed]:
+    def swap(self, converted: Converted, old: Record | None) -> tuple[Entry, RemovedVolume]:
         """Give a converted volume the place of the old one, which goes to the trash.
 
         `old` is that one's record as it is by now: what was changed meanwhile is not lost. It is
@@ -229,7 +229,7 @@ class Cloning:
                 tree = trees.copy(folder, target, step)
                 if verify:
                     trees.verify(folder, target, step)
-                _own(target, options)
+                _give_owner(target, options)
                 files.sync_filesystem(target)
                 found = target.stat()
         mode = stat.S_IMODE(found.st_mode)
@@ -286,7 +286,7 @@ def _refuse_slow_clones(backend: Backend, place: Place) -> None:
         )
 
 
-def _own(folder: Path, options: Options) -> None:
+def _give_owner(folder: Path, options: Options) -> None:
     """Give a copy the owner and mode that were asked for."""
     if options.uid is not None or options.gid is not None:
         uid = -1 if options.uid is None else options.uid

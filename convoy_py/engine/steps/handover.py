@@ -61,14 +61,14 @@ class Handover:
         self._busy: set[Path] = set()  # notes of what goes on
         self._newer: set[Path] = set()  # notes of a newer daemon
 
-    def left(self) -> list[Path]:
-        """The notes of what was left half made."""
+    def half_made(self) -> list[Path]:
+        """The notes of it."""
         return [note for note in self._notes.glob("*.json") if note not in self._busy | self._newer]
 
     def target(self, volume: str, name: str) -> Target:
         """Where a volume would go; raises what stands in the way, but for its own users."""
-        ours, labels = self._docker.known(volume)
-        driver = ours if name == volume else self._docker.known(name)[0]
+        ours, labels = self._docker.driver_and_labels(volume)
+        driver = ours if name == volume else self._docker.driver_and_labels(name)[0]
         if driver == LOCAL:
             _refuse_used(self._docker.local_volume(name))
         elif driver and name != volume:
@@ -170,7 +170,7 @@ class Handover:
 
     def _take_back(self, release: Release) -> None:
         volume, target, beside = release.volume, release.target, release.beside
-        named, half = self._found(target), self._found(beside)
+        named, half = self._local(target), self._local(beside)
         taken = named is not None and not _is_empty(named)
         if half is not None:
             if taken and not _is_empty(half):
@@ -212,10 +212,10 @@ class Handover:
             return
         copied.note.unlink(missing_ok=True)
 
-    def _found(self, name: str) -> LocalVolume | None:
+    def _local(self, name: str) -> LocalVolume | None:
         """A volume of Docker's own; None if there is none, or what has the name is another's."""
         try:
-            if self._docker.known(name)[0] == LOCAL:
+            if self._docker.driver_and_labels(name)[0] == LOCAL:
                 return self._docker.local_volume(name)
         except NotFound:  # gone just now
             pass

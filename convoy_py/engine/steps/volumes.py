@@ -25,7 +25,7 @@ from convoy_py.models.volume import Options, Spec, Usage
 from convoy_py.state.ballast import is_full, relieved
 from convoy_py.state.records import Record, References, timestamp
 from convoy_py.state.store import STAGING
-from convoy_py.state.trash import Removed, is_replaced
+from convoy_py.state.trash import RemovedVolume, is_replaced
 
 log = logging.getLogger("convoy.engine")
 
@@ -95,7 +95,7 @@ class Steps:
         """Give a record to the data that lies in the volume's place, or in the user's folder."""
         if options.path is not None and not self.host.store.home(name).exists():
             return self.create(name, options)
-        old = adopting.known(self.host.store, name)
+        old = adopting.record_before(self.host.store, name)
         backend = adopting.backend(self.host.backends, self.host.store.home(name), options, old)
         spec = old.spec if old else Spec(backend=backend.name)
         record = (old or self.host.record(name, spec)).model_copy(update={"spec": spec})
@@ -175,7 +175,7 @@ class Steps:
         self.host.store.keep(place.name)
         self.host.ledger.forget(place.name)
 
-    def discard(self, record: Record) -> Removed:
+    def discard(self, record: Record) -> RemovedVolume:
         """Move a volume that is vacated to the trash."""
         removed = self.host.trash.put(record, timestamp(self.host.wall_clock()))
         self.host.ledger.forget(record.name)
@@ -236,5 +236,5 @@ class Steps:
 
     def kept_path(self, name: str) -> str | None:
         """The user's folder of a volume that was forgotten; None if it had none."""
-        kept = adopting.known(self.host.store, name)
+        kept = adopting.record_before(self.host.store, name)
         return kept.spec.path if kept else None

@@ -63,10 +63,10 @@ class Reopening:
         # Long work has entries in its hands; it ends soon, for without its root it is refused.
         if not store.presence.away or any(e.doing for e in self._entries.everything()):
             return
-        if is_there or await run(store.may_take_over, self._known()):
+        if is_there or await run(store.may_take_over, self._uuids()):
             await self._begin_anew(another=not is_there)
 
-    def _known(self) -> dict[str, str]:
+    def _uuids(self) -> dict[str, str]:
         """The uuids of the volumes, by name."""
         return {
             name: entry.record.uuid

@@ -35,7 +35,7 @@ class _Plan:
     bytes: int
     users: list[str]
 
-    def told(self, note: str, files: int = 0) -> ReleasedVolume:
+    def as_message(self, note: str, files: int = 0) -> ReleasedVolume:
         return ReleasedVolume(
             name=self.entry.name,
             docker_volume=self.target.name,
@@ -97,7 +97,7 @@ class Releases:
         run = self._operations.blocking.run
         await run(self._handover.check_room, sum(plan.bytes for plan in plans))
         if dry_run:
-            return [*(plan.told(_foretold(plan)) for plan in plans), *silent]
+            return [*(plan.as_message(_foretold(plan)) for plan in plans), *silent]
         progress.total = 2 * sum(plan.bytes for plan in plans)
         async with self._operations.locked_idle(*names) as locked:
             for plan in plans:
@@ -110,7 +110,7 @@ class Releases:
     async def sweep(self) -> None:
         """Take away what a daemon that ended, or an engine that failed, left half made."""
         run = self._operations.blocking.run_long
-        for note in await run(self._handover.left):
+        for note in await run(self._handover.half_made):
             await run(self._handover.take_back, note)
 
     async def _of_project(self, project: str) -> list[str]:
@@ -183,7 +183,7 @@ class Releases:
                 plan.entry.leaving = False
                 failures.append(f"volume {name} is still here, too ({error}): delete it by hand")
             await self._operations.blocking.run_long(self._handover.end, copied)
-            released.append(plan.told(note, copied.files))
+            released.append(plan.as_message(note, copied.files))
         if failures:
             told = ", ".join(plan.target.name for plan in plans)
             raise OperationFailed(f"Docker has {told}, but {'; '.join(failures)}")

@@ -18,7 +18,7 @@ from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.errors import HostFull, NoSpace, OperationFailed
 from convoy_py.linux import mounts, space
 from convoy_py.logs import event
-from convoy_py.state.trash import Removed
+from convoy_py.state.trash import RemovedVolume
 
 log = logging.getLogger("convoy.trash")
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Room:
         ledger = self._host.ledger
         free = ledger.free() - self._unwritten.look(self._mounted())
         pace = self._pace.look(self._clock(), free, ledger.takers())
-        if not any(entry.mounted or entry.clones for entry in self._known()):
+        if not any(entry.mounted or entry.clones for entry in self._volumes()):
             self._pace.forget()
             pace = 0.0
         return ledger.reserve + int(pace * (LOOK_SECONDS + self._lasts)) - free
@@ -145,7 +145,7 @@ class Room:
                     gain = gain.without(removed.key)
             return True
 
-    async def _purge_early(self, removed: Removed) -> bool:
+    async def _purge_early(self, removed: RemovedVolume) -> bool:
         """Purge for the sake of its blocks; False if they are not free before long."""
         event(log, logging.WARNING, "purged early: the host needs its space", volume=removed.name)
         began = self._clock()
@@ -172,19 +172,19 @@ class Room:
         """What the trash would give back."""
         paths = [
             Path(entry.spec.path)
-            for entry in self._known()
+            for entry in self._volumes()
             if entry.spec is not None and entry.spec.path is not None
         ]
         return await self._operations.blocking.run(
             self._measure, {removed.key: removed.home for removed in self._trash.contents()}, paths
         )
 
-    def _known(self) -> list[Entry]:
+    def _volumes(self) -> list[Entry]:
         return list(self._entries.volumes.values())
 
     def _mounted(self) -> list[Entry]:
         """The volumes and private clones that are; their snapshots do not grow."""
-        found = [each for volume in self._known() for each in (volume, *volume.clones.values())]
+        found = [each for volume in self._volumes() for each in (volume, *volume.clones.values())]
         return [entry for entry in found if entry.mounted]
 
     def _measure(self, homes: Mapping[str, Path], paths: Sequence[Path]) -> Gain:

@@ -32,7 +32,7 @@ from convoy_py.errors import (
     Unsettled,
 )
 from convoy_py.logs import event
-from convoy_py.models.names import Kind, check_name, joined, kind_of, name_within
+from convoy_py.models.names import NameKind, check_name, joined, kind_of, name_within
 from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
 from convoy_py.state.records import timestamp
 from convoy_py.wire.snapshots import RolledBack
@@ -222,7 +222,7 @@ class Snapshots:
                 else "no volume is named"
             )
         for name in names:
-            if kind_of(name) is Kind.SNAPSHOT:
+            if kind_of(name) is NameKind.SNAPSHOT:
                 raise Invalid(f"{name} is a snapshot; name a volume")
             self._entries.get(name)
         return names

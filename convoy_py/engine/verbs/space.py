@@ -118,9 +118,9 @@ class SpaceVerbs:
         """Every volume, by name. Without locks: what goes away meanwhile is left out or unknown."""
         async with self._turn:
             entries = sorted(self._entries.volumes.items())
-            return [await self._asked(entry) for _, entry in entries]
+            return [await self._account_if_it_answers(entry) for _, entry in entries]
 
-    async def _asked(self, entry: Entry) -> VolumeSpace:
+    async def _account_if_it_answers(self, entry: Entry) -> VolumeSpace:
         """One account; without figures if the volume's storage hangs: the others go on."""
         threads = await self._operations.threads(entry.name)
         try:

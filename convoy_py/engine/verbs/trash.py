@@ -24,7 +24,7 @@ from convoy_py.logs import event
 from convoy_py.models.names import check_name
 from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import View
-from convoy_py.state.trash import Removed, age
+from convoy_py.state.trash import RemovedVolume, age
 
 log = logging.getLogger("convoy.trash")
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class TrashBin:
         self._host = host
         self._deletions = deletions
         self._aging = Aging(host.trash.passed, host.wall_clock, keep=keep)
-        self._removed: list[Removed] = []
+        self._removed: list[RemovedVolume] = []
         self.added = 0  # how often something was put in
 
     @property
@@ -57,11 +57,11 @@ class TrashBin:
         """What is to be known of why things are kept for longer than the wall clock says."""
         return self._aging.notes()
 
-    def open(self, removed: Sequence[Removed]) -> None:
+    def open(self, removed: Sequence[RemovedVolume]) -> None:
         """Take what lay in the trash at start."""
         self._removed = list(removed)
 
-    def add(self, removed: Removed) -> None:
+    def add(self, removed: RemovedVolume) -> None:
         """Take in what was removed, or could not be restored or purged."""
         bisect.insort(self._removed, removed, key=age)
         self.added += 1
@@ -95,7 +95,7 @@ class TrashBin:
             target, "restore", self._restore(removed, name, target)
         )
 
-    def contents(self) -> list[Removed]:
+    def contents(self) -> list[RemovedVolume]:
         """Everything in the trash, oldest first, as it lies on the disk."""
         return list(self._removed)
 
@@ -108,14 +108,14 @@ class TrashBin:
         """Delete what was kept for its time."""
         await self._operations.blocking.run(self._aging.look)
         for removed in list(self._removed):
-            if self._aging.left(removed.moment) <= 0:
+            if self._aging.seconds_left(removed.moment) <= 0:
                 event(log, logging.INFO, "purged: its time is up", volume=removed.name)
                 try:
                     await self.delete(removed)
                 except ConvoyError as error:
                     event(log, logging.WARNING, "not purged", volume=removed.name, failure=error)
 
-    async def delete(self, removed: Removed) -> asyncio.Task[bool] | None:
+    async def delete(self, removed: RemovedVolume) -> asyncio.Task[bool] | None:
         """Begin to delete something; None if another purge, or a restore, was quicker."""
         if removed not in self._removed:
             return None
@@ -128,7 +128,7 @@ class TrashBin:
 
     # Steps
 
-    async def _restore(self, removed: Removed, name: str, target: str) -> View:
+    async def _restore(self, removed: RemovedVolume, name: str, target: str) -> View:
         operations = self._operations
         async with operations.locked(target):
             if target in operations.entries.volumes:
@@ -148,7 +148,7 @@ class TrashBin:
             operations.entries.put(entry)
             return entry.view()
 
-    async def _purge(self, chosen: Sequence[Removed]) -> list[str]:
+    async def _purge(self, chosen: Sequence[RemovedVolume]) -> list[str]:
         keys, problem = [], None
         for removed in chosen:
             try:
@@ -164,7 +164,7 @@ class TrashBin:
         return keys
 
     @asynccontextmanager
-    async def _taken(self, removed: Removed) -> AsyncIterator[None]:
+    async def _taken(self, removed: RemovedVolume) -> AsyncIterator[None]:
         """Take something out of memory, for good unless the block fails and it is still there."""
         self._removed.remove(removed)
         try:
@@ -185,10 +185,10 @@ class TrashBin:
         if found is not None:
             self.add(found)
 
-    def _is_there(self, removed: Removed) -> bool:
+    def _is_there(self, removed: RemovedVolume) -> bool:
         return any(each.key == removed.key for each in self._removed)
 
-    def _named(self, name: str) -> list[Removed]:
+    def _named(self, name: str) -> list[RemovedVolume]:
         """Those of a key, or of a name; oldest first. Raises NotFound."""
         found = [r for r in self._removed if r.key == name] or [
             r for r in self._removed if r.name == name
@@ -197,7 +197,7 @@ class TrashBin:
             raise NotFound(f"no {name} in the trash; `convoy trash list` shows what is there")
         return found
 
-    def _view(self, removed: Removed) -> RemovedView:
+    def _view(self, removed: RemovedVolume) -> RemovedView:
         return RemovedView(
             name=removed.name,
             key=removed.key,

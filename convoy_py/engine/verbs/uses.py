@@ -13,13 +13,13 @@ from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry, Work
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.mirror import rerecord
-from convoy_py.engine.running.operations import Locked, Operations, told
+from convoy_py.engine.running.operations import Locked, Operations, translated
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.verbs.room import Room
 from convoy_py.errors import ConvoyError, Corrupt, Unavailable, VolumeInUse
 from convoy_py.logs import event
-from convoy_py.models.names import Kind, clone_name
+from convoy_py.models.names import NameKind, clone_name
 from convoy_py.state.records import Record, References
 
 log = logging.getLogger("convoy.engine")
@@ -92,7 +92,7 @@ class Uses:
             try:
                 await self._vacate(one, operation)
             except VolumeInUse as error:
-                if one.kind is not Kind.CLONE:
+                if one.kind is not NameKind.CLONE:
                     raise
                 # Of the names of private clones nobody outside knows.
                 raise VolumeInUse(entry.name, error.holders) from None
@@ -161,7 +161,7 @@ class Uses:
             try:
                 return await self._mount_locked(entry, reference, epoch)
             except ConvoyError:
-                if entry.kind is Kind.CLONE:
+                if entry.kind is NameKind.CLONE:
                     await self.settle(entry, entry.references)
                 raise
 
@@ -175,7 +175,7 @@ class Uses:
         threads = await self._operations.threads(entry.name)
         try:
             # Not by `do`: while the root is away, what is mounted can be used.
-            with told(entry.name, "mount"):
+            with translated(entry.name, "mount"):
                 fresh = await threads.run(self._steps.mount, backend, place, held)
         except ConvoyError as error:
             entry.mount_failed(str(error) if isinstance(error, Corrupt) else "")
@@ -242,7 +242,7 @@ class Uses:
         After a live-restore an engine may count to zero under a container that runs: so who really
         has it is looked up, and the janitor comes back for it.
         """
-        if entry.kind is not Kind.CLONE:
+        if entry.kind is not NameKind.CLONE:
             return
         backend, place = entry.usable()
         try:
@@ -259,7 +259,7 @@ class Uses:
 
     async def note_growth(self, entry: Entry) -> None:
         """Record that a growth is complete, as it is with a mount; if that fails, the next does."""
-        if entry.kind is not Kind.VOLUME:
+        if entry.kind is not NameKind.VOLUME:
             return
         record = entry.volume_record()
         if record.spec.grows_from is None:

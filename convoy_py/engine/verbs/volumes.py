@@ -22,7 +22,7 @@ from convoy_py.errors import (
     VolumeNotFound,
     VolumeProtected,
 )
-from convoy_py.models.names import Kind, check_name, kind_of, volume_of
+from convoy_py.models.names import NameKind, check_name, kind_of, volume_of
 from convoy_py.models.volume import Options, State, View
 from convoy_py.state.trash import trash_key
 
@@ -57,12 +57,12 @@ class Volumes:
 
     def get(self, name: str) -> View:
         """A volume, or a snapshot by its full name."""
-        return self._told(self._entries.get(name).view())
+        return self._unless_away(self._entries.get(name).view())
 
     def views(self) -> list[View]:
-        return [self._told(e.view()) for _, e in sorted(self._entries.volumes.items())]
+        return [self._unless_away(e.view()) for _, e in sorted(self._entries.volumes.items())]
 
-    def _told(self, view: View) -> View:
+    def _unless_away(self, view: View) -> View:
         """A volume as it is while the root is away: it is known, and cannot be mounted."""
         away = self._host.store.presence.away
         if not away:
@@ -70,8 +70,8 @@ class Volumes:
         state = view.state if view.state is State.MOUNTED else State.BROKEN
         return view.model_copy(update={"reason": view.reason or away, "state": state})
 
-    def seen(self, name: str) -> View:
-        """The same for an engine, which is not to see what it takes the name of."""
+    def for_engine(self, name: str) -> View:
+        """A volume for an engine, which is not to see what it takes the name of."""
         if self._entries.get(name).leaving:
             raise VolumeNotFound(name)
         return self.get(name)
@@ -89,7 +89,7 @@ class Volumes:
         `adopt` takes over the data that already lies in the volume's place.
         Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
         """
-        if kind_of(name) is Kind.SNAPSHOT:
+        if kind_of(name) is NameKind.SNAPSHOT:
             if self._entries.find(name) is None or options != Options():
                 raise Invalid(
                     f"{name} is a snapshot's name: `convoy snapshot create` makes it, without "
@@ -134,10 +134,10 @@ class Volumes:
 
     def refuse_within(self, name: str, instead: str) -> None:
         """Refuse what is no volume by itself; raises VolumeNotFound."""
-        if kind_of(name) is Kind.CLONE:
+        if kind_of(name) is NameKind.CLONE:
             raise VolumeNotFound(name)  # a private clone is its volume's own affair
         self._entries.get(name)
-        if kind_of(name) is Kind.SNAPSHOT:
+        if kind_of(name) is NameKind.SNAPSHOT:
             raise Unsupported(f"{name} is a snapshot; {instead}")
 
     # Under the volume's lock

@@ -36,7 +36,7 @@ def copy_one(
     if relative.is_absolute() or ".." in relative.parts or not relative.name:
         raise OSError(errno.EINVAL, "not a path below the top of the tree", str(relative))
     with (
-        _found(source, relative) as one,
+        _open_path(source, relative) as one,
         _parents(source, relative.parent, target) as place,
     ):
         for mount in mounts.below(target / relative):
@@ -63,7 +63,7 @@ def copy_one(
 def has(tree: Path, relative: PurePath) -> bool:
     """Whether the tree has anything at that path; no link is followed."""
     try:
-        with _found(tree, relative):
+        with _open_path(tree, relative):
             return True
     except FileNotFoundError:
         return False
@@ -85,7 +85,7 @@ def remove_one(target: Path, relative: PurePath) -> None:
 
 
 @contextmanager
-def _found(source: Path, relative: PurePath) -> Iterator[int]:
+def _open_path(source: Path, relative: PurePath) -> Iterator[int]:
     """An O_PATH descriptor of whatever lies there."""
     with ExitStack() as stack:
         try:

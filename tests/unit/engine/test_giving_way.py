@@ -21,7 +21,7 @@ from convoy_py.linux import space
 from convoy_py.linux.extents import Footprint, Range
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options, Spec
-from convoy_py.state.trash import Removed
+from convoy_py.state.trash import RemovedVolume
 from tests.fakes_engine import DAY, Engine, Gate
 
 SIZE = 1000
@@ -302,7 +302,7 @@ def stuck(keeping: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The volume `a` in the trash cannot be moved out of it, as if somebody had made it +i."""
     retire = keeping.host.trash.retire
 
-    def retired(removed: Removed) -> Path:
+    def retired(removed: RemovedVolume) -> Path:
         if removed.name == "a":
             raise OperationFailed("Operation not permitted")
         return retire(removed)

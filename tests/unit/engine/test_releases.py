@@ -50,7 +50,7 @@ async def _make(engine: Engine, name: str) -> None:
     await engine.volumes.create(name, Options())
     engine.write(name, f"of {name}")
     engine.containers.ours[name] = dict(LABELS)
-    engine.containers.asks = engine.volumes.seen
+    engine.containers.asks = engine.volumes.for_engine
 
 
 async def _release(engine: Engine, name: str = "db", **how: object) -> list[ReleasedVolume]:
@@ -72,7 +72,7 @@ def _is_whole(engine: Engine, *names: str) -> None:
     assert [view.name for view in engine.volumes.views()] == list(names)
     for name in names:
         assert engine.read(name) == f"of {name}"
-        assert engine.volumes.seen(name).name == name
+        assert engine.volumes.for_engine(name).name == name
         assert (name, "") in engine.volumes.listing()
     assert not _notes(engine)
 
@@ -323,7 +323,7 @@ async def test_docker_sees_the_name_free_only_while_it_takes_it(db: Engine) -> N
 
     def look(call: str, name: str) -> None:
         try:
-            db.volumes.seen("db")
+            db.volumes.for_engine("db")
         except VolumeNotFound:
             seen.append((call, False))
             assert db.volumes.listing() == []
@@ -336,7 +336,7 @@ async def test_docker_sees_the_name_free_only_while_it_takes_it(db: Engine) -> N
     assert seen[:2] == [("create", True), ("create", False)]
     await _make(db, "web")
     # Under another name there is no need.
-    db.containers.when_called = lambda call, name: db.volumes.seen("web")
+    db.containers.when_called = lambda call, name: db.volumes.for_engine("web")
     await _release(db, "web", docker_volume="new")
 
 
