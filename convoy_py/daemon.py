@@ -35,20 +35,20 @@ def serve(configuration: Configuration) -> int:
     # An engine that starts asks for all its volumes at once: a shell's 1024 are not enough.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    holder = f"pid {os.getpid()}, admin socket {settings.socket}"
+    who = f"pid {os.getpid()}, admin socket {settings.socket}"
     with ExitStack() as stack:
         with _blaming(configuration, "log"):
             logs.configure(settings.log_level, settings.log_format, settings.log)
         store = Store(settings.root)
         with _blaming(configuration, "root"):
-            store.open(holder)
+            store.open(who)
             stack.callback(store.close)
             _refuse_mortal(configuration)
         with _blaming(configuration, "run_dir"):
             # Who may use the admin socket must be able to get to it; the rest is closed.
-            stack.enter_context(_locked(settings.run_dir, 0o711, holder, store.ballast))
+            stack.enter_context(_locked(settings.run_dir, 0o711, who, store.ballast))
         with _blaming(configuration, "mounts_dir"):
-            stack.enter_context(_locked(settings.mounts, 0o700, holder, store.ballast))
+            stack.enter_context(_locked(settings.mounts, 0o700, who, store.ballast))
         inherited = sockets.inherited()
         _refuse_unknown(configuration, inherited)
         plugin = stack.enter_context(_listening(configuration, "plugin_socket", inherited, store))
@@ -68,14 +68,14 @@ def _blaming(configuration: Configuration, setting: str) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path, mode: int, holder: str, ballast: Ballast) -> Iterator[None]:
+def _locked(folder: Path, mode: int, who: str, ballast: Ballast) -> Iterator[None]:
     """Have a folder alone; if it is missing make it with this mode, whatever the umask."""
 
     def lock_file() -> int:
         if not folder.is_dir():
             folder.mkdir(parents=True)
             folder.chmod(mode)
-        return files.lock_file(folder / ".lock", holder)
+        return files.lock_file(folder / ".lock", who)
 
     try:
         lock = ballast.relieve(lock_file)

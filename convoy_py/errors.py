@@ -159,8 +159,8 @@ class NoAnswer(Unavailable):
 
 
 class RootLocked(Unavailable):
-    def __init__(self, root: str, holder: str) -> None:
-        super().__init__(f"another daemon uses {root}: {holder}; stop it or give another --root")
+    def __init__(self, root: str, who: str) -> None:
+        super().__init__(f"another daemon uses {root}: {who}; stop it or give another --root")
 
 
 class DaemonUnreachable(Unavailable):

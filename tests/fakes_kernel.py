@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from convoy_py.backends.base import Backend, Place, Resizable, refuse_changes
-from convoy_py.backends.base import Snapshots as SnapshotPower
+from convoy_py.backends.base import Backend, Place, Resizable, Snapshottable, refuse_changes
 from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import files
 from convoy_py.linux.extents import Shares
@@ -131,7 +130,7 @@ class FakeKernel:
             assert uuid != place.uuid or allowed, f"{method} of {place} while it is read"
 
 
-class FakeBackend(Backend, SnapshotPower, Resizable):
+class FakeBackend(Backend, Snapshottable, Resizable):
     """Keeps the contract with a folder per volume, and fails if the engine breaks its side of it.
 
     A volume with an `fs` is taken for an image: nobody may mount it while it is read at rest.

@@ -155,7 +155,7 @@ class Backend(ABC):
         """What this backend can do on this host, and what not and why; for `convoy info`."""
 
 
-class Snapshots(ABC):
+class Snapshottable(ABC):
     """The power to take snapshots of volumes, to clone them, and to go back to one.
 
     Where a `place` is only read, it may be a volume's or a snapshot's, mounted or not. Those that

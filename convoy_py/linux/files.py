@@ -186,7 +186,7 @@ def has_room(folder: Path, size: int) -> bool:
 def lock_file(path: Path, text: str) -> int:
     """Take the exclusive lock that `path` stands for and write `text` into it, for others to read.
 
-    The lock is held until the returned descriptor is closed; on a full disk it has no text.
+    The lock lasts until the returned descriptor is closed; on a full disk it has no text.
     BlockingIOError carries the text of the one who has it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -194,9 +194,9 @@ def lock_file(path: Path, text: str) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _label(fd, text)
     except BlockingIOError as error:
-        holder = os.pread(fd, 4096, 0).decode(errors="backslashreplace").strip()
+        theirs = os.pread(fd, 4096, 0).decode(errors="backslashreplace").strip()
         os.close(fd)
-        raise BlockingIOError(error.errno, holder, str(path)) from error
+        raise BlockingIOError(error.errno, theirs, str(path)) from error
     except BaseException:
         os.close(fd)
         raise

@@ -48,29 +48,29 @@ class Store:
         self.trash = root / "trash"
         self.ballast = Ballast(root)
         self.presence = Presence(root, self.volumes)
-        self._holder = ""
+        self._who = ""
         self._lock: int | None = None
         self.failure = ""  # why nothing may be changed any more
 
-    def open(self, holder: str) -> None:
-        """Make the folders and take the root's lock; `holder` is told to whoever comes second.
+    def open(self, who: str) -> None:
+        """Make the folders and take the root's lock; `who` is told to whoever comes second.
 
-        Raises RootLocked, naming who holds it.
+        Raises RootLocked, naming who has it.
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            lock = files.lock_file(self.root / "lock", holder)
+            lock = files.lock_file(self.root / "lock", who)
         except BlockingIOError as error:
             raise RootLocked(str(self.root), error.strerror or "unknown") from None
         self.close()
-        self._lock, self._holder = lock, holder
+        self._lock, self._who = lock, who
         for folder in (self.volumes, self.trash):
             self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
         self.presence.pin()
 
     def reopen(self) -> None:
         """Take what lies at the root's path now instead of what was opened; as `open`."""
-        self.open(self._holder)
+        self.open(self._who)
         self.failure = ""  # it was another disk's
 
     def may_take_over(self, known: Mapping[str, str]) -> bool:

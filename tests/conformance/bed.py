@@ -12,7 +12,7 @@ from typing import IO
 from uuid import uuid4
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import Backend, Place, Resizable, Snapshots
+from convoy_py.backends.base import Backend, Place, Resizable, Snapshottable
 from convoy_py.config import Settings
 from convoy_py.linux import files, filesystems, freeze, mounts
 from convoy_py.linux.holders import Census, Holder
@@ -175,8 +175,8 @@ class Bed:
             freeze.thaw(folder)
 
     @property
-    def snapshots(self) -> Snapshots:
-        assert isinstance(self.backend, Snapshots)
+    def snapshots(self) -> Snapshottable:
+        assert isinstance(self.backend, Snapshottable)
         return self.backend
 
     @property

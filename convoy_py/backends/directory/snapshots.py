@@ -9,7 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import Place, Snapshots, own, put_in_place, refuse_nested, returning
+from convoy_py.backends.base import (
+    Place,
+    Snapshottable,
+    own,
+    put_in_place,
+    refuse_nested,
+    returning,
+)
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.backend import Folders, made
 from convoy_py.backends.directory.folder import DATA, source
@@ -26,7 +33,7 @@ from convoy_py.models.volume import Spec
 _SECONDS_A_FILE = 0.0002
 
 
-class FolderSnapshots(Folders, Snapshots):
+class FolderSnapshots(Folders, Snapshottable):
     """Snapshots of volumes in folders."""
 
     def plan(self, place: Place, *, clone: bool = False) -> Plan:

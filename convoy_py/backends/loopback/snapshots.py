@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from convoy_py.backends.base import Place, Snapshots, own, put_in_place, returning
+from convoy_py.backends.base import Place, Snapshottable, own, put_in_place, returning
 from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import btrfs, extents, files, filesystems, reflink
@@ -17,7 +17,7 @@ from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Filesystem, Spec
 
 
-class ImageSnapshots(Snapshots):
+class ImageSnapshots(Snapshottable):
     """Snapshots of volumes in images."""
 
     def plan(self, place: Place, *, clone: bool = False) -> Plan:

@@ -17,7 +17,7 @@ class Ledger:
     """Promised and allocated bytes of every volume; safe to use from any thread.
 
     A sparse image may be promised `overcommit` times the space that is free beyond the reserve; a
-    preallocated one must fit into the free space itself. The lock is held for arithmetic alone, and
+    preallocated one must fit into the free space itself. It is locked for arithmetic alone, and
     two creates cannot both be promised the last of the space.
     """
 

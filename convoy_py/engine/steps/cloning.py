@@ -150,7 +150,7 @@ class Cloning:
         """Give a converted volume the place of the old one, which goes to the trash.
 
         `old` is that one's record as it is by now: what was changed meanwhile is not lost. It is
-        None where it cannot be known what became of the volume: then nothing is done. Caller holds
+        None where it cannot be known what became of the volume: then nothing is done. Caller has
         the volume's lock. Returns the new volume, and the old one. Raises Unsettled if the new one
         has the name, but the old one is not in the trash for sure.
         """

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from convoy_py.backends.base import Backend, Snapshots
+from convoy_py.backends.base import Backend, Snapshottable
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.errors import Unsupported
 from convoy_py.models.snapshot import Consistency, Plan, Way
@@ -32,9 +32,9 @@ class Part:
         return self.record.model_copy(update={"spec": spec, "consistency": consistency})
 
 
-def power(backend: Backend, name: str) -> Snapshots:
+def power(backend: Backend, name: str) -> Snapshottable:
     """The backend's power to take snapshots; raises Unsupported."""
-    if isinstance(backend, Snapshots):
+    if isinstance(backend, Snapshottable):
         return backend
     raise Unsupported(f"volume {name}: backend {backend.name} takes no snapshots")
 

@@ -285,6 +285,6 @@ async def test_without_the_power_there_are_no_copies(
     plain: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said by the backend's name."""
-    monkeypatch.setattr("convoy_py.engine.steps.parts.Snapshots", type("Nobody", (), {}))
+    monkeypatch.setattr("convoy_py.engine.steps.parts.Snapshottable", type("Nobody", (), {}))
     with pytest.raises(Unsupported, match="volume db: backend fake takes no snapshots"):
         await plain.snapshots.create(["db"], "a", Progress())
