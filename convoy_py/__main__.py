@@ -1,11 +1,12 @@
 """The `convoy` command's entry: the only place where the command line and the daemon meet."""
 
-import logging
 import os
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from convoy_py.cli.app import convoy
-from convoy_py.config import Configuration
+
+if TYPE_CHECKING:
+    from convoy_py.config import Configuration
 
 
 def main() -> NoReturn:
@@ -13,8 +14,10 @@ def main() -> NoReturn:
     raise AssertionError("the command exits by itself")
 
 
-def _serve(configuration: Configuration) -> int:
+def _serve(configuration: "Configuration") -> int:
     # Here, as `convoy list` must not wait for the daemon's imports.
+    import logging  # noqa: PLC0415
+
     from convoy_py.daemon import serve  # noqa: PLC0415
 
     code = serve(configuration)

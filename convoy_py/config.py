@@ -4,7 +4,6 @@ Importing this module stays cheap: the daemon reads its settings before it opens
 """
 
 import grp
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,11 +18,11 @@ from pydantic_core import ErrorDetails
 from convoy_py.errors import InvalidSetting
 from convoy_py.escapes import encodable
 from convoy_py.models.options import BACKENDS_KNOWN, GUARDED, backend_named
+from convoy_py.models.places import DEFAULT_SOCKET
 from convoy_py.models.sizes import exact_size, parse_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem
 
 DEFAULT_FILE = Path("/etc/convoy/convoy.toml")
-DEFAULT_SOCKET = Path("/run/convoy/convoy.sock")
 PREFIX = "CONVOY_"
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|h|d|)")
@@ -392,8 +391,3 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if name.startswith(PREFIX) and name != "CONVOY_CONFIG" and value != "":
             found[name.removeprefix(PREFIX).lower()] = value
     return found
-
-
-def client_socket(given: str | None) -> Path:
-    """The admin socket that the command line talks to: --socket, CONVOY_SOCKET, the default."""
-    return Path(given or os.environ.get("CONVOY_SOCKET") or DEFAULT_SOCKET)

@@ -18,7 +18,7 @@ from convoy_py.errors import ConvoyError, Invalid, Kind, NotFound, Unsupported
 from convoy_py.metrics import Metrics
 from convoy_py.models.names import AT, check_name, check_volume, joined
 from convoy_py.wire.base import Failure, Nothing
-from convoy_py.wire.endpoints import Answer, Direct, Endpoint, Form
+from convoy_py.wire.endpoints import Answer, Direct, Endpoint, Form, nothing
 from convoy_py.wire.jobs import JobInfo
 
 log = logging.getLogger("convoy.admin")
@@ -143,7 +143,7 @@ def others(routes: Iterable[Route[Any, Any]]) -> list[Route[Any, Any]]:
 
 
 def _unread(path: str) -> Direct[Unread, Nothing]:
-    return Direct("*", path, "Whatever is not a route", Unread, Nothing)
+    return Direct("*", path, "Whatever is not a route", lambda: Unread, nothing)
 
 
 async def _wrong_method(owner: object, call: Call[Unread]) -> Reply[Nothing]:

@@ -5,32 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from convoy_py import __version__
-from convoy_py.cli.commands.completion import completion
-from convoy_py.cli.commands.copies import adopt, clone, convert, diff, release, restore_file
-from convoy_py.cli.commands.daemon import daemon, info
-from convoy_py.cli.commands.jobs import jobs
-from convoy_py.cli.commands.snapshots import rollback, snapshot
-from convoy_py.cli.commands.space import df, resize, trim
-from convoy_py.cli.commands.trash import trash
-from convoy_py.cli.commands.volumes import (
-    create,
-    delete,
-    inspect,
-    list_volumes,
-    mount,
-    protect,
-    rename,
-    umount,
-)
 from convoy_py.cli.terminal.exits import EXIT_CODES, INTERRUPTED, exit_code
+from convoy_py.cli.terminal.later import Later
 from convoy_py.cli.terminal.options import help_without_command
 from convoy_py.cli.terminal.output import Output, complain, drop_output, have_streams, wants_color
 from convoy_py.cli.terminal.session import Session
-from convoy_py.config import DEFAULT_SOCKET
 from convoy_py.errors import ConvoyError, Kind
+from convoy_py.models.places import DEFAULT_SOCKET
 
 
 class Application(click.Group):
@@ -50,9 +33,8 @@ def _run(command: Callable[[], int | None]) -> int:
     except ConvoyError as error:
         complain(str(error))
         return exit_code(error)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        complain(f"{' '.join(map(str, first['loc']))}: {first['msg']}")
+    except ValueError as error:
+        complain(_refusal(error))
         return EXIT_CODES[Kind.INVALID]
     except click.ClickException as error:
         complain(_text(error))
@@ -67,6 +49,16 @@ def _run(command: Callable[[], int | None]) -> int:
     except click.Abort:
         complain("interrupted; what the daemon has begun goes on, see `convoy jobs`")
         return INTERRUPTED
+
+
+def _refusal(error: ValueError) -> str:
+    """What a message of the wire refuses; raises any other error again."""
+    from pydantic import ValidationError  # noqa: PLC0415 - where one was raised it is loaded
+
+    if not isinstance(error, ValidationError):
+        raise error
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{' '.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _text(error: click.ClickException) -> str:
@@ -106,30 +98,32 @@ def convoy(
     help_without_command(context)
 
 
-for command in (
-    adopt,
-    clone,
-    completion,
-    convert,
-    create,
-    daemon,
-    delete,
-    df,
-    diff,
-    info,
-    inspect,
-    jobs,
-    list_volumes,
-    mount,
-    protect,
-    release,
-    rename,
-    resize,
-    restore_file,
-    rollback,
-    snapshot,
-    trash,
-    trim,
-    umount,
-):
-    convoy.add_command(command)
+# Each with the module and the name that it has there.
+_COMMANDS = (
+    ("adopt", "copies", "adopt", "Take over volumes of Docker's own driver."),
+    ("clone", "copies", "clone", "Make a volume that begins as a copy of another."),
+    ("completion", "completion", "completion", "Print the script for a shell's completion."),
+    ("convert", "copies", "convert", "Change a volume's backend, filesystem or size."),
+    ("create", "creation", "create", "Make a volume and print its name."),
+    ("daemon", "daemon", "daemon", "Run the daemon in the foreground."),
+    ("delete", "volumes", "delete", "Move volumes to the trash."),
+    ("df", "space", "df", "Show where the space is, per volume and snapshot."),
+    ("diff", "copies", "diff", "Show what came between two snapshots."),
+    ("info", "daemon", "info", "Show the daemon, its settings, space and backends."),
+    ("inspect", "volumes", "inspect", "Show one volume as JSON."),
+    ("jobs", "jobs", "jobs", "Long work: show it, cancel it."),
+    ("list", "volumes", "list_volumes", "Show all volumes."),
+    ("mount", "volumes", "mount", "Mount a volume on the host and print where."),
+    ("protect", "volumes", "protect", "Keep a volume from being removed."),
+    ("release", "copies", "release", "Give volumes to Docker's own driver."),
+    ("rename", "volumes", "rename", "Give a volume another name."),
+    ("resize", "space", "resize", "Make a volume larger and print its new size."),
+    ("restore-file", "copies", "restore_file", "Bring a file back from a snapshot."),
+    ("rollback", "snapshots", "rollback", "Put a volume back to a snapshot."),
+    ("snapshot", "snapshots", "snapshot", "Snapshots: make, show, delete."),
+    ("trash", "trash", "trash", "Removed volumes: show, bring back, delete for good."),
+    ("trim", "space", "trim", "Give freed blocks back to the host."),
+    ("umount", "volumes", "umount", "End a hold of `convoy mount`."),
+)
+for name, module, attribute, short_help in _COMMANDS:
+    convoy.add_command(Later(name, f"convoy_py.cli.commands.{module}", attribute, short_help))

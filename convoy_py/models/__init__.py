@@ -1,1 +1,19 @@
-"""What a volume is: its name, its size, its options, its status; pure values, no I/O."""
+"""What a volume is: its name, its size, its options, its status; pure values, no I/O.
+
+`models.job` is loaded where it is first used, as the modules of `wire` are.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convoy_py.models import job, options, snapshot
+
+    __all__ = ["job", "options", "snapshot"]
+else:
+
+    def __getattr__(name: str) -> ModuleType:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return import_module(f"{__name__}.{name}")

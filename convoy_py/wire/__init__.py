@@ -1,1 +1,19 @@
-"""The messages of the two protocols: Docker's volume plugin API and our own REST API."""
+"""The messages of the two protocols: Docker's volume plugin API and our own REST API.
+
+`wire.volumes` is loaded where it is first used: pydantic takes longer than a short command.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convoy_py.wire import base, copies, daemon, jobs, snapshots, space, trash, volumes
+
+    __all__ = ["base", "copies", "daemon", "jobs", "snapshots", "space", "trash", "volumes"]
+else:
+
+    def __getattr__(name: str) -> ModuleType:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return import_module(f"{__name__}.{name}")

@@ -1,16 +1,20 @@
-"""The calls of the admin API, one row each: what the daemon serves, describes, and the CLI asks."""
+"""The calls of the admin API, one row each: what the daemon serves, describes, and the CLI asks.
+
+A row names its messages without loading them: a short command needs none.
+"""
 
 import re
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pydantic import BaseModel
+from convoy_py import wire
 
-from convoy_py.wire import copies, daemon, jobs, snapshots, space, trash, volumes
-from convoy_py.wire.base import Nothing
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-Form = TypeVar("Form", bound=BaseModel)
-Answer = TypeVar("Answer", bound=BaseModel)
+Form = TypeVar("Form", bound="BaseModel")
+Answer = TypeVar("Answer", bound="BaseModel")
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,19 @@ class Endpoint(Generic[Form, Answer]):
     method: str
     path: str
     summary: str
-    form: type[Form]
-    answer: type[Answer]
+    asked: Callable[[], type[Form]]
+    told: Callable[[], type[Answer]]
     _: KW_ONLY
     statuses: tuple[int, ...] = (200,)
     snapshots: bool = False  # the path may name a snapshot, and does if it has a {snapshot}
+
+    @property
+    def form(self) -> type[Form]:
+        return self.asked()
+
+    @property
+    def answer(self) -> type[Answer]:
+        return self.told()
 
     @property
     def changes(self) -> bool:
@@ -54,47 +66,51 @@ class Long(Endpoint[Form, Answer]):
     statuses: tuple[int, ...] = (200, 202)
 
 
+def nothing() -> "type[wire.base.Nothing]":
+    return wire.base.Nothing
+
+
 # Volumes
 
-LIST_VOLUMES = Direct("GET", "/v1/volumes", "All volumes", Nothing, volumes.VolumeList)
+LIST_VOLUMES = Direct("GET", "/v1/volumes", "All volumes", nothing, lambda: wire.volumes.VolumeList)
 CREATE_VOLUME = Direct(
     "POST",
     "/v1/volumes",
     "Make a volume; one that exists with the same options is left as it is",
-    volumes.CreateVolume,
-    volumes.VolumeInfo,
+    lambda: wire.volumes.CreateVolume,
+    lambda: wire.volumes.VolumeInfo,
     statuses=(201,),
 )
 INSPECT_VOLUME = Direct(
     "GET",
     "/v1/volumes/{name}",
     "One volume, or a snapshot as the volume that it is when mounted",
-    Nothing,
-    volumes.VolumeInfo,
+    nothing,
+    lambda: wire.volumes.VolumeInfo,
     snapshots=True,
 )
 DELETE_VOLUME = Direct(
     "DELETE",
     "/v1/volumes/{name}",
     "Move a volume with its snapshots to the trash, or forget it and keep its data",
-    volumes.DeleteQuery,
-    Nothing,
+    lambda: wire.volumes.DeleteQuery,
+    nothing,
     statuses=(204,),
 )
 MOUNT_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/mount",
     "Mount a volume or a snapshot on the host and hold it under a name",
-    volumes.MountVolume,
-    volumes.Mounted,
+    lambda: wire.volumes.MountVolume,
+    lambda: wire.volumes.Mounted,
     snapshots=True,
 )
 UMOUNT_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/umount",
     "End a hold; what nobody holds is unmounted",
-    volumes.MountVolume,
-    Nothing,
+    lambda: wire.volumes.MountVolume,
+    nothing,
     statuses=(204,),
     snapshots=True,
 )
@@ -102,41 +118,43 @@ RENAME_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/rename",
     "Give a volume that nobody uses another name",
-    volumes.RenameVolume,
-    volumes.VolumeInfo,
+    lambda: wire.volumes.RenameVolume,
+    lambda: wire.volumes.VolumeInfo,
 )
 PROTECT_VOLUME = Direct(
     "POST",
     "/v1/volumes/{name}/protect",
     "Refuse to delete a volume from now on, or no longer",
-    volumes.ProtectVolume,
-    volumes.VolumeInfo,
+    lambda: wire.volumes.ProtectVolume,
+    lambda: wire.volumes.VolumeInfo,
 )
 
 # Snapshots
 
-LIST_SNAPSHOTS = Direct("GET", "/v1/snapshots", "All snapshots", Nothing, snapshots.SnapshotList)
+LIST_SNAPSHOTS = Direct(
+    "GET", "/v1/snapshots", "All snapshots", nothing, lambda: wire.snapshots.SnapshotList
+)
 CREATE_GROUP = Long(
     "POST",
     "/v1/snapshots",
     "Take snapshots of several volumes at one moment",
-    snapshots.CreateGroup,
-    snapshots.SnapshotList,
+    lambda: wire.snapshots.CreateGroup,
+    lambda: wire.snapshots.SnapshotList,
 )
 INSPECT_SNAPSHOT = Direct(
     "GET",
     "/v1/snapshots/{name}",
     "One snapshot: db@nightly, or nightly where only one volume has it",
-    Nothing,
-    snapshots.SnapshotInfo,
+    nothing,
+    lambda: wire.snapshots.SnapshotInfo,
     snapshots=True,
 )
 DELETE_SNAPSHOT = Direct(
     "DELETE",
     "/v1/snapshots/{name}",
     "Delete a snapshot: db@nightly, or nightly where only one volume has it",
-    Nothing,
-    Nothing,
+    nothing,
+    nothing,
     statuses=(204,),
     snapshots=True,
 )
@@ -144,30 +162,30 @@ LIST_SNAPSHOTS_OF = Direct(
     "GET",
     "/v1/volumes/{name}/snapshots",
     "A volume's snapshots, oldest first",
-    Nothing,
-    snapshots.SnapshotList,
+    nothing,
+    lambda: wire.snapshots.SnapshotList,
 )
 CREATE_SNAPSHOT = Long(
     "POST",
     "/v1/volumes/{name}/snapshots",
     "Take a snapshot of a volume",
-    snapshots.CreateSnapshot,
-    snapshots.SnapshotInfo,
+    lambda: wire.snapshots.CreateSnapshot,
+    lambda: wire.snapshots.SnapshotInfo,
 )
 INSPECT_SNAPSHOT_OF = Direct(
     "GET",
     "/v1/volumes/{name}/snapshots/{snapshot}",
     "One snapshot of a volume",
-    Nothing,
-    snapshots.SnapshotInfo,
+    nothing,
+    lambda: wire.snapshots.SnapshotInfo,
     snapshots=True,
 )
 DELETE_SNAPSHOT_OF = Direct(
     "DELETE",
     "/v1/volumes/{name}/snapshots/{snapshot}",
     "Delete a snapshot of a volume",
-    Nothing,
-    Nothing,
+    nothing,
+    nothing,
     statuses=(204,),
     snapshots=True,
 )
@@ -175,15 +193,15 @@ PLAN_SNAPSHOT = Direct(
     "GET",
     "/v1/volumes/{name}/plan",
     "How a snapshot of a volume would be made now",
-    Nothing,
-    snapshots.PlanInfo,
+    nothing,
+    lambda: wire.snapshots.PlanInfo,
 )
 ROLLBACK = Long(
     "POST",
     "/v1/volumes/{name}/rollback",
     "Replace a volume's data by a snapshot's, after a snapshot of what is there",
-    snapshots.Rollback,
-    snapshots.RolledBack,
+    lambda: wire.snapshots.Rollback,
+    lambda: wire.snapshots.RolledBack,
 )
 
 # Copies
@@ -192,43 +210,43 @@ CLONE_VOLUME = Long(
     "POST",
     "/v1/volumes/{name}/clone",
     "Make a volume that begins as a copy of another, or of a snapshot of it",
-    copies.CloneVolume,
-    volumes.VolumeInfo,
+    lambda: wire.copies.CloneVolume,
+    lambda: wire.volumes.VolumeInfo,
 )
 DIFF = Long(
     "GET",
     "/v1/volumes/{name}/diff",
     "What changed in a volume between two snapshots, or since one",
-    copies.DiffQuery,
-    copies.Difference,
+    lambda: wire.copies.DiffQuery,
+    lambda: wire.copies.Difference,
 )
 RESTORE_FILE = Long(
     "POST",
     "/v1/volumes/{name}/restore-file",
     "Bring one file, or one folder with all in it, back from a snapshot",
-    copies.RestoreFile,
-    copies.RestoredFile,
+    lambda: wire.copies.RestoreFile,
+    lambda: wire.copies.RestoredFile,
 )
 CONVERT_VOLUME = Long(
     "POST",
     "/v1/volumes/{name}/convert",
     "Change a volume that nobody uses into one of another backend, filesystem or size",
-    copies.ConvertVolume,
-    volumes.VolumeInfo,
+    lambda: wire.copies.ConvertVolume,
+    lambda: wire.volumes.VolumeInfo,
 )
 ADOPT = Long(
     "POST",
     "/v1/adopt",
     "Copy volumes of Docker's local driver into volumes of ours",
-    copies.Adopt,
-    copies.Adopted,
+    lambda: wire.copies.Adopt,
+    lambda: wire.copies.Adopted,
 )
 RELEASE = Long(
     "POST",
     "/v1/release",
     "Give volumes of ours to Docker's local driver",
-    copies.Release,
-    copies.Released,
+    lambda: wire.copies.Release,
+    lambda: wire.copies.Released,
 )
 
 # Space
@@ -237,29 +255,29 @@ RESIZE_VOLUME = Long(
     "POST",
     "/v1/volumes/{name}/resize",
     "Make a volume larger, at once or where that cannot be at its next mount",
-    space.ResizeVolume,
-    space.Resized,
+    lambda: wire.space.ResizeVolume,
+    lambda: wire.space.Resized,
 )
 TRIM_VOLUME = Long(
     "POST",
     "/v1/volumes/{name}/trim",
     "Give a volume's free blocks back to the host",
-    Nothing,
-    space.Trimmed,
+    nothing,
+    lambda: wire.space.Trimmed,
 )
 TRIM_ALL = Long(
     "POST",
     "/v1/trim",
     "Give the free blocks of all volumes back to the host",
-    Nothing,
-    space.Trimmed,
+    nothing,
+    lambda: wire.space.Trimmed,
 )
 REPORT_SPACE = Long(
     "GET",
     "/v1/df",
     "Where the host's bytes are, by volume and snapshot",
-    Nothing,
-    space.SpaceReport,
+    nothing,
+    lambda: wire.space.SpaceReport,
 )
 
 # Jobs
@@ -268,55 +286,57 @@ LIST_JOBS = Direct(
     "GET",
     "/v1/jobs",
     "The jobs that run and the last that have ended, without their results",
-    Nothing,
-    jobs.JobList,
+    nothing,
+    lambda: wire.jobs.JobList,
 )
 INSPECT_JOB = Direct(
     "GET",
     "/v1/jobs/{id}",
     "One job, also one that failed; with its result once it is done",
-    Nothing,
-    jobs.JobInfo,
+    nothing,
+    lambda: wire.jobs.JobInfo,
 )
 CANCEL_JOB = Direct(
     "DELETE",
     "/v1/jobs/{id}",
     "Have a job end at its next step; nothing is left of what it made",
-    Nothing,
-    jobs.JobInfo,
+    nothing,
+    lambda: wire.jobs.JobInfo,
     statuses=(202,),
 )
 
 # The trash
 
 LIST_TRASH = Direct(
-    "GET", "/v1/trash", "The removed volumes, oldest first", Nothing, trash.TrashList
+    "GET", "/v1/trash", "The removed volumes, oldest first", nothing, lambda: wire.trash.TrashList
 )
 RESTORE_TRASH = Direct(
     "POST",
     "/v1/trash/restore",
     "Give a removed volume back, by name or key, under its name or another",
-    trash.RestoreTrash,
-    volumes.VolumeInfo,
+    lambda: wire.trash.RestoreTrash,
+    lambda: wire.volumes.VolumeInfo,
 )
 PURGE_TRASH = Direct(
     "POST",
     "/v1/trash/purge",
     "Delete a removed volume for good, by name or key, or all",
-    trash.PurgeTrash,
-    trash.Purged,
+    lambda: wire.trash.PurgeTrash,
+    lambda: wire.trash.Purged,
 )
 
 # The daemon
 
-INFO = Direct("GET", "/v1/info", "The daemon, its settings and its host", Nothing, daemon.Info)
-METRICS = Direct("GET", "/metrics", "Metrics for Prometheus", Nothing, Nothing)
+INFO = Direct(
+    "GET", "/v1/info", "The daemon, its settings and its host", nothing, lambda: wire.daemon.Info
+)
+METRICS = Direct("GET", "/metrics", "Metrics for Prometheus", nothing, nothing)
 HEALTH = Direct(
     "GET",
     "/healthz",
     "Whether the daemon serves, and why not",
-    Nothing,
-    daemon.Health,
+    nothing,
+    lambda: wire.daemon.Health,
     statuses=(200, 503),
 )
-DESCRIBE = Direct("GET", "/v1/openapi.json", "This description", Nothing, Nothing)
+DESCRIBE = Direct("GET", "/v1/openapi.json", "This description", nothing, nothing)

@@ -4,19 +4,20 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError
-
+from convoy_py import models, wire
+from convoy_py.cli.client.answers import Told, read_answer
 from convoy_py.cli.client.transport import Transport, error_of
 from convoy_py.errors import Cancelled, Invalid, NotFound
-from convoy_py.models.job import JobState
 from convoy_py.models.names import check_volume, split_source
-from convoy_py.wire.base import Nothing
-from convoy_py.wire.endpoints import INSPECT_JOB, Answer, Direct, Endpoint, Form, Long
-from convoy_py.wire.jobs import JobInfo
+from convoy_py.wire.endpoints import INSPECT_JOB, Answer, Direct, Endpoint, Form, Long, nothing
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from convoy_py.wire.jobs import JobInfo
 
 # The daemon answers every call within 30 s, if only to say that the work goes on.
 ANSWER_SECONDS = 60.0
@@ -24,7 +25,7 @@ ANSWER_SECONDS = 60.0
 # Seconds between two looks at a job, growing: a short one is told at once, a long one costs little.
 FIRST_PAUSE, LAST_PAUSE = 0.2, 1.0
 
-Tell = Callable[[JobInfo], None]
+Tell = Callable[["JobInfo"], None]
 
 
 class Client:
@@ -49,35 +50,40 @@ class Client:
     ) -> Answer:
         """The answer; `of` is what the path names: a volume, a snapshot or a job."""
         status, body = self._send(endpoint, message, of)
-        if endpoint.answer is not Nothing:
+        if endpoint.told is not nothing:
             return self._read(endpoint.answer, status, body)
         if status != HTTPStatus.NO_CONTENT:
             raise self._daemon.not_ours(status)
         return endpoint.answer()
 
+    def look(self, endpoint: Direct[Any, Any], *, of: str = "") -> Told:
+        """The answer as it was told, soon: no model of the wire is loaded for it."""
+        status, body = self._send(endpoint, None, of)
+        return read_answer(body, self._daemon.not_ours(status))
+
     def start(
         self, endpoint: Long[Form, Any], message: Form | None = None, *, of: str = ""
-    ) -> JobInfo:
+    ) -> "JobInfo":
         """The job, which has ended already if the work took less than a second."""
-        return self._read(JobInfo, *self._send(endpoint, message, of))
+        return self._read(wire.jobs.JobInfo, *self._send(endpoint, message, of))
 
-    def finish(self, endpoint: Long[Any, Answer], job: JobInfo, tell: Tell) -> Answer:
+    def finish(self, endpoint: Long[Any, Answer], job: "JobInfo", tell: Tell) -> Answer:
         """What the work comes to, once its job has ended; `tell` hears of it at each look.
 
         Raises the job's error as the ConvoyError of its kind; Cancelled also where the job
         ended with its daemon.
         """
         pause = FIRST_PAUSE
-        while job.state == JobState.RUNNING:
+        while job.state == models.job.JobState.RUNNING:
             tell(job)
             sleep(pause)
             pause = min(pause * 1.5, LAST_PAUSE)
             job = self._again(job)
-        if job.state != JobState.DONE:
+        if job.state != models.job.JobState.DONE:
             raise error_of(job.kind, job.error)
         try:
             return endpoint.answer.model_validate(job.result, extra="ignore")
-        except ValidationError as error:
+        except ValueError as error:
             raise self._daemon.not_ours(HTTPStatus.OK) from error
 
     def _send(
@@ -94,10 +100,10 @@ class Client:
         try:
             # A newer daemon may tell more than this command knows; that is no reason to fail.
             return answer.model_validate_json(body, extra="ignore")
-        except ValidationError as error:
+        except ValueError as error:
             raise self._daemon.not_ours(status) from error
 
-    def _again(self, job: JobInfo) -> JobInfo:
+    def _again(self, job: "JobInfo") -> "JobInfo":
         try:
             now = self.ask(INSPECT_JOB, of=job.id)
         except NotFound:
@@ -115,7 +121,7 @@ class Client:
         return now
 
 
-def name_of(job: JobInfo) -> str:
+def name_of(job: "JobInfo") -> str:
     """What to call a job in a sentence."""
     return f"job {job.id} ({f'{job.verb} {job.volume}'.strip()})"
 
@@ -133,10 +139,10 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _encoded(message: BaseModel) -> bytes:
+def _encoded(message: "BaseModel") -> bytes:
     try:
         return message.model_dump_json(by_alias=True).encode()
-    except PydanticSerializationError as error:
+    except ValueError as error:
         raise Invalid(
             "an argument is not UTF-8: no other text is taken, but for the PATH of restore-file"
         ) from error

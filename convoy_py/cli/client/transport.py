@@ -11,8 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
 
-from pydantic import ValidationError
-
+from convoy_py.cli.client.answers import read_answer
 from convoy_py.errors import (
     Cancelled,
     Conflict,
@@ -28,7 +27,6 @@ from convoy_py.errors import (
     Unavailable,
     Unsupported,
 )
-from convoy_py.wire.base import Failure
 
 _ERRORS: dict[str, type[ConvoyError]] = {
     error.kind: error
@@ -71,7 +69,8 @@ class Transport:
             took = (perf_counter() - started) * 1000
             self._trace(f"{method} {target}: {status}, {len(answer)} bytes in {took:.1f} ms")
         if status >= HTTPStatus.BAD_REQUEST:
-            raise self._failure(status, answer)
+            failure = read_answer(answer, self.not_ours(status))
+            raise error_of(failure.read("Kind", str), failure.read("Error", str))
         return status, answer
 
     def _connect(self, connection: "_Connection") -> None:
@@ -106,13 +105,6 @@ class Transport:
             ) from error
         except http.client.HTTPException as error:
             raise OperationFailed(f"the answer of {self._path} is not HTTP: {error!r}") from error
-
-    def _failure(self, status: int, body: bytes) -> ConvoyError:
-        try:
-            told = Failure.model_validate_json(body, extra="ignore")
-        except ValidationError:
-            return self.not_ours(status)
-        return error_of(told.kind, told.error)
 
     def not_ours(self, status: int) -> ConvoyError:
         """The error to raise for an answer that cannot be read."""

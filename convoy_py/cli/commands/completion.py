@@ -48,7 +48,7 @@ fish: convoy completion fish > ~/.config/fish/completions/convoy.fish
 """
 
 
-@click.command(help=_COMPLETION, short_help="Print the script for a shell's completion.")
+@click.command(help=_COMPLETION)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

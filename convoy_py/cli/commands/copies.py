@@ -40,7 +40,7 @@ from convoy_py.wire.endpoints import (
 )
 
 
-@click.command(short_help="Make a volume that begins as a copy of another.")
+@click.command()
 @source_argument("source", metavar="SOURCE")
 @click.argument("new")
 @volume_options(without=("from", "path"), defaults=False)
@@ -68,7 +68,7 @@ def clone(
     session.output.answer(made.name, made)
 
 
-@click.command(short_help="Change a volume's backend, filesystem or size.")
+@click.command()
 @volume_argument(metavar="VOLUME")
 @volume_options(without=("from", "path", "per_mount"), defaults=False)
 @no_wait_option
@@ -98,7 +98,7 @@ def convert(
     note_trash(session.client(), [name], replaced=True)
 
 
-@click.command(short_help="Take over volumes of Docker's own driver.")
+@click.command()
 @click.option(
     "--from-docker-volume", metavar="NAME", callback=not_empty, help="the volume to take over"
 )
@@ -149,7 +149,7 @@ def adopt(
     _show(session, run(session, ADOPT, wanted, no_wait=no_wait), _DOCKERS, _OURS)
 
 
-@click.command(short_help="Give volumes to Docker's own driver.")
+@click.command()
 @volume_argument(metavar="VOLUME", required=False)
 @click.option(
     "--to-docker-volume",
@@ -217,7 +217,7 @@ def _show(session: Session, done: Adopted | Released, *names: tuple[str, str]) -
         say("nothing was done, as --dry-run asks")
 
 
-@click.command(short_help="Show what came between two snapshots.")
+@click.command()
 @snapshot_argument("old", metavar="VOLUME@A")
 @source_argument("new", metavar="[VOLUME@B]", required=False)
 @no_wait_option
@@ -267,7 +267,7 @@ def _show_difference(found: Difference) -> None:
     )
 
 
-@click.command("restore-file", short_help="Bring a file back from a snapshot.")
+@click.command("restore-file")
 @snapshot_argument("source", metavar="VOLUME@SNAPSHOT:PATH")
 @no_wait_option
 @output_options

@@ -85,7 +85,6 @@ def _default(field: FieldInfo) -> str:
 
 
 @click.command(
-    short_help="Run the daemon in the foreground.",
     # Settings are spelled with underscores in the file and the environment.
     context_settings={"token_normalize_func": lambda token: token.replace("_", "-")},
 )
@@ -166,7 +165,7 @@ def _agreed(given: list[tuple[str, str]]) -> dict[str, str]:
     return flags
 
 
-@click.command(short_help="Show the daemon, its settings, space and backends.")
+@click.command()
 @output_options
 @click.pass_obj
 def info(session: Session) -> None:

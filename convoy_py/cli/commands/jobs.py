@@ -1,18 +1,22 @@
 """The commands on jobs: list, show, cancel."""
 
+from typing import TYPE_CHECKING
+
 import click
 
+from convoy_py import models
 from convoy_py.cli.terminal.arguments import job_argument
 from convoy_py.cli.terminal.options import output_options
 from convoy_py.cli.terminal.output import moment, show_json, show_table
 from convoy_py.cli.terminal.session import Session
-from convoy_py.models.job import JobState
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.endpoints import CANCEL_JOB, INSPECT_JOB, LIST_JOBS
-from convoy_py.wire.jobs import JobInfo
+
+if TYPE_CHECKING:
+    from convoy_py.wire.jobs import JobInfo
 
 
-@click.group(invoke_without_command=True, short_help="Long work: show it, cancel it.")
+@click.group(invoke_without_command=True)
 @output_options
 @click.pass_context
 def jobs(context: click.Context) -> None:
@@ -59,7 +63,7 @@ def cancel(session: Session, job_id: int) -> None:
 _COLUMNS = ("ID", "VERB", "VOLUME", "STATE", "DONE", "STARTED", "NOTE")
 
 
-def _row(job: JobInfo) -> tuple[str, ...]:
+def _row(job: "JobInfo") -> tuple[str, ...]:
     return (
         job.id,
         job.verb,
@@ -71,9 +75,9 @@ def _row(job: JobInfo) -> tuple[str, ...]:
     )
 
 
-def _done(job: JobInfo) -> str:
+def _done(job: "JobInfo") -> str:
     """Per cent; bytes as long as the whole is not known."""
-    if job.state == JobState.DONE:
+    if job.state == models.job.JobState.DONE:
         return "100%"
     if job.total:
         return f"{min(job.done, job.total) * 100 // job.total}%"

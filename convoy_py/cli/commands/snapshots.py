@@ -1,9 +1,12 @@
 """The commands on snapshots: create, list, inspect, delete; and rollback."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
+from convoy_py import models, wire
+from convoy_py.cli.client.answers import Told
 from convoy_py.cli.client.calls import Client
 from convoy_py.cli.terminal.arguments import (
     full_name,
@@ -19,7 +22,6 @@ from convoy_py.cli.terminal.several import delete_each
 from convoy_py.models.durations import format_duration
 from convoy_py.models.names import check_name, check_volume
 from convoy_py.models.sizes import format_size
-from convoy_py.models.snapshot import Way
 from convoy_py.wire.endpoints import (
     CREATE_GROUP,
     CREATE_SNAPSHOT,
@@ -30,10 +32,12 @@ from convoy_py.wire.endpoints import (
     PLAN_SNAPSHOT,
     ROLLBACK,
 )
-from convoy_py.wire.snapshots import CreateGroup, CreateSnapshot, PlanInfo, Rollback, SnapshotInfo
+
+if TYPE_CHECKING:
+    from convoy_py.wire.snapshots import PlanInfo, SnapshotInfo
 
 
-@click.group(invoke_without_command=True, short_help="Snapshots: make, show, delete.")
+@click.group(invoke_without_command=True)
 @click.pass_context
 def snapshot(context: click.Context) -> None:
     """Snapshots of volumes: make, show, delete them.
@@ -96,11 +100,11 @@ def create(
         )
     _foretell(session.client(), [volume] if volume is not None else members)
     if volume is not None:
-        wanted = CreateSnapshot(name=chosen, pause=pause)
+        wanted = wire.snapshots.CreateSnapshot(name=chosen, pause=pause)
         made = run(session, CREATE_SNAPSHOT, wanted, of=volume, no_wait=no_wait)
         session.output.answer(made.full_name, made)
         return
-    several = CreateGroup(
+    several = wire.snapshots.CreateGroup(
         volumes=members,
         compose_project=compose_project or "",
         container=container or "",
@@ -110,7 +114,7 @@ def create(
     _show_group(session, run(session, CREATE_GROUP, several, no_wait=no_wait).snapshots)
 
 
-def _show_group(session: Session, made: list[SnapshotInfo]) -> None:
+def _show_group(session: Session, made: "list[SnapshotInfo]") -> None:
     if session.output.asked_json:
         show_json(made)
     else:
@@ -130,9 +134,11 @@ def _foretell(client: Client, volumes: Iterable[str]) -> None:
             note(f"{volume}: {_cost(plan)}")
 
 
-def _cost(plan: PlanInfo) -> str:
+def _cost(plan: "PlanInfo") -> str:
     what = (
-        f"a copy of {format_size(plan.bytes)}" if plan.way == Way.COPY else "a clone, file by file"
+        f"a copy of {format_size(plan.bytes)}"
+        if plan.way == models.snapshot.Way.COPY
+        else "a clone, file by file"
     )
     parts = [f"{what}, roughly {format_duration(plan.seconds)}" if plan.seconds else what]
     parts += ["writers wait meanwhile"] if plan.freezes else []
@@ -148,30 +154,31 @@ def list_snapshots(session: Session, volume: str | None) -> None:
     """Show the snapshots of VOLUME, or of all: a table on a terminal, else JSON."""
     client = session.client()
     if volume is None:
-        found = client.ask(LIST_SNAPSHOTS).snapshots
+        told = client.look(LIST_SNAPSHOTS)
     else:
-        found = client.ask(LIST_SNAPSHOTS_OF, of=volume).snapshots
+        told = client.look(LIST_SNAPSHOTS_OF, of=volume)
+    found = told.each("Snapshots")
     if session.output.wants_json:
         show_json(found)
         return
     show_table(map(_row, found), _COLUMNS)
     for each in found:
-        if each.reason:
-            say(f"{each.full_name} is {each.state}: {each.reason}")
+        if reason := each.read("Reason", str):
+            say(f"{each.read('FullName', str)} is {each.read('State', str)}: {reason}")
 
 
 _COLUMNS = ("NAME", "CREATED", "WAY", "CONSISTENCY", "STATE", "REFS", "GROUP")
 
 
-def _row(each: SnapshotInfo) -> tuple[str, ...]:
+def _row(each: Told) -> tuple[str, ...]:
     return (
-        each.full_name,
-        moment(each.created_time),
-        each.way or "-",
-        each.consistency or "-",
-        each.state,
-        str(each.references),
-        each.group or "-",
+        each.read("FullName", str),
+        moment(each.read("CreatedTime", str)),
+        each.read("Way", str) or "-",
+        each.read("Consistency", str) or "-",
+        each.read("State", str),
+        str(each.read("References", int)),
+        each.read("Group", str) or "-",
     )
 
 
@@ -184,7 +191,7 @@ def inspect(session: Session, name: str) -> None:
 
     NAME is db@nightly, or nightly where only one volume has a snapshot of that name.
     """
-    show_json(session.client().ask(INSPECT_SNAPSHOT, of=name))
+    show_json(session.client().look(INSPECT_SNAPSHOT, of=name).having("FullName"))
 
 
 @snapshot.command(short_help="Delete snapshots.")
@@ -202,7 +209,7 @@ def delete(session: Session, names: tuple[str, ...]) -> None:
     click.get_current_context().exit(code)
 
 
-@click.command(short_help="Put a volume back to a snapshot.")
+@click.command()
 @snapshot_argument(metavar="VOLUME@SNAPSHOT")
 @click.option(
     "--stop-containers",
@@ -223,7 +230,9 @@ def rollback(
     refused, unless --stop-containers is given.
     """
     volume, snapshot = full_name("rollback", name)
-    wanted = Rollback(snapshot=snapshot, stop_containers=stop_containers, keep=not no_keep)
+    wanted = wire.snapshots.Rollback(
+        snapshot=snapshot, stop_containers=stop_containers, keep=not no_keep
+    )
     done = run(session, ROLLBACK, wanted, of=volume, no_wait=no_wait)
     session.output.answer(done.saved_as or volume, done)
     undo = f"`convoy rollback {done.saved_as}` undoes it" if done.saved_as else "nothing undoes it"

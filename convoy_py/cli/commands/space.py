@@ -18,7 +18,7 @@ from convoy_py.wire.jobs import JobInfo
 from convoy_py.wire.space import ResizeVolume, Space, SpaceReport, Trimmed, VolumeSpace
 
 
-@click.command(short_help="Make a volume larger and print its new size.")
+@click.command()
 @volume_argument(metavar="VOLUME")
 @click.argument("size", callback=not_empty)
 @no_wait_option
@@ -37,7 +37,7 @@ def resize(session: Session, name: str, size: str, no_wait: bool) -> None:
         note(f"{name} takes its new size at its next mount: {told.pending}")
 
 
-@click.command(short_help="Give freed blocks back to the host.")
+@click.command()
 @volume_argument("names", nargs=-1, metavar="[VOLUME...]")
 @click.option("--all", "everything", is_flag=True, help="trim every volume that can be")
 @no_wait_option
@@ -95,7 +95,7 @@ def _show_trimmed(session: Session, told: Trimmed) -> None:
         say(f"{name} was not trimmed: {reason}")
 
 
-@click.command(short_help="Show where the space is, per volume and snapshot.")
+@click.command()
 @no_wait_option
 @output_options
 @click.pass_obj

@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
+from convoy_py import wire
 from convoy_py.cli.client.calls import Client
 from convoy_py.cli.terminal.arguments import trash_argument
 from convoy_py.cli.terminal.options import help_without_command, output_options
@@ -14,12 +16,12 @@ from convoy_py.cli.terminal.session import Session
 from convoy_py.errors import ConvoyError
 from convoy_py.models.names import check_name
 from convoy_py.wire.endpoints import LIST_TRASH, PURGE_TRASH, RESTORE_TRASH
-from convoy_py.wire.trash import PurgeTrash, Removed, RestoreTrash
+
+if TYPE_CHECKING:
+    from convoy_py.wire.trash import Removed
 
 
-@click.group(
-    invoke_without_command=True, short_help="Removed volumes: show, bring back, delete for good."
-)
+@click.group(invoke_without_command=True)
 @click.pass_context
 def trash(context: click.Context) -> None:
     """Removed volumes, which are kept for a while: show them, bring one back, delete for good."""
@@ -49,7 +51,7 @@ def restore(session: Session, name: str, as_name: str | None) -> None:
     NAME is a name or a key of `convoy trash list`; of several of one name the last removed.
     """
     other = "" if as_name is None else check_name(as_name)
-    volume = session.client().ask(RESTORE_TRASH, RestoreTrash(name=name, as_name=other))
+    volume = session.client().ask(RESTORE_TRASH, wire.trash.RestoreTrash(name=name, as_name=other))
     session.output.answer(volume.name, volume)
 
 
@@ -65,7 +67,7 @@ def purge(session: Session, name: str | None, everything: bool) -> None:
     """
     if everything == (name is not None):
         raise click.UsageError("purge takes either a NAME or --all")
-    wanted = PurgeTrash(name=name or "", all=name is None)
+    wanted = wire.trash.PurgeTrash(name=name or "", all=name is None)
     keys = session.client().ask(PURGE_TRASH, wanted).keys
     if session.output.asked_json:
         show_json(keys)
@@ -95,7 +97,7 @@ def note_trash(client: Client, names: Iterable[str], *, replaced: bool = False) 
 _COLUMNS = ("NAME", "KEY", "BACKEND", "REMOVED", "UNTIL", "SNAPSHOTS")
 
 
-def _row(removed: Removed) -> tuple[str, ...]:
+def _row(removed: "Removed") -> tuple[str, ...]:
     return (
         removed.name,
         removed.key,

@@ -91,11 +91,11 @@ def _offer(
 
 
 def _volumes(client: Client, _: str) -> Iterable[str]:
-    return client.ask(LIST_VOLUMES).volumes
+    return client.look(LIST_VOLUMES).named("Volumes")
 
 
 def _snapshots(client: Client, _: str) -> Iterable[str]:
-    return [snapshot.full_name for snapshot in client.ask(LIST_SNAPSHOTS).snapshots]
+    return [each.read("FullName", str) for each in client.look(LIST_SNAPSHOTS).each("Snapshots")]
 
 
 def _sources(client: Client, incomplete: str) -> Iterable[str]:
@@ -103,12 +103,12 @@ def _sources(client: Client, incomplete: str) -> Iterable[str]:
 
 
 def _trash(client: Client, _: str) -> Iterable[str]:
-    removed = client.ask(LIST_TRASH).volumes
-    return [name for each in removed for name in (each.name, each.key)]
+    removed = client.look(LIST_TRASH).each("Volumes")
+    return [each.read(key, str) for each in removed for key in ("Name", "Key")]
 
 
 def _jobs(client: Client, _: str) -> Iterable[str]:
-    return [job.id for job in client.ask(LIST_JOBS).jobs]
+    return [job.read("Id", str) for job in client.look(LIST_JOBS).each("Jobs")]
 
 
 complete_sources = _offer(_sources)

@@ -3,17 +3,19 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from convoy_py import models, wire
 from convoy_py.cli.client.calls import Client, Tell, name_of
 from convoy_py.cli.terminal.exits import INTERRUPTED
 from convoy_py.cli.terminal.output import say, show_json
 from convoy_py.cli.terminal.session import Session
-from convoy_py.models.job import JobState
 from convoy_py.wire.endpoints import Answer, Form, Long
-from convoy_py.wire.jobs import JobInfo
+
+if TYPE_CHECKING:
+    from convoy_py.wire.jobs import JobInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,9 +50,9 @@ def run(
     return follow(client, endpoint, job)
 
 
-def follow(client: Client, endpoint: Long[Any, Answer], job: JobInfo) -> Answer:
+def follow(client: Client, endpoint: Long[Any, Answer], job: "JobInfo") -> Answer:
     """What a job that was begun comes to; raises its error, or Interrupted."""
-    if job.state != JobState.RUNNING:
+    if job.state != models.job.JobState.RUNNING:
         return client.finish(endpoint, job, _nobody)
     try:
         with _display() as tell:
@@ -62,12 +64,12 @@ def follow(client: Client, endpoint: Long[Any, Answer], job: JobInfo) -> Answer:
         ) from None
 
 
-def show_started(session: Session, job: JobInfo | Sequence[JobInfo]) -> None:
+def show_started(session: Session, job: "JobInfo | Sequence[JobInfo]") -> None:
     """One job, or several in a list; their ids unless JSON was asked for."""
     if session.output.asked_json:
-        show_json(job if isinstance(job, JobInfo) else list(job))
+        show_json(job)
     else:
-        for each in [job] if isinstance(job, JobInfo) else job:
+        for each in [job] if isinstance(job, wire.jobs.JobInfo) else job:
             say(each.id)
 
 
@@ -84,5 +86,5 @@ def _display() -> Iterator[Tell]:
         yield tell
 
 
-def _nobody(_: JobInfo) -> None:
+def _nobody(_: "JobInfo") -> None:
     """What a program that reads stderr is told of progress."""

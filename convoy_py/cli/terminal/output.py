@@ -3,17 +3,19 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from convoy_py.escapes import printable
 from convoy_py.models.sizes import format_size
-from convoy_py.wire.base import Message
+
+if TYPE_CHECKING:
+    from convoy_py.wire.base import Message
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Output:
         """For commands that show a table to people and JSON to programs."""
         return self.asked_json or not sys.stdout.isatty()
 
-    def answer(self, word: str, message: Message) -> None:
+    def answer(self, word: str, message: "Message") -> None:
         """One word, or the message it was taken from where JSON was asked for."""
         if self.asked_json:
             show_json(message)
@@ -76,7 +78,7 @@ def note(text: str) -> None:
 
 def show_json(value: object) -> None:
     """Indented, in the keys of the wire and in their order, ASCII in every locale."""
-    click.echo(json.dumps(_plain(value), indent=2))
+    click.echo(json.dumps(value, indent=2, default=_keys))
 
 
 def show_heading(text: str) -> None:
@@ -113,13 +115,5 @@ def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-def _plain(value: object) -> Any:
-    match value:
-        case Message():
-            return value.model_dump(mode="json", by_alias=True)
-        case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
-        case list():
-            return [_plain(item) for item in value]
-        case _:
-            return value
+def _keys(message: "Message") -> object:
+    return message.model_dump(mode="json", by_alias=True)

@@ -1,13 +1,19 @@
 """What one run of the command carries from its global options to the command it names."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convoy_py.cli.client.calls import ANSWER_SECONDS, Client
 from convoy_py.cli.terminal.output import Output, complain
-from convoy_py.config import Configuration, client_socket
+from convoy_py.models.places import DEFAULT_SOCKET
 
-Serve = Callable[[Configuration], int]
+if TYPE_CHECKING:
+    from convoy_py.config import Configuration
+
+Serve = Callable[["Configuration"], int]
 
 
 @dataclass
@@ -26,7 +32,9 @@ class Session:
 def connect(
     socket: str | None, timeout: float = ANSWER_SECONDS, trace: Callable[[str], None] | None = None
 ) -> Client:
-    return Client(client_socket(socket), timeout, trace)
+    """The daemon at --socket, at CONVOY_SOCKET, or where one is by default."""
+    path = socket or os.environ.get("CONVOY_SOCKET") or DEFAULT_SOCKET
+    return Client(Path(path), timeout, trace)
 
 
 def _debug(text: str) -> None:

@@ -17,11 +17,12 @@ from convoy_py import __version__
 from convoy_py.cli.terminal.exits import EXIT_CODES, exit_code
 from convoy_py.errors import Kind, VolumeNotFound
 from convoy_py.wire.daemon import General, Info, Setting, option_table
-from convoy_py.wire.snapshots import RolledBack
+from convoy_py.wire.jobs import JobList
+from convoy_py.wire.snapshots import RolledBack, SnapshotList
 from convoy_py.wire.space import Space
 from convoy_py.wire.volumes import VolumeList
 from tests.unit.cli.conftest import Run, Told
-from tests.unit.cli.fake_daemon import FakeDaemon, snapshot, volume
+from tests.unit.cli.fake_daemon import FakeDaemon, job, snapshot, volume
 
 Module = Mapping[str, Any]
 CONVOY = [sys.executable, "-m", "convoy_py"]
@@ -231,17 +232,61 @@ def test_the_daemon_does_not_run_without_its_assertions(module: Module) -> None:
     assert "python -O" in done.stderr
 
 
-def test_the_command_line_loads_neither_daemon_nor_table(module: Module) -> None:
-    """What a script calls a thousand times must start fast."""
+# What takes longer to load than a short command in all.
+HEAVY = {"aiohttp", "asyncio", "docker", "logging", "prometheus_client", "pydantic", "rich"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "list",
+        "inspect db",
+        "snapshot list",
+        "snapshot list db",
+        "snapshot inspect db@noon",
+        "inspect absent",
+        "completion bash",
+        *(
+            f"<TAB> {words}"
+            for words in ("i", "list --j", "inspect d", "delete d", "mount db@", "jobs show 1")
+        ),
+    ],
+)
+def test_a_short_command_loads_nothing_heavy(daemon: FakeDaemon, module: Module, line: str) -> None:
+    """What a script calls a thousand times, or a person waits for between two keys."""
+    daemon.answer("GET", "/v1/volumes", VolumeList(volumes={"db": volume("db")}))
+    daemon.answer("GET", "/v1/volumes/db", volume("db"))
+    snapshots = SnapshotList(snapshots=[snapshot("db@noon")])
+    daemon.answer("GET", "/v1/snapshots", snapshots)
+    daemon.answer("GET", "/v1/volumes/db/snapshots", snapshots)
+    daemon.answer("GET", "/v1/snapshots/db@noon", snapshot("db@noon"))
+    daemon.answer("GET", "/v1/jobs", JobList(jobs=[job(id="12")]))
     code = (
-        "import sys, convoy_py.__main__\n"
-        "heavy = {'aiohttp', 'asyncio', 'prometheus_client', 'rich', 'convoy_py.daemon'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        "import atexit, sys\n"
+        "from convoy_py.__main__ import main\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        "main()"
     )
+    words = line.removeprefix("<TAB> ")
+    asked = {
+        "_CONVOY_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"convoy {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    arguments = [] if line != words else words.split()
+    environment = module["env"] | (asked if line != words else {})
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, **module
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=module["cwd"],
+        env=environment,
     )
-    assert done.stdout == "[]\n"
+    assert bool(done.stdout) == (done.returncode == 0) == (line != "inspect absent"), done.stderr
+    assert HEAVY & set(done.stderr.split()) == set()
 
 
 def test_control_c_exits_as_shells_expect(daemon: FakeDaemon, module: Module) -> None:

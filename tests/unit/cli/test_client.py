@@ -118,6 +118,28 @@ def test_an_answer_that_is_not_ours(
     assert f"answered {status} with something that is not convoy's" in told(result)
 
 
+@pytest.mark.parametrize(
+    ("command", "target", "body"),
+    [
+        ("inspect a", "/v1/volumes/a", b'{"Err": ""}'),
+        ("list", "/v1/volumes", b'["Volumes"]'),
+        ("list", "/v1/volumes", b'{"Volumes": {"a": "b"}}'),
+        ("list --backend vfs", "/v1/volumes", b'{"Volumes": {"a": {"Driver": 3}}}'),
+        ("snapshot list", "/v1/snapshots", b'{"Snapshots": {}}'),
+        ("snapshot list", "/v1/snapshots", b'{"Snapshots": ["a@b"]}'),
+        ("snapshot inspect a@b", "/v1/snapshots/a@b", b'{"Name": "b"}'),
+    ],
+)
+def test_json_that_is_not_ours(
+    run: Run, daemon: FakeDaemon, told: Told, command: str, target: str, body: bytes
+) -> None:
+    """Short commands, which load no model of the answer, tell it all the same."""
+    daemon.answer("GET", target, body)
+    result = run(*command.split())
+    assert result.exit_code == 1
+    assert "answered 200 with something that is not convoy's" in told(result)
+
+
 def test_success_without_the_right_status_is_not_believed(
     run: Run, daemon: FakeDaemon, told: Told
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from convoy_py.cli.app import convoy
 from convoy_py.cli.terminal.exits import EXIT_CODES, INTERRUPTED
+from convoy_py.cli.terminal.later import Later
 from convoy_py.config import DRIVER_OPTIONS, Settings
 from convoy_py.errors import Kind
 from convoy_py.models.sizes import format_size
@@ -26,7 +27,8 @@ EXAMPLES = sorted(set(re.findall(r"^\$ convoy (.+)$", PAGE, re.MULTILINE)))
 def commands_of(group: click.Group, path: str = "") -> dict[str, click.Command]:
     """All commands by what is typed for them, groups too."""
     found: dict[str, click.Command] = {}
-    for name, command in group.commands.items():
+    for name, listed in group.commands.items():
+        command = listed.load() if isinstance(listed, Later) else listed
         found[f"{path}{name}"] = command
         if isinstance(command, click.Group):
             found |= commands_of(command, f"{path}{name} ")

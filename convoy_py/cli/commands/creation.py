@@ -1,0 +1,42 @@
+"""The command that creates volumes."""
+
+import click
+
+from convoy_py.cli.terminal.options import output_options, refused
+from convoy_py.cli.terminal.session import Session
+from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
+from convoy_py.models.names import check_name
+from convoy_py.wire.endpoints import CREATE_VOLUME
+from convoy_py.wire.volumes import CreateVolume
+
+
+@click.command()
+@click.argument("name", required=False)
+@volume_options()
+@click.option("--adopt", is_flag=True, help="take over the data that `delete --reference` left")
+@output_options
+@refused("--backup", "restoring a backup is not offered")
+@refused("--s3-endpoint", "backups are not offered")
+@refused("--id", "a volume is known by its name alone")
+@refused("--type", "there are no EBS volumes; choose with --backend and --fs")
+@refused("--iops", "there are no EBS volumes")
+@refused("--vm", "make a disk image with --backend loopback", is_flag=True)
+@click.pass_obj
+def create(
+    session: Session,
+    /,
+    name: str | None,
+    pairs: tuple[str, ...],
+    adopt: bool,
+    **flags: str | bool | None,
+) -> None:
+    """Make a volume and print its name; without NAME one is made up.
+
+    A volume of that name with the same options is left as it is and counts as made.
+    """
+    options = chosen_options(session, pairs, flags)
+    # An empty NAME is an unset variable of a script, not the wish for a made-up one.
+    chosen = "" if name is None else check_name(name)
+    wanted = CreateVolume(name=chosen, options=options, adopt=adopt)
+    volume = session.client().ask(CREATE_VOLUME, wanted)
+    session.output.answer(volume.name, volume)
