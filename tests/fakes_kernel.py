@@ -8,14 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from convoy_py.backends.base import Backend, Place, Resizable, Snapshottable, refuse_changes
+from convoy_py.backends.base import (
+    COMMON,
+    Backend,
+    Place,
+    Resizable,
+    Snapshottable,
+    refuse_changes,
+)
 from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import files
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.mounts import Mount
 from convoy_py.linux.reflink import Step
-from convoy_py.models.snapshot import INSTANT, Plan, Way
+from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options, Spec, Usage
 
 _PATIENCE = 10.0
@@ -137,20 +144,33 @@ class FakeBackend(Backend, Snapshottable, Resizable):
     """
 
     name: ClassVar[str] = "fake"
+    takes = COMMON | {"size", "fs", "sparse", "autogrow", "inodes"}
+    adopts = "a folder data"
 
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
         self.way = Way.REFLINK
         self.delays = ""  # why growing has to wait
+        self.limits: dict[int | None, int] = {}  # inodes that a clone of a size has of its source
 
     def resolve(self, options: Options) -> Spec:
-        if options.path is not None:
-            raise Unsupported("no paths here")
-        given = options.model_dump(exclude={"backend", "path"})
-        return Spec(backend=self.name, **given)
+        return Spec.of(options, backend=self.name)
+
+    def inherited(self, spec: Spec, asked: Options) -> Options:
+        inodes = self.limits.get(asked.size, spec.inodes)
+        return spec.options().model_copy(update={"inodes": inodes})
 
     def promised(self, spec: Spec) -> int:
         return spec.size or 0
+
+    def reserves(self, spec: Spec) -> bool:
+        return spec.sparse is False
+
+    def has_own_filesystem(self, spec: Spec) -> bool:
+        return spec.fs is not None
+
+    def recognises(self, home: Path) -> bool:
+        return (home / "data").exists()
 
     def data(self, place: Place) -> Path | None:
         return None if place.spec.fs else place.home / "data"
@@ -222,7 +242,7 @@ class FakeBackend(Backend, Snapshottable, Resizable):
 
     def plan(self, place: Place, *, clone: bool = False) -> Plan:
         assert place.spec.backend == self.name, "another backend's"
-        return Plan(way=self.way, instant=self.way in INSTANT, bytes=100)
+        return Plan(way=self.way, instant=self.way.instant, bytes=100)
 
     def freezable(self, place: Place, *, clone: bool = False) -> Path | None:
         image = place.spec.fs is not None and place.within is None

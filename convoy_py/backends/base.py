@@ -33,6 +33,8 @@ from convoy_py.models.snapshot import Plan
 from convoy_py.models.volume import Options, Spec, Usage
 
 _NAMED = 3
+# The fields of Options that every backend takes, and means the same by.
+COMMON = frozenset({"backend", "uid", "gid", "mode", "mount_options", "source", "per_mount"})
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,39 @@ class Backend(ABC):
     """One way to keep a volume's data."""
 
     name: ClassVar[str]
+    takes: ClassVar[frozenset[str]]  # the fields of Options that mean something here; COMMON too
+    adopts: ClassVar[str]  # what `recognises` looks for in a home, as a person would put it there
 
     @abstractmethod
     def resolve(self, options: Options) -> Spec:
-        """Fill in the defaults; raise Invalid or Unsupported for what this backend cannot do."""
+        """Fill in the defaults; raise Invalid or Unsupported for what this backend cannot do.
+
+        Only options that it `takes` are given; `Spec.of` carries them over, so none gets lost.
+        """
+
+    def inherited(self, spec: Spec, asked: Options) -> Options:
+        """What a clone has of a volume of this backend, where `asked` does not say otherwise."""
+        return spec.options()
 
     @abstractmethod
     def promised(self, spec: Spec) -> int:
         """Bytes of the host that a volume with `spec` may come to occupy; 0 if unlimited."""
+
+    def reserves(self, spec: Spec) -> bool:
+        """Whether all that is promised is allocated from the start, and stays so."""
+        return False
+
+    def has_own_filesystem(self, spec: Spec) -> bool:
+        """Whether the data lies in a filesystem that is the volume's alone, such as an image.
+
+        Then a mount changes it, its files can be read in peace only from a snapshot while it is
+        mounted, and what is used is what that filesystem says.
+        """
+        return False
+
+    @abstractmethod
+    def recognises(self, home: Path) -> bool:
+        """Whether what lies in a home that has no record looks like this backend's data."""
 
     @abstractmethod
     def create(self, place: Place) -> Spec:

@@ -16,8 +16,20 @@ class Way(StrEnum):
     FILES = "files"  # a directory on a host with reflinks: file by file, but no data is copied
     COPY = "copy"  # every byte
 
+    @property
+    def instant(self) -> bool:
+        """Whether it takes no longer for more data."""
+        return self in (Way.SUBVOLUME, Way.INSIDE, Way.REFLINK)
 
-INSTANT = frozenset({Way.SUBVOLUME, Way.INSIDE, Way.REFLINK})
+    @property
+    def atomic(self) -> bool:
+        """Whether the filesystem makes it a picture of one moment by itself."""
+        return self in (Way.SUBVOLUME, Way.INSIDE)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the data lies in the volume's own filesystem, and needs that to be mounted."""
+        return self is Way.INSIDE
 
 
 class Consistency(StrEnum):

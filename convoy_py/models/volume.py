@@ -50,6 +50,7 @@ EXT4_OWN = 12
 _UNSET = (None, ())
 
 
+# Spec has these too: a new one is a new format, see there.
 class Options(Frozen):
     """What a user asked for at Create; None (or empty) where nothing was said."""
 
@@ -69,33 +70,35 @@ class Options(Frozen):
     autogrow: int | None = None  # bytes
     inodes: int | None = None  # files of all kinds
 
+    def given(self) -> dict[str, object]:
+        """What was said, by field."""
+        return {key: value for key, value in self if value not in _UNSET}
+
 
 # On disk: any change of a field, or of what it may hold, is a new format of the records that have
 # it (state/records.py). tests/unit/state/test_formats.py fails until there is one.
-class Spec(Frozen):
+class Spec(Options):
     """The complete options of an existing volume, defaults filled in; recorded on disk.
 
-    A backend leaves None what has no meaning for it: `fs` and `sparse` are a loopback's, `path` a
-    directory's; `uid`, `gid` and `mode` are None where they were left as they stood.
+    None is what has no meaning for its backend: `fs` and `sparse` are a loopback's, `path` a
+    directory's. Else a `size` of None is as large as the host's filesystem, `inodes` are as many as
+    the filesystem has, and `uid`, `gid` and `mode` were left as they stood.
     """
 
     backend: str
-    size: int | None = None  # bytes; None: as large as the host's filesystem
-    fs: Filesystem | None = None
-    sparse: bool | None = None
-    uid: int | None = None
-    gid: int | None = None
-    mode: int | None = None
-    path: str | None = None
-    mount_options: tuple[str, ...] | None = None
-    source: str | None = None  # what it began as a copy of
-    per_mount: bool | None = None  # every mount ID gets a private clone
-    autogrow: int | None = None  # bytes up to which it grows before it is full
-    inodes: int | None = None  # how many files there may be; None: what the filesystem has
     exposed: str = "data"  # the folder inside a loopback's filesystem that containers see
     project: int | None = None  # the project id by which a directory's size is enforced
     # The size in bytes from which an image is still to grow to `size`: in full at the next mount.
     grows_from: int | None = None
+
+    @classmethod
+    def of(cls, options: Options, **settled: object) -> "Spec":
+        """All that was asked for, but for what is settled otherwise."""
+        return cls.model_validate({**dict(options), **settled})
+
+    def options(self) -> Options:
+        """What would have to be asked for, to get the same."""
+        return Options.model_validate({key: getattr(self, key) for key in Options.model_fields})
 
     def inodes_at(self, size: int) -> int | None:
         """The limit of files that goes with another size: that of an image grows with it."""
@@ -115,17 +118,14 @@ class Spec(Frozen):
 
     def shown(self) -> dict[str, str]:
         """The options that apply to this volume, as text."""
-        values = {key: getattr(self, key) for key in Options.model_fields}
-        return {
-            option_of(key): show(key, value) for key, value in values.items() if value not in _UNSET
-        }
+        return {option_of(key): show(key, value) for key, value in self.options().given().items()}
 
     def differences(self, options: Options) -> dict[str, tuple[str, str]]:
         """Option -> (recorded, asked) for each given option that does not match."""
         return {
             option_of(key): (show(key, getattr(self, key)), show(key, asked))
-            for key, asked in options
-            if asked not in _UNSET and asked != getattr(self, key)
+            for key, asked in options.given().items()
+            if asked != getattr(self, key)
         }
 
 

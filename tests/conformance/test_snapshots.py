@@ -16,7 +16,7 @@ from convoy_py.backends.base import Place
 from convoy_py.errors import Cancelled, Unsupported
 from convoy_py.linux import btrfs, filesystems, mounts
 from convoy_py.linux.reflink import Step
-from convoy_py.models.snapshot import INSTANT, Way
+from convoy_py.models.snapshot import Way
 from tests.conformance.bed import MIB, Bed, wait_until, written
 
 pytestmark = pytest.mark.root
@@ -145,7 +145,7 @@ def test_the_plan_comes_true(bed: Bed) -> None:
     for name in ("nightly", "clone", "of-it"):
         clone, source = name != "nightly", nightly if name == "of-it" else place
         plan = bed.snapshots.plan(source, clone=clone)
-        assert plan.instant is (plan.way in INSTANT)
+        assert plan.instant is (plan.way.instant)
         assert plan.freezes is (bed.snapshots.freezable(source, clone=clone) is not None)
         assert bool(plan.hint) is not plan.instant
         told: list[int] = []

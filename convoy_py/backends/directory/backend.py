@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from convoy_py.backends.base import Backend, Place, foreign_mount, own, refuse_changes
+from convoy_py.backends.base import COMMON, Backend, Place, foreign_mount, own, refuse_changes
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.folder import DATA, Allowed, source
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
@@ -25,6 +25,8 @@ class Folders(Backend):
     """Volumes in folders below the root, or below folders that the administrator allowed."""
 
     name: ClassVar[str] = "directory"
+    takes = COMMON | {"size", "inodes", "path"}
+    adopts = f"a folder {DATA}"
 
     def __init__(
         self,
@@ -39,7 +41,6 @@ class Folders(Backend):
         self._allowed_mount_options = allowed_mount_options
 
     def resolve(self, options: Options) -> Spec:
-        _refuse_loopback_options(options)
         refuse_guarded(options.mount_options, self._allowed_mount_options)
         wrong = _OF_FILESYSTEM.intersection(options.mount_options or ())
         if wrong:
@@ -47,17 +48,11 @@ class Folders(Backend):
                 f"mount option {', '.join(sorted(wrong))} needs a filesystem of the volume's own: "
                 "use backend=loopback"
             )
-        spec = Spec(
+        spec = Spec.of(
+            options,
             backend=self.name,
             size=self._checked_size(options.size),
             inodes=self._checked_inodes(options.inodes),
-            uid=options.uid,
-            gid=options.gid,
-            mode=options.mode,
-            path=options.path,
-            mount_options=options.mount_options,
-            source=options.source,
-            per_mount=options.per_mount,
         )
         if options.path is not None:
             if options.size is not None or options.inodes is not None:
@@ -76,6 +71,9 @@ class Folders(Backend):
 
     def promised(self, spec: Spec) -> int:
         return 0  # a quota is a limit, not a promise of space
+
+    def recognises(self, home: Path) -> bool:
+        return (home / DATA).exists()
 
     def create(self, place: Place) -> Spec:
         spec = place.spec
@@ -261,12 +259,6 @@ def _limit_again(place: Place) -> None:
     # Where the host has switched its quotas off meanwhile, the volume is served all the same.
     with suppress(OSError):
         limits.enforce(source(place), place.spec)
-
-
-def _refuse_loopback_options(options: Options) -> None:
-    given = [key for key in ("fs", "sparse", "autogrow") if getattr(options, key) is not None]
-    if given:
-        raise Unsupported(f"option {', '.join(given)} is for backend=loopback")
 
 
 def _is_by_name(mountpoint: Path, path: str) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.backends.base import Backend, Place, own, refuse_changes
+from convoy_py.backends.base import COMMON, Backend, Place, own, refuse_changes
 from convoy_py.backends.loopback import file, growth, image, inside
-from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
+from convoy_py.backends.loopback.image import DATA, IMAGE, SNAPSHOTS
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink, space
 from convoy_py.linux.descriptors import closing, opened
@@ -23,6 +23,8 @@ class Images(Backend):
     """Volumes in filesystem images below the root."""
 
     name: ClassVar[str] = "loopback"
+    takes = COMMON | {"size", "fs", "sparse", "autogrow", "inodes"}
+    adopts = f"a filesystem image {IMAGE}"
 
     def __init__(
         self,
@@ -37,34 +39,48 @@ class Images(Backend):
         self._allowed_mount_options = allowed_mount_options
 
     def resolve(self, options: Options) -> Spec:
-        if options.path is not None:
-            raise Unsupported("option path is for backend=directory")
         refuse_guarded(options.mount_options, self._allowed_mount_options)
         fs = options.fs or self._default_fs
         size = self._default_size if options.size is None else options.size
         size = growth.bounded(fs, size)
         # A clone keeps the owner and the mode that it finds, where no others are asked for.
-        default = (0, 0, 0o755) if options.source is None else (None, None, None)
-        uid, gid, mode = default
-        spec = Spec(
+        defaults = {"uid": 0, "gid": 0, "mode": 0o755} if options.source is None else {}
+        spec = Spec.of(
+            options,
             backend=self.name,
             size=size,
             fs=fs,
             sparse=options.sparse is not False,
-            uid=uid if options.uid is None else options.uid,
-            gid=gid if options.gid is None else options.gid,
-            mode=mode if options.mode is None else options.mode,
-            mount_options=options.mount_options,
-            source=options.source,
-            per_mount=options.per_mount,
             autogrow=_checked_autogrow(options.autogrow, fs, size),
             inodes=growth.checked_inodes(fs, size, options.inodes),
+            **{key: value for key, value in defaults.items() if getattr(options, key) is None},
         )
         growth.check_autogrow(spec, growing.reach(fs, size))
         return spec
 
+    def inherited(self, spec: Spec, asked: Options) -> Options:
+        known = image.form(spec)
+        fs, size = asked.fs or known[0], known[1] if asked.size is None else asked.size
+        update: dict[str, int | None] = {}
+        if fs is not spec.fs:
+            update["inodes"] = None  # each filesystem has limits of another kind
+        elif asked.size is not None:
+            update["inodes"] = spec.inodes_at(size)
+        if spec.autogrow is not None and not _may_grow(fs, size, spec.autogrow):
+            update["autogrow"] = None
+        return spec.options().model_copy(update=update)
+
     def promised(self, spec: Spec) -> int:
         return spec.size or 0
+
+    def reserves(self, spec: Spec) -> bool:
+        return spec.sparse is False
+
+    def has_own_filesystem(self, spec: Spec) -> bool:
+        return True
+
+    def recognises(self, home: Path) -> bool:
+        return (home / IMAGE).exists()
 
     def create(self, place: Place) -> Spec:
         spec, path = place.spec, image.path(place)
@@ -210,6 +226,11 @@ def _checked_autogrow(most: int | None, fs: Filesystem, size: int) -> int | None
         )
     growth.bounded(fs, most)
     return most
+
+
+def _may_grow(fs: Filesystem, size: int, most: int) -> bool:
+    """Whether an image that begins so large can grow up to a limit while it is mounted."""
+    return growing.can_grow_online(fs) is None and size <= most <= growing.reach(fs, size)
 
 
 def _furnish(place: Place, spec: Spec) -> None:

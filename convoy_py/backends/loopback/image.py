@@ -25,7 +25,8 @@ from convoy_py.models.options import ALWAYS_ON
 from convoy_py.models.volume import Filesystem, Spec
 
 TAG = "convoy:"
-DATA = "data"
+IMAGE = "image"  # in a home
+DATA = "data"  # in an image
 SNAPSHOTS = "snapshots"  # beside DATA, in a btrfs image
 
 # With less the host has no room for what a mount writes into an image.
@@ -56,7 +57,7 @@ def owner(place: Place) -> Place:
 
 
 def path(place: Place) -> Path:
-    return owner(place).home / "image"
+    return owner(place).home / IMAGE
 
 
 def form(spec: Spec) -> tuple[Filesystem, int]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from convoy_py.backends.base import Backend, Place
 from convoy_py.errors import BrokenVolume, VolumeInUse
 from convoy_py.models.names import NameKind, kind_of, name_within
-from convoy_py.models.snapshot import SnapshotView, Way
+from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import Spec, State, Usage, View
 from convoy_py.state.records import Record, References, SnapshotRecord
 
@@ -134,7 +134,14 @@ class Entry:
     @property
     def lies_inside(self) -> bool:
         """Whether it is a snapshot whose data lies in its volume's image."""
-        return isinstance(self.record, SnapshotRecord) and self.record.way is Way.INSIDE
+        return isinstance(self.record, SnapshotRecord) and self.record.way.inside
+
+    @property
+    def has_own_filesystem(self) -> bool:
+        """Whether a mount changes it, and shows what is used; see the contract of backends."""
+        if self.backend is None or self.place is None:
+            return False
+        return self.backend.has_own_filesystem(self.place.spec)
 
     @property
     def spec(self) -> Spec | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convoy_py.backends.base import Backend
-from convoy_py.errors import Corrupt, NotFound, Unsupported
+from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.logs import event
 from convoy_py.models.volume import Options
 from convoy_py.state.formats import Newer, Unreadable
@@ -35,16 +35,22 @@ def record_before(store: Store, name: str) -> Record | None:
 def backend(
     backends: Mapping[str, Backend], home: Path, options: Options, old: Record | None
 ) -> Backend:
-    """The backend that takes what lies in `home`, or in the user's folder; raises NotFound."""
-    name = home.name
-    path = options.path or (old.spec.path if old else None)
-    found = "loopback" if (home / "image").exists() else "directory"
-    wanted = options.backend or (old.spec.backend if old else found)
-    if not (home / "image").exists() and not (home / "data").exists() and not path:
-        raise NotFound(
-            f"volume {name}: nothing to adopt; put a folder at {home}/data or a filesystem "
-            f"image at {home}/image first"
-        )
-    if wanted not in backends:
+    """The backend that takes what lies in `home`, or in the user's folder.
+
+    Raises NotFound, and InvalidOption where more than one might.
+    """
+    wanted = options.backend or (old.spec.backend if old else None)
+    if wanted is not None and wanted not in backends:
         raise Unsupported(f"backend {wanted} is not on here; use {', '.join(backends)}")
-    return backends[wanted]
+    found = [each for each in backends.values() if each.recognises(home)]
+    if not found and (options.path or (old and old.spec.path)):
+        found = [each for each in backends.values() if "path" in each.takes]
+    if not found:
+        known = " or ".join(each.adopts for each in backends.values())
+        raise NotFound(f"volume {home.name}: nothing to adopt; put {known} into {home} first")
+    if wanted is not None:
+        return backends[wanted]
+    if len(found) > 1:
+        names = ", ".join(each.name for each in found)
+        raise InvalidOption(f"volume {home.name}: {home} has data of {names}: say which (backend)")
+    return found[0]

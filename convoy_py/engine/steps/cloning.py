@@ -8,13 +8,12 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from convoy_py.backends.base import Backend, Place
+from convoy_py.backends.base import COMMON, Backend, Place
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.steps import loading
 from convoy_py.engine.steps.parts import opened, power
@@ -28,7 +27,7 @@ from convoy_py.errors import (
     Unsettled,
     Unsupported,
 )
-from convoy_py.linux import files, growing, trees
+from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import Tree
 from convoy_py.models.volume import Options, Spec, show
@@ -89,21 +88,16 @@ class Cloning:
     def clone_spec(self, source: Entry, options: Options) -> tuple[Backend, Spec]:
         """(backend, spec) of a clone: what is not given is as at the source."""
         _refuse_path(options)
-        spec = source.usable()[1].spec
-        inherited = {key: getattr(spec, key) for key in Options.model_fields}
+        backend, place = source.usable()
+        spec = place.spec
+        if options.backend in (None, spec.backend):
+            inherited = dict(backend.inherited(spec, options))
+        else:  # what one backend means by anything else may mean nothing to another
+            inherited = {key: getattr(spec, key) for key in COMMON}
         ours = "ro" if isinstance(source.record, SnapshotRecord) else ""
         kept = tuple(option for option in spec.mount_options or () if option != ours)
         inherited |= {"path": None, "per_mount": None, "mount_options": kept or None}
-        if options.backend not in (None, spec.backend):
-            # What is asked of one backend may mean nothing to another.
-            inherited |= dict.fromkeys(("size", "fs", "sparse", "autogrow"))
         given = {key: value for key, value in options if value is not None}
-        if options.backend not in (None, spec.backend) or options.fs not in (None, spec.fs):
-            inherited["inodes"] = None  # each filesystem has limits of another kind
-        elif options.size is not None:
-            inherited["inodes"] = spec.inodes_at(options.size)
-        if not _may_grow({**inherited, **given}):
-            inherited["autogrow"] = None
         return self._host.choose(Options.model_validate({**inherited, **given}))
 
     def _filled(
@@ -119,7 +113,7 @@ class Cloning:
             ):
                 able.copy(data, place, step)
             return able.finish(data, place, step)
-        if data.spec.fs is not None and source.mounted and isinstance(source.record, Record):
+        if source.has_own_filesystem and source.mounted and isinstance(source.record, Record):
             raise Unsupported(
                 f"volume {source.name} is mounted, and its files would be copied one by one while "
                 f"they change: clone a snapshot of it (`convoy snapshot create {source.name}`)"
@@ -179,7 +173,7 @@ class Cloning:
         """Raise what would stand in the way of adopting so many bytes, before anything is done."""
         _refuse_path(options)
         backend, spec = self._host.choose(options)
-        ledger, preallocated = self._host.ledger, spec.sparse is False
+        ledger, preallocated = self._host.ledger, backend.reserves(spec)
         key = f"{STAGING}{secrets.token_hex(8)}"
         with (
             ledger.room(name, size),
@@ -259,14 +253,6 @@ def _half_swapped(name: str, staging: Path, error: ConvoyError) -> Unsettled:
     if staging.exists():
         where = f"{staging}, from where the next start puts it into the trash"
     return Unsettled(f"volume {name} is converted; what it was lies in {where} ({error})")
-
-
-def _may_grow(wanted: Mapping[str, Any]) -> bool:
-    """Whether the limit up to which a source grows by itself is one for its clone, too."""
-    size, most, fs = wanted["size"], wanted["autogrow"], wanted["fs"]
-    if not (most and size and fs) or growing.can_grow_online(fs) is not None:
-        return False
-    return bool(size <= most <= growing.reach(fs, size))
 
 
 def _refuse_path(options: Options) -> None:

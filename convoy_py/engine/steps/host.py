@@ -12,7 +12,7 @@ from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.errors import Unsupported
 from convoy_py.linux import mounts, peers
 from convoy_py.models.names import joined
-from convoy_py.models.volume import Options, Spec
+from convoy_py.models.volume import Options, Spec, option_of
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.references import ReferenceStore
@@ -95,14 +95,32 @@ class Host:
             if backend is None:
                 known = ", ".join(self.backends)
                 raise Unsupported(f"backend {options.backend} is not on here; use {known}")
-            return backend, backend.resolve(options)
+            return backend, self._resolved(backend, options)
         refusals = []
         for backend in self.backends.values():
             try:
-                return backend, backend.resolve(options)
+                return backend, self._resolved(backend, options)
             except Unsupported as error:
                 refusals.append(f"{backend.name}: {error}")
         raise Unsupported("no backend can do this here: " + "; ".join(refusals))
+
+    def _resolved(self, backend: Backend, options: Options) -> Spec:
+        self.refuse_others(backend, options)
+        return backend.resolve(options)
+
+    def refuse_others(self, backend: Backend, options: Options) -> None:
+        """Raise Unsupported for options that mean nothing to a backend: none is ever dropped."""
+        others = [key for key in options.given() if key not in backend.takes]
+        if not others:
+            return
+        named = ", ".join(map(option_of, others))
+        if able := [each.name for each in self.backends.values() if each.takes.issuperset(others)]:
+            raise Unsupported(f"option {named} is for backend={' or '.join(able)}")
+        takes = backend.takes - {"backend"}
+        known = [option_of(key) for key in Options.model_fields if key in takes]
+        raise Unsupported(
+            f"option {named} is not for backend={backend.name} (which takes {', '.join(known)})"
+        )
 
     def record(self, name: str, spec: Spec) -> Record:
         """The record of a volume that is being made."""

@@ -25,7 +25,7 @@ def entry(host: Host, name: str, record: Record | Unreadable) -> Entry:
     entry.backend, entry.place = backend, host.place(record)
     promised = backend.promised(record.spec)
     # Until the first sample: what was reserved is allocated, of anything else nothing is known.
-    allocated = promised if record.spec.sparse is False else 0
+    allocated = promised if backend.reserves(record.spec) else 0
     host.ledger.record(name, promised, allocated)
     try:
         _load_within(host, entry, record, promised)

@@ -79,7 +79,7 @@ def planned(
 
 def _consistency(volume: Entry, way: Way, *, paused: bool) -> Consistency:
     backend, place = volume.usable()
-    if way in (Way.SUBVOLUME, Way.INSIDE):
+    if way.atomic:
         return Consistency.ATOMIC
     if not volume.mounted:
         return Consistency.OFFLINE

@@ -79,7 +79,7 @@ class Steps:
         The promise is kept under `promised_as`, where that is not the volume's name; `replaced` is
         the trash key of the volume whose place the new one takes.
         """
-        promised, preallocated = backend.promised(place.spec), place.spec.sparse is False
+        promised, preallocated = backend.promised(place.spec), backend.reserves(place.spec)
         host, ledger = self.host, self.host.ledger
         with ledger.promise(place.name, promised, preallocated=preallocated, key=promised_as):
             staged = host.staged(place, host.store.stage(replaced))
@@ -97,6 +97,7 @@ class Steps:
             return self.create(name, options)
         old = adopting.record_before(self.host.store, name)
         backend = adopting.backend(self.host.backends, self.host.store.home(name), options, old)
+        self.host.refuse_others(backend, options)
         spec = old.spec if old else Spec(backend=backend.name)
         record = (old or self.host.record(name, spec)).model_copy(update={"spec": spec})
         # To look inside, it is mounted where the next start would sweep.

@@ -33,7 +33,7 @@ from convoy_py.errors import (
 )
 from convoy_py.logs import event
 from convoy_py.models.names import NameKind, check_name, joined, kind_of, name_within
-from convoy_py.models.snapshot import INSTANT, Plan, SnapshotView
+from convoy_py.models.snapshot import Plan, SnapshotView
 from convoy_py.state.records import timestamp
 from convoy_py.wire.snapshots import RolledBack
 
@@ -266,7 +266,7 @@ class Snapshots:
         """Take them and make them known; those that are `saving` data also on a full disk."""
         first = parts[0].volume.name
         # What is done at once need not wait for what is not.
-        at_once = all(part.record.way in INSTANT for part in parts)
+        at_once = all(part.record.way.instant for part in parts)
         do = self._operations.do if at_once else self._operations.do_long
         take = self._copying.take_when_full if saving and at_once else self._copying.take
         names = [part.volume.name for part in parts]

@@ -169,7 +169,7 @@ class SpaceVerbs:
         backend, _ = entry.usable()
         more = backend.promised(new) - backend.promised(old)
         done, failure = False, None
-        with self._host.ledger.extend(name, more, preallocated=new.sparse is False):
+        with self._host.ledger.extend(name, more, preallocated=backend.reserves(new)):
             # The point of no return but for a refusal: whoever mounts it completes the growth.
             await rerecord(
                 self._operations, self._host, entry, record.model_copy(update={"spec": new})
@@ -209,7 +209,7 @@ def _shares(entry: Entry) -> Shares | None:
 
 def _used(entry: Entry) -> int | None:
     """Bytes that are used inside: of a mounted image now, else when it was last looked at."""
-    if entry.mounted and entry.spec is not None and entry.spec.fs is not None:
+    if entry.mounted and entry.has_own_filesystem:
         with suppress(OSError):  # unmounted just now
             return filesystems.space(Path(entry.mountpoint())).used
     return entry.usage.used if entry.usage else None
@@ -221,8 +221,11 @@ def _freed(snapshot: Entry) -> int | None:
 
 
 def _reclaimable(entry: Entry, allocated: int | None, used: int | None) -> int | None:
-    """What a trim might give back: what a sparse image has beyond what its filesystem uses."""
-    if entry.spec is None or not entry.spec.sparse or allocated is None or used is None:
+    """What a trim might give back: what it has beyond what its own filesystem uses."""
+    if allocated is None or used is None or not entry.has_own_filesystem:
+        return None
+    backend, place = entry.usable()
+    if backend.reserves(place.spec):
         return None
     return max(0, allocated - used)
 

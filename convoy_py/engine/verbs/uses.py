@@ -128,7 +128,7 @@ class Uses:
         mounted, unless they are to be `still`, or a volume is an image that nobody has mounted: a
         mount would change it, so it waits.
         """
-        work = Work(doing, still or any(map(_image_at_rest, entries)))
+        work = Work(doing, still or any(map(_changed_by_a_mount, entries)))
         for entry in entries:
             entry.work = work
         await locked.release(*(entry.name for entry in entries))
@@ -272,9 +272,9 @@ class Uses:
             event(log, logging.WARNING, "growth is noted later", volume=entry.name, failure=error)
 
 
-def _image_at_rest(entry: Entry) -> bool:
-    record = entry.record
-    return isinstance(record, Record) and record.spec.fs is not None and not entry.mounted
+def _changed_by_a_mount(entry: Entry) -> bool:
+    """Whether to mount it would write to what is read: an image of a volume, at rest."""
+    return isinstance(entry.record, Record) and entry.has_own_filesystem and not entry.mounted
 
 
 def _operator(name: str, hold: str) -> str:

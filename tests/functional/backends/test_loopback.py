@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from convoy_py.backends import BACKENDS
-from convoy_py.errors import Conflict, ConvoyError, Corrupt, OperationFailed, Unsupported
+from convoy_py.errors import Conflict, ConvoyError, Corrupt, OperationFailed
 from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.models.volume import Filesystem, Options, Spec
 from tests.conformance.bed import MIB, Bed, Case, written
@@ -223,12 +223,6 @@ def test_a_device_on_a_dead_filesystem_disturbs_nobody(bed: Bed) -> None:
     bed.mounted(place)
     bed.unmounted(place)
     bed.at_rest(place)
-
-
-def test_a_path_is_for_directories(bed: Bed) -> None:
-    """Refused, so that nothing given is ignored."""
-    with pytest.raises(Unsupported, match="path is for backend=directory"):
-        bed.backend.resolve(Options(path="/srv"))
 
 
 def test_a_link_in_an_image_leads_nowhere(bed: Bed) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import Place
-from convoy_py.config import Settings
 from convoy_py.errors import InvalidOption, NoSpace, OperationFailed, Unsupported
 from convoy_py.linux import growing, loop
 from convoy_py.models.volume import Filesystem, Options
@@ -182,13 +181,6 @@ def test_autogrow_is_for_what_grows_while_it_is_used(bed: Bed) -> None:
         bed.backend.resolve(asked.model_copy(update={"autogrow": MIB}))
     with pytest.raises(InvalidOption, match=r"outside of"):
         bed.backend.resolve(asked.model_copy(update={"autogrow": 2**60}))
-
-
-def test_autogrow_is_no_option_of_directories(bed: Bed) -> None:
-    """Refused, so that nothing given is ignored."""
-    folders = BACKENDS["directory"](Settings(root=bed.root))
-    with pytest.raises(Unsupported, match="autogrow is for backend=loopback"):
-        folders.resolve(Options(autogrow=2**30))
 
 
 def _to_grow_offline(

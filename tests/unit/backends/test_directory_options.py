@@ -16,7 +16,7 @@ from convoy_py.errors import (
     Unsupported,
 )
 from convoy_py.linux import beneath, loop
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.volume import Options
 from tests.unit.backends.conftest import MakePlace, Quotas
 
 MIB = 1 << 20
@@ -41,15 +41,7 @@ def backend(tmp_path: Path, allowed: Path, quotas: Quotas) -> Directory:
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        (Options(fs=Filesystem.EXT4), Unsupported, "option fs is for backend=loopback"),
-        (Options(sparse=False), Unsupported, "option sparse is for backend=loopback"),
-        (Options(autogrow=1), Unsupported, "option autogrow is for backend=loopback"),
         (Options(mount_options=("suid",)), Unsupported, "suid is not allowed"),
-        (
-            Options(fs=Filesystem.EXT4, mount_options=("suid",)),
-            Unsupported,
-            "fs is for backend=loopback",
-        ),
         (Options(mount_options=("noexec", "sync")), InvalidOption, "option sync needs"),
         (Options(size=MIB - 1), InvalidOption, "is outside of 1MiB"),
         (Options(path="{}/data", size=MIB), Unsupported, "cannot be enforced on a host folder"),

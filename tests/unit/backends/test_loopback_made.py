@@ -107,7 +107,6 @@ def loopback(tmp_path: Path, host: Host) -> Loopback:
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        (Options(path="/srv/x"), Unsupported, "option path is for backend=directory"),
         (Options(mount_options=("suid",)), Unsupported, "suid is not allowed"),
         (Options(size=1), InvalidOption, "is outside of 16MiB"),
         (Options(autogrow=SIZE - 4096), InvalidOption, "is less than the size, 64MiB"),
@@ -141,6 +140,46 @@ def test_a_volume_that_grows_by_itself_must_be_able_to(loopback: Loopback, host:
     assert loopback.resolve(Options()).autogrow is None
     with pytest.raises(Unsupported, match=r"with fs=ext4 here \(the kernel is old\)"):
         loopback.resolve(Options(autogrow=2 * SIZE))
+
+
+@pytest.mark.parametrize(
+    ("asked", "inodes"),
+    [
+        (Options(), 1000),
+        (Options(size=4 * SIZE), 2012),
+        (Options(fs=XFS), None),
+        (Options(fs=EXT4), 1000),
+    ],
+)
+def test_a_clone_has_the_limit_of_files_of_its_source(
+    loopback: Loopback, asked: Options, inodes: int | None
+) -> None:
+    """More of them if it is larger, as growing gives them; another filesystem counts otherwise."""
+    spec = Spec(backend="loopback", fs=EXT4, size=SIZE, inodes=1000, uid=7)
+    inherited = loopback.inherited(spec, asked)
+    assert (inherited.inodes, inherited.uid, inherited.size) == (inodes, 7, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "online", "expected"),
+    [
+        (Options(), True, 4 * SIZE),
+        (Options(size=4 * SIZE), True, 4 * SIZE),
+        (Options(size=4 * SIZE + 4096), True, None),
+        (Options(fs=BTRFS), True, 4 * SIZE),
+        (Options(fs=BTRFS), False, None),
+        (Options(), False, None),
+    ],
+)
+def test_a_clone_grows_by_itself_as_its_source_where_it_can(
+    loopback: Loopback, host: Host, asked: Options, online: bool, expected: int | None
+) -> None:
+    """What was asked of the source, and is not possible here, is left out; it refuses nothing."""
+    host.online = online
+    spec = Spec(backend="loopback", fs=EXT4, size=SIZE, autogrow=4 * SIZE)
+    assert loopback.inherited(spec, asked).autogrow == expected
+    beyond = spec.model_copy(update={"autogrow": 17 * SIZE})
+    assert loopback.inherited(beyond, asked).autogrow is None
 
 
 # Made

@@ -23,7 +23,7 @@ def _frees(volume: VolumeSpace) -> dict[str, int | None]:
 async def db(engine: Engine) -> Engine:
     """With a measured sparse volume `db` that has a snapshot `a`, and one `web` without."""
     await engine.volumes.create("web", Options())
-    await engine.volumes.create("db", Options(size=4096, sparse=True))
+    await engine.volumes.create("db", Options(size=4096, fs=Filesystem.EXT4, sparse=True))
     await engine.snapshots.create(["db"], "a", Progress())
     await engine.janitor.sample()
     return engine

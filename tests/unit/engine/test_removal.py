@@ -154,8 +154,8 @@ async def test_a_record_that_was_lost_is_made_anew(engine: Engine) -> None:
 
 
 async def test_there_must_be_something_to_adopt(engine: Engine) -> None:
-    """Told with the places where it would be looked for."""
-    with pytest.raises(NotFound, match=r"v: nothing to adopt.*/v/data .*/v/image"):
+    """Told with what would be taken, and where it would be looked for."""
+    with pytest.raises(NotFound, match=r"v: nothing to adopt; put a folder data into .*/v first"):
         await engine.volumes.create("v", Options(), adopt=True)
 
 
