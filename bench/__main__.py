@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import calls, datapath, endtoend, footprint, freezing, snapshots
+from bench import calls, command, datapath, endtoend, footprint, freezing, snapshots
 
 _PARTS = {
     "calls": "plugin calls, beside bare system calls and a bare server",
     "memory": "resident memory of our daemon",
     "start": "time until our daemon answers",
+    "command": "how long short commands take, beside an empty Python",
     "data": "writing into volumes and into a container's layer (starts an engine)",
     "docker": "docker run with one volume (starts an engine)",
     "snapshots": "snapshots and clones by the amount of data (12 GiB of disk)",
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         "calls": lambda: calls.run(effort, given.socket, options),
         "memory": lambda: footprint.memory(quick=given.quick),
         "start": lambda: footprint.start(quick=given.quick),
+        "command": lambda: command.run(quick=given.quick),
         "data": lambda: datapath.run(data),
         "docker": lambda: endtoend.run(quick=given.quick),
         "snapshots": lambda: snapshots.run(snapshots.QUICK if given.quick else snapshots.Effort()),

@@ -233,7 +233,7 @@ def test_the_daemon_does_not_run_without_its_assertions(module: Module) -> None:
 
 
 # What takes longer to load than a short command in all.
-HEAVY = {"aiohttp", "asyncio", "docker", "logging", "prometheus_client", "pydantic", "rich"}
+HEAVY = {"aiohttp", "asyncio", "docker", "email", "logging", "pydantic", "rich", "ssl"}
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,18 @@ def test_a_connection_that_ends_without_an_answer(run: Run, daemon: FakeDaemon, 
     assert "without an answer" in told(result)
 
 
-def test_a_server_that_does_not_speak_http(run: Run, told: Told, tmp_path: Path) -> None:
-    """It is named as such, in one line."""
+@pytest.mark.parametrize(
+    ("answer", "code", "line"),
+    [
+        (b"220 mail.example.org\n", 1, "is not HTTP: b'220 mail.example.org"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", 8, "without an answer"),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"Volumes": {}}', 8, "without an answer"),
+    ],
+)
+def test_a_server_that_does_not_speak_http_to_the_end(
+    run: Run, told: Told, tmp_path: Path, answer: bytes, code: int, line: str
+) -> None:
+    """It is named as such, in one line; nothing is shown of half an answer."""
     path = tmp_path / "other.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -169,14 +179,14 @@ def test_a_server_that_does_not_speak_http(run: Run, told: Told, tmp_path: Path)
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"220 mail.example.org\n")
+                connection.sendall(answer)
 
         server = threading.Thread(target=greet)
         server.start()
         result = run("-s", str(path), "list")
         server.join()
-    assert result.exit_code == 1
-    assert "is not HTTP" in told(result)
+    assert result.exit_code == code
+    assert line in told(result)
 
 
 def test_a_daemon_that_is_silent(daemon: FakeDaemon) -> None:
