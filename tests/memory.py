@@ -18,7 +18,7 @@ PLACE = pytest.StashKey[Path]()
 _CLONE_NEWNS = 0x00020000
 _CAP_SYS_ADMIN = 21
 _MEMORY = Path("/dev/shm")
-_SIZE = 16 << 30  # sparse: it takes what is used, a few GiB where plugins are built
+_SIZE = 16 << 30  # sparse: it takes what is used, a GiB or two
 _ROOM = 8 << 30
 
 _libc = ctypes.CDLL(None, use_errno=True)

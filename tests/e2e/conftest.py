@@ -53,6 +53,14 @@ def base(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="package")
+def on_disk(base: Path) -> Iterator[Path]:
+    """Such a folder that process 1 has too: to the managed plugin that is the host."""
+    folder = Path(tempfile.mkdtemp(prefix="convoy-e2e-", dir="/var/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="package")
 def the_engine(base: Path) -> Iterator[Engine]:
     found = Engine(base / "engine")
     try:
@@ -167,13 +175,13 @@ def spare(engine: Engine, make_daemon: Callable[..., Daemon]) -> Iterator[Daemon
 
 
 @pytest.fixture(scope="module")
-def the_managed_engine(base: Path) -> Iterator[Engine]:
+def the_managed_engine(on_disk: Path) -> Iterator[Engine]:
     """An engine whose host has nothing else in /var/lib and /run.
 
     Each module starts it anew on the same data, so that the plugin is built once.
     """
     tar = base_tar()
-    with own_host_folders(base / "lib"):
+    with own_host_folders(on_disk / "lib"):
         # As everywhere, the plugin sees the engine's data where the engine has it.
         found = Engine(Path("/var/lib/engine"), "unix:///run/docker.sock")
         try:

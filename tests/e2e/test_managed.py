@@ -301,10 +301,10 @@ def test_settings(engine: Engine, plugin: Plugin, name: str) -> None:
 
 
 def test_setting_the_folder(
-    engine: Engine, plugin: Plugin, base: Path, name: str, options: dict[str, str]
+    engine: Engine, plugin: Plugin, on_disk: Path, name: str, options: dict[str, str]
 ) -> None:
     """11.76: with another source of the mount `state` the volumes lie there."""
-    place = base / name
+    place = on_disk / name
     place.mkdir()
     plugin.disable()
     plugin.set(f"state.source={place}")
