@@ -14,7 +14,9 @@ import click
 import pytest
 
 from convoy_py import __version__
+from convoy_py.cli.app import convoy
 from convoy_py.cli.terminal.exits import EXIT_CODES, exit_code
+from convoy_py.cli.terminal.later import Later
 from convoy_py.errors import Kind, VolumeNotFound
 from convoy_py.wire.daemon import General, Info, Setting, option_table
 from convoy_py.wire.jobs import JobList
@@ -230,6 +232,15 @@ def test_the_daemon_does_not_run_without_its_assertions(module: Module) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True, **module)
     assert done.returncode == 6
     assert "python -O" in done.stderr
+
+
+@pytest.mark.parametrize("name", convoy.commands)
+def test_a_row_of_the_table_names_its_command(name: str) -> None:
+    """It is loaded only when a user asks for it."""
+    row = convoy.commands[name]
+    assert isinstance(row, Later)
+    assert row.load().name == name
+    assert row.get_short_help_str()
 
 
 # What takes longer to load than a short command in all.
