@@ -21,7 +21,8 @@ from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
-import convoy_py.service  # noqa: F401 - the daemon loads it late; here it is loaded before the fork
+import convoy_py.cli.commands.daemon
+import convoy_py.service  # noqa: F401 - both are loaded late by the command; here before the fork
 from convoy_py.__main__ import main
 from convoy_py.linux import libc
 
