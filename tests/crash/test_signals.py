@@ -38,7 +38,7 @@ def test_a_signal_ends_in_order(daemon: Daemon, number: signal.Signals) -> None:
         eventually(lambda: waits_in(daemon.pid, _FTRUNCATE), "it is being made")
         daemon.signal(number)
         create.result()
-    assert daemon.gone() == 0
+        assert daemon.gone() == 0  # a strace that is to let go of who is about to end may hang
     assert not daemon.plugin_socket.exists()
     assert not daemon.admin_socket.exists()
 
