@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
 from convoy_py.escapes import encodable
-from convoy_py.models.options import BACKENDS_KNOWN, GUARDED, backend_named
+from convoy_py.models.options import GUARDED, backend_named, backends_known
 from convoy_py.models.places import DEFAULT_SOCKET
 from convoy_py.models.sizes import exact_size, parse_size
 from convoy_py.models.volume import IMAGE_SIZES, Filesystem
@@ -58,7 +58,7 @@ def _backends(value: object) -> object:
     if not isinstance(names, list | tuple):
         return value
     if not names:
-        raise ValueError(f"no backend is named; use {BACKENDS_KNOWN}")
+        raise ValueError(f"no backend is named; use {backends_known()}")
     return tuple(dict.fromkeys(backend_named(str(name)) for name in names))
 
 

@@ -1,4 +1,4 @@
-"""The family of backends; a new member is added to this table and nowhere else."""
+"""The family of backends: a new member is one row here, and its names are one in models/options."""
 
 from collections.abc import Callable, Mapping
 

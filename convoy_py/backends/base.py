@@ -11,6 +11,37 @@ snapshot    the data as it was at one time, which nobody changes; it has a home,
 inside      said of a snapshot whose data lies in its volume's own image
 power       what not every backend, or not every volume of one, can do: an ABC of its own
 
+The engine calls, in this order, where staged is a home under another name, and commit its rename
+into place, with a record; what fails before that ends in abandon(place):
+
+    create      spec = resolve(options)             those that it takes; all others are refused
+                promised(spec), reserves(spec)      set aside for it
+                spec = create(place)                staged; commit
+    mount       is_mounted(place)                   if not, its mountpoint is made
+                mount(place)                        the container gets exposed(place)
+    unmount     parting_usage(place)
+                unmount(place)                      again later, while that is False
+    remove      holders(place), unmount(place)      and holders again, without our own mount
+                destroy(place)                      later, out of the trash
+
+    snapshot    plan(volume)                        told beforehand; its space is set aside
+                freezable(volume)                   of all volumes of a group, then frozen
+                copy(volume, target)                of all, to have one moment; then thawed
+                spec = finish(volume, target)       commit; if it fails: withdraw(target), too
+    clone       clones(source, spec)                if not: reading(source) into writing(target)
+                the same, with clone=True           target is a volume
+    rollback    plan(volume)                        nobody has it mounted; its space is set aside
+                rollback(volume, snapshot, staged)  then abandon(staged) in any case
+    delete      withdraw(snapshot)                  unmounted, and nameless
+                destroy(snapshot)
+    resize      spec = resized(spec, size)          recorded, with grows_from
+                grow(place)                         else the next mount; recorded without it
+    at start    is_mounted(place)                   of all that has a record
+                abandon(place)                      of what is half made: only its home is known
+                withdraw(snapshot), destroy(place)  where those were cut off
+
+tests/conformance goes these ways with every backend; third.py there is one as plain as can be.
+
 Methods are synchronous, run in worker threads, and the engine calls them for one volume at a time;
 calls for different volumes overlap. All raise ConvoyError with a line that names the cause, and
 leave nothing half made that the next call of the same method would trip over.

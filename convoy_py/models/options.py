@@ -27,14 +27,11 @@ ALWAYS_ON = ("nosuid", "nodev")
 GUARDED = ("suid", "dev")
 _HARMLESS = ("rw", "bind", "rbind", "defaults", *ALWAYS_ON)
 
-BACKEND_ALIASES = {
-    "directory": "directory",
-    "dir": "directory",
-    "vfs": "directory",
-    "loopback": "loopback",
-    "loop": "loopback",
+# Each backend of the table in `backends`, with other names for it.
+BACKEND_NAMES: Mapping[str, tuple[str, ...]] = {
+    "directory": ("vfs", "dir"),
+    "loopback": ("loop",),
 }
-BACKENDS_KNOWN = "directory (vfs, dir), loopback (loop)"
 # What Convoy had besides, and what does the same here.
 _IN_PLACE = {
     "devicemapper": "loopback gives volumes of a fixed size, on any disk and without a thin pool",
@@ -122,13 +119,19 @@ def _source(text: str) -> str:
     return text
 
 
+def backends_known() -> str:
+    """The backends with their other names, in one line."""
+    return ", ".join(f"{name} ({', '.join(aliases)})" for name, aliases in BACKEND_NAMES.items())
+
+
 def backend_named(text: str) -> str:
     """The backend that goes by this name; raises ValueError with those there are."""
     name = text.strip().lower()
-    if name in BACKEND_ALIASES:
-        return BACKEND_ALIASES[name]
+    for backend, aliases in BACKEND_NAMES.items():
+        if name == backend or name in aliases:
+            return backend
     hint = f" ({_IN_PLACE[name]})" if name in _IN_PLACE else ""
-    raise ValueError(f"{text!r} is not a backend; use {BACKENDS_KNOWN}{hint}")
+    raise ValueError(f"{text!r} is not a backend; use {backends_known()}{hint}")
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,9 @@ OPTIONS = (
         "backend",
         ("driver",),
         backend_named,
-        "directory|loopback",
+        "|".join(BACKEND_NAMES),
         "where the data lives; default: the daemon's first, or the first that can do the rest",
-        ("directory", "loopback"),
+        tuple(BACKEND_NAMES),
     ),
     Option("size", (), parse_size, "10G|1.5GiB|10GB|BYTES", "hard limit; 10GB is 1000-based"),
     Option(

@@ -4,8 +4,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -14,13 +14,29 @@ from uuid import uuid4
 from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place, Resizable, Snapshottable
 from convoy_py.config import Settings
-from convoy_py.linux import files, filesystems, freeze, mounts
+from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.ledger import Ledger
+from convoy_py.engine.steps import host as host_steps
+from convoy_py.engine.steps.cloning import Cloning
+from convoy_py.engine.steps.parts import planned
+from convoy_py.engine.steps.snapshots import Copying
+from convoy_py.engine.steps.volumes import Steps
+from convoy_py.linux import files, filesystems, mounts
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.reflink import Step
+from convoy_py.metrics import Metrics
+from convoy_py.models.names import name_within
+from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Options, Spec
+from convoy_py.state.passed import PassedTime
+from convoy_py.state.records import Record, SnapshotRecord, timestamp
+from convoy_py.state.references import ReferenceStore
+from convoy_py.state.store import Store
 
 MIB = 2**20
 PATIENCE = 3.0  # seconds
+FREEZE_LIMIT = 60.0  # seconds
+NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 
 
 def uncounted(count: int) -> None:
@@ -36,6 +52,7 @@ class Case:
     data: str  # what in a volume's home holds its data
     options: Options = field(default_factory=Options)
     limited_on: frozenset[str] = frozenset()  # host filesystems on which a size is enforced
+    is_resizable: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,9 +71,23 @@ class Bed:
         self.case = case
         self.root = Path(tempfile.mkdtemp(prefix="bed-", dir=host.folder)).resolve()
         self.volumes = self.root / "volumes"
-        self.volumes.mkdir()
         self.backend = case.build(Settings(root=self.root))
         self._mounts = self.root / "mounts"
+        self.run = self.root / "run"  # goes with the boot
+        self._store = Store(self.root)
+        self._store.open("a test")
+        self._steps = Steps(
+            host_steps.Host(
+                self._store,
+                ReferenceStore(self.run, "boot"),
+                {self.backend.name: self.backend},
+                Ledger(self.root, overcommit=1000.0, reserve=0),
+                self._mounts,
+                PassedTime(self.root, "boot", time.monotonic, lambda: NOW),
+            )
+        )
+        self._copying = Copying(self._steps, self.run / "frozen", FREEZE_LIMIT, Metrics("0"))
+        self._copying.recover()
         self._stack = ExitStack()
 
     def close(self) -> None:
@@ -67,6 +98,7 @@ class Bed:
             subprocess.run(["losetup", "-d", device], check=False, stderr=subprocess.DEVNULL)
         for path in self._mounts.glob("*"):
             files.set_immutable(path, on=False)
+        self._store.close()
         files.remove_tree(self.root)
 
     # What the engine does
@@ -77,13 +109,12 @@ class Bed:
         staging = self.volumes / f".new-{name}"
         staging.mkdir(mode=0o700)
         mountpoint = self._mounts / staging.name
-        return Place(name, str(uuid4()), staging, mountpoint, self.backend.resolve(asked))
+        return Place(name, str(uuid4()), staging, mountpoint, self.resolved(asked))
 
     def created(self, name: str = "vol", **options: object) -> Place:
         """A volume, built beside its place and renamed into it."""
-        place = self.staged(name, **options)
-        spec = self.backend.create(place)
-        return self.settled(replace(place, spec=spec))
+        asked = self.case.options.model_copy(update=options)
+        return self._steps.create(name, asked).usable()[1]
 
     def settled(self, place: Place) -> Place:
         home = place.home.rename(self.volumes / place.name)
@@ -108,48 +139,22 @@ class Bed:
 
     def snapshot(self, place: Place, name: str = "nightly", step: Step = uncounted) -> Place:
         """Take a snapshot, with the filesystem frozen where it has to be."""
-        uuid = str(uuid4())
-        home = place.home / "snapshots" / f".new-{uuid}"
-        home.mkdir(mode=0o700, parents=True)
-        read_only = tuple(sorted({*(place.spec.mount_options or ()), "ro"}))
-        spec = place.spec.model_copy(update={"mount_options": read_only})
-        full = f"{place.name}@{name}"
-        taken = Place(full, uuid, home, self._mounts / home.name, spec, within=place)
-        try:
-            with self._standing_still(self.snapshots.freezable(place)):
-                self.snapshots.copy(place, taken, step)
-            spec = self.snapshots.finish(place, taken, step)
-        except BaseException:
-            self.snapshots.withdraw(taken)
-            self.abandoned(taken)
-            raise
-        home = home.rename(home.with_name(name))
-        return replace(taken, home=home, mountpoint=self._mounts / full, spec=spec)
+        part = planned(self._entry(place), name, self.snapshots.plan(place), NOW)
+        (taken,) = self._copying.take([part], step, nullcontext())
+        return taken.usable()[1]
 
     def clone(
         self, source: Place, name: str = "clone", step: Step = uncounted, **options: object
     ) -> Place:
-        """Make a volume out of a volume or a snapshot; what is not given is as there."""
-        inherited = {key: getattr(source.spec, key) for key in Options.model_fields}
-        inherited |= {"path": None, "mount_options": None, "source": source.name}
-        staged = self.staged(name, **{**inherited, **options})
-        assert self.snapshots.clones(source, staged.spec)
-        try:
-            with self._standing_still(self.snapshots.freezable(source, clone=True)):
-                self.snapshots.copy(source, staged, step)
-            spec = self.snapshots.finish(source, staged, step)
-        except BaseException:
-            self.abandoned(staged)
-            raise
-        return self.settled(replace(staged, spec=spec))
+        """Make a volume out of a volume or a snapshot, by `copy`; what is not given is as there."""
+        asked = Options.model_validate({"source": source.name, **options})
+        entry, cloning = self._entry(source), Cloning(self._steps, self._copying)
+        assert self.snapshots.clones(source, cloning.clone_spec(entry, asked)[1])
+        return cloning.clone(name, entry, asked, step).usable()[1]
 
     def rolled_back(self, place: Place, snapshot: Place, step: Step = uncounted) -> None:
         """Give a volume that is not mounted the content of a snapshot."""
-        staged = replace(self.staged("rollback"), spec=Spec(backend=""), uuid="")
-        try:
-            self.snapshots.rollback(place, snapshot, staged, step)
-        finally:
-            self.abandoned(staged)
+        self._copying.rollback(self._entry(place), self._entry(snapshot), step)
 
     def deleted(self, snapshot: Place) -> None:
         self.snapshots.withdraw(snapshot)
@@ -163,16 +168,22 @@ class Bed:
             self.remounted(place)
         return replace(place, spec=place.spec.model_copy(update={"grows_from": None}))
 
-    @contextmanager
-    def _standing_still(self, folder: Path | None) -> Iterator[None]:
-        if folder is None:
-            yield
-            return
-        freeze.freeze(folder)
-        try:
-            yield
-        finally:
-            freeze.thaw(folder)
+    def resolved(self, options: Options) -> Spec:
+        """What would be made; refused as the engine refuses it."""
+        return self._steps.host.choose(options)[1]
+
+    def _entry(self, place: Place) -> Entry:
+        """As the engine knows a volume or snapshot."""
+        about = {"uuid": place.uuid, "created": timestamp(NOW), "spec": place.spec}
+        if place.within is None:
+            record: Record | SnapshotRecord = Record.model_validate({"name": place.name, **about})
+        else:
+            how = {"way": Way.COPY, "consistency": Consistency.OFFLINE}  # which nobody looks at
+            name = name_within(place.name)
+            record = SnapshotRecord.model_validate({"name": name, **about, **how})
+        return Entry(
+            place.name, self._steps.host.reference_store.none(), record, self.backend, place
+        )
 
     @property
     def snapshots(self) -> Snapshottable:

@@ -12,6 +12,7 @@ from convoy_py.backends import BACKENDS
 from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.models.volume import Filesystem, Options
 from tests.conformance.bed import MIB, Bed, Case, Host
+from tests.conformance.third import TREE, Third
 
 HOST_SIZE = 4096 * MIB
 FILESYSTEMS = tuple(Filesystem)
@@ -29,6 +30,7 @@ def _image(fs: Filesystem, *, sparse: bool) -> Case:
 
 
 CASES = (
+    Case("third", Third, TREE, is_resizable=False),
     Case("directory", BACKENDS["directory"], "data", limited_on=frozenset({"btrfs"})),
     *(_image(fs, sparse=True) for fs in FILESYSTEMS),
     _image(Filesystem.EXT4, sparse=False),

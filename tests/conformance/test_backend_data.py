@@ -81,7 +81,7 @@ def test_the_size_is_a_hard_limit_or_refused(bed: Bed) -> None:
     size = bed.case.options.size or 64 * MIB
     if bed.host.fs not in bed.case.limited_on:
         with pytest.raises(Unsupported, match=r"size .* \(.+\)"):
-            bed.backend.resolve(Options(size=size))
+            bed.resolved(Options(size=size))
         return
     seen = bed.mounted(bed.created(size=size))
     written(seen / "small", 4 * MIB)

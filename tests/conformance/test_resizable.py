@@ -12,9 +12,17 @@ import pytest
 from convoy_py.backends.base import Place
 from convoy_py.errors import Corrupt, Invalid, NoSpace, Unsupported
 from convoy_py.linux import filesystems
-from tests.conformance.bed import MIB, Bed, written
+from tests.conformance.bed import MIB, Bed, Case, written
+from tests.conformance.conftest import CASES
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(params=[case for case in CASES if case.is_resizable], ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Of those with the power."""
+    found: Case = request.param
+    return found
 
 
 def test_a_mounted_volume_grows_or_says_when(bed: Bed) -> None:

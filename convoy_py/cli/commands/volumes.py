@@ -150,7 +150,7 @@ def _filter(flag: str, **attributes: Any) -> Callable[[Any], Any]:
 
 
 def _backends(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    known = dict.fromkeys(models.options.BACKEND_ALIASES.values())
+    known = models.options.BACKEND_NAMES
     return completed_from(known)(context, parameter, incomplete)
 
 

@@ -60,7 +60,7 @@ async def test_a_mounted_image_is_asked_what_is_used_in_it(
 
 
 async def test_of_what_is_reserved_nothing_can_be_had_back(engine: Engine) -> None:
-    await engine.volumes.create("db", Options(size=4096, sparse=False))
+    await engine.volumes.create("db", Options(size=4096, fs=Filesystem.EXT4, sparse=False))
     await engine.janitor.sample()
     (account,) = await engine.space.df()
     assert (account.allocated, account.used, account.reclaimable) == (3, 1, None)

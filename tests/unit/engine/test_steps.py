@@ -4,48 +4,22 @@ import errno
 
 import pytest
 
-from convoy_py.backends import BACKENDS, mountpoints
-from convoy_py.backends.base import COMMON, Place
-from convoy_py.backends.directory import Directory
-from convoy_py.backends.loopback import Loopback
-from convoy_py.config import Settings
-from convoy_py.engine.steps import adopting
+from convoy_py.backends import mountpoints
+from convoy_py.backends.base import Place
 from convoy_py.engine.steps import volumes as steps
 from convoy_py.errors import (
     Corrupt,
-    InvalidOption,
     NoSpace,
-    NotFound,
     OperationFailed,
     OptionsDiffer,
     Unavailable,
-    Unsupported,
     VolumeInUse,
     failed,
 )
 from convoy_py.linux import files, holders, mounts, peers
-from convoy_py.models.volume import Filesystem, Options, Spec
+from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Hold, References
 from tests.fakes_engine import Engine, FakeBackend, FakeKernel, holder
-
-
-class Other(FakeBackend):
-    """A backend that does only what the first does not."""
-
-    name = "other"
-    takes = FakeBackend.takes - {"fs"}
-
-    def resolve(self, options: Options) -> Spec:
-        if options.size is None:
-            raise Unsupported("only with a size")
-        return super().resolve(options).model_copy(update={"backend": self.name})
-
-
-class NoSizes(FakeBackend):
-    def resolve(self, options: Options) -> Spec:
-        if options.size is not None:
-            raise Unsupported("no sizes")
-        return super().resolve(options)
 
 
 @pytest.fixture
@@ -60,86 +34,6 @@ def _held(engine: Engine) -> References:
     return engine.references.none().model_copy(update={"holds": {"a": Hold(count=1, epoch="1:1")}})
 
 
-def test_the_first_backend_that_can_is_chosen(engine: Engine, kernel: FakeKernel) -> None:
-    """A size goes to one that enforces it; if none can, all say why."""
-    engine.host.backends = {"fake": NoSizes(kernel), "other": Other(kernel)}
-    assert engine.host.choose(Options())[0].name == "fake"
-    assert engine.host.choose(Options(size=1))[0].name == "other"
-    assert engine.host.choose(Options(size=1, backend="other"))[1].size == 1
-    with pytest.raises(Unsupported, match=r"^no sizes$"):
-        engine.host.choose(Options(size=1, backend="fake"))
-    with pytest.raises(Unsupported, match=r"fake: no sizes; other: option fs is for backend=fake$"):
-        engine.host.choose(Options(size=1, fs=Filesystem.EXT4))
-
-
-BOTH = ("directory", "loopback")
-
-
-@pytest.mark.parametrize(
-    ("on", "options", "told"),
-    [
-        (BOTH, Options(backend="directory", fs=Filesystem.EXT4), "fs is for backend=loopback"),
-        (BOTH, Options(backend="directory", sparse=False), "sparse is for backend=loopback"),
-        (
-            BOTH,
-            Options(backend="directory", autogrow=1, fs=Filesystem.EXT4, mount_options=("suid",)),
-            "option fs, autogrow is for backend=loopback",
-        ),
-        (BOTH, Options(backend="loopback", path="/srv/x"), "option path is for backend=directory"),
-        (
-            BOTH,
-            Options(path="/srv/x", sparse=True),
-            "directory: option sparse is for backend=loopback; loopback: option path is for",
-        ),
-        (
-            ("directory",),
-            Options(fs=Filesystem.EXT4),
-            r"option fs is not for backend=directory \(which takes .*size, .*path, .*from, ",
-        ),
-    ],
-)
-def test_an_option_that_a_backend_does_not_take_is_refused(
-    engine: Engine, on: tuple[str, ...], options: Options, told: str
-) -> None:
-    """Nothing that was given is ignored; it says whose it is, if one that is on takes it."""
-    settings = Settings(root=engine.store.root)
-    engine.host.backends = {name: BACKENDS[name](settings) for name in on}
-    with pytest.raises(Unsupported, match=told):
-        engine.host.choose(options)
-    home = engine.store.home("v")
-    (home / "data").mkdir(parents=True)
-    if options.backend == "directory":  # nor is it when something is adopted
-        with pytest.raises(Unsupported, match=told):
-            engine.steps.adopt("v", options)
-
-
-def test_there_is_a_backend_for_every_option() -> None:
-    """Such as one that was just made an option; and each takes what is to be the same for all."""
-    backends = (Directory, Loopback)
-    assert frozenset[str]().union(*(each.takes for each in backends)) == {*Options.model_fields}
-    assert all(each.takes >= COMMON for each in backends)
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-def test_an_option_that_a_backend_takes_is_recorded(engine: Engine, name: str) -> None:
-    """As it was asked for: none is dropped on the way."""
-    backend = BACKENDS[name](Settings(root=engine.store.root))
-    asked = Options(
-        backend=name,
-        uid=7,
-        gid=8,
-        mode=0o700,
-        mount_options=("noatime",),
-        source="db",
-        per_mount=True,
-    )
-    if "fs" in backend.takes:
-        asked = asked.model_copy(
-            update={"fs": Filesystem.XFS, "size": 512 << 20, "sparse": False, "inodes": 20000}
-        )
-    assert backend.resolve(asked).options() == asked
-
-
 def test_every_volume_has_an_id_of_its_own(engine: Engine) -> None:
     """Also one of the same name after another."""
     uuids = set()
@@ -148,6 +42,15 @@ def test_every_volume_has_an_id_of_its_own(engine: Engine) -> None:
         assert entry.place is not None
         uuids.add(entry.place.uuid)
     assert len(uuids) == 2
+
+
+@pytest.mark.parametrize(("sparse", "promised"), [(True, 4096), (False, 0)])
+def test_after_a_start_what_was_reserved_is_not_to_be_had_again(
+    engine: Engine, sparse: bool, promised: int
+) -> None:
+    """Its blocks are allocated already; those of a sparse one may all still be asked for."""
+    engine.steps.create("v", Options(size=4096, sparse=sparse))
+    assert engine.restarted().host.ledger.space().promised == promised
 
 
 def test_building_happens_beside_the_volumes(engine: Engine, kernel: FakeKernel) -> None:
@@ -369,46 +272,6 @@ def test_what_was_half_made_is_let_go_of_before_it_is_deleted(
     monkeypatch.setattr(engine.backend, "abandon", lambda _: done.append("abandon"))
     engine.steps.sweep([place.home])
     assert done == ["abandon", "remove_tree", "remove"]
-
-
-@pytest.mark.parametrize(
-    ("there", "options", "expected"),
-    [
-        (["data"], Options(), "directory"),
-        (["image"], Options(), "loopback"),
-        ([], Options(path="/srv/x"), "directory"),
-        ([], Options(backend="loopback", path="/srv/x"), "loopback"),
-        (["data"], Options(backend="loopback"), "loopback"),
-        (["data", "image"], Options(backend="directory"), "directory"),
-    ],
-)
-def test_adopting_recognises_what_lies_there(
-    engine: Engine, there: list[str], options: Options, expected: str
-) -> None:
-    """A folder is a directory's, a file called image a loopback's; what is asked for goes first."""
-    settings, home = Settings(root=engine.store.root), engine.store.home("v")
-    backends = {name: build(settings) for name, build in BACKENDS.items()}
-    for name in there:
-        (home / name).mkdir(parents=True)
-    assert adopting.backend(backends, home, options, None).name == expected
-
-
-def test_adopting_what_is_not_plain_is_refused(engine: Engine) -> None:
-    """Data of two kinds, of one that is not on, and of none."""
-    settings, home = Settings(root=engine.store.root), engine.store.home("v")
-    backends = {name: build(settings) for name, build in BACKENDS.items()}
-    with pytest.raises(
-        NotFound,
-        match=r"nothing to adopt; put a folder data or a filesystem image image into /.*/v",
-    ):
-        adopting.backend(backends, home, Options(), None)
-    for name in ("data", "image"):
-        (home / name).mkdir(parents=True)
-    with pytest.raises(InvalidOption, match="has data of directory, loopback: say which"):
-        adopting.backend(backends, home, Options(), None)
-    del backends["loopback"]
-    with pytest.raises(Unsupported, match="backend loopback is not on here; use directory"):
-        adopting.backend(backends, home, Options(backend="loopback"), None)
 
 
 def test_adopting_by_name_of_the_backend(engine: Engine) -> None:
