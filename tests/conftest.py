@@ -6,12 +6,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import memory
 
 _CHOSEN = "chosen"
+
+# How long an example takes says more of what else the machine does.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 _RUN = pytest.StashKey[str]()
 
 
