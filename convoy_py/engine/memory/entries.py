@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.views import snapshot_views
 from convoy_py.errors import Invalid, NotFound, SnapshotNotFound, VolumeNotFound
 from convoy_py.models.names import NameKind, kind_of, name_within, split_source, volume_of
 
@@ -19,7 +20,7 @@ class Entries:
         if found is not None:
             return found
         if kind_of(name) is NameKind.SNAPSHOT and (volume := self.volumes.get(volume_of(name))):
-            raise SnapshotNotFound(name, [view.name for view in volume.snapshot_views()])
+            raise SnapshotNotFound(name, [view.name for view in snapshot_views(volume)])
         raise VolumeNotFound(volume_of(name))
 
     def find(self, name: str) -> Entry | None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 from convoy_py.backends.base import Backend, Place
 from convoy_py.errors import BrokenVolume, VolumeInUse
-from convoy_py.models.names import NameKind, kind_of, name_within
-from convoy_py.models.snapshot import SnapshotView
-from convoy_py.models.volume import Spec, State, Usage, View
+from convoy_py.models.names import NameKind, kind_of
+from convoy_py.models.volume import Spec, State, Usage
 from convoy_py.state.records import Record, References, SnapshotRecord
 
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -169,52 +168,3 @@ class Entry:
             return ""
         backend, place = self.usable()
         return str(backend.exposed(place))
-
-    def _data(self) -> str:
-        """Where the data can be read now; "" where it has to be mounted for that."""
-        if self.place is None:
-            return ""
-        backend, place = self.usable()
-        return str(backend.data(place) or self.mountpoint())
-
-    def view(self) -> View:
-        return View(
-            name=self.name,
-            state=self.state,
-            backend=self.spec.backend if self.spec else "",
-            created=self.created,
-            mountpoint=self.mountpoint(),
-            home=str(self.place.home) if self.place else "",
-            data=self._data(),
-            references=self.references.total
-            + sum(clone.references.total for clone in self.clones.values()),
-            spec=self.spec,
-            usage=self.usage,
-            reason=self.reason,
-            protected=isinstance(self.record, Record) and self.record.protected,
-            snapshots=self.snapshot_views(),
-            doing=self.doing,
-        )
-
-    def snapshot_views(self) -> tuple[SnapshotView, ...]:
-        """Its snapshots, oldest first; those whose record cannot be read come last."""
-        views = [entry.as_snapshot(self.name) for entry in self.snapshots.values()]
-        return tuple(sorted(views, key=lambda v: (v.created or _LAST, v.name)))
-
-    def as_snapshot(self, volume: str) -> SnapshotView:
-        """What is told of a snapshot of `volume`."""
-        record = self.record if isinstance(self.record, SnapshotRecord) else None
-        return SnapshotView(
-            volume=volume,
-            name=name_within(self.name),
-            backend=self.spec.backend if self.spec else "",
-            created=self.created,
-            way=record.way if record else None,
-            consistency=record.consistency if record else None,
-            size=record.spec.size if record else None,
-            group=record.group if record else "",
-            automatic=bool(record and record.automatic),
-            references=self.references.total,
-            mountpoint=self.mountpoint(),
-            reason=self.reason,
-        )

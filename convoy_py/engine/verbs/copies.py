@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.views import volume_view
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.mirror import as_on_disk
 from convoy_py.engine.running.operations import Operations
@@ -146,7 +147,7 @@ class Copies:
                         volume, "convert", self._cloning.convert, entry, options, progress
                     )
                 )
-                return (await self._swap(entry, converted)).view()
+                return volume_view(await self._swap(entry, converted))
 
     async def _swap(self, volume: Entry, converted: Converted) -> Entry:
         """Let what a volume was converted into take its place; called without its lock."""

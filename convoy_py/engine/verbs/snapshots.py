@@ -11,6 +11,7 @@ from convoy_py.backends.base import Place
 from convoy_py.containers import Container, DockerContainers
 from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.views import snapshot_view, snapshot_views
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.mirror import as_on_disk
@@ -73,14 +74,14 @@ class Snapshots:
     def views(self, volume: str = "") -> list[SnapshotView]:
         """The snapshots of one volume, or of all; those of each volume oldest first."""
         if volume:
-            return list(self._entries.get(volume).snapshot_views())
+            return list(snapshot_views(self._entries.get(volume)))
         entries = sorted(self._entries.volumes.items())
-        return [view for _, entry in entries for view in entry.snapshot_views()]
+        return [view for _, entry in entries for view in snapshot_views(entry)]
 
     def inspect(self, name: str) -> SnapshotView:
         """One, by its full name or by a short one that is clear."""
-        volume, snapshot = self._entries.snapshot(name)
-        return snapshot.as_snapshot(volume.name)
+        _, snapshot = self._entries.snapshot(name)
+        return snapshot_view(snapshot)
 
     async def plan(self, volume: str) -> Plan:
         """How a snapshot of a volume would be made now."""
@@ -144,9 +145,7 @@ class Snapshots:
                 parts = await self._parts(sources, chosen, group, progress, paused=still)
                 pausing = partial(self._pausing.paused, users) if users else nullcontext
                 entries = await self._take(parts, progress, pausing)
-        return [
-            entry.as_snapshot(source.name) for source, entry in zip(sources, entries, strict=True)
-        ]
+        return [snapshot_view(entry) for entry in entries]
 
     async def delete(self, name: str) -> None:
         """Delete one, by its full name or by a short one that is clear.

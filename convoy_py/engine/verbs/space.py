@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convoy_py.backends.base import Backend, Resizable
 from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.views import snapshot_views
 from convoy_py.engine.running.jobs import Jobs, Progress
 from convoy_py.engine.running.mirror import rerecord
 from convoy_py.engine.running.operations import Operations
@@ -134,7 +135,7 @@ class SpaceVerbs:
                 shared=None,
                 reclaimable=None,
                 snapshots=[
-                    SnapshotSpace(name=view.name, frees=None) for view in entry.snapshot_views()
+                    SnapshotSpace(name=view.name, frees=None) for view in snapshot_views(entry)
                 ],
                 note="no answer",
             )
@@ -157,7 +158,7 @@ class SpaceVerbs:
                 SnapshotSpace(
                     name=view.name, frees=_freed(entry.snapshots[joined(entry.name, view.name)])
                 )
-                for view in entry.snapshot_views()
+                for view in snapshot_views(entry)
             ],
         )
 

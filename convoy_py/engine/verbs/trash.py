@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from convoy_py.engine.memory.aging import Aging
+from convoy_py.engine.memory.views import volume_view
 from convoy_py.engine.running.deletions import PATIENCE_SECONDS, Deletions
 from convoy_py.engine.running.mirror import as_on_disk
 from convoy_py.engine.running.operations import Operations
@@ -146,7 +147,7 @@ class TrashBin:
                 target, "restore", loading.entry, self._host, target, record
             )
             operations.entries.put(entry)
-            return entry.view()
+            return volume_view(entry)
 
     async def _purge(self, chosen: Sequence[RemovedVolume]) -> list[str]:
         keys, problem = [], None

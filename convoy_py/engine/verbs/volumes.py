@@ -2,6 +2,7 @@
 
 from convoy_py.backends.base import Place
 from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.views import volume_view
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.jobs import Jobs, Progress
 from convoy_py.engine.running.mirror import as_on_disk, rerecord
@@ -57,10 +58,10 @@ class Volumes:
 
     def get(self, name: str) -> View:
         """A volume, or a snapshot by its full name."""
-        return self._unless_away(self._entries.get(name).view())
+        return self._unless_away(volume_view(self._entries.get(name)))
 
     def views(self) -> list[View]:
-        return [self._unless_away(e.view()) for _, e in sorted(self._entries.volumes.items())]
+        return [self._unless_away(volume_view(e)) for _, e in sorted(self._entries.volumes.items())]
 
     def _unless_away(self, view: View) -> View:
         """A volume as it is while the root is away: it is known, and cannot be mounted."""
@@ -282,11 +283,11 @@ class Volumes:
             self._host.ledger.rename(name, new)
             loading.rerecord(self._host, entry, renamed)
             self._entries.put(entry)
-            return entry.view()
+            return volume_view(entry)
 
     async def _protect(self, name: str, *, on: bool) -> View:
         async with self._operations.locked(name):
             entry = self._entries.get(name)
             record = entry.volume_record().model_copy(update={"protected": on})
             await rerecord(self._operations, self._host, entry, record)
-            return entry.view()
+            return volume_view(entry)
