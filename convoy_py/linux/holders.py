@@ -1,23 +1,26 @@
 """Who holds a filesystem: mounts of it in any mount namespace, and open files on it.
 
-A mount namespace without a process in it cannot be seen, so an empty list is no proof.
+Nobody is named in a mount namespace without a process in it, so an empty list is no proof.
 """
 
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from convoy_py.linux import mounts, peers
+from convoy_py.linux import mounts, namespaces, peers
 from convoy_py.linux.mounts import Mount
+from convoy_py.linux.namespaces import Shown
 
 # Docker: /docker/<id> or docker-<id>.scope. Podman: libpod-<id>, beside its monitor's
 # libpod-conmon-<id>, which is no container. The innermost comes last.
 _CONTAINER = re.compile(r"(?<![0-9a-f])(?<!conmon-)([0-9a-f]{64})(?![0-9a-f])")
 _SHORT = 12
+# What stat(2) counts of /proc/<pid>/task for a process of one thread.
+_LINKS_OF_ONE_THREAD = 3
 
 
 @dataclass(frozen=True)
@@ -66,25 +69,16 @@ class _Seen:
         return (self.under.peer_group, self.under.master) if self.under else (0, 0)
 
 
-class Census:
-    """The mounts of every mount namespace at one moment; taken once, asked for many volumes.
-
-    Not a holder is our own mount at `mountpoint`, nor are its copies in other namespaces that the
-    kernel takes away together with it. Those are the copies that cover the same folder of the
-    same filesystem, in a mount to which the one under our mountpoint still propagates, by
-    whatever path that namespace reaches it: so the copy of a managed plugin's mount that the host
-    has below .../propagated-mount is recognised too. A copy in a namespace that was made private
-    after it got it, and a bind mount anywhere else, is a holder.
-    """
+class _Views:
+    """The raw mountinfo of one process per view of the mounts, and ours."""
 
     def __init__(self, texts: Mapping[int, bytes], own: bytes) -> None:
-        """`texts` is the raw mountinfo of one process per view of the mounts; `own` is ours."""
         self._texts = {pid: b"\n" + text for pid, text in texts.items()}
-        self._own = own
+        self.own = own
 
     @classmethod
-    def take(cls) -> Self:
-        """Read the mounts of every pair of mount namespace and root folder that a thread has.
+    def read(cls) -> Self:
+        """Of every pair of mount namespace and root folder that a thread has.
 
         With another root folder it sees other mounts of the same namespace.
         """
@@ -99,6 +93,44 @@ class Census:
                     texts[task] = mounts.read(task)
                     known.add(view)
         return cls(texts, own)
+
+    def matching(
+        self, needles: Sequence[bytes], wanted: Callable[[Mount | Shown], bool]
+    ) -> Iterator[_Seen]:
+        """Every such mount, once each: the ids of mounts are unique in the system."""
+        known: set[int] = set()
+        for pid, text in self._texts.items():
+            for mount in (m for needle in needles for m in mounts.lines_with(text, needle)):
+                if wanted(mount) and mount.mount_id not in known:
+                    known.add(mount.mount_id)
+                    under = mounts.lines_with(text, b"\n%d " % mount.parent_id)
+                    yield _Seen(pid, mount, under[0] if under else None)
+
+
+class Census:
+    """The mounts of every mount namespace at one moment; taken once, asked for many volumes.
+
+    That moment is the first question. Where the kernel tells what is mounted in all namespaces,
+    most volumes are answered for by that: nobody shows them. Only to name who does, or where the
+    kernel does not tell, are the processes looked through.
+
+    Not a holder is our own mount at `mountpoint`, nor are its copies in other namespaces that the
+    kernel takes away together with it. Those are the copies that cover the same folder of the
+    same filesystem, in a mount to which the one under our mountpoint still propagates, by
+    whatever path that namespace reaches it: so the copy of a managed plugin's mount that the host
+    has below .../propagated-mount is recognised too. A copy in a namespace that was made private
+    after it got it, and a bind mount anywhere else, is a holder.
+    """
+
+    def __init__(self, texts: Mapping[int, bytes] | None = None, own: bytes = b"") -> None:
+        """`texts` is the raw mountinfo of one process per view of the mounts; `own` is ours."""
+        self._views = None if texts is None else _Views(texts, own)
+        self._shown: Collection[Shown] | None = None
+
+    @classmethod
+    def take(cls) -> Self:
+        """Nothing is read before the first question, so what nobody asks costs nothing."""
+        return cls()
 
     def of_device(
         self,
@@ -120,7 +152,7 @@ class Census:
         return self._holders(
             (f" {device} ".encode(), f" {source} ".encode()),
             lambda m: (
-                (m.device == device or (m.source == source and m.device.startswith("0:")))
+                (m.device == device or (m.source in (source, None) and m.device.startswith("0:")))
                 and shows(PurePosixPath(m.root))
             ),
             mountpoint,
@@ -141,15 +173,22 @@ class Census:
         )
 
     def _holders(
-        self, needles: Sequence[bytes], wanted: Callable[[Mount], bool], mountpoint: Path
+        self,
+        needles: Sequence[bytes],
+        wanted: Callable[[Mount | Shown], bool],
+        mountpoint: Path,
     ) -> list[Holder]:
+        if self._views is None:
+            if self._is_shown_by_nobody(wanted):
+                return []
+            self._views = _Views.read()
         here = {
             m.mount_id
             for needle in needles
-            for m in mounts.lines_with(self._own, needle)
+            for m in mounts.lines_with(self._views.own, needle)
             if m.mountpoint == str(mountpoint)
         }
-        seen = list(self._mounts(needles, wanted))
+        seen = list(self._views.matching(needles, wanted))
         ours = [s for s in seen if s.mount.mount_id in here]
         masters = dict(s.groups for s in seen)
         held = (
@@ -160,15 +199,14 @@ class Census:
         # Below a folder that is a peer of the mount it lies on, the kernel makes every mount twice.
         return list(dict.fromkeys(held))
 
-    def _mounts(self, needles: Sequence[bytes], wanted: Callable[[Mount], bool]) -> Iterator[_Seen]:
-        """Every such mount, once each: the ids of mounts are unique in the system."""
-        known: set[int] = set()
-        for pid, text in self._texts.items():
-            for mount in (m for needle in needles for m in mounts.lines_with(text, needle)):
-                if wanted(mount) and mount.mount_id not in known:
-                    known.add(mount.mount_id)
-                    under = mounts.lines_with(text, b"\n%d " % mount.parent_id)
-                    yield _Seen(pid, mount, under[0] if under else None)
+    def _is_shown_by_nobody(self, wanted: Callable[[Mount | Shown], bool]) -> bool:
+        """Whether it is for certain that no namespace has such a mount, hidden ones included."""
+        if self._shown is None:
+            try:
+                self._shown = namespaces.shown_anywhere()
+            except OSError:
+                return False
+        return not any(map(wanted, self._shown))
 
 
 def of_open_files(mountpoint: Path) -> list[Holder]:
@@ -207,7 +245,10 @@ def _tasks() -> Iterator[int]:
     """
     for pid in _pids():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            yield from sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208 - as below
+            if os.stat(f"/proc/{pid}/task").st_nlink == _LINKS_OF_ONE_THREAD:  # noqa: PTH116 - as below
+                yield pid
+            else:
+                yield from sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208
 
 
 def _link(pid: int, name: str) -> str:

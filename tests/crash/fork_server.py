@@ -44,13 +44,15 @@ _LOOKS = frozenset({"open", "os.listdir", "os.scandir"})
 _OURS = re.compile("/(volumes|trash)\\b")
 _FUNCTIONS = frozenset({"mount", "umount2", "syncfs", "renameat2", "syscall"})
 # They change nothing: GETFLAGS, LOOP_GET_STATUS64, LOOP_CTL_GET_FREE; FSGETXATTR, the geometry of
-# XFS; of btrfs TREE_SEARCH, INO_LOOKUP, FS_INFO, DEV_INFO.
+# XFS; of btrfs TREE_SEARCH, INO_LOOKUP, FS_INFO, DEV_INFO; of nsfs NS_MNT_GET_INFO, _NEXT, _PREV.
 _READING = frozenset(
     {
         *(0x80086601, 0x4C05, 0x4C82, 0x801C581F, 0x8100587E),
         *(0xD0009411, 0xD0009412, 0x8400941F, 0xD000941E),
+        *(0x8010B70A, 0x8010B70B, 0x8010B70C),
     }
 )
+_READING_CALLS = frozenset({457, 458})  # statmount, listmount
 
 
 class _Fuse:
@@ -107,7 +109,8 @@ class _Fuse:
 
     def _calling(self, call: Callable[..., int]) -> Callable[..., int]:
         def wrapper(function: str, *arguments: Any, **named: Any) -> int:
-            if function in _FUNCTIONS:
+            reads = function == "syscall" and arguments[0].value in _READING_CALLS
+            if function in _FUNCTIONS and not reads:
                 self._before(f"{function} {named.get('about') or ''}")
             return call(function, *arguments, **named)
 

@@ -94,7 +94,7 @@ class Janitor:
         attended = [entry for entry in self._entries.everything() if _needs_attention(entry)]
         if not attended:
             return
-        census = await self._blocking.run(Census.take)
+        census = Census.take()
         for entry in attended:
             # If an operation is on it, the next look will do.
             if not self._operations.locks.busy(volume_of(entry.name)):

@@ -1,12 +1,17 @@
 """Naming who holds: containers are recognised by their cgroup."""
 
+import errno
 import os
+import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from convoy_py.linux import holders, mounts, peers
+from convoy_py.linux import holders, mounts, namespaces, peers
 from convoy_py.linux.holders import Census, Holder, container_in, of_open_files
+from convoy_py.linux.namespaces import Shown
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -174,3 +179,73 @@ def test_open_files_of_our_namespace_hold_a_mount(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(holders, "_open_paths", lambda pid: [paths[pid]])
     monkeypatch.setattr(peers, "mount_namespace", lambda pid=0: "theirs" if pid == 4 else "ours")
     assert [each.pid for each in of_open_files(Path("/mnt/vol"))] == [1, 2]
+
+
+def test_processes_are_looked_through_only_for_what_somebody_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What nobody shows costs one question to the kernel, for however many volumes."""
+    asked, looked = [], []
+
+    def shown() -> set[Shown]:
+        asked.append(1)
+        return {Shown("1:3", "/in", "/dev/null"), Shown("0:44", "/sub", "/dev/full")}
+
+    def tasks() -> Iterator[int]:
+        looked.append(1)
+        return iter(())
+
+    monkeypatch.setattr(namespaces, "shown_anywhere", shown)
+    monkeypatch.setattr(holders, "_tasks", tasks)
+    taken, at = Census.take(), Path("/mnt/vol")
+    assert asked == []
+    for device, shows in (("/dev/zero", "/in"), ("/dev/null", "/out"), ("/dev/full", "/in")):
+        taken.of_device(Path(device), at, PurePosixPath(shows).__eq__)
+    assert (len(asked), len(looked)) == (1, 0)
+    for device, shows in (("/dev/null", "/in"), ("/dev/full", "/sub")):
+        Census.take().of_device(Path(device), at, PurePosixPath(shows).__eq__)
+    assert len(looked) == 2
+
+
+@pytest.mark.parametrize("source", ["/dev/null", None])
+def test_btrfs_is_looked_for_where_its_source_is_not_told(
+    source: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before kernel 6.13; its number says nothing of the device that it lies on."""
+    looked = []
+
+    def tasks() -> Iterator[int]:
+        looked.append(1)
+        return iter(())
+
+    monkeypatch.setattr(namespaces, "shown_anywhere", lambda: {Shown("0:44", "/", source)})
+    monkeypatch.setattr(holders, "_tasks", tasks)
+    assert Census.take().of_device(Path("/dev/null"), Path("/mnt/vol")) == []
+    assert looked == [1]
+
+
+def test_processes_are_looked_through_where_the_kernel_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+
+    def untold() -> set[Shown]:
+        raise OSError(errno.ENOSYS, "no such call")
+
+    monkeypatch.setattr(namespaces, "shown_anywhere", untold)
+    monkeypatch.setattr(holders, "_pids", lambda: [os.getpid()])
+    assert Census.take().of_folder(Path("/"), Path("/mnt/vol")) != []
+
+
+def test_every_thread_of_a_process_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one with a single thread need not be listed."""
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as single:
+        thread.start()
+        monkeypatch.setattr(holders, "_pids", lambda: [os.getpid(), single.pid, 2**22 + 1])
+        found = list(holders._tasks())
+        ended.set()
+        thread.join()
+        assert {os.getpid(), thread.native_id, single.pid} <= set(found)
+        assert found.count(single.pid) == 1
+        single.communicate()
