@@ -95,7 +95,8 @@ def test_a_crash_at_any_step_leaves_before_or_after(
         daemon.start(crash_points.launch)
         settled(daemon)
         attempt = Attempt(daemon, crash_points, operation, kind)
-        steps = attempt.steps()
+        # The shorter of two: what the janitor completes beside it is not the verb's.
+        steps = min(attempt.steps(), attempt.steps(), key=len)
         assert operation.steps <= set(steps)
         chosen = _chosen(steps, random.Random(f"{SEED}-{verb}-{kind}-{host}"))
         crashes = sum(attempt.crash(step, at) for step, at in chosen)

@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from convoy_py.linux import files, filesystems, loop, mounts
+from tests.harness import eventually
 
 pytestmark = pytest.mark.root
 
@@ -227,6 +228,8 @@ def test_reopened_device_holds_the_image(scratch: Path, tag: str) -> None:
         with pytest.raises(FileNotFoundError):
             loop.reopen(device, wrong.fileno())
         os.close(second)
+        # Who looks at all devices just now has it open for a moment.
+        eventually(lambda: not loop.is_attached(device), "the device is detached")
         with pytest.raises(FileNotFoundError):
             loop.reopen(device, file.fileno())
 

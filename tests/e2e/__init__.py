@@ -1,0 +1,1 @@
+"""Tests against real engines; a package, so that what they share ends with them."""
