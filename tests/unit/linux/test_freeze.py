@@ -65,8 +65,10 @@ def answers() -> list[bytes]:
 @pytest.fixture
 def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bytes]) -> list[Path]:
     """Folders on which filesystems seem to be mounted."""
-    around = mounts.holding(tmp_path)
-    monkeypatch.setattr(mounts, "find", lambda _: replace(around, device="7:1"))
+    around = mounts.holding(tmp_path)  # on whatever loop device that may be
+    monkeypatch.setattr(
+        mounts, "find", lambda _: replace(around, device=f"other than {around.device}")
+    )
 
     @contextmanager
     def companion(_: object) -> Iterator[tuple[int, int]]:
