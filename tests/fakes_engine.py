@@ -186,6 +186,7 @@ class Engine(compose.Engine):
         )
         docker = cast("Docker", self.containers)
         super().__init__(settings, host, docker, self.metrics, self.clock, time_limit=time_limit)
+        self.entries = self.operations.entries
 
     def start(self) -> "Engine":
         entries = self.recovery.load()

@@ -51,9 +51,8 @@ class Engine:
         self.steps = steps = Steps(host)
         self.blocking = Blocking()
         self.operations = operations = Operations(
-            self.blocking, time_limit=time_limit, refuse=steps.host.store.presence.refuse
+            self.blocking, time_limit=time_limit, refuse=host.store.presence.refuse
         )
-        self.entries = operations.entries
         self.jobs = jobs = Jobs(operations, host.wall_clock)
         self.deletions = deletions = Deletions(operations, steps)
         self.pausing = pausing = Pausing(docker, settings.run_dir / "paused")

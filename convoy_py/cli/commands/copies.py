@@ -7,6 +7,7 @@ from convoy_py.cli.terminal.arguments import (
     Snapshot,
     full_name,
     not_empty,
+    project_option,
     snapshot_argument,
     source_argument,
     volume_argument,
@@ -103,12 +104,7 @@ def convert(
     "--from-docker-volume", metavar="NAME", callback=not_empty, help="the volume to take over"
 )
 @click.option("--as", "as_name", metavar="NEW", help="what to call it here; default: the same")
-@click.option(
-    "--compose-project",
-    metavar="PROJECT",
-    callback=not_empty,
-    help="take over all of a compose project",
-)
+@project_option("take over all of a compose project")
 @click.option("--dry-run", is_flag=True, help="only show what would be done")
 @click.option("--stop-containers", is_flag=True, help="stop the containers that use them")
 @volume_options(without=("from", "path", "per_mount"))
@@ -157,12 +153,7 @@ def adopt(
     callback=not_empty,
     help="what Docker is to call it; default: the same",
 )
-@click.option(
-    "--compose-project",
-    metavar="PROJECT",
-    callback=not_empty,
-    help="give away all of a compose project",
-)
+@project_option("give away all of a compose project")
 @click.option("--dry-run", is_flag=True, help="only show what would be done")
 @no_wait_option
 @output_options

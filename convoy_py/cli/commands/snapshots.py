@@ -11,6 +11,7 @@ from convoy_py.cli.client.calls import Client
 from convoy_py.cli.terminal.arguments import (
     full_name,
     not_empty,
+    project_option,
     snapshot_argument,
     volume_argument,
 )
@@ -56,12 +57,7 @@ def snapshot(context: click.Context) -> None:
     metavar="VOLUME,...",
     help="snapshots of all of these at one moment, instead of VOLUME  [repeatable]",
 )
-@click.option(
-    "--compose-project",
-    metavar="PROJECT",
-    callback=not_empty,
-    help="the volumes of a compose project too",
-)
+@project_option("the volumes of a compose project too")
 @click.option(
     "--container",
     metavar="CONTAINER",

@@ -72,6 +72,11 @@ def not_empty(context: click.Context, parameter: click.Parameter, value: str | N
     return value
 
 
+def project_option(text: str) -> Callable[[F], F]:
+    """A compose project whose volumes are meant; `text` is its help."""
+    return click.option("--compose-project", metavar="PROJECT", callback=not_empty, help=text)
+
+
 def _offer(
     names: Callable[[Client, str], Iterable[str]],
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:

@@ -124,14 +124,14 @@ class Cloning:
 
     def convert(self, volume: Entry, options: Options, step: Step) -> Converted:
         """Copy a vacated volume into another kind of volume, and verify it; `swap` is next."""
-        old, steps = volume.volume_record(), self._steps
+        old, host = volume.volume_record(), self._host
         backend, spec = self.clone_spec(volume, options)
         per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
         spec = spec.model_copy(update={"source": old.spec.source, "per_mount": per_mount})
-        record = steps.host.record(volume.name, spec)
+        record = host.record(volume.name, spec)
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
-        building = steps.building(
-            backend, steps.host.place(record), promised_as=key, replaced=trash_key(old)
+        building = self._steps.building(
+            backend, host.place(record), promised_as=key, replaced=trash_key(old)
         )
         with ExitStack() as stack:
             staged = stack.enter_context(building)
@@ -148,26 +148,26 @@ class Cloning:
         the volume's lock. Returns the new volume, and the old one. Raises Unsettled if the new one
         has the name, but the old one is not in the trash for sure.
         """
-        steps, staging, new = self._steps, converted.home, converted.record
+        host, staging, new = self._host, converted.home, converted.record
         with converted.building:
             if old is None or old.spec != converted.old.spec:
                 raise Conflict(
                     f"volume {converted.old.name} was changed meanwhile; repeat the command"
                 )
             record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec})
-            steps.host.store.seal(staging, record)
+            host.store.seal(staging, record)
             try:
-                steps.host.trash.mark(old, timestamp(steps.host.wall_clock()))
+                host.trash.mark(old, timestamp(host.wall_clock()))
                 # The exchange is the point of no return: from there on the old volume, which may
                 # be the only copy that is on the disk, lies in staging and is never abandoned.
-                steps.host.store.swap(staging, old.name)
-                removed = steps.host.trash.take_in(old, staging)
+                host.store.swap(staging, old.name)
+                removed = host.trash.take_in(old, staging)
             except ConvoyError as error:
                 if staging.exists() and not is_replaced(staging):
                     raise
                 raise _half_swapped(old.name, staging, error) from error
-        steps.host.ledger.forget(converted.promised_as)
-        return loading.entry(steps.host, old.name, record), removed
+        host.ledger.forget(converted.promised_as)
+        return loading.entry(host, old.name, record), removed
 
     def check_adoption(self, name: str, size: int, options: Options) -> None:
         """Raise what would stand in the way of adopting so many bytes, before anything is done."""

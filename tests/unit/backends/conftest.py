@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.backends.base import Place
+from convoy_py.backends.directory import Directory
 from convoy_py.backends.loopback import Loopback
 from convoy_py.backends.loopback import image as images
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, quota, reflink
@@ -78,6 +79,21 @@ def quotas(monkeypatch: pytest.MonkeyPatch) -> Quotas:
     monkeypatch.setattr(files, "sync_filesystem", synced)
     monkeypatch.setattr(btrfs, "usage", lambda _: quotas.used["subvolume"][0])
     return quotas
+
+
+@pytest.fixture
+def allowed(tmp_path: Path) -> Path:
+    """A folder below which the administrator allows volumes."""
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def backend(tmp_path: Path, allowed: Path, quotas: Quotas) -> Directory:
+    """Of directory volumes."""
+    (tmp_path / "root/volumes").mkdir(parents=True)
+    return Directory(tmp_path / "root", (allowed,))
 
 
 @pytest.fixture

@@ -19,19 +19,6 @@ from tests.unit.backends.conftest import MakePlace, Quotas
 MIB = 1 << 20
 
 
-@pytest.fixture
-def allowed(tmp_path: Path) -> Path:
-    folder = tmp_path / "allowed"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def backend(tmp_path: Path, allowed: Path, quotas: Quotas) -> Directory:
-    (tmp_path / "root/volumes").mkdir(parents=True)
-    return Directory(tmp_path / "root", (allowed,))
-
-
 # Mounted
 
 
