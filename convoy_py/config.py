@@ -17,10 +17,10 @@ from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
 from convoy_py.escapes import encodable
+from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
 from convoy_py.models.options import GUARDED, backend_named, backends_known
 from convoy_py.models.places import DEFAULT_SOCKET
 from convoy_py.models.sizes import exact_size, parse_size
-from convoy_py.models.volume import IMAGE_SIZES, Filesystem
 
 DEFAULT_FILE = Path("/etc/convoy/convoy.toml")
 PREFIX = "CONVOY_"

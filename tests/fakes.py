@@ -26,10 +26,11 @@ from convoy_py.errors import (
     VolumeInUse,
     VolumeNotFound,
 )
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.names import AT, joined, volume_of
 from convoy_py.models.snapshot import Consistency, Plan, SnapshotView, Way
 from convoy_py.models.trash import RemovedView
-from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage, View
+from convoy_py.models.volume import Options, Spec, State, Usage, View
 from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume
 from convoy_py.wire.snapshots import RolledBack
 from convoy_py.wire.space import Space, VolumeSpace

@@ -1,6 +1,6 @@
 """What a volume is: its name, its size, its options, its status; pure values, no I/O.
 
-`models.job` is loaded where it is first used, as the modules of `wire` are.
+What is named as `models.volume` is loaded where it is first used, as the modules of `wire` are.
 """
 
 from importlib import import_module
@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convoy_py.models import job, options, snapshot
+    from convoy_py.models import job, options, snapshot, volume
 
-    __all__ = ["job", "options", "snapshot"]
+    __all__ = ["job", "options", "snapshot", "volume"]
 else:
 
     def __getattr__(name: str) -> ModuleType:

@@ -2,7 +2,6 @@
 
 import re
 from enum import Enum, auto
-from hashlib import sha256
 
 from convoy_py.errors import Invalid, InvalidName
 
@@ -75,6 +74,8 @@ def joined(volume: str, snapshot: str) -> str:
 
 def clone_name(volume: str, mount_id: str) -> str:
     """The full name of the private clone that a mount ID has of a volume."""
+    from hashlib import sha256  # noqa: PLC0415 - it loads OpenSSL, which no short command needs
+
     return clone_of(volume, sha256(mount_id.encode()).hexdigest()[:16])
 
 

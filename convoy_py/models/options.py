@@ -1,15 +1,23 @@
-"""Reads the `-o key=value` options of Create into Options; one table drives parsing and help."""
+"""Reads the `-o key=value` options of Create into Options; one table drives parsing and help.
+
+The table is plain data, for the command line makes its flags of it: no model is loaded for it.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
+from convoy_py import models
 from convoy_py.errors import HelpAsked, InvalidOption, Unsupported
 from convoy_py.models import docker_local
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.modes import parse_mode
 from convoy_py.models.names import is_source
 from convoy_py.models.sizes import parse_size
-from convoy_py.models.volume import Filesystem, Options
+
+if TYPE_CHECKING:
+    from convoy_py.models.volume import Options
 
 # These may be added to nosuid and nodev.
 MOUNT_OPTIONS = (
@@ -134,6 +142,9 @@ def backend_named(text: str) -> str:
     raise ValueError(f"{text!r} is not a backend; use {backends_known()}{hint}")
 
 
+BOOLEANS = ("true", "false")
+
+
 @dataclass(frozen=True)
 class Option:
     """One row of the table: a key, other plugins' names for the same, its reader, its help."""
@@ -165,7 +176,7 @@ OPTIONS = (
         "fs",
         ("fstype", "filesystem", "fs_type"),
         _filesystem,
-        "ext4|xfs|btrfs",
+        "|".join(Filesystem),
         "filesystem of a loopback image; default: the daemon's, ext4",
         tuple(Filesystem),
     ),
@@ -173,9 +184,9 @@ OPTIONS = (
         "sparse",
         (),
         _boolean,
-        "true|false",
+        "|".join(BOOLEANS),
         "allocate a loopback image on demand, or reserve every block now; default: true",
-        ("true", "false"),
+        BOOLEANS,
     ),
     Option("uid", (), _owner, "NUMBER", "owner of the volume's root; default: 0"),
     Option("gid", (), _owner, "NUMBER", "group of the volume's root; default: 0"),
@@ -211,9 +222,9 @@ OPTIONS = (
         "per_mount",
         (),
         _boolean,
-        "true|false",
+        "|".join(BOOLEANS),
         "with `from`: every mount gets a private clone, dropped at its unmount",
-        ("true", "false"),
+        BOOLEANS,
     ),
     Option(
         "autogrow",
@@ -253,7 +264,7 @@ def asks_help(raw: Mapping[str, str]) -> bool:
     return "help" in raw or "help" in raw.values()
 
 
-def parse_options(raw: Mapping[str, str]) -> Options:
+def parse_options(raw: Mapping[str, str]) -> "Options":
     """Read raw options; keys in any case (Podman sends SIZE beside o=size=…).
 
     An empty value is one that a template had no value for: nothing was said. Raises InvalidOption,
@@ -277,7 +288,7 @@ def parse_options(raw: Mapping[str, str]) -> Options:
             raise InvalidOption(f"option {option.key} is given twice with different values")
     if "path" not in given and docker_local.binds(_of_local(raw)):
         raise InvalidOption("o=bind without a folder: add device=FOLDER, or path=FOLDER alone")
-    return Options.model_validate(given)
+    return models.volume.Options.model_validate(given)
 
 
 def is_blank(text: str) -> bool:

@@ -1,7 +1,6 @@
 """Sizes in bytes, as people write them and as they are shown."""
 
 import re
-from fractions import Fraction
 
 _SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))? ?([kmgtp]?)(i?b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -27,8 +26,10 @@ def parse_size(text: str) -> int:
     if not unit and (decimals or (suffix or "").lower() == "ib"):
         raise ValueError(f"{text!r} is not a size: use {SIZE_FORMS}")
     base = 1000 if (suffix or "").lower() == "b" else 1024
-    number = Fraction(f"{whole}.{decimals or 0}")
-    size = int(number * base ** _POWERS[unit.lower()])
+    decimals = decimals or ""
+    # In whole numbers: exact, and rounded down.
+    digits, scale = int(whole + decimals), base ** _POWERS[unit.lower()]
+    size: int = digits * scale // 10 ** len(decimals)
     if size > LARGEST:
         raise ValueError(f"{text!r} is more than the largest size, {format_size(LARGEST)}")
     return size

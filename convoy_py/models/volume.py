@@ -1,33 +1,12 @@
 """The values that describe one volume: what was asked, what it became, how it is now."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.sizes import exact_size
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.values import Frozen
-
-
-# On disk, see Spec: one more is a new format.
-class Filesystem(StrEnum):
-    """What a loopback image can be formatted with."""
-
-    EXT4 = "ext4"
-    XFS = "xfs"
-    BTRFS = "btrfs"
-
-
-# The smallest and the largest loopback image, in bytes: bounds that a person can read, within those
-# that the tools and an ext4 host set (linux/filesystems).
-IMAGE_SIZES: Mapping[Filesystem, tuple[int, int]] = MappingProxyType(
-    {
-        Filesystem.EXT4: (16 * 2**20, 15 * 2**40),
-        Filesystem.XFS: (300 * 2**20, 15 * 2**40),
-        Filesystem.BTRFS: (128 * 2**20, 15 * 2**40),
-    }
-)
 
 
 class State(StrEnum):

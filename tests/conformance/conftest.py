@@ -10,7 +10,8 @@ import pytest
 
 from convoy_py.backends import BACKENDS
 from convoy_py.linux import filesystems, loop, mounts
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
 from tests.conformance.bed import MIB, Bed, Case, Host
 from tests.conformance.third import TREE, Third
 

@@ -14,7 +14,8 @@ from convoy_py.backends.directory import Directory
 from convoy_py.backends.loopback import Loopback
 from convoy_py.linux import loop, mounts
 from convoy_py.linux.holders import Census, Holder
-from convoy_py.models.volume import Filesystem, Options, Spec, Usage
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options, Spec, Usage
 from tests.conformance import test_backend as life
 from tests.conformance import test_backend_data as data
 from tests.conformance.bed import MIB, Bed, Case, Host

@@ -17,8 +17,9 @@ from convoy_py.linux import btrfs, loop, mounts
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.reflink import Step
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Plan, Way
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.volume import Spec
 from tests.conformance import test_resizable as sizes
 from tests.conformance import test_snapshots as copies
 from tests.conformance.bed import uncounted

@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from convoy_py.linux import filesystems, freeze, mounts, peers
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.names import is_valid_name, volume_of
-from convoy_py.models.volume import Filesystem, State
+from convoy_py.models.volume import State
 from convoy_py.state import snapshots as snapshot_records
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.passed import PASSED

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from convoy_py.linux import mounts
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.names import AT, HASH, volume_of
-from convoy_py.models.volume import Filesystem
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.snapshots import SnapshotStore

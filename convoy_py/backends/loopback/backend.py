@@ -14,9 +14,10 @@ from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink, space
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.holders import Census, Holder
+from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
 from convoy_py.models.options import effective, refuse_guarded
 from convoy_py.models.sizes import format_size
-from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Options, Spec, Usage, show
+from convoy_py.models.volume import Options, Spec, Usage, show
 
 
 class Images(Backend):

@@ -8,7 +8,8 @@ from convoy_py.backends.base import Place, Resizable
 from convoy_py.backends.loopback import file, image
 from convoy_py.errors import InvalidOption, NoSpace, OperationFailed, Unsupported, failed
 from convoy_py.linux import files, filesystems, growing, loop
-from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Spec, show
+from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
+from convoy_py.models.volume import Spec, show
 
 
 def bounded(fs: Filesystem, size: int) -> int:

@@ -21,8 +21,9 @@ from convoy_py.errors import Corrupt, NoSpace, OperationFailed
 from convoy_py.linux import files, filesystems, loop, mounts
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.holders import Census, Holder
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.options import ALWAYS_ON
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.volume import Spec
 
 TAG = "convoy:"
 IMAGE = "image"  # in a home

@@ -15,7 +15,7 @@ from convoy_py.backends.loopback import image
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Unsupported
 from convoy_py.linux import btrfs, files
-from convoy_py.models.volume import Filesystem
+from convoy_py.models.filesystem import Filesystem
 
 _STAGED = ".new-"
 

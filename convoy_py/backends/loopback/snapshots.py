@@ -13,8 +13,9 @@ from convoy_py.linux import btrfs, extents, files, filesystems, reflink
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.reflink import Step
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Plan, Way
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.volume import Spec
 
 
 class ImageSnapshots(Snapshottable):

@@ -1,7 +1,10 @@
 """The commands on volumes' data: clone, convert, adopt, release, diff, restore-file."""
 
+from typing import TYPE_CHECKING
+
 import click
 
+from convoy_py import wire
 from convoy_py.cli.commands.trash import note_trash
 from convoy_py.cli.terminal.arguments import (
     Snapshot,
@@ -20,17 +23,6 @@ from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
 from convoy_py.escapes import encodable, escaped
 from convoy_py.models.names import check_name, check_volume, split_source
 from convoy_py.models.sizes import format_size
-from convoy_py.wire.copies import (
-    Adopt,
-    Adopted,
-    CloneVolume,
-    ConvertVolume,
-    Difference,
-    DiffQuery,
-    Release,
-    Released,
-    RestoreFile,
-)
 from convoy_py.wire.endpoints import (
     ADOPT,
     CLONE_VOLUME,
@@ -39,6 +31,9 @@ from convoy_py.wire.endpoints import (
     RELEASE,
     RESTORE_FILE,
 )
+
+if TYPE_CHECKING:
+    from convoy_py.wire.copies import Adopted, Difference, Released
 
 
 @click.command()
@@ -64,7 +59,7 @@ def clone(
     """
     options = chosen_options(session, pairs, flags)
     volume, snapshot = split_source(source)
-    wanted = CloneVolume(name=check_name(new), snapshot=snapshot, options=options)
+    wanted = wire.copies.CloneVolume(name=check_name(new), snapshot=snapshot, options=options)
     made = run(session, CLONE_VOLUME, wanted, of=volume, no_wait=no_wait)
     session.output.answer(made.name, made)
 
@@ -93,7 +88,7 @@ def convert(
         raise click.UsageError(
             "say what the volume shall become, such as --backend loopback --size 20G"
         )
-    wanted = ConvertVolume(options=options)
+    wanted = wire.copies.ConvertVolume(options=options)
     made = run(session, CONVERT_VOLUME, wanted, of=name, no_wait=no_wait)
     session.output.answer(made.name, made)
     note_trash(session.client(), [name], replaced=True)
@@ -134,7 +129,7 @@ def adopt(
         raise click.UsageError("adopt takes either --from-docker-volume or --compose-project")
     if as_name is not None and not from_docker_volume:
         raise click.UsageError("--as names the one volume of --from-docker-volume")
-    wanted = Adopt(
+    wanted = wire.copies.Adopt(
         docker_volume=from_docker_volume or "",
         compose_project=compose_project or "",
         name="" if as_name is None else check_name(as_name),
@@ -177,7 +172,7 @@ def release(
         raise click.UsageError("release takes either VOLUME or --compose-project")
     if to_docker_volume and name is None:
         raise click.UsageError("--to-docker-volume names the one VOLUME")
-    wanted = Release(
+    wanted = wire.copies.Release(
         name="" if name is None else check_volume(name),
         compose_project=compose_project or "",
         docker_volume=check_name(to_docker_volume) if to_docker_volume else "",
@@ -189,7 +184,7 @@ def release(
 _DOCKERS, _OURS = ("DOCKER VOLUME", "docker_volume"), ("NAME", "name")
 
 
-def _show(session: Session, done: Adopted | Released, *names: tuple[str, str]) -> None:
+def _show(session: Session, done: "Adopted | Released", *names: tuple[str, str]) -> None:
     """The volumes, with these columns of their names before the others."""
     if session.output.wants_json:
         show_json(done)
@@ -222,7 +217,7 @@ def diff(session: Session, old: str, new: str | None, no_wait: bool) -> None:
     """
     volume, before = full_name("diff", old)
     after = _later(volume, new) if new is not None else ""
-    wanted = DiffQuery.model_validate({"from": before, "to": after})
+    wanted = wire.copies.DiffQuery.model_validate({"from": before, "to": after})
     found = run(session, DIFF, wanted, of=volume, no_wait=no_wait)
     if session.output.wants_json:
         show_json(found)
@@ -243,7 +238,7 @@ def _later(volume: str, new: str) -> str:
     return other.name
 
 
-def _show_difference(found: Difference) -> None:
+def _show_difference(found: "Difference") -> None:
     rows = [
         (each.kind, format_size(each.size), ", ".join(each.what) or "-", each.path)
         for each in found.changes
@@ -274,6 +269,8 @@ def restore_file(session: Session, source: str, no_wait: bool) -> None:
     if not path:
         raise click.UsageError(f"say which file: {name}:PATH, below the volume's root")
     # What the shell gives byte for byte is a name itself; anything else may be one that was shown.
-    wanted = RestoreFile(snapshot=snapshot, path=path if encodable(path) == path else escaped(path))
+    wanted = wire.copies.RestoreFile(
+        snapshot=snapshot, path=path if encodable(path) == path else escaped(path)
+    )
     done = run(session, RESTORE_FILE, wanted, of=volume, no_wait=no_wait)
     session.output.answer(done.path, done)

@@ -2,12 +2,12 @@
 
 import click
 
+from convoy_py import wire
 from convoy_py.cli.terminal.options import output_options, refused
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
 from convoy_py.models.names import check_name
 from convoy_py.wire.endpoints import CREATE_VOLUME
-from convoy_py.wire.volumes import CreateVolume
 
 
 @click.command()
@@ -37,6 +37,6 @@ def create(
     options = chosen_options(session, pairs, flags)
     # An empty NAME is an unset variable of a script, not the wish for a made-up one.
     chosen = "" if name is None else check_name(name)
-    wanted = CreateVolume(name=chosen, options=options, adopt=adopt)
+    wanted = wire.volumes.CreateVolume(name=chosen, options=options, adopt=adopt)
     volume = session.client().ask(CREATE_VOLUME, wanted)
     session.output.answer(volume.name, volume)

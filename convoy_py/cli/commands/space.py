@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
+from convoy_py import wire
 from convoy_py.cli.terminal.arguments import not_empty, volume_argument
 from convoy_py.cli.terminal.jobs import follow, no_wait_option, run, show_started
 from convoy_py.cli.terminal.options import output_options
@@ -14,8 +16,10 @@ from convoy_py.cli.terminal.several import try_each
 from convoy_py.models.names import joined
 from convoy_py.models.sizes import exact_size, format_size
 from convoy_py.wire.endpoints import REPORT_SPACE, RESIZE_VOLUME, TRIM_ALL, TRIM_VOLUME
-from convoy_py.wire.jobs import JobInfo
-from convoy_py.wire.space import ResizeVolume, Space, SpaceReport, Trimmed, VolumeSpace
+
+if TYPE_CHECKING:
+    from convoy_py.wire.jobs import JobInfo
+    from convoy_py.wire.space import Space, SpaceReport, Trimmed, VolumeSpace
 
 
 @click.command()
@@ -31,7 +35,8 @@ def resize(session: Session, name: str, size: str, no_wait: bool) -> None:
     while it is mounted does so at its next mount; a line on stderr says it then. Smaller is not
     possible: clone into a smaller volume.
     """
-    told = run(session, RESIZE_VOLUME, ResizeVolume(size=size), of=name, no_wait=no_wait)
+    wanted = wire.space.ResizeVolume(size=size)
+    told = run(session, RESIZE_VOLUME, wanted, of=name, no_wait=no_wait)
     session.output.answer(exact_size(told.size), told)
     if told.pending:
         note(f"{name} takes its new size at its next mount: {told.pending}")
@@ -69,7 +74,8 @@ def _trim(session: Session, names: Iterable[str]) -> None:
 
     code = try_each("trim", names, trim_one)
     if given_back:
-        _show_trimmed(session, Trimmed(bytes=sum(given_back.values()), volumes=given_back))
+        freed = sum(given_back.values())
+        _show_trimmed(session, wire.space.Trimmed(bytes=freed, volumes=given_back))
     click.get_current_context().exit(code)
 
 
@@ -85,7 +91,7 @@ def _start_trims(session: Session, names: Iterable[str]) -> None:
     click.get_current_context().exit(code)
 
 
-def _show_trimmed(session: Session, told: Trimmed) -> None:
+def _show_trimmed(session: Session, told: "Trimmed") -> None:
     if session.output.wants_json:
         show_json(told)
         return
@@ -121,7 +127,7 @@ _SIZES = ("promised", "used", "allocated", "shared", "reclaimable")
 _COLUMNS = ("NAME", *map(str.upper, _SIZES), "INODES", "SNAPSHOTS", "NOTE")
 
 
-def _rows(report: SpaceReport) -> Iterator[tuple[str, ...]]:
+def _rows(report: "SpaceReport") -> Iterator[tuple[str, ...]]:
     for volume in report.volumes:
         sizes = [size_or_dash(getattr(volume, size)) for size in _SIZES]
         yield volume.name, *sizes, _inodes(volume), str(len(volume.snapshots)), volume.note
@@ -133,19 +139,19 @@ def _rows(report: SpaceReport) -> Iterator[tuple[str, ...]]:
     yield "total", *map(partial(_total, report.volumes), _SIZES), "", str(count), ""
 
 
-def _inodes(volume: VolumeSpace) -> str:
+def _inodes(volume: "VolumeSpace") -> str:
     """How many files there are, of how many there may be."""
     used, most = volume.inodes_used, volume.inodes
     return "-" if used is None else f"{used}/{'-' if most is None else most}"
 
 
-def _total(volumes: Iterable[VolumeSpace], size: str) -> str:
+def _total(volumes: Iterable["VolumeSpace"], size: str) -> str:
     """Of those where it is known; a dash where it is known of none."""
     known = [value for volume in volumes if (value := getattr(volume, size)) is not None]
     return format_size(sum(known)) if known else "-"
 
 
-def _host(host: Space) -> str:
+def _host(host: "Space") -> str:
     return (
         f"{format_size(host.free)} of {format_size(host.size)} free, "
         f"{format_size(host.promised)} promised, {format_size(host.may_promise)} may be"

@@ -5,13 +5,12 @@ from typing import Any, TypeVar
 
 import click
 
+from convoy_py import wire
 from convoy_py.cli.terminal.arguments import complete_sources
 from convoy_py.cli.terminal.options import completed_from
 from convoy_py.cli.terminal.output import show_json, show_table
 from convoy_py.cli.terminal.session import Session
-from convoy_py.models.options import OPTIONS, Option, asks_help, is_blank
-from convoy_py.models.volume import Options
-from convoy_py.wire.daemon import option_table
+from convoy_py.models.options import BOOLEANS, OPTIONS, Option, asks_help, is_blank
 
 F = TypeVar("F", bound=Callable[..., Any])
 Flags = Mapping[str, str | bool | None]
@@ -47,7 +46,7 @@ def volume_options(*, without: Container[str] = (), defaults: bool = True) -> Ca
 def _flag(option: Option, *, defaults: bool) -> Callable[[F], F]:
     meaning = option.meaning if defaults else option.meaning.partition("; default:")[0]
     flag = "--" + option.key.replace("_", "-")
-    if Options.model_fields[option.field].annotation == bool | None:
+    if option.choices == BOOLEANS:
         names = [f"{flag}/--no-{flag[2:]}"]
         return click.option(*names, option.key, default=None, help=meaning)
     names = [flag, *([_CONVOY_FLAGS[option.key]] if option.key in _CONVOY_FLAGS else [])]
@@ -75,9 +74,9 @@ def chosen_options(session: Session, pairs: Iterable[str], flags: Flags) -> dict
 
 def _explain(session: Session) -> None:
     if session.output.asked_json:
-        show_json(option_table())
+        show_json(wire.daemon.option_table())
     else:
-        rows = [(o.key, ", ".join(o.aliases), o.values, o.meaning) for o in option_table()]
+        rows = [(o.key, ", ".join(o.aliases), o.values, o.meaning) for o in OPTIONS]
         show_table(rows, ("OPTION", "ALSO", "VALUES", "MEANING"))
 
 

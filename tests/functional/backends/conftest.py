@@ -9,7 +9,8 @@ import pytest
 from convoy_py.backends import BACKENDS
 from convoy_py.backends.directory import Directory
 from convoy_py.linux import mounts
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
 from tests.conformance.bed import MIB, Bed, Case, Host
 
 MakeBed = Callable[[Case], Bed]

@@ -13,7 +13,8 @@ import pytest
 from convoy_py.backends import BACKENDS
 from convoy_py.errors import Conflict, ConvoyError, Corrupt, OperationFailed
 from convoy_py.linux import filesystems, loop, mounts
-from convoy_py.models.volume import Filesystem, Options, Spec
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options, Spec
 from tests.conformance.bed import MIB, Bed, Case, written
 from tests.functional.backends.conftest import MakeBed
 

@@ -13,7 +13,8 @@ import pytest
 from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import Place
 from convoy_py.linux import filesystems, fsxattr, loop, mounts
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
 from tests.conformance.bed import MIB, Bed, Case, Host
 
 pytestmark = pytest.mark.root

@@ -9,7 +9,8 @@ from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import Place
 from convoy_py.errors import InvalidOption, NoSpace, OperationFailed, Unsupported
 from convoy_py.linux import growing, loop
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
 from tests.conformance.bed import MIB, Bed, Case
 from tests.functional.backends.conftest import MakeBed
 

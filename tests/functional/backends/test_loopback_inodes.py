@@ -12,7 +12,8 @@ from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import Place
 from convoy_py.errors import InvalidOption, Unsupported
 from convoy_py.linux import filesystems
-from convoy_py.models.volume import BLOCK, EXT4_GROUP, EXT4_OWN, Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import BLOCK, EXT4_GROUP, EXT4_OWN, Options
 from tests.conformance.bed import MIB, Bed, Case
 from tests.functional.backends.conftest import MakeBed
 

@@ -10,8 +10,9 @@ import pytest
 from convoy_py.backends.base import Place
 from convoy_py.errors import OperationFailed, Unsupported
 from convoy_py.linux import btrfs, filesystems, loop
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Way
-from convoy_py.models.volume import Filesystem, Options, Spec
+from convoy_py.models.volume import Options, Spec
 from tests.conformance.bed import MIB, Bed, written
 
 pytestmark = pytest.mark.root

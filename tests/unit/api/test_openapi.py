@@ -8,7 +8,8 @@ from convoy_py.api.openapi import document
 from convoy_py.api.routes import ROUTES
 from convoy_py.api.status import status
 from convoy_py.linux.outside import Outside
-from convoy_py.models.volume import Filesystem, Spec, Usage
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Spec, Usage
 from convoy_py.wire.base import Nothing
 from tests.fakes import FakeVolumes
 from tests.unit.api.rest import ask

@@ -7,8 +7,9 @@ import pytest
 
 from convoy_py.api.status import status, volume_info
 from convoy_py.linux.outside import Outside
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.options import help_line
-from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage, View
+from convoy_py.models.volume import Options, Spec, State, Usage, View
 from tests.fakes import NOW, FakeVolumes
 from tests.unit.api.volume_api import ALL, assert_failed, message
 from tests.unit.api.wire import Socket

@@ -13,7 +13,8 @@ from convoy_py.backends.loopback import Loopback
 from convoy_py.backends.loopback import image as images
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, quota, reflink
 from convoy_py.linux.holders import Census
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Spec
 from tests.unit.backends.fake_devices import Devices
 from tests.unit.backends.fake_images import Host
 

@@ -13,7 +13,7 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import filesystems, loop, mounts, reflink
 from convoy_py.linux.filesystems import Space
-from convoy_py.models.volume import Filesystem
+from convoy_py.models.filesystem import Filesystem
 from tests.unit.backends.conftest import SIZE, MakePlace
 from tests.unit.backends.fake_devices import Devices
 from tests.unit.backends.fake_images import Host

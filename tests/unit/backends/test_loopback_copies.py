@@ -10,7 +10,8 @@ from convoy_py.backends.loopback import Loopback
 from convoy_py.backends.loopback import image as images
 from convoy_py.errors import ConvoyError, OperationFailed, Unsettled, Unsupported
 from convoy_py.linux import btrfs, files, reflink
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Spec
 from tests.unit.backends.conftest import SIZE, UUID, MakePlace
 from tests.unit.backends.fake_devices import Devices
 from tests.unit.backends.fake_images import Host, content, filled, uncounted

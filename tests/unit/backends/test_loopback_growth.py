@@ -13,7 +13,8 @@ from convoy_py.backends.loopback import Loopback, growth
 from convoy_py.backends.loopback import image as images
 from convoy_py.errors import ConvoyError, InvalidOption, NoSpace, OperationFailed, Unsupported
 from convoy_py.linux import files, filesystems, growing, loop
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Spec
 from tests.unit.backends.conftest import SIZE, MakePlace
 from tests.unit.backends.fake_devices import Devices
 

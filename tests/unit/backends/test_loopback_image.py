@@ -11,7 +11,7 @@ import pytest
 from convoy_py.backends.loopback import image as one
 from convoy_py.errors import ConvoyError, Corrupt, NoSpace, OperationFailed
 from convoy_py.linux import files, filesystems, loop
-from convoy_py.models.volume import Filesystem
+from convoy_py.models.filesystem import Filesystem
 from tests.unit.backends.conftest import SIZE, UUID, MakePlace
 from tests.unit.backends.fake_devices import Devices
 

@@ -19,7 +19,8 @@ from convoy_py.errors import (
     Unsupported,
 )
 from convoy_py.linux import btrfs, files, filesystems, growing, reflink
-from convoy_py.models.volume import Filesystem, Options, Spec
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options, Spec
 from tests.unit.backends.conftest import SIZE, MakePlace
 from tests.unit.backends.fake_devices import Devices
 from tests.unsynced import Unsynced

@@ -7,8 +7,9 @@ from convoy_py.backends.loopback import image as images
 from convoy_py.errors import ConvoyError, Unsettled, Unsupported
 from convoy_py.linux import extents
 from convoy_py.linux.extents import Shares
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Way
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.volume import Spec
 from tests.unit.backends.conftest import SIZE, MakePlace
 from tests.unit.backends.fake_devices import Devices
 from tests.unit.backends.fake_images import Host, uncounted

@@ -244,7 +244,8 @@ def test_a_row_of_the_table_names_its_command(name: str) -> None:
 
 
 # What takes longer to load than a short command in all.
-HEAVY = {"aiohttp", "asyncio", "docker", "email", "logging", "pydantic", "rich", "ssl"}
+HEAVY = {"aiohttp", "asyncio", "decimal", "docker", "email", "hashlib", "http.client", "logging"}
+HEAVY |= {"pydantic", "rich", "ssl"}
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,10 @@ HEAVY = {"aiohttp", "asyncio", "docker", "email", "logging", "pydantic", "rich",
         "completion bash",
         *(
             f"<TAB> {words}"
-            for words in ("i", "list --j", "inspect d", "delete d", "mount db@", "jobs show 1")
+            for words in (
+                *("i", "list --j", "inspect d", "delete d", "mount db@", "jobs show 1", "trim d"),
+                *("create --", "create --fs x", "clone d", "clone db new --s", "convert db --si"),
+            )
         ),
     ],
 )

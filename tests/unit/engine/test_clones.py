@@ -25,8 +25,9 @@ from convoy_py.errors import (
 from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import Tree
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Way
-from convoy_py.models.volume import Filesystem, Options, Spec
+from convoy_py.models.volume import Options, Spec
 from tests.fakes_engine import Engine
 from tests.fakes_kernel import OtherBackend
 

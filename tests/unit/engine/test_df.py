@@ -9,7 +9,8 @@ from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import filesystems
 from convoy_py.linux.filesystems import Space
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
 from convoy_py.wire.space import VolumeSpace
 from tests.fakes_engine import Engine
 

@@ -19,8 +19,9 @@ from convoy_py.errors import (
     VolumeInUse,
     VolumeNotFound,
 )
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import SnapshotView
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.volume import Options
 from tests.fakes_engine import DAY, Engine, FakeKernel, holder
 
 VOLUMES = st.sampled_from(("a", "b", "c"))

@@ -13,7 +13,8 @@ from convoy_py.engine.upkeep.janitor import LIVING_TIMES
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import files, peers
 from convoy_py.linux.holders import Census
-from convoy_py.models.volume import Filesystem, Options, State, Usage
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options, State, Usage
 from tests.fakes_engine import GRACE, NOW, Engine, Gate, holder
 
 DOCKER = "100:1"

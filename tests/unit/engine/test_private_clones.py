@@ -8,9 +8,10 @@ import pytest
 from convoy_py.engine.memory.references import OPERATOR
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Corrupt, Invalid, NoSpace, Unsupported, VolumeInUse, VolumeNotFound
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.names import clone_name
 from convoy_py.models.snapshot import Way
-from convoy_py.models.volume import Filesystem, Options, State
+from convoy_py.models.volume import Options, State
 from tests.fakes_engine import GRACE, Engine, FakeBackend, holder
 from tests.fakes_kernel import OtherBackend
 

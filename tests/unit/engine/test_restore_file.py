@@ -19,7 +19,8 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine
 
 DOCKER = "100:1"

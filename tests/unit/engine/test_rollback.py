@@ -14,8 +14,9 @@ from convoy_py.errors import (
     SnapshotNotFound,
     VolumeInUse,
 )
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Way
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine, holder
 
 DOCKER = "100:1"

@@ -18,7 +18,8 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import filesystems
 from convoy_py.linux.filesystems import Space
-from convoy_py.models.volume import Filesystem, Options, Spec
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options, Spec
 from tests.fakes_engine import Engine
 
 DOCKER = "100:1"

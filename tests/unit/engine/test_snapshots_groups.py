@@ -12,7 +12,8 @@ from convoy_py.errors import (
     Invalid,
     VolumeNotFound,
 )
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
 from convoy_py.state.records import SnapshotRecord
 from tests.fakes_engine import Engine
 

@@ -10,7 +10,8 @@ import pytest
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import BrokenVolume, OperationFailed
 from convoy_py.linux import freeze
-from convoy_py.models.volume import Filesystem, Options, State
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
 
 DOCKER = "100:1"

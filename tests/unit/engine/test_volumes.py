@@ -24,7 +24,8 @@ from convoy_py.errors import (
     VolumeInUse,
     VolumeNotFound,
 )
-from convoy_py.models.volume import Filesystem, Options, Spec, State, Usage
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options, Spec, State, Usage
 from tests.fakes_engine import NOW, Engine
 
 DOCKER = "100:1"

@@ -4,6 +4,7 @@ import pytest
 
 from convoy_py.errors import HelpAsked, InvalidOption
 from convoy_py.linux import filesystems
+from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
 from convoy_py.models.options import (
     MOUNT_OPTIONS,
     OPTIONS,
@@ -12,7 +13,7 @@ from convoy_py.models.options import (
     parse_options,
 )
 from convoy_py.models.sizes import parse_size
-from convoy_py.models.volume import IMAGE_SIZES, Filesystem, Options, Spec, show
+from convoy_py.models.volume import Options, Spec, show
 
 
 def test_nothing_given_asks_for_nothing() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from convoy_py.errors import InvalidOption
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.options import parse_options
-from convoy_py.models.volume import Filesystem, Options
+from convoy_py.models.volume import Options
 
 PAGE = Path(__file__).parents[3] / "docs" / "options.md"
 SECTION = PAGE.read_text().partition("## From other plugins")[2]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from convoy_py.models.volume import Filesystem, Spec, Usage
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Spec, Usage
 
 MIB = 2**20
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convoy_py.models.volume import Filesystem, Spec
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Spec
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.records import Record, decode, encode
 
