@@ -146,6 +146,7 @@ class Engine:
         often = settings.janitor_interval
         chores: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (partial(self.blocking.run, self.host.store.fill_ballast), often),
+            (partial(self.blocking.run, self.recovery.sweep), often),
             (self.trash.expire, often),
             (self.releases.sweep, often),
             (self.let_go, often),

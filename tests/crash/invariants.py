@@ -4,7 +4,7 @@ Each rule compares the model, what the daemon says, and what lies on the host, a
 that is wrong in one line.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import CLONES, KEPT, RECORD, SNAPSHOTS, Store
 from convoy_py.state.trash import REMOVED
+from tests import harness
 from tests.crash.contents import CANARY, read_canary, told
 from tests.crash.scene import Model, Scene
 from tests.harness import Daemon, Refused, attached_below, eventually, is_open
@@ -41,12 +42,26 @@ def check(daemon: Daemon, *models: Model, patience: float = PATIENCE) -> Model:
 
     Raises AssertionError with every violation that is still there, StillFrozen at once.
     """
+    return _first(daemon, models, violations, patience)
+
+
+def tidied(daemon: Daemon, model: Model) -> None:
+    """Wait until what the last daemon left is gone; looks into no volume."""
+    _first(daemon, [model], untidy, harness.PATIENCE)
+
+
+def _first(
+    daemon: Daemon,
+    models: Sequence[Model],
+    look: Callable[[Daemon, Model], list[str]],
+    patience: float,
+) -> Model:
     found: list[str] = []
 
     def settled() -> list[Model]:
         found.clear()
         for model in models:
-            wrong = violations(daemon, model)
+            wrong = look(daemon, model)
             if not wrong:
                 return [model]
             found.extend(["violated:", *wrong])

@@ -1,6 +1,7 @@
 """Kills the daemon within its start, while it puts right what earlier crashes left."""
 
 import json
+import os
 import shutil
 import signal
 from collections import Counter
@@ -17,11 +18,11 @@ from tests.crash import verbs
 from tests.crash.conftest import FLAGS
 from tests.crash.crash_points import CrashPoints
 from tests.crash.disks import settled
-from tests.crash.invariants import check, untidy
+from tests.crash.invariants import check, tidied
 from tests.crash.operations import clear
 from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
-from tests.harness import Daemon, Unanswered, eventually
+from tests.harness import PATIENCE, Daemon, Unanswered, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -116,9 +117,25 @@ def _recover(daemon: Daemon, points: CrashPoints, make: Mess, step: str, at: int
     else:
         points.watch()
     daemon.start(points.launch)
-    eventually(lambda: not untidy(daemon, model), "the mess is gone")
+    tidied(daemon, model)
     steps = points.trace()
     points.disarm()
     check(daemon, model)
     assert daemon.stop() == 0
     return steps
+
+
+def test_what_somebody_looks_into_is_swept_once_they_have_left(
+    daemon: Daemon, crash_points: CrashPoints
+) -> None:
+    """A program that goes through all mounts does so just when the daemon unmounts."""
+    model = _of_volumes(daemon, crash_points)
+    (half_made,) = (daemon.run_dir / "mounts").glob(".new-*")
+    looking = os.open(half_made, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        daemon.start(crash_points.launch)
+        eventually(lambda: b"it is tried again" in daemon.log.read_bytes(), "the sweep fails")
+        assert half_made.is_mount()
+    finally:
+        os.close(looking)
+    check(daemon, model, patience=PATIENCE)

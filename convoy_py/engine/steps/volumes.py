@@ -7,7 +7,7 @@ or the state after, or something under a `.new-` or `rm-` name that the next sta
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -203,18 +203,17 @@ class Steps:
         if found := backend.holders(place, Census.take()):
             raise VolumeInUse(place.name, dict.fromkeys(map(str, found)))
 
-    def sweep(self, homes: Sequence[Path]) -> None:
-        """Delete what crashes left under `.new-` and `rm-` names, with its mounts and devices."""
-        for home in homes:
-            place = self.host.nameless(home)
-            for backend in self.host.backends.values():
-                self.abandon(backend, place)
+    def sweep(self, home: Path) -> None:
+        """Delete what a crash left under a `.new-` or `rm-` name, with its mounts and devices."""
+        place = self.host.nameless(home)
+        for backend in self.host.backends.values():
+            backend.abandon(place)
+        _remove(place)
 
     def abandon(self, backend: Backend, place: Place) -> None:
         try:
             backend.abandon(place)
-            files.remove_tree(place.home)
-            mountpoints.remove(place.mountpoint)
+            _remove(place)
         except Exception as error:  # noqa: BLE001 - whatever users left there, the daemon goes on
             log.warning("sweep %s: %s; it is tried again at the next start", place.home, error)
 
@@ -239,3 +238,8 @@ class Steps:
         """The user's folder of a volume that was forgotten; None if it had none."""
         kept = adopting.record_before(self.host.store, name)
         return kept.spec.path if kept else None
+
+
+def _remove(place: Place) -> None:
+    files.remove_tree(place.home)
+    mountpoints.remove(place.mountpoint)

@@ -35,7 +35,8 @@ class Recovery:
         self._host = steps.host
         self._copying = copying
         self._clock = clock
-        self._leftovers: list[Path] = []
+        self._leftovers: set[Path] = set()
+        self._told: dict[Path, str] = {}  # why one of them is still there
         self.half_taken: list[tuple[Entry, Path]] = []  # snapshots, for Snapshots.sweep
         self.half_restored: list[Entry] = []  # for Copies.sweep
 
@@ -106,18 +107,32 @@ class Recovery:
     def sweep(self) -> None:
         """Delete what crashes left half made or half deleted, with its mounts and devices.
 
-        What took the place of some of it must be on the disk first.
+        What took the place of some of it must be on the disk first. What somebody looks into just
+        now is tried again by the next call.
         """
-        if not self._leftovers:
+        leftovers = self._leftovers  # when the root is opened anew it has others
+        if not leftovers:
             return
         try:
             files.sync_filesystem(self._host.store.root)
         except OSError as error:
             log.warning("not swept, for the disk fails: %s", error)
             return
-        for home in self._leftovers:
-            log.warning("sweep %s: left by a daemon that was interrupted", home)
-        self._steps.sweep(self._leftovers)
+        for home in sorted(leftovers):
+            if home not in self._told:
+                log.warning("sweep %s: left by a daemon that was interrupted", home)
+            self._sweep(home, leftovers)
+
+    def _sweep(self, home: Path, leftovers: set[Path]) -> None:
+        try:
+            self._steps.sweep(home)
+        except Exception as error:  # noqa: BLE001 - whatever users left there, the daemon goes on
+            if self._told.get(home) != str(error):
+                log.warning("sweep %s: %s; it is tried again", home, error)
+            self._told[home] = str(error)
+        else:
+            leftovers.discard(home)
+            self._told.pop(home, None)
 
     def _drop_copies(self) -> None:
         """Let go of what an engine copied into the namespace of a plugin that it starts anew."""
@@ -139,14 +154,14 @@ class Recovery:
             else:
                 del volume.clones[clone.name]
 
-    def _find_leftovers(self) -> list[Path]:
+    def _find_leftovers(self) -> set[Path]:
         """The homes of all that is half made or half deleted; of some only a mountpoint is left."""
         store = self._host.store
         names = {path.name for path in self._host.mounts_dir.glob(f"{STAGING}*")}
         names |= {path.name for path in store.half_made()}
         # What a conversion replaced, and what kept it from being taken into the trash just now.
         names -= {path.name for path in self._host.trash.replaced()}
-        return [store.volumes / name for name in sorted(names)] + store.half_deleted()
+        return {store.volumes / name for name in names} | set(store.half_deleted())
 
     def _remove_mountpoints(self, names: set[str]) -> None:
         """Remove mountpoints without a volume, as an interrupted adopt leaves.

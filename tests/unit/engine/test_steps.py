@@ -270,7 +270,7 @@ def test_what_was_half_made_is_let_go_of_before_it_is_deleted(
     for module, name in ((mountpoints, "remove"), (files, "remove_tree")):
         monkeypatch.setattr(module, name, lambda _, name=name: done.append(name))
     monkeypatch.setattr(engine.backend, "abandon", lambda _: done.append("abandon"))
-    engine.steps.sweep([place.home])
+    engine.steps.sweep(place.home)
     assert done == ["abandon", "remove_tree", "remove"]
 
 
