@@ -167,7 +167,7 @@ class Census:
             return []
         root = PurePosixPath(host.root) / real.relative_to(host.mountpoint)
         return self._holders(
-            (f" {host.device} ".encode(),),
+            (mounts.needle(host.device, str(root)),),
             lambda m: m.device == host.device and PurePosixPath(m.root).is_relative_to(root),
             mountpoint,
         )

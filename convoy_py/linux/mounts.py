@@ -42,9 +42,11 @@ _AT_NO_AUTOMOUNT = 0x800
 _AT_EMPTY_PATH = 0x1000
 # What is asked here the kernel knows without its filesystem, which may not answer.
 _AT_STATX_DONT_SYNC = 0x4000
-_STATX_MNT_ID = 0x1000
+_STATX_MNT_ID, _STATX_MNT_ID_UNIQUE = 0x1000, 0x4000
 _STATX_ATTR_MOUNT_ROOT = 0x2000
-_STATX_SIZE, _STATX_ATTRIBUTES_AT, _STATX_MNT_ID_AT = 256, 0x08, 0x90
+# struct statx: mask at 0, attributes at 8, the id of the mount at 144.
+_STATX = struct.Struct("=I4xQ128xQ")
+_STATX_SIZE = 256
 
 _MOUNTPOINT = 4  # the field of a line that names it
 _SPECIAL = re.compile(rb"[ \t\n\\]")
@@ -98,6 +100,11 @@ def lines_with(text: bytes, needle: bytes) -> list[Mount]:
     return list(_parsed(_lines(text, needle)))
 
 
+def needle(device: str, root: str) -> bytes:
+    """What every line has of a mount of a folder of a filesystem, or of a folder in that one."""
+    return b" %b %b" % (device.encode(), _escaped(root))
+
+
 class Covers:
     """What lies on which mount, by the names alone: no filesystem is asked."""
 
@@ -132,6 +139,20 @@ def is_mountpoint(path: Path) -> bool:
     return _at(path)[1]
 
 
+def lasting_id(path: Path) -> int | None:
+    """An id of what is mounted exactly at `path` that no other mount ever gets; one system call.
+
+    None if nothing is mounted there, and before Linux 6.8: `mount_id` of a Mount is given anew.
+    """
+    try:
+        mask, found, is_root = _statx(
+            _AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID_UNIQUE
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found if is_root and mask & _STATX_MNT_ID_UNIQUE else None
+
+
 def below(path: Path) -> list[Mount]:
     """Every mount at `path` or below it; the last part of `path` is not followed."""
     top = str(path.parent.resolve() / path.name)
@@ -141,7 +162,7 @@ def below(path: Path) -> list[Mount]:
 
 def holding(path: Path) -> Mount:
     """The mount on which `path` lies, a symbolic link not followed."""
-    mount_id, _ = _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)
+    _, mount_id, _ = _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)
     mount = _by_id(mount_id)
     if mount is None:
         raise FileNotFoundError(f"the mount that holds {path} is not in /proc/self/mountinfo")
@@ -176,7 +197,7 @@ def beside(folder: Path, paths: Iterable[Path]) -> list[Path]:
 
 def mount_id(fd: int) -> int:
     """The id of the mount through which `fd` was opened."""
-    return _statx(fd, b"", _AT_EMPTY_PATH)[0]
+    return _statx(fd, b"", _AT_EMPTY_PATH)[1]
 
 
 def is_shared(path: Path) -> bool:
@@ -288,19 +309,18 @@ def _split(options: Iterable[str]) -> tuple[int, list[str]]:
 def _at(path: Path) -> tuple[int, bool]:
     """(id of the mount on which `path` lies, whether it is its root); 0 if there is no `path`."""
     try:
-        return _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)
+        return _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)[1:]
     except (FileNotFoundError, NotADirectoryError):
         return 0, False
 
 
-def _statx(fd: int, path: bytes, flags: int) -> tuple[int, bool]:
-    """(mount id, whether it is the root of that mount); kernel 5.8 or newer."""
+def _statx(fd: int, path: bytes, flags: int, wanted: int = _STATX_MNT_ID) -> tuple[int, int, bool]:
+    """(what is told, mount id, whether it is the root of that mount); kernel 5.8 or newer."""
     answer = ctypes.create_string_buffer(_STATX_SIZE)
     flags |= _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC
-    libc.call("statx", fd, path, flags, _STATX_MNT_ID, answer, about=os.fsdecode(path))
-    (attributes,) = struct.unpack_from("=Q", answer, _STATX_ATTRIBUTES_AT)
-    (found,) = struct.unpack_from("=Q", answer, _STATX_MNT_ID_AT)
-    return found, bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+    libc.call("statx", fd, path, flags, wanted, answer, about=os.fsdecode(path))
+    mask, attributes, found = _STATX.unpack_from(answer)
+    return mask, found, bool(attributes & _STATX_ATTR_MOUNT_ROOT)
 
 
 def _lines(text: bytes, needle: bytes) -> Iterator[bytes]:

@@ -39,6 +39,7 @@ class Entry:
     place: Place | None = None
     reason: str = ""  # why it is broken
     mounted: bool = False  # as the kernel said when it was last asked
+    seen: int | None = None  # which mount that was, by an id that no other gets
     lingering: bool = False  # an unmount is not complete: something holds the mount or the device
     usage: Usage | None = None
     mounted_at: float = 0.0  # clock of the last Mount, or of the start that took it over, seconds

@@ -3,6 +3,9 @@
 An engine that died, or could not reach the daemon, never says that a container is gone. Who really
 holds a volume is seen in the mount namespaces; a reference that nobody stands behind at two looks
 in a row is a leak, for a container's mount follows its Mount at once.
+
+Most volumes stay as they were seen last: one look at all of their mounts says so. What is to be
+done with the others is decided anew under their lock.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.references import epoch_lasts
@@ -21,6 +25,7 @@ from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.parts import power
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.errors import ConvoyError, Corrupt, NoAnswer
+from convoy_py.linux import mounts
 from convoy_py.linux.holders import Census
 from convoy_py.logs import event
 from convoy_py.metrics import Metrics
@@ -94,8 +99,11 @@ class Janitor:
         attended = [entry for entry in self._entries.everything() if _needs_attention(entry)]
         if not attended:
             return
+        as_before = await self._as_before([entry for entry in attended if self._is_settled(entry)])
         census = Census.take()
         for entry in attended:
+            if entry.name in as_before:
+                continue
             # If an operation is on it, the next look will do.
             if not self._operations.locks.busy(volume_of(entry.name)):
                 await self._within_limit(self._attend(entry, census))
@@ -132,6 +140,33 @@ class Janitor:
         if task.done() and (error := task.exception()) is not None:
             log.error("the janitor failed at one volume and goes on", exc_info=error)
 
+    def _is_settled(self, entry: Entry) -> bool:
+        """Whether there is nothing to be done with a volume whose mount is that of the last look.
+
+        Of a user's own folder the mount alone does not tell whether it is the volume's.
+        """
+        return (
+            entry.mounted
+            and entry.seen is not None
+            and entry.path is None
+            and bool(entry.references.holds)
+            and not entry.suspects
+            and not self._suspects(entry)
+            and entry.name not in self._host.reference_store.unsaved
+        )
+
+    async def _as_before(self, settled: Sequence[Entry]) -> set[str]:
+        """Which of these have the very mount that was found to be theirs; one look for all."""
+        seen = [(entry.name, entry.usable()[1].mountpoint, entry.seen) for entry in settled]
+
+        def same() -> set[str]:
+            return {name for name, at, mount in seen if mounts.lasting_id(at) == mount}
+
+        try:
+            return await self._blocking.ask("mounts", same)
+        except (NoAnswer, OSError):
+            return set()
+
     async def _attend(self, entry: Entry, census: Census) -> None:
         async with self._operations.locked(entry.name):
             if self._entries.find(entry.name) is entry:
@@ -141,7 +176,7 @@ class Janitor:
         """Look after one volume; the caller has its lock."""
         backend, place = entry.usable()
         try:
-            entry.mounted = await self._ask(entry, partial(backend.is_mounted, place))
+            entry.mounted, entry.seen = await self._ask(entry, partial(_looked_at, backend, place))
             held = entry.references
             if held.holds:
                 held = await self._without_leaks(entry, census)
@@ -156,17 +191,12 @@ class Janitor:
 
     async def _without_leaks(self, entry: Entry, census: Census) -> References:
         """The references less those that nobody stood behind at this look and at the last."""
-        now = self._clock()
-        suspects = frozenset(
-            mount_id
-            for mount_id, epoch in references.collectable(entry.references).items()
-            if now - entry.held_at >= self._grace * (LIVING_TIMES if epoch_lasts(epoch) else 1)
-        )
+        suspects = self._suspects(entry)
         backend, place = entry.usable()
         if suspects:
             holders = await self._ask(entry, partial(backend.holders, place, census))
             if holders:
-                suspects, entry.held_at = frozenset(), now
+                suspects, entry.held_at = frozenset(), self._clock()
         leaked, entry.suspects = suspects & entry.suspects, suspects
         if not leaked:
             return entry.references
@@ -177,6 +207,17 @@ class Janitor:
             log, logging.WARNING, "leaked references dropped", volume=entry.name, references=count
         )
         return left
+
+    def _suspects(self, entry: Entry) -> frozenset[str]:
+        """The mount IDs that are leaks if nobody holds the volume: long ago somebody was seen."""
+        age = self._clock() - entry.held_at
+        if age < self._grace:
+            return frozenset()
+        return frozenset(
+            mount_id
+            for mount_id, epoch in references.collectable(entry.references).items()
+            if age >= self._grace * (LIVING_TIMES if epoch_lasts(epoch) else 1)
+        )
 
     async def _measure(self, entry: Entry) -> None:
         """Measure a volume, and find out whether its data is there at all."""
@@ -226,6 +267,13 @@ class Janitor:
                 if await self._blocking.run(self._host.store.presence.look):
                     log.exception("the janitor failed and goes on")
             await asyncio.sleep(interval)
+
+
+def _looked_at(backend: Backend, place: Place) -> tuple[bool, int | None]:
+    """Whether a volume is mounted, and if so by which mount."""
+    mount = mounts.lasting_id(place.mountpoint)
+    is_mounted = backend.is_mounted(place)
+    return is_mounted, mount if is_mounted else None
 
 
 def _joined(new: Usage, old: Usage | None) -> Usage:

@@ -54,6 +54,23 @@ def test_topmost_of_stacked_mounts_is_found(scratch: Path) -> None:
     assert mounts.find(scratch) is None
 
 
+def test_an_id_that_lasts_is_given_once(scratch: Path) -> None:
+    """Unlike that of the table, which the next mount at the same place gets again."""
+    target = scratch / "volume"
+    target.mkdir()
+    found = []
+    for _ in range(5):
+        mounts.mount("tmpfs", target, "tmpfs", ())
+        (target / "within").mkdir()
+        assert mounts.lasting_id(target) == mounts.lasting_id(target)
+        assert mounts.lasting_id(target / "within") is None
+        found.append(mounts.lasting_id(target))
+        mounts.unmount(target)
+    assert None not in found
+    assert len(set(found)) == len(found)
+    assert mounts.lasting_id(target) is mounts.lasting_id(target / "missing") is None
+
+
 def test_bind_has_flags_of_its_own(scratch: Path) -> None:
     """The bound folder is read-only and nosuid there, and not where it comes from."""
     source, target = scratch / "source", scratch / "target"

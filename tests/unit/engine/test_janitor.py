@@ -3,15 +3,18 @@
 import asyncio
 import errno
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from convoy_py.backends.base import Place
 from convoy_py.engine.memory.references import NO_ID, OPERATOR, PODMAN_ID
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.upkeep import janitor
 from convoy_py.engine.upkeep.janitor import LIVING_TIMES
 from convoy_py.errors import OperationFailed
-from convoy_py.linux import files, peers
+from convoy_py.linux import files, mounts, peers
 from convoy_py.linux.holders import Census
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options, State, Usage
@@ -165,6 +168,100 @@ async def test_a_foreign_mount_stops_no_look(mounted: Engine) -> None:
         await mounted.janitor.look()
     assert mounted.volumes.get("v").mountpoint == ""
     assert not mounted.is_mounted("w")
+
+
+@pytest.fixture
+def asked(mounted: Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The volumes of which the backend was asked whether they are mounted; by mount 7, says Linux.
+
+    Somebody holds `v`.
+    """
+    names: list[str] = []
+    is_mounted = mounted.backend.is_mounted
+
+    def noted(place: Place) -> bool:
+        names.append(place.name)
+        return is_mounted(place)
+
+    monkeypatch.setattr(mounted.backend, "is_mounted", noted)
+    monkeypatch.setattr(mounts, "lasting_id", lambda _: 7)
+    mounted.kernel.holders["v"] = [holder()]
+    return names
+
+
+async def test_what_is_mounted_as_at_the_last_look_is_not_asked_for(
+    mounted: Engine, asked: list[str]
+) -> None:
+    """Of hundreds that run nothing is to be done; what has another mount is looked at."""
+    for _ in range(3):
+        await mounted.janitor.look()
+    assert asked == ["v"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mounts, "lasting_id", lambda _: 8)
+        mounted.kernel.mounted[mounted.mountpoint("v")] = "something else"
+        await mounted.janitor.look()
+    assert mounted.volumes.get("v").mountpoint == ""
+    uuid = mounted.entries.volumes["v"].volume_record().uuid
+    mounted.kernel.mounted[mounted.mountpoint("v")] = uuid  # what covered it is gone
+    await mounted.janitor.look()
+    assert mounted.volumes.get("v").mountpoint != ""
+
+
+@pytest.mark.usefixtures("asked")
+async def test_what_was_seen_held_is_unmounted_all_the_same(mounted: Engine) -> None:
+    """As soon as nothing holds it any more."""
+    await mounted.janitor.look()
+    mounted.kernel.busy.add("v")
+    await mounted.uses.unmount("v", "container")
+    mounted.kernel.busy.clear()
+    await mounted.janitor.look()
+    assert not mounted.is_mounted("v")
+
+
+@pytest.mark.usefixtures("asked")
+async def test_a_suspicion_ends_with_a_new_mount(mounted: Engine) -> None:
+    """Nothing is collected at the first look at which it is suspected anew."""
+    mounted.kernel.holders.clear()
+    await mounted.janitor.look()
+    await mounted.uses.mount("v", "second", DOCKER)
+    await mounted.janitor.look()
+    mounted.clock.now += GRACE
+    await mounted.janitor.look()
+    assert mounted.counted("v") == 2
+    await mounted.janitor.look()
+    assert mounted.counted("v") == 0
+
+
+@pytest.mark.parametrize("missing", ["ids", "a holder", "a record of who holds it"])
+async def test_what_is_not_settled_is_looked_at_each_time(
+    mounted: Engine, asked: list[str], monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Linux before 6.8 has no ids that last; a leak waits for its second look."""
+    if missing == "ids":
+        monkeypatch.setattr(mounts, "lasting_id", lambda _: None)
+    await mounted.janitor.look()
+    if missing == "a holder":
+        mounted.kernel.holders.clear()
+        mounted.clock.now += GRACE
+    elif missing == "a record of who holds it":
+        mounted.host.reference_store.unsaved.add("v")
+    await mounted.janitor.look()
+    assert asked[:2] == ["v", "v"]
+    await mounted.janitor.look()
+    assert mounted.counted("v") == (0 if missing == "a holder" else 1)
+
+
+async def test_a_users_own_folder_is_looked_at_each_time(
+    mounted: Engine, asked: list[str], tmp_path: Path
+) -> None:
+    """Whether it is the one that is mounted its mount alone does not tell."""
+    entry = mounted.entries.volumes["v"]
+    assert entry.place is not None
+    spec = entry.place.spec.model_copy(update={"path": str(tmp_path)})
+    entry.place = replace(entry.place, spec=spec)
+    for _ in range(2):
+        await mounted.janitor.look()
+    assert asked == ["v", "v"]
 
 
 async def test_a_volume_at_work_is_passed_over(mounted: Engine) -> None:

@@ -50,6 +50,17 @@ def test_odd_names_are_unescaped() -> None:
     assert (odd.shared, odd.peer_group, odd.master) == (False, 0, 7)
 
 
+@pytest.mark.parametrize(
+    ("device", "root", "ids"),
+    [("7:1", "/", [43, 45]), ("7:1", "/da ta", [45]), ("7:1", "/da ta/x", []), ("7:10", "/", [44])],
+)
+def test_mounts_of_a_folder_are_found_by_what_their_lines_have(
+    device: str, root: str, ids: list[int]
+) -> None:
+    found = mounts.lines_with(TABLE, mounts.needle(device, root))
+    assert [mount.mount_id for mount in found] == ids
+
+
 @pytest.mark.usefixtures("in_table")
 @pytest.mark.parametrize(
     ("path", "ids"),
