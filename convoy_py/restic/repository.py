@@ -1,0 +1,201 @@
+"""A repository, opened: its snapshots, its index, and the blobs that they lead to."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from convoy_py.restic import keyfiles, snapshots, unpacked
+from convoy_py.restic.config import Config
+from convoy_py.restic.errors import (
+    AlreadyThere,
+    Damaged,
+    NoRepository,
+    NotFound,
+    RepositoryError,
+    StoreFailed,
+)
+from convoy_py.restic.index import Index
+from convoy_py.restic.keyfiles import Scrypt
+from convoy_py.restic.nodes import Node, decode_tree
+from convoy_py.restic.packs import Blob, BlobKind
+from convoy_py.restic.seal import MasterKey
+from convoy_py.restic.snapshots import Snapshot
+from convoy_py.restic.stores.base import Kind, Store
+
+_GAP = 256 << 10  # bytes that are cheaper to read than to ask for once more
+_LARGEST_RANGE = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of a pack that is read at once, and the blobs in it, in order."""
+
+    pack: bytes
+    blobs: list[Blob]
+
+    @property
+    def offset(self) -> int:
+        return self.blobs[0].offset
+
+    @property
+    def length(self) -> int:
+        return self.blobs[-1].offset + self.blobs[-1].length - self.offset
+
+
+class Repository:
+    """Reading is safe from several threads; the key stays in memory and is shown nowhere."""
+
+    def __init__(self, store: Store, master_key: MasterKey, config: Config) -> None:
+        self.store = store
+        self.master_key = master_key
+        self.id = config.id
+        self._index: Index | None = None
+
+    @classmethod
+    def create(
+        cls, store: Store, password: str, now: datetime, scrypt: Scrypt | None = None
+    ) -> Self:
+        """A new one, empty; AlreadyThere if anything of one is there. `now` has a zone."""
+        for kind in (Kind.CONFIG, Kind.KEY, Kind.SNAPSHOT):
+            if _any_of(store, kind):
+                raise AlreadyThere(f"{store.location}: there is a repository, or a part of one")
+        master, config = MasterKey.new(), Config.new()
+        keyfiles.add(store, master, password, now, scrypt)
+        # Last, and it alone makes a repository of what is there: of two at once, one wins.
+        store.write(Kind.CONFIG, "", [config.encode(master)], create=True)
+        return cls(store, master, config)
+
+    @classmethod
+    def open(cls, store: Store, password: str) -> Self:
+        """The one that is there; NoRepository or WrongPassword otherwise. Takes up to a second."""
+        return cls.unlock(store, keyfiles.find(store, password))
+
+    @classmethod
+    def unlock(cls, store: Store, master_key: MasterKey) -> Self:
+        """The one that is there, by its key, which costs nothing."""
+        try:
+            stored = store.read(Kind.CONFIG, "")
+        except NotFound:
+            raise NoRepository(f"{store.location}: no repository, for there is no config") from None
+        return cls(store, master_key, Config.decode(master_key, stored))
+
+    @property
+    def index(self) -> Index:
+        """Where the blobs are; read when first asked for, Damaged if it is not whole."""
+        if self._index is None:
+            self.reload_index()
+            assert self._index
+        return self._index
+
+    def reload_index(self, damaged: Callable[[Damaged], None] | None = None) -> None:
+        """Follow what others wrote and deleted; `damaged` as in `Index.load`.
+
+        Needed once the lock is held, before a blob is trusted to be there.
+        """
+        index = self._index or Index()
+        if damaged:
+            index.load(self.store, self.master_key, damaged)
+        else:
+            index.load(self.store, self.master_key)
+        self._index = index
+
+    def snapshots(self) -> list[Snapshot]:
+        """All, the oldest first; one that cannot be read is Damaged."""
+        names = [name for name, _ in self.store.list(Kind.SNAPSHOT)]
+        found = []
+        for name in names:
+            try:
+                found.append(self._snapshot(name))
+            except NotFound:  # deleted since they were listed
+                continue
+        return sorted(found, key=lambda snapshot: (snapshot.time, snapshot.id))
+
+    def snapshot(self, prefix: str) -> Snapshot:
+        """By its id, or the beginning of it if no other begins so."""
+        return self._snapshot(unpacked.find(self.store, Kind.SNAPSHOT, prefix))
+
+    def delete_snapshot(self, name: str) -> None:
+        """The caller has the exclusive lock; what it alone needed stays until a prune."""
+        self.store.delete(Kind.SNAPSHOT, name)
+
+    def read_tree(self, name: bytes) -> list[Node]:
+        """What a folder holds, by name."""
+        try:
+            return decode_tree(self.read_blob(BlobKind.TREE, name))
+        except Damaged as error:
+            raise Damaged(f"tree {name.hex()}: {error}") from None
+
+    def read_blob(self, kind: BlobKind, name: bytes) -> bytes:
+        """The plain bytes, which hash to that name; from another copy, if one is broken."""
+        failure: RepositoryError = NotFound(f"no pack has the {kind.value} blob {name.hex()}")
+        for pack, blob in self.index.places(kind, name):
+            try:
+                sealed = self.store.read_range(Kind.PACK, pack.hex(), blob.offset, blob.length)
+                return blob.open(self.master_key, sealed)
+            except (Damaged, NotFound, StoreFailed) as error:
+                failure = error
+        raise failure
+
+    def ranges(self, kind: BlobKind, names: Iterable[bytes]) -> list[Range]:
+        """What to read for these blobs, each once, in few pieces; NotFound if one is missing.
+
+        About 300 bytes of memory a blob, so thousands at a time rather than all of a large file.
+        """
+        packs: dict[bytes, list[Blob]] = {}
+        for name in dict.fromkeys(names):
+            pack, blob = self.index.place(kind, name)
+            packs.setdefault(pack, []).append(blob)
+        return [Range(pack, blobs) for pack, found in packs.items() for blobs in _together(found)]
+
+    def read_range(self, part: Range) -> Iterator[tuple[bytes, bytes]]:
+        """Id and plain bytes of each blob of a range; what is broken there is looked for elsewhere.
+
+        Damaged, NotFound or StoreFailed once a blob has no whole copy.
+        """
+        try:
+            read = self.store.read_range(Kind.PACK, part.pack.hex(), part.offset, part.length)
+        except (NotFound, StoreFailed):
+            read = b""  # every blob by itself, then, for the pack may be there in part
+        for blob in part.blobs:
+            start = blob.offset - part.offset
+            yield blob.id, self._opened(blob, memoryview(read)[start : start + blob.length])
+
+    def read_blobs(self, kind: BlobKind, names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Id and plain bytes of each of these blobs, once, in the order in which they lie."""
+        for part in self.ranges(kind, names):
+            yield from self.read_range(part)
+
+    def _opened(self, blob: Blob, sealed: memoryview) -> bytes:
+        try:
+            return blob.open(self.master_key, sealed)
+        except Damaged:
+            return self.read_blob(blob.kind, blob.id)
+
+    def _snapshot(self, name: str) -> Snapshot:
+        fields = unpacked.load(self.store, self.master_key, Kind.SNAPSHOT, name)
+        return snapshots.decode(name, fields)
+
+
+def _together(blobs: list[Blob]) -> Iterator[list[Blob]]:
+    """Blobs of one pack, in groups that are read at once."""
+    ordered = sorted(blobs, key=lambda blob: blob.offset)
+    group = [ordered[0]]
+    for blob in ordered[1:]:
+        end = group[-1].offset + group[-1].length
+        length = blob.offset + blob.length - group[0].offset
+        if blob.offset - end > _GAP or length > _LARGEST_RANGE:
+            yield group
+            group = []
+        group.append(blob)
+    yield group
+
+
+def _any_of(store: Store, kind: Kind) -> bool:
+    if kind is Kind.CONFIG:
+        try:
+            store.read(kind, "")
+        except NotFound:
+            return False
+        return True
+    return next(iter(store.list(kind)), None) is not None
