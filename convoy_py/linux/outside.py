@@ -58,9 +58,9 @@ def _candidates(
 ) -> Iterator[PurePosixPath]:
     """Where the host may have it: under the same name, or on another mount of its filesystem."""
     yield folder
-    _, inside = wanted
+    device, inside = wanted
     for mount in hosts:
-        if inside.is_relative_to(mount.root):
+        if mount.device == device and inside.is_relative_to(mount.root):
             yield PurePosixPath(mount.mountpoint) / inside.relative_to(mount.root)
 
 
