@@ -12,13 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from convoy_py.linux import files, freeze, loop, mounts
+from tests import holding
 
 PROJECT = Path(__file__).parents[1]
 # Generous: these machines are small and busy. Nothing waits that long unless it is broken.
@@ -52,12 +53,22 @@ class Answer:
     body: Any
 
 
-def eventually(look: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
-    """What `look` returns as soon as that is true; AssertionError after `patience` seconds."""
-    deadline = time.monotonic() + patience
+def eventually(
+    look: Callable[[], T], what: str | Callable[[], str], patience: float = PATIENCE
+) -> T:
+    """What `look` returns as soon as that is true; AssertionError after `patience` seconds.
+
+    `what` was waited for, and how it stands then, if that is a function.
+    """
+    deadline, pause = time.monotonic() + patience, 0.001
     while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
-        time.sleep(0.002)
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"not within {patience:g} s: {what if isinstance(what, str) else what()}"
+            )
+        time.sleep(pause)
+        # Who waits for long would keep busy those for whom it waits.
+        pause = min(pause * 1.5, 0.03)
     return found
 
 
@@ -143,7 +154,15 @@ class Daemon:
 
     def left(self) -> list[object]:
         """Mounts and loop devices that are still there below the folder."""
-        return [*mounts.below(self.folder), *attached_below(self.folder)]
+        return [*mounts.below(self.folder), *holding.attached_below(self.folder)]
+
+    def let_go(self, patience: float = PATIENCE) -> None:
+        """Wait until nothing is left; otherwise the error tells what, and who has it."""
+
+        def told() -> str:
+            return "\n".join(["mounts and loop devices are gone", *holding.told(self.folder)])
+
+        eventually(lambda: not self.left(), told, patience)
 
     # Docker's calls
 
@@ -223,15 +242,6 @@ def is_open(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-def attached_below(folder: Path) -> list[loop.LoopDevice]:
-    """Loop devices whose file lies, or lay until it was deleted, below a folder."""
-    found = []
-    for name, number, backing in _backing_files():
-        if backing.startswith(f"{folder}/"):
-            found.append(loop.LoopDevice(Path("/dev", name), number))
-    return found
-
-
 def clean(folder: Path) -> None:
     """Take down every mount and loop device below a folder, also those in use, or frozen."""
     # What an earlier unmount uncovers is seen at the next look.
@@ -239,7 +249,7 @@ def clean(folder: Path) -> None:
         with suppress(OSError):
             freeze.thaw(Path(found[-1].mountpoint))
         subprocess.run(["umount", "-l", found[-1].mountpoint], check=True)
-    for device in attached_below(folder):
+    for device in holding.attached_below(folder):
         loop.detach(device)
 
 
@@ -259,13 +269,6 @@ def _launch(arguments: list[str], log: Path) -> Running:
             cwd="/",
             env=environment(),
         )
-
-
-def _backing_files() -> Iterator[tuple[str, int, str]]:
-    for sysfs in Path("/sys/block").glob("loop*"):
-        with suppress(OSError):  # it is free, or was detached just now
-            backing = (sysfs / "loop/backing_file").read_text().rstrip("\n")
-            yield sysfs.name, int(sysfs.name.removeprefix("loop")), backing
 
 
 class _Connection(http.client.HTTPConnection):

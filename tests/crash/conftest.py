@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.crash_points import CrashPoints
-from tests.harness import Daemon, eventually
+from tests.harness import Daemon
 
 # Nobody mounts these volumes into containers, so every reference would be taken for a leak.
 FLAGS = (
@@ -21,7 +21,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path, *FLAGS)
     yield daemon
     daemon.clean()
-    eventually(lambda: not daemon.left(), "mounts and loop devices are gone")
+    daemon.let_go()
 
 
 @pytest.fixture(scope="session")

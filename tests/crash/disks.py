@@ -45,7 +45,7 @@ def daemon_on(folder: Path, fs: str, flags: Sequence[str] = FLAGS) -> Iterator[D
         yield daemon
     finally:
         daemon.clean()
-        eventually(lambda: not daemon.left(), "mounts and loop devices are gone")
+        daemon.let_go()
 
 
 def settled(daemon: Daemon) -> None:

@@ -7,6 +7,7 @@ Python announces most system calls to audit hooks; the rest are wrapped. What on
 counted, nor is close(2), for the death of a process closes everything.
 """
 
+import gc
 import json
 import mmap
 import os
@@ -145,6 +146,7 @@ def _become_daemon(arguments: list[str], log: str, fuse: _Fuse) -> None:
 
 def _serve(control: Path, trace: Path) -> None:
     fuse = _Fuse(control, trace)
+    gc.freeze()  # a collection would write to, and so copy, all that a child shares with us
     for line in sys.stdin:
         arguments, log = json.loads(line)
         pid = os.fork()

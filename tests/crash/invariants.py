@@ -19,10 +19,10 @@ from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import CLONES, KEPT, RECORD, SNAPSHOTS, Store
 from convoy_py.state.trash import REMOVED
-from tests import harness
+from tests import harness, holding
 from tests.crash.contents import CANARY, read_canary, told
 from tests.crash.scene import Model, Scene
-from tests.harness import Daemon, Refused, attached_below, eventually, is_open
+from tests.harness import Daemon, Refused, eventually, is_open
 
 _INSPECTOR = "invariants"
 # The sweep and the janitor work in the background after a start.
@@ -70,7 +70,8 @@ def _first(
     try:
         return eventually(settled, "the invariants hold", patience)[0]
     except AssertionError:
-        raise AssertionError("\n".join([*found, *_log(daemon)])) from None
+        there = ["what is mounted, attached and open:", *holding.told(daemon.folder)]
+        raise AssertionError("\n".join([*found, *there, *_log(daemon)])) from None
 
 
 def violations(daemon: Daemon, model: Model) -> list[str]:
@@ -202,7 +203,7 @@ def references(scene: Scene) -> Iterator[str]:
 
 def loop_devices(scene: Scene) -> Iterator[str]:
     """One loop device for each mounted image, and none besides."""
-    attached = attached_below(scene.daemon.root)
+    attached = holding.attached_below(scene.daemon.root)
     images = {scene.image(name) for name in scene.mounted} - {None}
     if len(attached) != len(images):
         devices = ", ".join(str(device.path) for device in attached)
@@ -213,17 +214,12 @@ def loop_devices(scene: Scene) -> Iterator[str]:
 
 def processes(scene: Scene) -> Iterator[str]:
     """The daemon has no child, and no program works on what is the daemon's."""
-    folder = f"{scene.daemon.folder}/".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        if int(process.name) == scene.daemon.pid:
-            continue
-        try:
-            parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
-            command = (process / "cmdline").read_bytes()
-        except OSError:  # it has ended
-            continue
-        if parent == scene.daemon.pid or folder in command:
-            yield f"process {process.name}: {command.replace(bytes(1), b' ').decode()}"
+    folder, daemon = f"{scene.daemon.folder}/".encode(), scene.daemon.pid
+    ours = holding.children(daemon)
+    for pid in holding.pids():
+        command = holding.command_line(pid)
+        if pid in ours or (folder in command and pid != daemon):
+            yield f"process {pid}: {command.replace(bytes(1), b' ').decode()}"
 
 
 def sockets(scene: Scene) -> Iterator[str]:

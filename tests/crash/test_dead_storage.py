@@ -97,7 +97,7 @@ def _serves(daemon: Daemon) -> None:
         daemon.unmount(kind, CONTAINER)
         daemon.remove(kind)
     daemon.unmount("used", CONTAINER)
-    eventually(lambda: not daemon.left(), "it is unmounted")
+    daemon.let_go()
 
 
 def test_folders_on_storage_that_hangs_hold_up_nobody_else(

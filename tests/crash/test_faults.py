@@ -116,7 +116,7 @@ def small(tmp_path: Path) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path, *FLAGS, root=Disk(tmp_path, "ext4", 200, "-N", "400").at / "root")
     yield daemon
     daemon.clean()
-    eventually(lambda: not daemon.left(), "mounts and loop devices are gone")
+    daemon.let_go()
 
 
 def _fill_blocks(host: Path) -> None:

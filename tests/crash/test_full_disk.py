@@ -20,7 +20,7 @@ from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary, write_canary
 from tests.crash.disks import Disk, settled
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
-from tests.harness import Daemon, Refused, eventually
+from tests.harness import Daemon, Refused
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -96,7 +96,7 @@ def _daemon_on(fs: str, *flags: str) -> Iterator[Daemon]:
             yield daemon
         finally:
             daemon.clean()
-            eventually(lambda: not daemon.left(), "mounts and loop devices are gone")
+            daemon.let_go()
 
 
 def _prepare(daemon: Daemon, volumes: dict[str, str], fill: Callable[[Path], None]) -> None:

@@ -20,7 +20,8 @@ from tests.crash.operations import OPERATIONS
 from tests.crash.scene import Model
 from tests.crash.tracing import injected
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
-from tests.harness import Daemon, attached_below, clean, eventually
+from tests.harness import Daemon, clean, eventually
+from tests.holding import attached_below
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -50,7 +51,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
     host = Host(disk, Daemon(tmp_path, *FLAGS, root=disk.at / "root"))
     yield host
     host.daemon.clean()
-    eventually(lambda: not host.daemon.left(), "mounts and loop devices are gone")
+    host.daemon.let_go()
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(host: Host) -> None:

@@ -24,7 +24,8 @@ from tests.crash.conftest import FLAGS
 from tests.crash.disks import daemon_on
 from tests.crash.rounds import SEED, TIMEOUT, chance, rounds
 from tests.fakes_docker import said, serving
-from tests.harness import Daemon, Refused, attached_below, eventually
+from tests.harness import Daemon, Refused, eventually
+from tests.holding import attached_below
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(TIMEOUT)]
 

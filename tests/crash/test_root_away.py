@@ -33,7 +33,7 @@ def daemon(disk: Disk, request: pytest.FixtureRequest) -> Iterator[Daemon]:
     daemon = Daemon(disk.at.parent, *FLAGS, "--usage-interval=1", root=root)
     yield daemon
     daemon.clean()
-    eventually(lambda: not daemon.left(), "mounts and loop devices are gone")
+    daemon.let_go()
 
 
 def _detach(disk: Disk) -> None:

@@ -152,7 +152,7 @@ def test_after_a_reboot_every_volume_is_there(daemon: Daemon, run_dir: str) -> N
 def _reboot(daemon: Daemon, *, wipe: bool) -> None:
     """Leave of the run folder what a reboot does: nothing, or the files but no mount."""
     clean(daemon.folder)
-    eventually(lambda: not daemon.left(), "nothing is mounted or attached")
+    daemon.let_go()
     if wipe:
         for mountpoint in (daemon.run_dir / "mounts").iterdir():
             files.set_immutable(mountpoint, on=False)

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tests.crash import verbs
 from tests.crash.conftest import FLAGS
 from tests.crash.disks import Disk
 from tests.crash.volumes import CONTAINER
-from tests.harness import Daemon, Refused, eventually
+from tests.harness import Daemon, Refused
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -44,13 +43,9 @@ def make_daemon() -> Iterator[MakeDaemon]:
         yield make
         for daemon in daemons:
             daemon.clean()
-            eventually(partial(_is_gone, daemon), "mounts and loop devices are gone")
+            daemon.let_go()
     finally:
         shutil.rmtree(folder)
-
-
-def _is_gone(daemon: Daemon) -> bool:
-    return not daemon.left()
 
 
 def _write(daemon: Daemon, volume: str, mib: int, file: str = "file") -> None:
