@@ -1,12 +1,12 @@
-"""A store in memory, and what makes repositories in tests cheap."""
+"""A store in memory, what makes repositories in tests cheap, and a clock that tests set."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from convoy_py.restic.errors import AlreadyThere, NotFound, StoreFailed
 from convoy_py.restic.keyfiles import Scrypt
-from convoy_py.restic.stores.base import Kind, Piece
+from convoy_py.restic.stores.base import Kind, Piece, is_id, path_of
 
 QUICK = Scrypt(n=16, r=1, p=1)
 NOW = datetime(2026, 7, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -27,6 +27,9 @@ class MemoryStore:
     @property
     def location(self) -> str:
         return "memory:"
+
+    def prepare(self) -> None:
+        pass
 
     def read(self, kind: Kind, name: str) -> bytes:
         self._called("read", kind, name)
@@ -58,13 +61,15 @@ class MemoryStore:
 
     def names(self, kind: Kind) -> list[str]:
         with self._lock:
-            return sorted(n for k, n in self.files if k is kind)
+            return sorted(n for k, n in self.files if k is kind and (not n or is_id(n)))
 
     def list(self, kind: Kind) -> Iterator[tuple[str, int]]:
         self._called("list", kind, "")
         return iter([(name, len(self.files[kind, name])) for name in self.names(kind)])
 
     def _called(self, verb: str, kind: Kind, name: str) -> None:
+        if verb != "list":
+            path_of(kind, name)  # a name that is none is Damaged
         with self._lock:
             self.calls.append((verb, kind, name))
         self.before(verb, kind, name)
@@ -74,3 +79,29 @@ class MemoryStore:
             return self.files[kind, name]
         except KeyError:
             raise NotFound(f"{kind.value}/{name} does not exist") from None
+
+
+class FakeClock:
+    """Stands still but for `sleep`, before which `meanwhile` is called, and for `passes`."""
+
+    def __init__(self) -> None:
+        self._now = NOW
+        self._elapsed = 1000.0
+        self.slept: list[float] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def now(self) -> datetime:
+        return self._now
+
+    def elapsed(self) -> float:
+        return self._elapsed
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.meanwhile()
+        self.passes(seconds)
+
+    def passes(self, seconds: float, *, wall: float | None = None) -> None:
+        """Time goes by, for the wall clock by another amount if somebody sets it."""
+        self._elapsed += seconds
+        self._now += timedelta(seconds=seconds if wall is None else wall)

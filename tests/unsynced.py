@@ -48,7 +48,7 @@ class Unsynced:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.early: list[str] = []
         self._changes: set[_Change] = set()
-        for name in ("write", "pwrite", "ftruncate", "posix_fallocate"):
+        for name in ("write", "writev", "pwrite", "ftruncate", "posix_fallocate"):
             self._after(patch, os, name, lambda call: self._written(call[0]))
         self._after(patch, os, "copy_file_range", lambda call: self._written(call[1]))
         self._after(patch, fcntl, "ioctl", self._asked)

@@ -57,6 +57,7 @@ class Repository:
         cls, store: Store, password: str, now: datetime, scrypt: Scrypt | None = None
     ) -> Self:
         """A new one, empty; AlreadyThere if anything of one is there. `now` has a zone."""
+        store.prepare()
         for kind in (Kind.CONFIG, Kind.KEY, Kind.SNAPSHOT):
             if _any_of(store, kind):
                 raise AlreadyThere(f"{store.location}: there is a repository, or a part of one")

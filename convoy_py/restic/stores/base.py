@@ -1,10 +1,15 @@
 """The contract of a store: whole files by kind and name, written once."""
 
+import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Protocol
 
+from convoy_py.restic.errors import Damaged
+
 Piece = bytes | bytearray | memoryview
+
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class Kind(Enum):
@@ -21,13 +26,17 @@ class Kind(Enum):
 class Store(Protocol):
     """Blocking, and usable from several threads at once.
 
-    Names are 64 lower-case hexadecimal digits. Every call ends within a bounded time: what is worth
-    a retry was retried. Raises NotFound for a file that is not there, StoreFailed for all else.
+    Names are 64 lower-case hexadecimal digits; another one is Damaged, for it was read somewhere.
+    Every call ends within a bounded time: what is worth a retry was retried. Raises NotFound for a
+    file that is not there, NoRepository if it can tell that all of it is away, else StoreFailed.
     """
 
     @property
     def location(self) -> str:
         """The place as `restic -r` spells it, without anything secret."""
+
+    def prepare(self) -> None:
+        """Make what has to be there before the first file is written; what is there stays."""
 
     def read(self, kind: Kind, name: str) -> bytes:
         """The whole file; what it hashes to is for the caller to check."""
@@ -41,7 +50,7 @@ class Store(Protocol):
         """The pieces, in order, as one file: whole and durable when this returns, or not there.
 
         A file that is there already is written over with the same bytes, which does no harm; with
-        `create` it is AlreadyThere, as far as the storage can tell.
+        `create` another one that is there is AlreadyThere, as far as the storage can tell.
         """
 
     def list(self, kind: Kind) -> Iterator[tuple[str, int]]:
@@ -52,3 +61,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back connections; nothing may be called after it."""
+
+
+def is_id(name: str) -> bool:
+    """Whether it can be the name of a file, and not of something that lies beside."""
+    return bool(_ID.fullmatch(name))
+
+
+def path_of(kind: Kind, name: str) -> str:
+    """Where in a repository a file lies, with `/` between; Damaged if that is no file's name."""
+    if kind is Kind.CONFIG:
+        return str(kind.value)
+    if not is_id(name):
+        raise Damaged(f"{name!r} is no name of a file in a repository")
+    return f"{kind.value}/{name[:2]}/{name}" if kind is Kind.PACK else f"{kind.value}/{name}"

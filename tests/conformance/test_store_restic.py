@@ -1,0 +1,159 @@
+"""One suite over every kind of store: what the repository format relies on."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from convoy_py.restic.errors import AlreadyThere, Damaged, NotFound, StoreFailed
+from convoy_py.restic.stores.base import Kind, Store, path_of
+from convoy_py.restic.stores.local import LocalStore
+from tests.fakes_restic import MemoryStore
+
+NAMES = [f"{number:02x}" * 32 for number in range(40)]
+FILES = [(kind, NAMES[0]) for kind in Kind if kind is not Kind.CONFIG] + [(Kind.CONFIG, "")]
+
+
+@dataclass
+class Case:
+    store: Store
+    plant: Callable[[str, bytes], object]  # puts bytes at a path, by another way than the store
+
+
+def _memory(folder: Path) -> Case:
+    store = MemoryStore()
+
+    def plant(path: str, data: bytes) -> None:
+        folder, *_, name = path.split("/")
+        store.files[Kind(folder), name] = data
+
+    return Case(store, plant)
+
+
+def _local(folder: Path) -> Case:
+    def plant(path: str, data: bytes) -> None:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(data)
+
+    return Case(LocalStore(folder), plant)
+
+
+@pytest.fixture(params=[_memory, _local])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    case: Case = request.param(tmp_path)
+    with closing(case.store):
+        case.store.prepare()
+        yield case
+
+
+@pytest.fixture
+def store(case: Case) -> Store:
+    return case.store
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_what_was_written_is_read_listed_and_deleted(store: Store, kind: Kind, name: str) -> None:
+    assert not list(store.list(kind))
+    store.write(kind, name, [b"some", bytearray(b"thing"), memoryview(b"else")[1:]])
+    assert store.read(kind, name) == b"somethinglse"
+    assert list(store.list(kind)) == [(name, 12)]
+    store.delete(kind, name)
+    assert not list(store.list(kind))
+    with pytest.raises(NotFound):
+        store.read(kind, name)
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_what_is_not_there_is_told_as_that(store: Store, kind: Kind, name: str) -> None:
+    with pytest.raises(NotFound):
+        store.read(kind, name)
+    with pytest.raises(NotFound):
+        store.read_range(kind, name, 0, 1)
+    store.delete(kind, name)
+
+
+def test_a_pack_of_many_pieces_comes_back_whole(store: Store) -> None:
+    pieces = [bytes([number % 251]) * (number * 5) for number in range(2500)]
+    store.write(Kind.PACK, NAMES[1], pieces)
+    assert store.read(Kind.PACK, NAMES[1]) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("pieces", [[], [b""]])
+def test_an_empty_file_is_a_file(store: Store, pieces: list[bytes]) -> None:
+    store.write(Kind.LOCK, NAMES[1], pieces)
+    assert store.read(Kind.LOCK, NAMES[1]) == b""
+    assert list(store.list(Kind.LOCK)) == [(NAMES[1], 0)]
+
+
+def test_a_range_is_exact(store: Store) -> None:
+    store.write(Kind.PACK, NAMES[1], [bytes(range(100))])
+    for offset, length in ((0, 100), (0, 1), (99, 1), (20, 30), (50, 0)):
+        read = store.read_range(Kind.PACK, NAMES[1], offset, length)
+        assert read == bytes(range(offset, offset + length))
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 101), (99, 2), (100, 1), (500, 5)])
+def test_a_file_that_ends_before_is_an_error(store: Store, offset: int, length: int) -> None:
+    store.write(Kind.PACK, NAMES[1], [bytes(range(100))])
+    with pytest.raises(StoreFailed):
+        store.read_range(Kind.PACK, NAMES[1], offset, length)
+
+
+def test_the_same_may_be_written_again(store: Store) -> None:
+    for _ in range(2):
+        store.write(Kind.PACK, NAMES[1], [b"the same"])
+    assert store.read(Kind.PACK, NAMES[1]) == b"the same"
+    assert len(list(store.list(Kind.PACK))) == 1
+
+
+def test_the_first_config_stays(store: Store) -> None:
+    store.write(Kind.CONFIG, "", [b"first"], create=True)
+    with pytest.raises(AlreadyThere):
+        store.write(Kind.CONFIG, "", [b"second"], create=True)
+    assert store.read(Kind.CONFIG, "") == b"first"
+
+
+def test_a_repository_that_is_there_is_prepared_without_harm(store: Store) -> None:
+    store.write(Kind.CONFIG, "", [b"config"])
+    store.prepare()
+    assert store.read(Kind.CONFIG, "") == b"config"
+
+
+def test_all_packs_are_listed(store: Store) -> None:
+    for number, name in enumerate(NAMES):
+        store.write(Kind.PACK, name, [bytes(number)])
+    assert dict(store.list(Kind.PACK)) == {name: number for number, name in enumerate(NAMES)}
+
+
+def test_what_bears_no_id_is_not_listed(case: Case) -> None:
+    name = NAMES[0]
+    for path in (f"snapshots/{name}-tmp-1", "snapshots/README", f"snapshots/{name[:-1]}"):
+        case.plant(path, b"x")
+    for path in (f"data/00/{name}-tmp-1", f"snapshots/{name}", path_of(Kind.PACK, name)):
+        case.plant(path, b"x")
+    assert list(case.store.list(Kind.SNAPSHOT)) == [(name, 1)]
+    assert list(case.store.list(Kind.PACK)) == [(name, 1)]
+
+
+@pytest.mark.parametrize("name", ["", "../config", "A" * 64, "0" * 63, "0" * 65, "0" * 64 + "\n"])
+def test_a_name_that_is_none_is_refused(store: Store, name: str) -> None:
+    """Names are read from a repository, in which somebody may have written others."""
+    for call in (
+        lambda: store.read(Kind.PACK, name),
+        lambda: store.write(Kind.PACK, name, [b"x"]),
+        lambda: store.delete(Kind.PACK, name),
+    ):
+        with pytest.raises(Damaged):
+            call()
+
+
+def test_several_threads_use_it_at_once(store: Store) -> None:
+    def work(name: str) -> bytes:
+        store.write(Kind.PACK, name, [name.encode() * 1000])
+        return store.read(Kind.PACK, name)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(work, NAMES)) == [name.encode() * 1000 for name in NAMES]
