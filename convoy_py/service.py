@@ -5,6 +5,7 @@ import gc
 import logging
 import socket
 import time
+from collections.abc import Callable
 
 from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
@@ -42,8 +43,19 @@ def run(
     heard: signals.Signals,
 ) -> int:
     """Serve the two listening sockets until a signal; `store` is open and locked."""
-    asyncio.run(_Service(configuration, store).run(plugin, admin, heard))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_Service(configuration, store).run(plugin, admin, heard))
     return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """That of uvloop where it is installed (the extra `fast`); without one asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - it may be missing
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 class _Service:
@@ -102,8 +114,9 @@ class _Service:
         volumes = await self._engine.open()
         sockets.notify("READY=1")
         log.info(
-            "ready version=%s volumes=%d root=%s seconds=%.3f",
+            "ready version=%s loop=%s volumes=%d root=%s seconds=%.3f",
             __version__,
+            type(asyncio.get_running_loop()).__module__.partition(".")[0],
             volumes,
             self._configuration.settings.root,
             time.monotonic() - began,

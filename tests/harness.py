@@ -113,7 +113,7 @@ class Daemon:
     def start(self, launch: Launch | None = None) -> None:
         """Start, and return when the sockets are open; whoever calls then waits for the records."""
         assert self.process is None, "it runs already"
-        self.process = (launch or _launch)(self.arguments(), self.log)
+        self.process = (launch or launch_plain)(self.arguments(), self.log)
         eventually(self._is_open, "the daemon opens its sockets")
 
     def kill(self) -> None:
@@ -259,10 +259,27 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(PROJECT)}
 
 
+# As where uvloop is not installed.
+_WITHOUT_UVLOOP = """import sys
+sys.modules["uvloop"] = None
+from convoy_py.__main__ import main
+main()"""
+
+
+def launch_plain(arguments: list[str], log: Path) -> Running:
+    """Start a daemon on asyncio's own loop."""
+    return _launch(["-c", _WITHOUT_UVLOOP, *arguments], log)
+
+
+def launch_fast(arguments: list[str], log: Path) -> Running:
+    """Start a daemon on uvloop, if that is installed."""
+    return _launch(["-m", "convoy_py", *arguments], log)
+
+
 def _launch(arguments: list[str], log: Path) -> Running:
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "convoy_py", *arguments],
+            [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

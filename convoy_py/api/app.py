@@ -25,7 +25,7 @@ SHUTDOWN_SECONDS = 4.0
 LINGERING_SECONDS = 1.0
 # A client writes its request as soon as it is connected; no longer than this is waited for it.
 BEGINNING_SECONDS = 0.5
-# asyncio takes a few turns of its loop from accepting a connection to serving it.
+# Loops take a few turns from accepting a connection to serving it.
 _ATTACHING_SECONDS = 0.01
 
 RECORDER = web.AppKey("recorder", Recorder)
@@ -88,10 +88,11 @@ async def quiesce(runner: web.AppRunner, sock: socket.socket) -> None:
     would then repeat that request, without its body.
     """
     loop = asyncio.get_running_loop()
-    loop.remove_reader(sock)
+    loop.remove_reader(sock)  # of uvloop it is none
     await asyncio.sleep(_ATTACHING_SECONDS)
     for site in runner.sites:
         await site.stop()
+    await asyncio.sleep(_ATTACHING_SECONDS)
     end = loop.time() + BEGINNING_SECONDS
     # Each connection carries one request and ends with its answer.
     while runner.server and runner.server.connections and loop.time() < end:  # noqa: ASYNC110 - aiohttp has no such event

@@ -2,7 +2,9 @@
 
 import signal
 import socket
+from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from types import FrameType
 
 from convoy_py.linux.watchdog import left_alone
@@ -22,6 +24,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._served = False
+        self._came: deque[int] = deque()
         self._reading, self._writing = socket.socketpair()
         for end in (self._reading, self._writing):
             end.setblocking(False)
@@ -38,12 +41,15 @@ class Signals:
 
     def read(self) -> list[signal.Signals | int]:
         """Those that came, also before somebody read."""
-        try:
-            return [_named(number) for number in self._reading.recv(4096)]
-        except BlockingIOError:
-            return []
+        with suppress(BlockingIOError):
+            self._reading.recv(4096)
+        return [_named(self._came.popleft()) for _ in range(len(self._came))]
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
+        self._came.append(number)
+        # A loop that has a descriptor of its own for wake-ups (uvloop) calls this, and no more.
+        with suppress(BlockingIOError):
+            self._writing.send(b"\0")
         if number in ENDING and not self._served:
             self._served = True
             raise SystemExit(0)

@@ -12,7 +12,8 @@ import pytest
 from tests.crash.contents import read_canary
 from tests.crash.tracing import child, injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
-from tests.harness import Daemon, Unanswered, environment, eventually
+from tests.harness import Daemon, Launch, Unanswered, environment, eventually
+from tests.loops import LAUNCHES
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -43,10 +44,13 @@ def test_a_signal_ends_in_order(daemon: Daemon, number: signal.Signals) -> None:
     assert not daemon.admin_socket.exists()
 
 
+@pytest.mark.parametrize("launch", LAUNCHES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
-def test_a_signal_right_after_the_start(daemon: Daemon, number: signal.Signals) -> None:
+def test_a_signal_right_after_the_start(
+    daemon: Daemon, number: signal.Signals, launch: Launch
+) -> None:
     """While the server is still being loaded it is not otherwise: an orderly end, or nothing."""
-    daemon.start()  # returns when the sockets are open
+    daemon.start(launch)  # returns when the sockets are open
     daemon.signal(number)
     if number == signal.SIGHUP:
         assert daemon.listed() == {}

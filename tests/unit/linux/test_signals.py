@@ -1,6 +1,8 @@
 """Which signals are heard, and which of them end a daemon that nobody listens to yet."""
 
+import select
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,10 +21,20 @@ def test_what_was_ignored_stays_so_but_for_sigterm(
     assert heeded == ([signal.SIGTERM] if is_ignored else [signal.SIGTERM, signal.SIGHUP])
 
 
-def test_first_signal_that_ends_us_does_so_until_somebody_serves() -> None:
+@pytest.fixture
+def heeding(monkeypatch: pytest.MonkeyPatch) -> Iterator[Signals]:
+    """Signals of which none reaches this process's handlers."""
+    monkeypatch.setattr(signals, "_heeded", lambda _: [])
+    heard = Signals()
+    yield heard
+    signal.set_wakeup_fd(-1)
+    heard._reading.close()
+    heard._writing.close()
+
+
+def test_first_signal_that_ends_us_does_so_until_somebody_serves(heeding: Signals) -> None:
     """Later ones, and those that mean nothing, do not disturb the end."""
-    heard = object.__new__(Signals)
-    heard._served = False
+    heard = heeding
     heard._arrived(signal.SIGHUP, None)
     with pytest.raises(SystemExit):
         heard._arrived(signal.SIGTERM, None)
@@ -30,3 +42,14 @@ def test_first_signal_that_ends_us_does_so_until_somebody_serves() -> None:
     heard._served = False
     heard.serve()
     heard._arrived(signal.SIGTERM, None)
+
+
+def test_what_came_is_read_once_and_wakes_up(heeding: Signals) -> None:
+    """Whoever waits for the descriptor hears of a signal that Python alone was told of."""
+    heeding.serve()
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        heeding._arrived(number, None)
+    assert select.select([heeding], [], [], 0)[0] == [heeding]
+    assert heeding.read() == [signal.SIGHUP, signal.SIGTERM]
+    assert select.select([heeding], [], [], 0)[0] == []
+    assert heeding.read() == []
