@@ -39,3 +39,7 @@ class StoreFailed(RepositoryError):
 
 class AppendOnly(StoreFailed):
     """The storage takes new files and deletes none."""
+
+
+class SourceChanged(RepositoryError):
+    """What was to be stored was written to while it was read; the message names the file."""

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -11,6 +10,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from convoy_py.linux import btrfs, extents, mounts, trees
+from tests import everything
 from tests.facts import SOME_ACL, facts
 from tests.functional.linux.conftest import FILESYSTEMS
 
@@ -18,8 +18,6 @@ pytestmark = pytest.mark.root
 
 KIB = 1 << 10
 MIB = 1 << 20
-# chown may be made, and is effective (vfs_cap_data, revision 2).
-CAPABILITY = struct.pack("<5I", 0x0200_0001, 1, 0, 0, 0)
 
 
 def ignore(_done: int) -> None:
@@ -48,40 +46,6 @@ def mounted(
         subprocess.run(["chattr", "-R", "-f", "-ia", target], check=False, capture_output=True)
 
 
-def populate(top: Path) -> None:
-    """Everything in one tree."""
-    (top / "folder/below").mkdir(parents=True)
-    (top / "sticky").mkdir()
-    (top / "file").write_bytes(b"content" * 10 * KIB)
-    os.link(top / "file", top / "folder/below/same")
-    with (top / "sparse").open("wb") as file:
-        file.truncate(8 * MIB)
-        file.seek(4 * MIB)
-        file.write(b"data")
-    (top / "empty").touch()
-    (top / "program").write_bytes(b"#!")
-    (top / "link").symlink_to("/outside")
-    os.mkfifo(top / "fifo")
-    os.mknod(top / "socket", 0o140666)
-    os.mknod(top / "character", 0o020640, os.makedev(1, 3))
-    os.mknod(top / "block", 0o060600, os.makedev(7, 200))
-    os.mknod(top / "whiteout", 0o020000, 0)
-    (top / b"\xff\n".decode(errors="surrogateescape")).write_bytes(b"x")
-    paths = sorted(top.rglob("*"))
-    for number, path in enumerate([top, *paths]):
-        os.chown(path, 1000 + number, 2000 + number, follow_symlinks=False)
-        os.setxattr(path, "trusted.overlay.test", b"%d" % number, follow_symlinks=False)
-    for name in ("file", "folder", "sticky"):
-        os.setxattr(top / name, "user.note", b"\0x")
-        os.setxattr(top / name, "system.posix_acl_access", SOME_ACL)
-    os.setxattr(top / "folder", "system.posix_acl_default", SOME_ACL)
-    os.setxattr(top / "program", "security.capability", CAPABILITY)
-    (top / "program").chmod(0o6755)
-    (top / "sticky").chmod(0o3771)
-    for number, path in enumerate([top, *paths]):
-        os.utime(path, ns=(10**18 + number, 10**18 + 7 * number), follow_symlinks=False)
-
-
 @pytest.mark.parametrize(("there", "here"), [*product(FILESYSTEMS, FILESYSTEMS)])
 def test_nothing_is_lost_between_filesystems(
     mounted: Callable[[str], Path], there: str, here: str
@@ -91,7 +55,7 @@ def test_nothing_is_lost_between_filesystems(
     target = (source.parent if here == there else mounted(here)) / "target"
     source.mkdir()
     target.mkdir()
-    populate(source)
+    everything.of_root(source)
     trees.copy(source, target, ignore)
     trees.verify(source, target, ignore)
     assert list(trees.compare(source, target, ignore, content=True)) == []
@@ -110,7 +74,7 @@ def test_folder_is_restored_with_all_that_root_gave_it(
     for top in (source, target):
         (top / "in").mkdir(parents=True)
     (source / "in/it").mkdir()
-    populate(source / "in/it")
+    everything.of_root(source / "in/it")
     os.chown(target / "in", 0, 4321)
     (target / "in").chmod(0o2777)
     os.setxattr(target / "in", "system.posix_acl_default", SOME_ACL)
@@ -289,7 +253,7 @@ def test_nothing_is_restored_over_a_mount(scratch: Path) -> None:
         ("user.note", b"x"),
         ("trusted.overlay.opaque", b"y"),
         ("system.posix_acl_access", SOME_ACL),
-        ("security.capability", CAPABILITY),
+        ("security.capability", everything.CAPABILITY),
     ],
 )
 def test_attribute_that_cannot_be_kept_is_refused(

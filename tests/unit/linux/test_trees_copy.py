@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import socket
 import stat
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,6 +14,7 @@ from convoy_py.linux import files, trees
 from convoy_py.linux.trees import attributes
 from convoy_py.linux.trees.attributes import Attributes
 from convoy_py.linux.walk import Walk
+from tests import everything
 from tests.facts import facts, nest
 
 KIB = 1 << 10
@@ -40,38 +40,7 @@ def target(tmp_path: Path) -> Path:
 def source(tmp_path: Path) -> Path:
     """A tree with everything in it that users without privileges can make."""
     top = tmp_path / "source"
-    (top / "folder/below").mkdir(parents=True)
-    (top / "empty folder").mkdir(mode=0o1777)
-    (top / "file").write_bytes(b"content" * 1000)
-    (top / "empty").touch()
-    (top / "large").write_bytes(os.urandom(3 * MIB))
-    with (top / "sparse").open("wb") as file:
-        file.seek(2 * MIB)
-        file.write(b"data")
-        file.truncate(8 * MIB)
-    os.link(top / "file", top / "folder/same")
-    os.link(top / "file", top / "folder/below/same")
-    (top / "folder/link").symlink_to("../file")
-    (top / "broken").symlink_to("nowhere")
-    (top / "absolute").symlink_to("/etc")
-    os.link(top / "broken", top / "folder/same broken", follow_symlinks=False)
-    (top / "folder" / b"\xff\xfe\n .js".decode(errors="surrogateescape")).write_bytes(b"x")
-    (top / ("n" * 255)).touch()
-    os.mkfifo(top / "fifo")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(top / "socket"))
-    (top / "folder/below/program").write_bytes(b"#!")
-    (top / "folder/below/program").chmod(0o6755)
-    (top / "fifo").chmod(0o622)
-    os.setxattr(top / "file", "user.note", b"\0kept")
-    os.setxattr(top / "folder", "user.note", b"")
-    date = 1_000_000_000_123_456_789
-    for folder, folders, others in os.walk(top, topdown=False):
-        for name in (*folders, *others):
-            date += 1_000_000_007
-            os.utime(Path(folder, name), ns=(date + 5, date), follow_symlinks=False)
-    os.utime(top, ns=(date, date))
-    top.chmod(0o2750)
+    everything.of_users(top)
     return top
 
 

@@ -1,0 +1,47 @@
+"""Folders that go into a repository and come back, for tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from convoy_py.restic.archive import DATA, Archived, Changes, archive
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.restorer import Limits, find, restore
+from convoy_py.restic.target import Restored
+from convoy_py.restic.writer import Writer
+
+VOLUME = b'{"name":"db"}'
+
+
+def ignore(_done: object) -> None:
+    """Lets the work go on."""
+
+
+def archived(
+    repository: Repository,
+    top: Path,
+    tell: Callable[[object], None] = ignore,
+    *,
+    previous: bytes | None = None,
+    changes: Changes | None = None,
+) -> Archived:
+    """The folder stored durably, with a small file beside it."""
+    beside = {b"volume.json": VOLUME}
+    with Writer(repository) as writer:
+        found = archive(top, beside, repository, writer, tell, previous=previous, changes=changes)
+        writer.flush()
+    return found
+
+
+def restored(
+    repository: Repository,
+    tree: bytes,
+    target: Path,
+    tell: Callable[[object], None] = ignore,
+    *,
+    only: tuple[bytes, ...] = (),
+    devices: bool = True,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+) -> Restored:
+    """The folder of such a tree, made in an empty one."""
+    folder = find(repository, tree, [DATA])
+    return restore(repository, folder, target, tell, only=only, devices=devices, limits=limits)
