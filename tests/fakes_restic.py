@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from convoy_py.restic.errors import AlreadyThere, NotFound, StoreFailed
 from convoy_py.restic.keyfiles import Scrypt
-from convoy_py.restic.stores.base import Kind, Piece, is_id, path_of
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.stores.base import Kind, Piece, Store, is_id, path_of
 
 QUICK = Scrypt(n=16, r=1, p=1)
 NOW = datetime(2026, 7, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -105,3 +106,8 @@ class FakeClock:
         """Time goes by, for the wall clock by another amount if somebody sets it."""
         self._elapsed += seconds
         self._now += timedelta(seconds=seconds if wall is None else wall)
+
+
+def new_repository(store: Store, password: str = "right") -> Repository:
+    """An empty one, whose password costs nothing to try."""
+    return Repository.create(store, password, NOW, QUICK)

@@ -57,10 +57,7 @@ class Index:
     """
 
     def __init__(self) -> None:
-        self.files: frozenset[str] = frozenset()  # whose blobs are here
-        self._parts = {kind: [b""] * 256 for kind in BlobKind}
-        self._packs: list[bytes] = []
-        self._fresh: dict[tuple[BlobKind, bytes], bytes] = {}
+        self._clear()
 
     def __contains__(self, key: tuple[BlobKind, bytes]) -> bool:
         return key in self._fresh or next(self._sorted(*key), None) is not None
@@ -100,26 +97,32 @@ class Index:
     ) -> None:
         """Read the index files that are not here yet; begin anew if one that is here has gone.
 
-        `damaged` is told of those that cannot be read, and may raise: without them, blobs that are
-        there seem to be missing, which is right for a restore and wrong for whoever deletes.
+        `damaged` is told once of each that cannot be read, and may raise: without it, blobs that
+        are there seem to be missing. A restore and a backup may go on so, whoever deletes may not.
         """
         names = frozenset(name for name, _ in store.list(Kind.INDEX))
-        if not self.files <= names:
-            self.clear()
-        for name in sorted(names - self.files):
+        if not self._files <= names:
+            self._clear()
+        for name in sorted(names - self._files):
             try:
                 self.add_file(name, load_file(store, master, name))
+            except NotFound:
+                continue  # deleted since: what it had, a newer one has
             except Damaged as error:
                 damaged(error)
+                self._files |= {name}
         self._sort()
 
     def add_file(self, name: str, packs: Iterable[Pack]) -> None:
         """What the index file of that name says."""
         self._add(packs)
-        self.files |= {name}
+        self._files |= {name}
 
-    def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]
+    def _clear(self) -> None:
+        self._files: frozenset[str] = frozenset()  # that were read, or are known to be broken
+        self._parts = {kind: [b""] * 256 for kind in BlobKind}
+        self._packs: list[bytes] = []
+        self._fresh: dict[tuple[BlobKind, bytes], bytes] = {}
 
     def _sort(self) -> None:
         """Sort the fresh ones in."""

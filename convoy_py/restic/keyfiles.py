@@ -148,7 +148,8 @@ def find(store: Store, password: str) -> MasterKey:
             continue
         except Damaged as error:
             damaged = error
-    raise damaged or WrongPassword(f"{store.location}: the password opens none of its keys")
+    some = f"the first {_MOST_TRIED} of " if len(names) > _MOST_TRIED else ""
+    raise damaged or WrongPassword(f"{store.location}: the password opens none of {some}its keys")
 
 
 def every(store: Store) -> Iterator[KeyFile]:

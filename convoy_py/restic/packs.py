@@ -118,6 +118,18 @@ def read_header(master: MasterKey, sealed: Piece, pack_size: int) -> list[Blob]:
     return blobs
 
 
+def read_file(master: MasterKey, stored: Piece) -> list[Blob]:
+    """The blobs that a whole pack lists in its header."""
+    view = memoryview(stored)
+    if len(view) < _LENGTH.size:
+        raise Damaged("a pack is too short for its header")
+    end = len(view) - _LENGTH.size
+    start = end - header_length(bytes(view[end:]))
+    if start < 0:
+        raise Damaged("a pack is too short for its header")
+    return read_header(master, view[start:end], len(view))
+
+
 def _entry(blob: Blob) -> bytes:
     number = _TYPES[blob.kind, bool(blob.plain_length)]
     if blob.plain_length:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from convoy_py.restic.errors import Damaged
+from convoy_py.restic.printing import prints
 
 _SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,6 +43,8 @@ def quoted(name: bytes) -> str:
     if _PLAIN.fullmatch(name):
         return name.decode()
     text = name.decode(errors="surrogateescape")
+    if prints(text) and b'"' not in name and b"\\" not in name:
+        return text
     return "".join(map(_character, text))
 
 
@@ -104,7 +107,7 @@ def nanoseconds(time: str) -> int:
 def _character(c: str) -> str:
     if c in _SHORT:
         return _SHORT[c]
-    if c.isprintable():
+    if prints(c):
         return c
     code = ord(c)
     if 0xDC80 <= code <= 0xDCFF:

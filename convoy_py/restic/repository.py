@@ -1,6 +1,7 @@
 """A repository, opened: its snapshots, its index, and the blobs that they lead to."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -58,13 +59,19 @@ class Repository:
     ) -> Self:
         """A new one, empty; AlreadyThere if anything of one is there. `now` has a zone."""
         store.prepare()
+        store.prepare()
         for kind in (Kind.CONFIG, Kind.KEY, Kind.SNAPSHOT):
-            if _any_of(store, kind):
+            if next(iter(store.list(kind)), None):
                 raise AlreadyThere(f"{store.location}: there is a repository, or a part of one")
         master, config = MasterKey.new(), Config.new()
-        keyfiles.add(store, master, password, now, scrypt)
+        key = keyfiles.add(store, master, password, now, scrypt)
         # Last, and it alone makes a repository of what is there: of two at once, one wins.
-        store.write(Kind.CONFIG, "", [config.encode(master)], create=True)
+        try:
+            store.write(Kind.CONFIG, "", [config.encode(master)], create=True)
+        except AlreadyThere:
+            with suppress(StoreFailed):  # the same password may open it, and then nothing else
+                store.delete(Kind.KEY, key)
+            raise
         return cls(store, master, config)
 
     @classmethod
@@ -191,12 +198,3 @@ def _together(blobs: list[Blob]) -> Iterator[list[Blob]]:
         group.append(blob)
     yield group
 
-
-def _any_of(store: Store, kind: Kind) -> bool:
-    if kind is Kind.CONFIG:
-        try:
-            store.read(kind, "")
-        except NotFound:
-            return False
-        return True
-    return next(iter(store.list(kind)), None) is not None

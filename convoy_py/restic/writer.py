@@ -40,7 +40,7 @@ def _unguarded() -> None:
 
 
 class Writer:
-    """Saves blobs, and snapshots that need them. The caller holds a lock of the repository.
+    """Saves blobs, and snapshots that need them. The caller has locked the repository before.
 
     `save` may be called from several threads; `flush`, `commit` and `abort` while nobody saves.
     What goes wrong in a thread is raised by the next call, and by each after it: no index and no
@@ -56,6 +56,7 @@ class Writer:
     ) -> None:
         self.counters = Counters()
         self._repository = repository
+        repository.reload_index()  # others may have deleted until there was a lock
         self._index = repository.index
         self._guard = guard
         self._pack_size = pack_size

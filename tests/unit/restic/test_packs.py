@@ -1,0 +1,119 @@
+"""Packs list what they hold, to the byte."""
+
+import hashlib
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convoy_py.restic import packs
+from convoy_py.restic.checks import check_pack
+from convoy_py.restic.compression import compress
+from convoy_py.restic.errors import Damaged, NotFound
+from convoy_py.restic.packs import Blob, BlobKind, Pack, PackFile
+from convoy_py.restic.seal import MasterKey
+from convoy_py.restic.stores.base import Kind
+from tests.fakes_restic import MemoryStore
+
+KEY = MasterKey(b"e" * 32, b"k" * 16, b"r" * 16)
+
+
+def made(kind: BlobKind, contents: list[tuple[bytes, bool]]) -> tuple[Pack, bytes]:
+    """A pack of blobs, each compressed or plain, and the bytes of its file."""
+    pack = PackFile(kind)
+    for plain, compressed in contents:
+        sealed = KEY.seal(compress(plain) if compressed else plain)
+        pack.add(hashlib.sha256(plain).digest(), sealed, len(plain) if compressed else 0)
+    listed = pack.finish(KEY)
+    return listed, b"".join(pack.pieces)
+
+
+@given(
+    st.sampled_from(BlobKind),
+    st.lists(st.tuples(st.binary(min_size=1, max_size=50), st.booleans()), min_size=1, max_size=8),
+)
+def test_header_and_size_are_what_the_index_says(
+    kind: BlobKind, contents: list[tuple[bytes, bool]]
+) -> None:
+    listed, stored = made(kind, contents)
+
+    blobs = packs.read_file(KEY, stored)
+
+    assert blobs == listed.blobs
+    assert [b.open(KEY, stored[b.offset : b.offset + b.length]) for b in blobs] == [
+        plain for plain, _ in contents
+    ]
+    assert [b.size for b in blobs] == [len(plain) for plain, _ in contents]
+    entries = sum(41 if b.plain_length else 37 for b in blobs)
+    assert len(stored) == sum(b.length for b in blobs) + 36 + entries
+    assert hashlib.sha256(stored).digest() == listed.id
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 60, 100])
+def test_a_pack_that_was_cut_is_damage(cut: int) -> None:
+    _, stored = made(BlobKind.DATA, [(b"data", False)])
+
+    with pytest.raises(Damaged):
+        packs.read_file(KEY, stored[:-cut])
+
+
+def test_a_length_of_the_header_that_cannot_be_is_damage() -> None:
+    for length in (0, 32, 17 << 20, (1 << 32) - 1):
+        with pytest.raises(Damaged, match="impossible length"):
+            packs.header_length(length.to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize(
+    "header", [b"\4" + bytes(40), b"\0" + bytes(35), b"\2" + bytes(36), bytes(37)], ids=str
+)
+def test_entries_of_another_form_are_damage(header: bytes) -> None:
+    with pytest.raises(Damaged):
+        packs.read_header(KEY, KEY.seal(header), 1000)
+
+
+def test_a_pack_is_full_at_its_target_or_with_many_blobs() -> None:
+    large, many = PackFile(BlobKind.DATA, target=1000), PackFile(BlobKind.DATA)
+
+    large.add(bytes(32), bytes(999), 0)
+    assert not large.full
+    large.add(bytes(32), bytes(33), 0)
+    assert large.full
+
+    for _ in range(50_000):
+        assert not many.full
+        many.add(bytes(32), bytes(33), 0)
+    assert many.full
+
+
+def test_a_blob_is_its_hash() -> None:
+    """A seal that is whole, of other bytes than those asked for, is not enough."""
+    sealed = KEY.seal(b"other")
+
+    with pytest.raises(Damaged, match="its bytes are others"):
+        Blob(BlobKind.DATA, hashlib.sha256(b"data").digest(), 0, len(sealed)).open(KEY, sealed)
+
+
+@pytest.mark.parametrize(("length", "plain_length"), [(32, 0), (0, 0), (100, 513 << 20)])
+def test_a_blob_has_bytes_and_a_bound(length: int, plain_length: int) -> None:
+    with pytest.raises(Damaged):
+        Blob(BlobKind.DATA, bytes(32), 0, length, plain_length)
+
+
+def test_check_finds_each_flipped_bit_and_a_wrong_list() -> None:
+    listed, stored = made(BlobKind.DATA, [(b"data", False), (b"more" * 9, True)])
+    store, name = MemoryStore(), listed.id.hex()
+
+    for bit in range(0, len(stored) * 8, 7):
+        flipped = bytearray(stored)
+        flipped[bit // 8] ^= 1 << bit % 8
+        store.files[Kind.PACK, name] = bytes(flipped)
+        with pytest.raises(Damaged, match=f"data/{name}: its bytes"):
+            check_pack(store, KEY, listed)
+
+    store.files[Kind.PACK, name] = stored
+    check_pack(store, KEY, Pack(listed.id, listed.blobs[::-1]))
+    with pytest.raises(Damaged, match="other blobs"):
+        check_pack(store, KEY, Pack(listed.id, listed.blobs[:1]))
+    with pytest.raises(NotFound):
+        check_pack(store, KEY, Pack(os.urandom(32), []))
