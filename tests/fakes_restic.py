@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from convoy_py.restic.errors import AlreadyThere, NotFound, StoreFailed
 from convoy_py.restic.keyfiles import Scrypt
 from convoy_py.restic.repository import Repository
+from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.stores.base import Kind, Piece, Store, is_id, path_of
 
 QUICK = Scrypt(n=16, r=1, p=1)
@@ -111,3 +112,7 @@ class FakeClock:
 def new_repository(store: Store, password: str = "right") -> Repository:
     """An empty one, whose password costs nothing to try."""
     return Repository.create(store, password, NOW, QUICK)
+
+
+def new_snapshot(tree: bytes, time: datetime = NOW) -> Snapshot:
+    return Snapshot(time=time, tree=tree, paths=("/convoy/db",), hostname="host")

@@ -61,7 +61,7 @@ class Repository:
         store.prepare()
         store.prepare()
         for kind in (Kind.CONFIG, Kind.KEY, Kind.SNAPSHOT):
-            if next(iter(store.list(kind)), None):
+            if _any_of(store, kind):
                 raise AlreadyThere(f"{store.location}: there is a repository, or a part of one")
         master, config = MasterKey.new(), Config.new()
         key = keyfiles.add(store, master, password, now, scrypt)
@@ -198,3 +198,12 @@ def _together(blobs: list[Blob]) -> Iterator[list[Blob]]:
         group.append(blob)
     yield group
 
+
+def _any_of(store: Store, kind: Kind) -> bool:
+    if kind is not Kind.CONFIG:
+        return next(iter(store.list(kind)), None) is not None
+    try:
+        store.read(kind, "")
+    except NotFound:
+        return False
+    return True

@@ -5,7 +5,7 @@ import stat
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convoy_py.restic import modes
@@ -42,7 +42,8 @@ NODES = st.builds(
 )
 
 
-@given(st.lists(NODES, max_size=5, unique_by=lambda node: node.name))
+@settings(max_examples=50)
+@given(st.lists(NODES, max_size=3, unique_by=lambda node: node.name))
 def test_every_tree_is_read_back(nodes: list[Node]) -> None:
     ordered = sorted(nodes, key=lambda node: node.name)
 

@@ -72,18 +72,15 @@ def test_entries_of_another_form_are_damage(header: bytes) -> None:
         packs.read_header(KEY, KEY.seal(header), 1000)
 
 
-def test_a_pack_is_full_at_its_target_or_with_many_blobs() -> None:
-    large, many = PackFile(BlobKind.DATA, target=1000), PackFile(BlobKind.DATA)
+@pytest.mark.parametrize(("size", "target", "count"), [(500, 1000, 2), (33, packs.TARGET, 50_000)])
+def test_a_pack_is_full_at_its_target_or_with_many_blobs(
+    size: int, target: int, count: int
+) -> None:
+    pack = PackFile(BlobKind.DATA, target)
+    while not pack.full:
+        pack.add(bytes(32), bytes(size), 0)
 
-    large.add(bytes(32), bytes(999), 0)
-    assert not large.full
-    large.add(bytes(32), bytes(33), 0)
-    assert large.full
-
-    for _ in range(50_000):
-        assert not many.full
-        many.add(bytes(32), bytes(33), 0)
-    assert many.full
+    assert len(pack.blobs) == count
 
 
 def test_a_blob_is_its_hash() -> None:
