@@ -174,6 +174,9 @@ class Settings(BaseModel):
         le=_LONGEST_SECONDS,
         description="how often all volumes are trimmed, such as 7d; 0: never by itself",
     )
+    host: str | None = Field(
+        None, description="this machine's name in backups; default: its host name"
+    )
     docker_host: Annotated[str | None, AfterValidator(_engine)] = Field(
         None,
         description="the Docker Engine's socket, such as unix:///run/docker.sock; "

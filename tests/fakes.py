@@ -34,6 +34,7 @@ from convoy_py.models.volume import Options, Spec, State, Usage, View
 from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume
 from convoy_py.wire.snapshots import RolledBack
 from convoy_py.wire.space import Space, VolumeSpace
+from tests.fakes_backups import FakeBackups, FakeRepositories
 
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 CREATED = datetime.fromtimestamp(NOW, UTC)
@@ -234,6 +235,7 @@ class FakeSnapshots(Snapshots):
         pause: bool = False,
         compose_project: str = "",
         container: str = "",
+        base_of: str = "",
     ) -> list[SnapshotView]:
         self.asked.append((list(volumes), name, pause, compose_project, container))
         progress.total, progress.note = 100, "copying"
@@ -413,6 +415,8 @@ class FakeVerbs(Verbs):
     copies: FakeCopies
     adoptions: FakeAdoptions
     releases: FakeReleases
+    repositories: FakeRepositories
+    backups: FakeBackups
     space: FakeSpace
     trash: FakeTrash
     room: FakeRoom
@@ -427,6 +431,8 @@ class FakeVerbs(Verbs):
             copies=FakeCopies(volumes),
             adoptions=FakeAdoptions(),
             releases=FakeReleases(),
+            repositories=FakeRepositories(),
+            backups=FakeBackups(volumes),
             space=FakeSpace(volumes),
             trash=FakeTrash(volumes),
             room=FakeRoom(),

@@ -191,6 +191,7 @@ class Engine(compose.Engine):
     def start(self) -> "Engine":
         entries = self.recovery.load()
         self.trash.open(self.host.trash.load())
+        self.repositories.open(self._repository_store.load())
         self.operations.open(entries)
         return self
 

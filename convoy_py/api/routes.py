@@ -4,7 +4,17 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from convoy_py.api import copies, daemon, jobs, snapshots, space, trash, volumes
+from convoy_py.api import (
+    backups,
+    copies,
+    daemon,
+    jobs,
+    repositories,
+    snapshots,
+    space,
+    trash,
+    volumes,
+)
 from convoy_py.api.admin import Admin
 from convoy_py.api.openapi import document
 from convoy_py.api.rest import Call, Reply, Route
@@ -21,6 +31,8 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *snapshots.ROUTES,
     *copies.ROUTES,
     *space.ROUTES,
+    *repositories.ROUTES,
+    *backups.ROUTES,
     *jobs.ROUTES,
     *trash.ROUTES,
     *daemon.ROUTES,

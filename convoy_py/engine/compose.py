@@ -1,6 +1,7 @@
 """Builds every object of one daemon's engine, once, and has it begin."""
 
 import asyncio
+import platform
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -11,8 +12,10 @@ from convoy_py.engine.running.jobs import Jobs
 from convoy_py.engine.running.operations import TIME_LIMIT_SECONDS, Operations
 from convoy_py.engine.running.pausing import Pausing
 from convoy_py.engine.running.threads import Blocking
+from convoy_py.engine.steps.backups import Archiving
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.host import Host
+from convoy_py.engine.steps.sessions import Sessions
 from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.upkeep.autogrow import Autogrow
@@ -21,9 +24,11 @@ from convoy_py.engine.upkeep.recovery import Recovery
 from convoy_py.engine.upkeep.reopening import Reopening
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.verbs.adoptions import Adoptions
+from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
 from convoy_py.engine.verbs.releases import Releases
+from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.room import LOOK_SECONDS, Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
@@ -31,6 +36,7 @@ from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.metrics import Metrics
+from convoy_py.state.repositories import RepositoryStore
 
 
 class Engine:
@@ -81,6 +87,17 @@ class Engine:
         )
         self.adoptions = Adoptions(operations, volumes, room, cloning, docker, pausing)
         self.releases = Releases(operations, volumes, uses, trash, host, docker)
+        self._repository_store = RepositoryStore(host.store.root)
+        sessions = Sessions(self._repository_store, settings.host or platform.node())
+        self.repositories = Repositories(operations, host, self._repository_store, sessions)
+        self.backups = Backups(
+            operations,
+            self.repositories,
+            self.snapshots,
+            uses,
+            room,
+            Archiving(steps, sessions),
+        )
         self.space = SpaceVerbs(operations, uses, room, host, jobs)
         self.autogrow = Autogrow(operations, uses, self.space, metrics, clock)
         self.daemon = Daemon(operations, host)
@@ -109,6 +126,8 @@ class Engine:
             copies=self.copies,
             adoptions=self.adoptions,
             releases=self.releases,
+            repositories=self.repositories,
+            backups=self.backups,
             space=self.space,
             trash=self.trash,
             room=self.room,
@@ -120,6 +139,7 @@ class Engine:
         run = self.blocking.run
         entries = await run(self.recovery.load)
         self.trash.open(await run(self.host.trash.load))
+        self.repositories.open(await run(self._repository_store.load))
         self.operations.open(entries)
         return len(entries)
 

@@ -1,15 +1,20 @@
 """The only place that starts a process: no shell, a fixed environment, no orphan by accident."""
 
 import os
+import selectors
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C"}
 _TOLD_LINES = 3
 _FAREWELL_SECONDS = 5
+_LOOK_SECONDS = 0.5
+_READ_SIZE = 2**16
+_LONGEST_LINE = 2**28
 
 # A child must die with the daemon, or a restarted daemon could run a second mkfs on one image.
 # setpriv arms PR_SET_PDEATHSIG with one more exec (below 1 ms). preexec_fn would save that, but
@@ -101,6 +106,84 @@ def companion(argv: Sequence[str]) -> Iterator[tuple[int, int]]:
                 child.wait(_FAREWELL_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
+
+
+class Conversation:
+    """A program that is spoken with in lines, and what it says."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
+        self._heard = b""
+
+    def say(self, line: str) -> None:
+        """Raises BrokenPipeError if it has ended."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(line.encode() + b"\n")
+
+    def lines(self, look: Callable[[], None]) -> Iterator[str]:
+        """Each line that it says, until it closes its stdout; calls `look` twice a second or more.
+
+        What `look` raises ends the conversation.
+        """
+        assert self._child.stdout is not None
+        out = self._child.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(out, selectors.EVENT_READ)
+            while True:
+                look()
+                if not selector.select(_LOOK_SECONDS):
+                    continue
+                more = os.read(out, _READ_SIZE)
+                if not more:
+                    return
+                *lines, self._heard = (self._heard + more).split(b"\n")
+                if len(self._heard) > _LONGEST_LINE:
+                    raise OSError("a program says a line without an end")
+                for line in lines:
+                    yield line.decode(errors="backslashreplace")
+
+
+@contextmanager
+def conversation(argv: Sequence[str]) -> Iterator[Conversation]:
+    """Run a program, by its whole path, and speak with it; it ends with the block, and with us.
+
+    If the block ends before it, it gets SIGTERM, and SIGKILL after 5 s. Raises ProcessFailed for an
+    exit status other than 0, unless the block raises.
+    """
+    with (
+        tempfile.TemporaryFile() as told,
+        subprocess.Popen(
+            [*_DIE_WITH_US, *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=told,
+            env=_ENVIRONMENT,
+            cwd="/",
+            process_group=0,
+            bufsize=0,
+        ) as child,
+    ):
+        assert child.stdin is not None
+        try:
+            yield Conversation(child)
+            child.stdin.close()
+            child.wait(_FAREWELL_SECONDS)
+        except BaseException as error:
+            _end(child)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+        if child.returncode:
+            told.seek(0)
+            said = told.read().decode(errors="backslashreplace")
+            raise ProcessFailed(argv[0], child.returncode, "", said)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.terminate()
+    try:
+        child.wait(_FAREWELL_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _located(program: str) -> str:

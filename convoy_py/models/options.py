@@ -249,6 +249,10 @@ def plain(key: str) -> str:
 _BY_NAME = {plain(name): option for option in OPTIONS for name in (option.key, *option.aliases)}
 
 
+def is_known(key: str) -> bool:
+    return plain(key) in _BY_NAME
+
+
 def known_options() -> str:
     """The keys with their aliases, in one line."""
     return ", ".join(o.key + (f" ({', '.join(o.aliases)})" if o.aliases else "") for o in OPTIONS)

@@ -43,6 +43,7 @@ class SnapshotRecord(Frozen):
     consistency: Consistency
     group: str = ""  # what was taken at the same moment bears the same id
     automatic: bool = False
+    base_of: str = ""  # the repository whose next backup is compared with it
 
 
 class Moment(Frozen):
@@ -115,17 +116,44 @@ class Release(Frozen):
     beside: str  # where it is built
 
 
+class Repository(Frozen):
+    """Where backups go: `<root>/repositories/<name>.json`.
+
+    What is secret lies in files of the user's, or beside the record: `<name>.password` and
+    `<name>.credentials`, readable by root alone.
+    """
+
+    name: str
+    location: str
+    id: str  # of the repository: what is found at the location must have it
+    created: AwareDatetime
+    password_file: str | None = None
+    credentials_file: str | None = None
+    keeps_credentials: bool = False
+
+
+class Locks(Frozen):
+    """What sessions may have locked: `<root>/repositories/<name>.locks`.
+
+    Those of sessions that were cut off are the next one's, to be taken away.
+    """
+
+    locks: tuple[str, ...]
+
+
 def _fields_added(content: Any) -> Any:
     """All that the next format has more may be missing."""
     return content
 
 
 VOLUME = Sealed("volume", Record, _fields_added, _fields_added)
-SNAPSHOT = Sealed("snapshot", SnapshotRecord, _fields_added)
+SNAPSHOT = Sealed("snapshot", SnapshotRecord, _fields_added, _fields_added)
 REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)
 RESTORE = Format("restore", Restore)
 RELEASE = Format("release", Release)
+REPOSITORY = Format("repository", Repository)
+LOCKS = Format("locks", Locks)
 # Daemons that knew of no numbers would not read these with one, and delete the latter two.
 REMOVAL = Format("removal", Removal, numbered_from=2)
 FREEZE = Format("freeze", Freeze, numbered_from=2)

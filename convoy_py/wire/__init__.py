@@ -8,9 +8,31 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convoy_py.wire import base, copies, daemon, jobs, snapshots, space, trash, volumes
+    from convoy_py.wire import (
+        backups,
+        base,
+        copies,
+        daemon,
+        jobs,
+        repositories,
+        snapshots,
+        space,
+        trash,
+        volumes,
+    )
 
-    __all__ = ["base", "copies", "daemon", "jobs", "snapshots", "space", "trash", "volumes"]
+    __all__ = [
+        "backups",
+        "base",
+        "copies",
+        "daemon",
+        "jobs",
+        "repositories",
+        "snapshots",
+        "space",
+        "trash",
+        "volumes",
+    ]
 else:
 
     def __getattr__(name: str) -> ModuleType:

@@ -280,6 +280,83 @@ REPORT_SPACE = Long(
     lambda: wire.space.SpaceReport,
 )
 
+# Repositories
+
+LIST_REPOSITORIES = Direct(
+    "GET",
+    "/v1/repositories",
+    "The repositories that are known here",
+    nothing,
+    lambda: wire.repositories.RepositoryList,
+)
+ADD_REPOSITORY = Long(
+    "POST",
+    "/v1/repositories",
+    "Open a repository, or make it where there is none, and know it by a name",
+    lambda: wire.repositories.AddRepository,
+    lambda: wire.repositories.RepositoryInfo,
+)
+INSPECT_REPOSITORY = Direct(
+    "GET",
+    "/v1/repositories/{name}",
+    "One repository",
+    nothing,
+    lambda: wire.repositories.RepositoryInfo,
+)
+REMOVE_REPOSITORY = Direct(
+    "DELETE",
+    "/v1/repositories/{name}",
+    "Forget a repository, which stays as it is",
+    nothing,
+    nothing,
+    statuses=(204,),
+)
+
+# Backups
+
+CREATE_BACKUPS = Long(
+    "POST",
+    "/v1/backups",
+    "Back up volumes, by a snapshot of all at one moment, or snapshots that are there",
+    lambda: wire.backups.CreateBackups,
+    lambda: wire.backups.BackupList,
+)
+LIST_BACKUPS = Long(
+    "GET",
+    "/v1/backups",
+    "The backups in the repositories that are known, of this host and of others",
+    lambda: wire.backups.BackupsQuery,
+    lambda: wire.backups.BackupList,
+)
+INSPECT_BACKUP = Long(
+    "GET",
+    "/v1/backups/inspect",
+    "One backup",
+    lambda: wire.backups.BackupQuery,
+    lambda: wire.backups.BackupInfo,
+)
+DELETE_BACKUPS = Long(
+    "POST",
+    "/v1/backups/delete",
+    "Delete backups",
+    lambda: wire.backups.DeleteBackups,
+    lambda: wire.backups.BackupList,
+)
+VERIFY_REPOSITORY = Long(
+    "POST",
+    "/v1/backups/verify",
+    "Look whether all that backups need is in a repository, and whole",
+    lambda: wire.backups.VerifyRepository,
+    lambda: wire.backups.Verified,
+)
+RESTORE_BACKUP = Long(
+    "POST",
+    "/v1/backups/restore",
+    "Make a volume with the data of a backup in it",
+    lambda: wire.backups.RestoreBackup,
+    lambda: wire.volumes.VolumeInfo,
+)
+
 # Jobs
 
 LIST_JOBS = Direct(

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.models.names import name_within, volume_of
+from convoy_py.models.names import joined, name_within, volume_of
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.volume import View
 from convoy_py.state.records import Record, SnapshotRecord
@@ -32,9 +32,27 @@ def volume_view(entry: Entry) -> View:
 
 
 def snapshot_views(volume: Entry) -> tuple[SnapshotView, ...]:
-    """The snapshots of a volume, oldest first; those whose record cannot be read come last."""
+    """The snapshots of a volume, oldest first; those whose record cannot be read come last.
+
+    Those that only the next backup needs are the daemon's own affair.
+    """
+    return tuple(view for view in _all_views(volume) if not view.base_of)
+
+
+def bases(volume: Entry, repository: str = "") -> list[str]:
+    """The full names of the snapshots that backups are compared with, the newest first.
+
+    Of one repository, or of all.
+    """
+    views = [
+        view for view in _all_views(volume) if view.base_of and repository in ("", view.base_of)
+    ]
+    return [joined(volume.name, view.name) for view in reversed(views)]
+
+
+def _all_views(volume: Entry) -> list[SnapshotView]:
     views = [snapshot_view(each) for each in volume.snapshots.values()]
-    return tuple(sorted(views, key=lambda v: (v.created or _LAST, v.name)))
+    return sorted(views, key=lambda v: (v.created or _LAST, v.name))
 
 
 def snapshot_view(entry: Entry) -> SnapshotView:
@@ -49,6 +67,7 @@ def snapshot_view(entry: Entry) -> SnapshotView:
         size=record.spec.size if record else None,
         group=record.group if record else "",
         automatic=bool(record and record.automatic),
+        base_of=record.base_of if record else "",
         references=entry.references.total,
         mountpoint=entry.mountpoint(),
         reason=entry.reason,

@@ -219,11 +219,11 @@ class Cloning:
             place = replace(place, spec=settled)
             if settled.per_mount:
                 _refuse_slow_clones(backend, place)
-            with able.writing(place) as target, _fitting(place):
+            with able.writing(place) as target, fitting(place):
                 tree = trees.copy(folder, target, step)
                 if verify:
                     trees.verify(folder, target, step)
-                _give_owner(target, options)
+                give_owner(target, options)
                 files.sync_filesystem(target)
                 found = target.stat()
         mode = stat.S_IMODE(found.st_mode)
@@ -232,7 +232,7 @@ class Cloning:
 
 
 @contextmanager
-def _fitting(place: Place) -> Iterator[None]:
+def fitting(place: Place) -> Iterator[None]:
     """Tell that a volume is too small for what is copied into it: the host is not to blame."""
     try:
         yield
@@ -272,7 +272,7 @@ def _refuse_slow_clones(backend: Backend, place: Place) -> None:
         )
 
 
-def _give_owner(folder: Path, options: Options) -> None:
+def give_owner(folder: Path, options: Options) -> None:
     """Give a copy the owner and mode that were asked for."""
     if options.uid is not None or options.gid is not None:
         uid = -1 if options.uid is None else options.uid

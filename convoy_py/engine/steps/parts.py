@@ -54,6 +54,7 @@ def planned(
     group: str = "",
     *,
     automatic: bool = False,
+    base_of: str = "",
     paused: bool = False,
 ) -> Part:
     """The snapshot that is to be taken of a volume; `paused` if its containers stand still.
@@ -73,6 +74,7 @@ def planned(
         consistency=_consistency(volume, plan.way, paused=paused),
         group=group,
         automatic=automatic,
+        base_of=base_of,
     )
     return Part(volume, record, volume.mounted_at, plan.takes)
 

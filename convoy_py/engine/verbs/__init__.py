@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from convoy_py.engine.running.jobs import Jobs
 from convoy_py.engine.verbs.adoptions import Adoptions
+from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
 from convoy_py.engine.verbs.releases import Releases
+from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
@@ -26,6 +28,8 @@ class Verbs:
     copies: Copies
     adoptions: Adoptions
     releases: Releases
+    repositories: Repositories
+    backups: Backups
     space: SpaceVerbs
     trash: TrashBin
     room: Room

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.memory.views import volume_view
+from convoy_py.engine.memory.views import snapshot_views, volume_view
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.mirror import as_on_disk
 from convoy_py.engine.running.operations import Operations
@@ -128,8 +128,8 @@ class Copies:
         """
         async with self._operations.locked(volume) as locked:
             entry = self._entries.get(volume)
-            if entry.snapshots:
-                names = ", ".join(entry.snapshots)
+            if views := snapshot_views(entry):
+                names = ", ".join(joined(volume, view.name) for view in views)
                 raise Conflict(
                     f"volume {volume} has snapshots, which a conversion cannot take along "
                     f"({names}): delete them, or `convoy clone {volume} NEW` with the options"

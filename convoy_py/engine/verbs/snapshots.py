@@ -99,22 +99,26 @@ class Snapshots:
         pause: bool = False,
         compose_project: str = "",
         container: str = "",
+        base_of: str = "",
     ) -> list[SnapshotView]:
         """Snapshots of volumes, all at one moment: all are made, or none.
 
-        Without a name it is made up from the time. Waits for other long work on the volumes.
+        Without a name it is made up from the time. Those that are the `base_of` a repository's next
+        backup are not listed. Waits for other long work on the volumes.
         Raises AlreadyExists, Unsupported, Cancelled.
         """
         if name:
             check_name(name, "snapshot")
-        names = await self._chosen(volumes, compose_project, container)
+        names = await self.chosen(volumes, compose_project, container)
         blocking = self._operations.blocking
         users = await blocking.run(self._containers.users, names) if pause else []
         still = bool(users)
         async with AsyncExitStack() as restarting:
             while True:
                 try:
-                    return await self._create(names, name, progress, users, still=still)
+                    return await self._create(
+                        names, name, progress, users, still=still, base_of=base_of
+                    )
                 except ContainerRestarts as error:
                     # It cannot be paused, and may run at any moment: so it is stopped, with
                     # nothing locked, for the engine calls Unmount and Mount.
@@ -130,19 +134,22 @@ class Snapshots:
         users: Sequence[Container],
         *,
         still: bool,
+        base_of: str,
     ) -> list[SnapshotView]:
         """With `still`, nobody but `users`, who are paused, and operators uses the volumes."""
         progress.done = progress.total = 0
         group = secrets.token_hex(8) if len(names) > 1 else ""
         async with self._operations.locked_idle(*names) as locked:
             sources = [self._entries.get(volume) for volume in names]
-            chosen = name or self._fresh_name(names)
+            chosen = name or self._fresh_name(names, "backup-" if base_of else "")
             for volume in names:
                 if self._entries.find(joined(volume, chosen)):
                     raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
             doing = f"the snapshot {chosen}, which is being taken"
             async with self._uses.steady(doing, locked, *sources):
-                parts = await self._parts(sources, chosen, group, progress, paused=still)
+                parts = await self._parts(
+                    sources, chosen, group, progress, paused=still, base_of=base_of
+                )
                 pausing = partial(self._pausing.paused, users) if users else nullcontext
                 entries = await self._take(parts, progress, pausing)
         return [snapshot_view(entry) for entry in entries]
@@ -204,7 +211,7 @@ class Snapshots:
 
     # Steps
 
-    async def _chosen(self, volumes: Sequence[str], project: str, container: str) -> list[str]:
+    async def chosen(self, volumes: Sequence[str], project: str, container: str) -> list[str]:
         """The names of the volumes that are meant; each is one of ours."""
         run = self._operations.blocking.run
         found: list[str] = []
@@ -237,7 +244,14 @@ class Snapshots:
         return name
 
     async def _parts(
-        self, volumes: Sequence[Entry], name: str, group: str, progress: Progress, *, paused: bool
+        self,
+        volumes: Sequence[Entry],
+        name: str,
+        group: str,
+        progress: Progress,
+        *,
+        paused: bool,
+        base_of: str,
     ) -> list[Part]:
         """How the snapshots of these volumes are to be taken."""
         parts = []
@@ -248,7 +262,13 @@ class Snapshots:
             held = references.operators(volume.references)
             parts.append(
                 planned(
-                    volume, name, plan, self._host.wall_clock(), group, paused=paused and not held
+                    volume,
+                    name,
+                    plan,
+                    self._host.wall_clock(),
+                    group,
+                    paused=paused and not held,
+                    base_of=base_of,
                 )
             )
         progress.note = ", ".join(f"{each.volume.name}: {each.record.way.value}" for each in parts)

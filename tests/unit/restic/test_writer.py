@@ -269,7 +269,7 @@ def test_an_index_is_written_on_the_way(
             saving.save(DATA, b"%d" % number)
         saving.flush()
 
-    assert len(store.names(Kind.INDEX)) > 1
+    assert len(store.names(Kind.INDEX)) == 5
     assert Repository.open(store, "right").index.count == 5
 
 

@@ -1,0 +1,109 @@
+"""The admin API's routes about backups: make, list, inspect, delete, verify, restore."""
+
+from convoy_py.api.admin import Admin
+from convoy_py.api.rest import Call, Reply, Route
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.errors import Invalid
+from convoy_py.models.backup import BackupView
+from convoy_py.models.names import check_name
+from convoy_py.models.options import parse_options
+from convoy_py.wire import endpoints
+from convoy_py.wire.backups import (
+    BackupInfo,
+    BackupList,
+    BackupQuery,
+    BackupsQuery,
+    CreateBackups,
+    DeleteBackups,
+    RestoreBackup,
+    Verified,
+    VerifyRepository,
+)
+from convoy_py.wire.volumes import VolumeInfo
+
+
+async def back_up(admin: Admin, call: Call[CreateBackups]) -> Reply[BackupList]:
+    asked = call.message
+    if bool(asked.sources) + asked.all + bool(asked.compose_project) != 1:
+        raise Invalid("give one of Sources, All and ComposeProject: what is to be backed up")
+
+    async def work(progress: Progress) -> BackupList:
+        views = await admin.verbs.backups.create(
+            asked.sources,
+            asked.repository,
+            progress,
+            everything=asked.all,
+            compose_project=asked.compose_project,
+            pause=asked.pause,
+        )
+        return _list(views)
+
+    return await admin.job("backup", call, work)
+
+
+async def backups(admin: Admin, call: Call[BackupsQuery]) -> Reply[BackupList]:
+    asked = call.message
+
+    async def work(progress: Progress) -> BackupList:
+        return _list(await admin.verbs.backups.views(asked.volume, asked.repository, progress))
+
+    return await admin.job("backup-list", call, work)
+
+
+async def inspect_backup(admin: Admin, call: Call[BackupQuery]) -> Reply[BackupInfo]:
+    asked = call.message
+
+    async def work(progress: Progress) -> BackupInfo:
+        return _info(await admin.verbs.backups.find(asked.backup, asked.repository, progress))
+
+    return await admin.job("backup-inspect", call, work)
+
+
+async def delete_backups(admin: Admin, call: Call[DeleteBackups]) -> Reply[BackupList]:
+    asked = call.message
+
+    async def work(progress: Progress) -> BackupList:
+        return _list(await admin.verbs.backups.delete(asked.backups, asked.repository, progress))
+
+    return await admin.job("backup-delete", call, work)
+
+
+async def verify_repository(admin: Admin, call: Call[VerifyRepository]) -> Reply[Verified]:
+    asked = call.message
+
+    async def work(progress: Progress) -> Verified:
+        verbs = admin.verbs.backups
+        return Verified(problems=await verbs.verify(asked.repository, asked.read_data, progress))
+
+    return await admin.job("backup-verify", call, work)
+
+
+async def restore_backup(admin: Admin, call: Call[RestoreBackup]) -> Reply[VolumeInfo]:
+    asked = call.message
+    name, options = check_name(asked.name) if asked.name else "", parse_options(asked.options)
+
+    async def work(progress: Progress) -> VolumeInfo:
+        view = await admin.verbs.backups.restore(
+            asked.backup, asked.repository, name, options, progress
+        )
+        return admin.volume(view)
+
+    return await admin.job("restore", call, work)
+
+
+def _list(views: list[BackupView]) -> BackupList:
+    return BackupList(backups=[_info(view) for view in views])
+
+
+def _info(view: BackupView) -> BackupInfo:
+    return BackupInfo.model_validate(view)
+
+
+ROUTES = (
+    Route(endpoints.CREATE_BACKUPS, back_up),
+    Route(endpoints.LIST_BACKUPS, backups),
+    Route(endpoints.INSPECT_BACKUP, inspect_backup),
+    Route(endpoints.DELETE_BACKUPS, delete_backups),
+    Route(endpoints.VERIFY_REPOSITORY, verify_repository),
+    Route(endpoints.RESTORE_BACKUP, restore_backup),
+)

@@ -1,0 +1,105 @@
+"""The blocking steps of backups: snapshots are read by a session, and volumes built from backups.
+
+Runs in worker threads; the caller sees to it that what is read stays. What is being made lies under
+a `.new-` name until it is complete.
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from convoy_py.backends.base import Place
+from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.steps.cloning import fitting, give_owner
+from convoy_py.engine.steps.parts import opened, power
+from convoy_py.engine.steps.sessions import Follow, Sessions
+from convoy_py.engine.steps.volumes import Steps
+from convoy_py.errors import Corrupt
+from convoy_py.linux import files
+from convoy_py.models.backup import Description
+from convoy_py.models.session import Backup, Data, Describe, Done, Restore, Source, Task
+from convoy_py.models.volume import Options, Spec
+from convoy_py.state.records import Repository, SnapshotRecord
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One volume that is to be backed up: by which of its snapshots, and what that came after."""
+
+    volume: Entry
+    snapshot: Entry
+    bases: tuple[Entry, ...]  # newest first; what of them is in the repository, the session knows
+
+
+class Archiving:
+    """What backups do on this host."""
+
+    def __init__(self, steps: Steps, sessions: Sessions) -> None:
+        self._steps = steps
+        self._host = steps.host
+        self._sessions = sessions
+
+    @property
+    def backends(self) -> Collection[str]:
+        """The names of those that are on here."""
+        return self._host.backends.keys()
+
+    def run(self, repository: Repository, task: Task, follow: Follow) -> Done:
+        """Have a task done that has to do with no volume of this host."""
+        return self._sessions.run(repository, task, follow)
+
+    def back_up(self, repository: Repository, chosen: Sequence[Chosen], follow: Follow) -> Done:
+        """Back up snapshots in one session; raises what the first failure is."""
+        with ExitStack() as stack:
+            sources = tuple(_source(each, stack) for each in chosen)
+            return self._sessions.run(repository, Backup(sources=sources), follow)
+
+    def describe(self, repository: Repository, backup: str, follow: Follow) -> Description:
+        """What the volume was of which this is a backup."""
+        told = self._sessions.run(repository, Describe(backup=backup), follow).description
+        try:
+            return Description.model_validate_json(told)
+        except ValidationError as error:
+            raise Corrupt(f"backup {backup}: what it says of its volume makes no sense") from error
+
+    def restore(
+        self, name: str, repository: Repository, backup: str, options: Options, follow: Follow
+    ) -> Entry:
+        """Build a volume with the data of a backup in it, and rename it into place."""
+        backend, spec = self._host.choose(options)
+        able = power(backend, name)
+
+        def fill(place: Place) -> Spec:
+            settled = backend.create(place)
+            with able.writing(replace(place, spec=settled)) as folder, fitting(place):
+                self._sessions.run(repository, Restore(backup=backup, into=folder), follow)
+                give_owner(folder, options)
+                files.sync_filesystem(folder)
+            return settled
+
+        return self._steps.built(name, backend, spec, fill)
+
+
+def _source(chosen: Chosen, stack: ExitStack) -> Source:
+    record = chosen.snapshot.record
+    assert isinstance(record, SnapshotRecord)
+    volume = chosen.volume.volume_record()
+    described = Description(
+        name=volume.name, uuid=volume.uuid, created=volume.created, options=volume.spec.shown()
+    )
+    return Source(
+        volume=volume.name,
+        volume_id=volume.uuid,
+        created=record.created,
+        data=_data(chosen.snapshot, stack),
+        bases=tuple(_data(base, stack) for base in chosen.bases),
+        description=described.model_dump_json(exclude_none=True, indent=2),
+    )
+
+
+def _data(snapshot: Entry, stack: ExitStack) -> Data:
+    record = snapshot.record
+    assert isinstance(record, SnapshotRecord)
+    return Data(uuid=record.uuid, folder=stack.enter_context(opened(snapshot)))

@@ -1,0 +1,136 @@
+"""Sessions: a process of its own works on a repository, and is spoken with from a worker thread.
+
+It gets the secrets by a pipe. A lock that it is about to write into the repository is noted here
+first, so that a crash of either leaves none that nobody knows.
+"""
+
+import sys
+from collections import defaultdict
+from threading import Lock
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from convoy_py.errors import (
+    Cancelled,
+    Conflict,
+    ConvoyError,
+    Corrupt,
+    Denied,
+    Invalid,
+    NoSpace,
+    NotFound,
+    OperationFailed,
+    Unavailable,
+    Unsupported,
+)
+from convoy_py.linux import process
+from convoy_py.models.session import (
+    EVENTS,
+    Access,
+    Done,
+    Failed,
+    Locks,
+    Request,
+    Stepped,
+    Task,
+)
+from convoy_py.state.records import Repository
+from convoy_py.state.repositories import RepositoryStore
+
+PROGRAM = (sys.executable, "-m", "convoy_py.session")
+_ERRORS: dict[str, type[ConvoyError]] = {
+    kind.kind: kind
+    for kind in (
+        *(NotFound, Invalid, Conflict, Unsupported, NoSpace, Unavailable, Denied, Corrupt),
+        *(Cancelled, OperationFailed),
+    )
+}
+
+
+class Follow(Protocol):
+    """What follows a session: `engine.running.jobs.Progress`; raises Cancelled when called."""
+
+    done: int
+    total: int
+    note: str
+
+    def __call__(self, count: int, /) -> None: ...
+
+
+class Sessions:
+    """The sessions of one daemon. Methods block, for as long as the repository takes."""
+
+    def __init__(self, store: RepositoryStore, host: str) -> None:
+        """`host` is this machine's name, by which its backups are known in a repository."""
+        self.host = host
+        self._store = store
+        self._mutex = Lock()
+        self._held: dict[str, dict[object, tuple[str, ...]]] = defaultdict(dict)
+
+    def run(self, record: Repository, task: Task, follow: Follow) -> Done:
+        """Have a task done with a repository that is known; raises ConvoyError."""
+        try:
+            password, credentials = self._store.password(record), self._store.credentials(record)
+        except OSError as error:
+            raise Unavailable(
+                f"repository {record.name}: its secrets cannot be read: {error}"
+            ) from error
+        return self.run_with(record.name, record.location, password, credentials, task, follow)
+
+    def run_with(
+        self,
+        name: str,
+        location: str,
+        password: str,
+        credentials: dict[str, str],
+        task: Task,
+        follow: Follow,
+    ) -> Done:
+        """The same with what is not recorded yet."""
+        key = object()
+        access = Access(
+            location=location,
+            password=password,
+            credentials=credentials,
+            host=self.host,
+            leftover_locks=self._take_over(name, key),
+        )
+        try:
+            with process.conversation(PROGRAM) as talk:
+                talk.say(Request(access=access, task=task).model_dump_json())
+                for line in talk.lines(lambda: follow(0)):
+                    event = EVENTS.validate_json(line)
+                    match event:
+                        case Locks():
+                            self._note(name, key, event.locks)
+                            talk.say("")
+                        case Stepped():
+                            follow.done, follow.total = event.done, event.total
+                            follow.note = event.note
+                        case Done():
+                            return event
+                        case Failed():
+                            raise _ERRORS.get(event.kind, OperationFailed)(
+                                f"repository {name}: {event.message}"
+                            )
+        except (OSError, ValidationError) as error:
+            raise OperationFailed(f"repository {name}: its session failed: {error}") from error
+        finally:
+            with self._mutex:  # what it did not take away is noted, and the next one's
+                del self._held[name][key]
+        raise OperationFailed(f"repository {name}: its session ended without a word")
+
+    def _take_over(self, name: str, key: object) -> tuple[str, ...]:
+        """The locks that sessions which are over left in the repository are this one's now."""
+        with self._mutex:
+            held = {lock for locks in self._held[name].values() for lock in locks}
+            left = tuple(lock for lock in self._store.locks(name) if lock not in held)
+            self._held[name][key] = left
+            return left
+
+    def _note(self, name: str, key: object, locks: tuple[str, ...]) -> None:
+        with self._mutex:
+            self._held[name][key] = locks
+            held = {lock for locks in self._held[name].values() for lock in locks}
+            self._store.note_locks(name, tuple(sorted(held)))

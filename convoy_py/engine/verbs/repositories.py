@@ -1,0 +1,167 @@
+"""The verbs on repositories: add, list, inspect, remove."""
+
+from dataclasses import dataclass
+
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.running.operations import Operations, translated
+from convoy_py.engine.running.threads import Threads
+from convoy_py.engine.steps.host import Host
+from convoy_py.engine.steps.sessions import Sessions
+from convoy_py.errors import AlreadyExists, Conflict, Invalid, NotFound
+from convoy_py.models.backup import RepositoryView
+from convoy_py.models.names import check_name
+from convoy_py.models.session import Open
+from convoy_py.state.records import Repository, timestamp
+from convoy_py.state.repositories import RepositoryStore, parsed
+
+_LONGEST = 2**16  # characters of a secret
+
+
+@dataclass(frozen=True, repr=False)
+class Secret:
+    """A file of the user's, and what the command found in it, in case the daemon cannot see it."""
+
+    file: str = ""
+    content: str = ""
+
+
+class Repositories:
+    """The repositories that one daemon knows."""
+
+    def __init__(
+        self, operations: Operations, host: Host, store: RepositoryStore, sessions: Sessions
+    ) -> None:
+        self._operations = operations
+        self._host = host
+        self._store = store
+        self._sessions = sessions
+        self._known: dict[str, Repository] = {}
+        # What a repository keeps waiting has threads of its own.
+        self.threads = Threads(2, 8, 1, patience=60.0, as_one=False)
+
+    def open(self, known: dict[str, Repository]) -> None:
+        """Take those that are recorded."""
+        self._known = known
+
+    def get(self, name: str) -> Repository:
+        """Raises NotFound, with what there is."""
+        found = self._known.get(name)
+        if found is None:
+            known = ", ".join(sorted(self._known)) or "none is; `convoy repository add` adds one"
+            raise NotFound(f"no such repository: {name} (known: {known})")
+        return found
+
+    def only(self) -> Repository:
+        """The one that is meant where none is named; raises Invalid."""
+        if len(self._known) == 1:
+            return next(iter(self._known.values()))
+        known = ", ".join(sorted(self._known)) or "none is known: `convoy repository add` adds one"
+        raise Invalid(f"say which repository: {known}")
+
+    def at(self, location: str) -> Repository:
+        """The one at a place; raises NotFound."""
+        for record in self._known.values():
+            if record.location == location:
+                return record
+        raise NotFound(
+            f"no repository is known at {location}: `convoy repository add NAME {location} "
+            "--password-file FILE` makes it known"
+        )
+
+    def views(self) -> list[RepositoryView]:
+        return [_view(record) for _, record in sorted(self._known.items())]
+
+    def inspect(self, name: str) -> RepositoryView:
+        return _view(self.get(name))
+
+    async def add(
+        self, name: str, location: str, password: Secret, credentials: Secret, progress: Progress
+    ) -> RepositoryView:
+        """Open a repository, or make it where there is none, and know it by a name from now on.
+
+        Raises AlreadyExists for a name that means another; doing it again is done already.
+        """
+        check_name(name, "repository")
+        if not password.file and not password.content:
+            raise Invalid(f"repository {name}: name the file with its password (--password-file)")
+        async with self._operations.locked(f"repository/{name}"):
+            if (known := self._known.get(name)) and known.location != location:
+                raise AlreadyExists(f"repository {name} exists already, at {known.location}")
+            await self._opened(name, location, password, credentials, progress)
+        return self.inspect(name)
+
+    async def remove(self, name: str) -> None:
+        """Forget a repository, which stays as it is, with all backups in it."""
+        async with self._operations.locked(f"repository/{name}"):
+            self.get(name)
+            with translated(name, "remove"):
+                await self._operations.blocking.run(self._store.forget, name)
+            del self._known[name]
+
+    async def _opened(
+        self,
+        name: str,
+        location: str,
+        password: Secret,
+        credentials: Secret,
+        progress: Progress,
+    ) -> None:
+        run = self.threads.run_long
+        with translated(name, "add"):
+            kept, secret = await self.threads.run(_read, password)
+            kept_credentials, secrets = await self.threads.run(_read, credentials)
+        word = secret.rstrip("\r\n")
+        if not word:
+            raise Invalid(f"repository {name}: the password in {password.file} is empty")
+        opened = await run(
+            self._sessions.run_with,
+            name,
+            location,
+            word,
+            parsed(secrets),
+            Open(create=True),
+            progress,
+        )
+        if (known := self._known.get(name)) and known.id != opened.repository:
+            raise Conflict(f"at {location} is another repository than {name} was: remove it first")
+        record = Repository(
+            name=name,
+            location=opened.location,
+            id=opened.repository,
+            created=timestamp(self._host.wall_clock()),
+            password_file=None if kept else password.file,
+            credentials_file=None if kept_credentials else credentials.file or None,
+            keeps_credentials=kept_credentials,
+        )
+        with translated(name, "add"):
+            await self._operations.blocking.run(
+                self._store.save,
+                record,
+                secret if kept else "",
+                secrets if kept_credentials else "",
+            )
+        self._known[name] = record
+
+
+def _read(secret: Secret) -> tuple[bool, str]:
+    """Whether a secret has to be kept, for the daemon does not see its file; and what it is."""
+    if not secret.file:
+        return bool(secret.content), secret.content
+    try:
+        with open(secret.file, encoding="utf-8") as file:  # noqa: PTH123
+            return False, file.read(_LONGEST)
+    except OSError:
+        if not secret.content:
+            raise
+        return True, secret.content
+
+
+def _view(record: Repository) -> RepositoryView:
+    return RepositoryView(
+        name=record.name,
+        location=record.location,
+        id=record.id,
+        created=record.created,
+        password_file=record.password_file or "",
+        credentials_file=record.credentials_file or "",
+    )

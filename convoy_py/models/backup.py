@@ -1,0 +1,81 @@
+"""The values that describe backups and the repositories in which they lie."""
+
+import re
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from convoy_py.errors import Invalid
+from convoy_py.models.values import Frozen
+
+_URL = re.compile(
+    r"(?P<location>.+)\?backup=backup-(?P<id>[0-9a-f]{16})(?:&|\\?u0026)volume=(?P<volume>[^&?]+)"
+)
+
+
+class Description(BaseModel):
+    """What lies beside the data in a backup: of which volume it is. A newer one may say more."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    uuid: str
+    created: datetime
+    options: dict[str, str]  # as a user would give them, to get the same volume
+
+
+class RepositoryView(Frozen):
+    """One repository as the engine tells it to the edges; nothing in it is secret."""
+
+    name: str
+    location: str  # as `restic -r` spells it
+    id: str  # 64 hexadecimal digits, of the repository itself
+    created: datetime  # when it was made known here: aware, UTC
+    password_file: str = ""  # empty: the password is kept below the root
+    credentials_file: str = ""
+
+
+class BackupView(Frozen):
+    """One backup: what `restic snapshots` shows as a snapshot of the repository."""
+
+    id: str  # 64 hexadecimal digits
+    repository: str  # its name here
+    location: str
+    volume: str
+    host: str
+    created: datetime  # when the data was so
+    snapshot: str = ""  # the uuid of the volume's snapshot that it is a copy of
+    volume_id: str = ""  # the volume's uuid
+    size: int = 0  # bytes of all files
+    added: int = 0  # bytes that it added to the repository
+    files: int = 0
+
+    @property
+    def url(self) -> str:
+        """As Convoy spells it: the repository, and in it the backup of a volume."""
+        return f"{self.location}?backup=backup-{self.id[:16]}&volume={self.volume}"
+
+
+class BackupUrl(Frozen):
+    """What a URL of a backup says; `id` are the first 16 digits."""
+
+    location: str
+    id: str
+    volume: str
+
+
+def is_url(text: str) -> bool:
+    """Whether this names a backup by itself, and not within a repository that is known here."""
+    return _URL.fullmatch(text) is not None
+
+
+def parse_url(text: str) -> BackupUrl:
+    """Raises Invalid; `&` may also be spelled as JSON does."""
+    found = _URL.fullmatch(text)
+    if found is None:
+        raise Invalid(
+            f"{text!r} is no URL of a backup, such as "
+            "s3:https://host/bucket/path?backup=backup-0123456789abcdef&volume=db: `convoy backup "
+            "list` shows them"
+        )
+    return BackupUrl.model_validate(found.groupdict())

@@ -1,0 +1,153 @@
+"""What the daemon and a session say to each other: lines of JSON, by its stdin and stdout.
+
+A session is a process of its own that works on one repository. It gets one Request; it tells Events
+and ends with Done or Failed. Locks are answered by an empty line, once they are noted.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from convoy_py.models.values import Frozen
+
+
+class Access(Frozen):
+    """How a repository is reached. The secrets in it go through pipes alone."""
+
+    location: str
+    password: str = Field(repr=False)
+    credentials: dict[str, str] = Field(default_factory=dict, repr=False)
+    host: str
+    leftover_locks: tuple[str, ...] = ()  # of sessions of ours that were cut off
+
+
+class Data(Frozen):
+    """The data of one snapshot, which nobody changes."""
+
+    uuid: str  # of the snapshot
+    folder: Path
+    image: Path | None = None  # whose filesystem the folder shows
+    filesystem: str = ""
+
+
+class Source(Frozen):
+    """What is to be backed up of one volume, and with what it can be compared."""
+
+    volume: str
+    volume_id: str
+    created: datetime
+    data: Data
+    bases: tuple[Data, ...] = ()  # older ones, the newest first
+    description: str  # JSON: what the volume is
+
+
+class Open(Frozen):
+    """Open a repository, or make it where there is none."""
+
+    verb: Literal["open"] = "open"
+    create: bool = False
+
+
+class ListBackups(Frozen):
+    verb: Literal["list"] = "list"
+
+
+class Backup(Frozen):
+    verb: Literal["backup"] = "backup"
+    sources: tuple[Source, ...]
+
+
+class Describe(Frozen):
+    """Say what one backup is of: the description that lies in it."""
+
+    verb: Literal["describe"] = "describe"
+    backup: str
+
+
+class Restore(Frozen):
+    """Bring the data of a backup, or one path of it, into an empty folder."""
+
+    verb: Literal["restore"] = "restore"
+    backup: str
+    into: Path
+    path: str = ""
+
+
+class Delete(Frozen):
+    verb: Literal["delete"] = "delete"
+    backups: tuple[str, ...]
+
+
+class Verify(Frozen):
+    """Check the repository; of the packs, read this part of a hundred."""
+
+    verb: Literal["verify"] = "verify"
+    read_data: int = 0
+
+
+Task = Annotated[
+    Open | ListBackups | Backup | Describe | Restore | Delete | Verify,
+    Field(discriminator="verb"),
+]
+
+
+class Request(Frozen):
+    access: Access
+    task: Task
+
+
+class BackupFound(Frozen):
+    """One backup, as it lies in the repository."""
+
+    id: str
+    volume: str
+    host: str
+    created: datetime
+    snapshot: str = ""
+    volume_id: str = ""
+    size: int = 0
+    added: int = 0
+    files: int = 0
+
+
+class Locks(Frozen):
+    """The locks that may lie in the repository and are this session's; to be noted."""
+
+    event: Literal["locks"] = "locks"
+    locks: tuple[str, ...]
+
+
+class Stepped(Frozen):
+    """How far it is, in bytes."""
+
+    event: Literal["stepped"] = "stepped"
+    done: int
+    total: int
+    note: str = ""
+
+
+class Done(Frozen):
+    """What the task came to; what it does not tell is empty."""
+
+    event: Literal["done"] = "done"
+    repository: str = ""  # its id
+    location: str = ""  # as it is to be spelled from now on
+    backups: tuple[BackupFound, ...] = ()
+    description: str = ""
+    problems: tuple[str, ...] = ()
+    bytes: int = 0  # of a restore: all files
+    files: int = 0
+
+
+class Failed(Frozen):
+    """One line for a user; `kind` is one of errors.Kind."""
+
+    event: Literal["failed"] = "failed"
+    kind: str
+    message: str
+
+
+Event = Annotated[Locks | Stepped | Done | Failed, Field(discriminator="event")]
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,137 @@
+"""Backs up snapshots of volumes: what did not change since the last backup is not read."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from convoy_py import __version__
+from convoy_py.models.session import Backup, BackupFound, Data, Done, Source
+from convoy_py.restic.archive import archive
+from convoy_py.restic.contents import Counters
+from convoy_py.restic.errors import SourceChanged
+from convoy_py.restic.locks import Clock, Lock
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.snapshots import Snapshot
+from convoy_py.restic.writer import Counters as Written
+from convoy_py.restic.writer import Writer
+from convoy_py.session import marks
+from convoy_py.session.speech import Speech
+
+# Bytes after which what is complete gets its snapshot: one flush for many small volumes.
+_COMMITTED_AFTER = 256 << 20
+
+
+class BackingUp:
+    """The backups of one session, into one repository."""
+
+    def __init__(
+        self, repository: Repository, host: str, lock: Lock, speech: Speech, clock: Clock
+    ) -> None:
+        self._clock = clock
+        self._repository = repository
+        self._host = host
+        self._lock = lock
+        self._speech = speech
+        self._known = repository.snapshots()
+        self._pending: list[tuple[str, Snapshot]] = []
+        self._done: list[BackupFound] = []
+        self._problems: list[str] = []
+        self._processed = 0  # bytes of the sources before
+
+    def run(self, task: Backup) -> Done:
+        """One backup of each source, in turn; what one source failed of is told beside the rest."""
+        with Writer(self._repository, guard=self._lock.check) as writer:
+            committed = 0
+            for source in task.sources:
+                try:
+                    snapshot = self._archived(writer, source)
+                except (OSError, SourceChanged) as error:
+                    self._problems.append(f"{source.volume}: {error}")
+                    continue
+                self._pending.append((source.volume, snapshot))
+                if writer.counters.bytes_stored - committed >= _COMMITTED_AFTER:
+                    committed = writer.counters.bytes_stored
+                    self._commit(writer)
+            self._commit(writer)
+        return Done(backups=tuple(self._done), problems=tuple(self._problems))
+
+    def _commit(self, writer: Writer) -> None:
+        if not self._pending:
+            return
+        writer.flush()
+        self._lock.confirm()
+        for volume, snapshot in self._pending:
+            self._done.append(marks.found(writer.commit(snapshot), volume))
+        self._pending.clear()
+
+    def _archived(self, writer: Writer, source: Source) -> Snapshot:
+        begun = self._clock.now()
+        before = replace(writer.counters)
+        parent, _ = self._parent(source)  # what the base tells is not asked yet: all is read
+
+        def tell(counters: Counters) -> None:
+            done = self._processed + counters.bytes_processed
+            self._speech.step(done, 0, f"{source.volume}: {_told(counters, writer)}")
+
+        archived = archive(
+            source.data.folder,
+            {marks.DESCRIPTION: source.description.encode() + b"\n"},
+            self._repository,
+            writer,
+            tell,
+            previous=parent.tree if parent else None,
+            changes=None,
+        )
+        self._processed += archived.counters.bytes_processed
+        return Snapshot(
+            time=source.created.astimezone(),
+            tree=archived.tree,
+            paths=(marks.path_of(source.volume),),
+            hostname=self._host,
+            username="root",
+            tags=marks.tags_of(source),
+            parent=parent.id if parent else "",
+            program_version=f"convoy-py {__version__}",
+            summary=_summary(archived.counters, begun, self._clock.now(), before, writer.counters),
+        )
+
+    def _parent(self, source: Source) -> tuple[Snapshot | None, Data | None]:
+        """The backup that this one comes after, and the data that it is a backup of.
+
+        The data counts only if that very snapshot was backed up: with another one what is taken
+        from the backup would be wrong. Without any all is read.
+        """
+        path = marks.path_of(source.volume)
+        ours = [s for s in self._known if s.hostname == self._host and s.paths == (path,)]
+        by_snapshot = {marks.snapshot_id(snapshot): snapshot for snapshot in ours}
+        for base in source.bases:
+            if parent := by_snapshot.get(base.uuid):
+                return parent, base
+        return (ours[-1] if ours else None), None
+
+
+def _told(counters: Counters, writer: Writer) -> str:
+    files = counters.files_new + counters.files_changed + counters.files_unmodified
+    return f"{files} files, {counters.bytes_read} bytes read, {writer.counters.bytes_new} new"
+
+
+def _summary(
+    counters: Counters, begun: datetime, ended: datetime, before: Written, after: Written
+) -> dict[str, object]:
+    """As restic tells it; `restic snapshots` shows the size by it."""
+    return {
+        "backup_start": begun.isoformat(),
+        "backup_end": ended.isoformat(),
+        "files_new": counters.files_new,
+        "files_changed": counters.files_changed,
+        "files_unmodified": counters.files_unmodified,
+        "dirs_new": counters.dirs_new,
+        "dirs_changed": counters.dirs_changed,
+        "dirs_unmodified": counters.dirs_unmodified,
+        "data_blobs": after.blobs_new - before.blobs_new,
+        "data_added": after.bytes_new - before.bytes_new,
+        "data_added_packed": after.bytes_stored - before.bytes_stored,
+        "total_files_processed": counters.files_new
+        + counters.files_changed
+        + counters.files_unmodified,
+        "total_bytes_processed": counters.bytes_processed,
+    }

@@ -1,0 +1,68 @@
+"""How a backup of ours is known in a repository: its paths, its tags, what lies beside its data."""
+
+from collections.abc import Iterator
+
+from convoy_py.models.names import is_valid_name
+from convoy_py.models.session import BackupFound, Source
+from convoy_py.restic.snapshots import Snapshot
+
+DESCRIPTION = b"volume.json"
+_PATH = "/convoy/"
+_VOLUME, _SNAPSHOT = "volume-id=", "snapshot-id="
+
+
+def path_of(volume: str) -> str:
+    """By which restic groups the backups of one volume."""
+    return f"{_PATH}{volume}"
+
+
+def tags_of(source: Source) -> tuple[str, ...]:
+    return (f"{_VOLUME}{source.volume_id}", f"{_SNAPSHOT}{source.data.uuid}")
+
+
+def backups(snapshots: list[Snapshot]) -> Iterator[BackupFound]:
+    """Those that are of volumes; what else a restic keeps in the repository is its own affair."""
+    for snapshot in snapshots:
+        if (volume := volume_of(snapshot)) is not None:
+            yield found(snapshot, volume)
+
+
+def volume_of(snapshot: Snapshot) -> str | None:
+    """The volume of which it is a backup; None if it is of something else."""
+    if len(snapshot.paths) != 1 or not snapshot.paths[0].startswith(_PATH):
+        return None
+    name = snapshot.paths[0].removeprefix(_PATH)
+    return name if is_valid_name(name) else None
+
+
+def found(snapshot: Snapshot, volume: str) -> BackupFound:
+    return BackupFound(
+        id=snapshot.original or snapshot.id,
+        volume=volume,
+        host=snapshot.hostname,
+        created=snapshot.time,
+        snapshot=snapshot_id(snapshot),
+        volume_id=_tagged(snapshot, _VOLUME),
+        size=size_of(snapshot),
+        added=_number(snapshot, "data_added_packed"),
+        files=_number(snapshot, "total_files_processed"),
+    )
+
+
+def snapshot_id(snapshot: Snapshot) -> str:
+    """The uuid of the volume's snapshot that it is a copy of; empty if it does not say."""
+    return _tagged(snapshot, _SNAPSHOT)
+
+
+def size_of(snapshot: Snapshot) -> int:
+    """Bytes of all its files; 0 if it does not say."""
+    return _number(snapshot, "total_bytes_processed")
+
+
+def _tagged(snapshot: Snapshot, key: str) -> str:
+    return next((tag.removeprefix(key) for tag in snapshot.tags if tag.startswith(key)), "")
+
+
+def _number(snapshot: Snapshot, key: str) -> int:
+    value = snapshot.summary.get(key)
+    return value if type(value) is int else 0

@@ -1,0 +1,43 @@
+"""A repository that is open in a session, and locked by restic's rules."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from convoy_py.models.session import Access
+from convoy_py.restic.errors import NoRepository
+from convoy_py.restic.locks import Lock, Locks
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.stores.base import Store
+from convoy_py.session.speech import Speech
+
+# Seconds for which the locks of others are waited for.
+_PATIENCE = 600.0
+
+
+def opened(store: Store, access: Access, now: datetime, *, create: bool = False) -> Repository:
+    """The repository, or a new one where there is none and one is to be made."""
+    try:
+        return Repository.open(store, access.password)
+    except NoRepository:
+        if not create:
+            raise
+        return Repository.create(store, access.password, now)
+
+
+@contextmanager
+def locked(
+    repository: Repository, access: Access, speech: Speech, *, exclusive: bool = False
+) -> Iterator[Lock]:
+    """Hold a lock of it; what sessions of ours that were cut off left goes first."""
+    locks = Locks(
+        repository.store,
+        repository.master_key,
+        wait=_PATIENCE,
+        remember=speech.note,
+        host=f"{access.host}/convoy",
+    )
+    locks.remove_own(access.leftover_locks)
+    with locks.exclusive() if exclusive else locks.shared() as lock:
+        repository.reload_index()
+        yield lock

@@ -1,0 +1,47 @@
+"""How a session speaks with the daemon: lines of JSON, from any of its threads."""
+
+import time
+from collections.abc import Sequence
+from threading import Lock
+from typing import TextIO
+
+from convoy_py.models.session import Event, Locks, Stepped
+
+# Seconds between two lines that tell how far it is.
+_STEP_SECONDS = 0.2
+
+
+class Speech:
+    """The two pipes."""
+
+    def __init__(self, heard: TextIO, told: TextIO) -> None:
+        self._heard = heard
+        self._told = told
+        self._mutex = Lock()
+        self._noting = Lock()
+        self._again = 0.0  # monotonic
+
+    def hear(self) -> str:
+        """The next line; raises EOFError if the daemon has gone."""
+        line = self._heard.readline()
+        if not line:
+            raise EOFError("the daemon has gone")
+        return line
+
+    def tell(self, event: Event) -> None:
+        with self._mutex:
+            self._told.write(event.model_dump_json() + "\n")
+            self._told.flush()
+
+    def note(self, locks: Sequence[str]) -> None:
+        """Return once these are noted on the daemon's disk as what may be ours."""
+        with self._noting:
+            self.tell(Locks(locks=tuple(locks)))
+            self.hear()
+
+    def step(self, done: int, total: int, note: str = "") -> None:
+        """Say how far it is, but not too often."""
+        now = time.monotonic()
+        if now >= self._again:
+            self._again = now + _STEP_SECONDS
+            self.tell(Stepped(done=done, total=total, note=note))

@@ -1,0 +1,110 @@
+"""What a session can be asked for, each by a function from its request to Done."""
+
+from itertools import islice
+from pathlib import Path
+from typing import assert_never
+
+from convoy_py.models.session import (
+    Backup,
+    Delete,
+    Describe,
+    Done,
+    ListBackups,
+    Open,
+    Request,
+    Restore,
+    Verify,
+)
+from convoy_py.restic import checker, restorer
+from convoy_py.restic.archive import DATA
+from convoy_py.restic.errors import Damaged
+from convoy_py.restic.locks import Clock
+from convoy_py.restic.packs import BlobKind
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.snapshots import Snapshot
+from convoy_py.restic.stores.local import LocalStore
+from convoy_py.restic.target import Restored
+from convoy_py.session import marks
+from convoy_py.session.backing_up import BackingUp
+from convoy_py.session.opened import locked, opened
+from convoy_py.session.speech import Speech
+
+_LONGEST_DESCRIPTION = 1 << 20
+_TOLD_PROBLEMS = 1000
+
+
+def perform(request: Request, speech: Speech, clock: Clock) -> Done:
+    """Have one task done; raises RepositoryError, OSError."""
+    access, task = request.access, request.task
+    store = LocalStore(Path(access.location))
+    try:
+        create = isinstance(task, Open) and task.create
+        repository = opened(store, access, clock.now(), create=create)
+        if isinstance(task, Open):
+            return Done(repository=repository.id, location=store.location)
+        exclusive = isinstance(task, Delete)
+        with locked(repository, access, speech, exclusive=exclusive) as lock:
+            if isinstance(task, Backup):
+                return BackingUp(repository, access.host, lock, speech, clock).run(task)
+            return _done(repository, task, speech)
+    finally:
+        store.close()
+
+
+def _done(
+    repository: Repository,
+    task: ListBackups | Describe | Restore | Delete | Verify,
+    speech: Speech,
+) -> Done:
+    match task:
+        case ListBackups():
+            return Done(backups=tuple(marks.backups(repository.snapshots())))
+        case Describe():
+            return _describe(repository, task.backup)
+        case Restore():
+            return _restore(repository, task, speech)
+        case Delete():
+            return _delete(repository, task)
+        case Verify():
+            return _verify(repository, task, speech)
+    assert_never(task)
+
+
+def _describe(repository: Repository, backup: str) -> Done:
+    tree = _snapshot(repository, backup).tree
+    node = restorer.find(repository, tree, [marks.DESCRIPTION])
+    if node.size > _LONGEST_DESCRIPTION or not node.content:
+        raise Damaged(f"backup {backup}: its {marks.DESCRIPTION.decode()} is no description")
+    text = b"".join(repository.read_blob(BlobKind.DATA, name) for name in node.content)
+    return Done(description=text.decode(errors="backslashreplace"))
+
+
+def _restore(repository: Repository, task: Restore, speech: Speech) -> Done:
+    snapshot = _snapshot(repository, task.backup)
+    total = marks.size_of(snapshot)
+
+    def tell(restored: Restored) -> None:
+        speech.step(restored.bytes, total, f"{restored.files} files")
+
+    data = restorer.find(repository, snapshot.tree, [DATA])
+    restored = restorer.restore(repository, data, task.into, tell, devices=True)
+    return Done(bytes=restored.bytes, files=restored.files)
+
+
+def _delete(repository: Repository, task: Delete) -> Done:
+    for backup in task.backups:
+        repository.delete_snapshot(_snapshot(repository, backup).id)
+    return Done()
+
+
+def _verify(repository: Repository, task: Verify, speech: Speech) -> Done:
+    found = checker.check(repository, speech.step, task.read_data)
+    return Done(problems=tuple(islice(found, _TOLD_PROBLEMS)))
+
+
+def _snapshot(repository: Repository, backup: str) -> Snapshot:
+    """By the id that it had first: a change of its tags gives it another."""
+    for snapshot in repository.snapshots():
+        if backup in (snapshot.id, snapshot.original):
+            return snapshot
+    return repository.snapshot(backup)

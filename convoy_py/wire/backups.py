@@ -1,0 +1,68 @@
+"""Messages about backups: make, list, delete, verify, restore."""
+
+from pydantic import Field
+
+from convoy_py.wire.base import Message, Moment, Query
+
+REFERENCE = "a backup's URL, or the first digits of its id in a repository"
+
+
+class CreateBackups(Message):
+    """Back up volumes and snapshots: those that are named, all, or a compose project's."""
+
+    sources: list[str] = Field(default_factory=list)
+    all: bool = False
+    compose_project: str = ""
+    repository: str = Field("", description="empty: the only one that is known")
+    pause: bool = False
+
+
+class BackupsQuery(Query):
+    volume: str = ""
+    repository: str = Field("", description="empty: all that are known")
+
+
+class BackupQuery(Query):
+    backup: str = Field(min_length=1, description=REFERENCE)
+    repository: str = ""
+
+
+class BackupInfo(Message):
+    url: str
+    id: str
+    repository: str
+    volume: str
+    host: str
+    created: Moment
+    snapshot: str = Field("", description="the id of the volume's snapshot that it is a copy of")
+    volume_id: str = ""
+    size: int  # bytes of all files
+    added: int  # bytes that the repository grew by
+    files: int
+
+
+class BackupList(Message):
+    backups: list[BackupInfo]
+
+
+class DeleteBackups(Message):
+    backups: list[str] = Field(min_length=1, description=REFERENCE)
+    repository: str = ""
+
+
+class VerifyRepository(Message):
+    repository: str = ""
+    read_data: int = Field(0, ge=0, le=100, description="the part of a hundred that is read")
+
+
+class Verified(Message):
+    problems: list[str]
+
+
+class RestoreBackup(Message):
+    """Make a volume of a backup: of the one that is named, or of a volume's newest."""
+
+    backup: str = Field(min_length=1, description=f"{REFERENCE}; or a volume's name")
+    repository: str = ""
+    name: str = ""  # of the volume; default: as it was
+    options: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,115 @@
+"""Stand-ins for the verbs on repositories and backups."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs.backups import Backups
+from convoy_py.engine.verbs.repositories import Repositories, Secret
+from convoy_py.engine.verbs.volumes import Volumes
+from convoy_py.errors import NotFound
+from convoy_py.models.backup import BackupView, RepositoryView
+from convoy_py.models.volume import Options, View
+
+CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class FakeRepositories(Repositories):
+    """Those that were added; nothing is opened. `secrets` are what was found in their files."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, RepositoryView] = {}
+        self.secrets: list[str] = []
+
+    def views(self) -> list[RepositoryView]:
+        return list(self.known.values())
+
+    def inspect(self, name: str) -> RepositoryView:
+        if name not in self.known:
+            raise NotFound(f"no such repository: {name}")
+        return self.known[name]
+
+    async def add(
+        self, name: str, location: str, password: Secret, credentials: Secret, progress: Progress
+    ) -> RepositoryView:
+        self.secrets += [password.content, credentials.content]
+        self.known[name] = RepositoryView(
+            name=name,
+            location=location,
+            id="0123456789abcdef" * 4,
+            created=CREATED,
+            password_file=password.file,
+            credentials_file=credentials.file,
+        )
+        return self.known[name]
+
+    async def remove(self, name: str) -> None:
+        self.inspect(name)
+        del self.known[name]
+
+
+class FakeBackups(Backups):
+    """What was asked is told by `asked`; there is one backup, of the volume `db`."""
+
+    def __init__(self, volumes: Volumes) -> None:
+        self.volumes = volumes
+        self.asked: list[object] = []
+        self.problems: list[str] = []
+        self.failure: Exception | None = None
+        self.backup = BackupView(
+            id="fedcba9876543210" * 4,
+            repository="offsite",
+            location="/srv/backups",
+            volume="db",
+            host="here",
+            created=CREATED,
+            size=1000,
+            added=10,
+            files=3,
+        )
+
+    async def create(
+        self,
+        sources: Sequence[str],
+        to: str,
+        progress: Progress,
+        *,
+        everything: bool = False,
+        compose_project: str = "",
+        pause: bool = False,
+    ) -> list[BackupView]:
+        self.asked.append((list(sources), to, everything, compose_project, pause))
+        if self.failure:
+            raise self.failure
+        return [self.backup]
+
+    async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
+        self.asked.append((volume, repository))
+        return [self.backup] if volume in ("", self.backup.volume) else []
+
+    async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:
+        if reference not in (self.backup.url, self.backup.id, self.backup.id[:8]):
+            raise NotFound(f"no backup {reference}")
+        return self.backup
+
+    async def delete(
+        self, references: Sequence[str], repository: str, progress: Progress
+    ) -> list[BackupView]:
+        return [await self.find(each, repository, progress) for each in references]
+
+    async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
+        self.asked.append((repository, read_data))
+        return self.problems
+
+    async def restore(
+        self,
+        reference: str,
+        repository: str,
+        name: str,
+        options: Options,
+        progress: Progress,
+    ) -> View:
+        self.asked.append((reference, repository, name, options))
+        name = name or self.backup.volume
+        await self.volumes.create(name, options)
+        return self.volumes.get(name)

@@ -1,0 +1,176 @@
+"""Volumes go into a repository and come back, by sessions that are real."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs.repositories import Secret
+from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Denied, Invalid, NotFound
+from convoy_py.models.backup import BackupView
+from convoy_py.models.volume import Options
+from tests.fakes_engine import Engine
+
+CANARY = "canary-0123456789"
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Secret:
+    """A file with a password, as a user has it."""
+    file = tmp_path / "password"
+    file.write_text(f"{CANARY}\n")
+    return Secret(str(file))
+
+
+@pytest.fixture
+async def backed(engine: Engine, tmp_path: Path, password: Secret) -> Engine:
+    """An engine with the repository `offsite`, and a volume `db` with something in it."""
+    await _add(engine, tmp_path, password)
+    await engine.volumes.create("db", Options(size=8192))
+    engine.write("db", "one")
+    return engine
+
+
+async def _add(engine: Engine, folder: Path, password: Secret, name: str = "offsite") -> None:
+    location = str(folder / "repository")
+    await engine.repositories.add(name, location, password, Secret(), Progress())
+
+
+async def _back_up(engine: Engine, *names: str) -> list[BackupView]:
+    return await engine.backups.create(names, "", Progress())
+
+
+async def test_a_volume_comes_back_under_another_name(backed: Engine) -> None:
+    """With its data and its options; also on a host that only knows the repository."""
+    (backup,) = await _back_up(backed, "db")
+    assert (backup.volume, backup.repository, backup.files) == ("db", "offsite", 1)
+    backed.write("db", "two")
+    view = await backed.backups.restore(backup.url, "", "other", Options(), Progress())
+    assert (view.name, view.spec and view.spec.size) == ("other", 8192)
+    assert (backed.read("other"), backed.read("db")) == ("one", "two")
+
+
+async def test_the_newest_of_a_volume_is_meant_by_its_name(backed: Engine) -> None:
+    await _back_up(backed, "db")
+    backed.write("db", "two")
+    backed.pass_time(1)
+    await _back_up(backed, "db")
+    await backed.volumes.remove("db")
+    view = await backed.backups.restore("db", "offsite", "", Options(size=4096), Progress())
+    assert (view.name, view.spec and view.spec.size) == ("db", 4096)
+    assert backed.read("db") == "two"
+
+
+async def test_a_snapshot_is_backed_up_as_it_is(backed: Engine) -> None:
+    """And stays, as it was made by a user."""
+    await backed.snapshot("db", "nightly")
+    backed.write("db", "two")
+    (backup,) = await _back_up(backed, "db@nightly")
+    await backed.backups.restore(backup.id[:8], "", "other", Options(), Progress())
+    assert backed.read("other") == "one"
+    assert [view.name for view in backed.snapshots.views("db")] == ["nightly"]
+
+
+async def test_what_the_next_is_compared_with_is_kept_unlisted(backed: Engine) -> None:
+    """One for a repository: that of the last backup."""
+    for _ in range(2):
+        await _back_up(backed, "db")
+        backed.pass_time(1)
+    assert backed.snapshots.views("db") == []
+    assert len(backed.entries.get("db").snapshots) == 1
+
+
+async def test_backups_are_listed_and_deleted(backed: Engine) -> None:
+    (first,) = await _back_up(backed, "db")
+    (second,) = await _back_up(backed, "db")
+    views = await backed.backups.views("db", "", Progress())
+    assert {view.url for view in views} == {first.url, second.url}
+    assert await backed.backups.views("other", "offsite", Progress()) == []
+    await backed.backups.delete([first.url], "", Progress())
+    assert [v.id for v in await backed.backups.views("", "", Progress())] == [second.id]
+    with pytest.raises(NotFound, match=f"no backup {first.id[:16]} in repository offsite"):
+        await backed.backups.delete([first.url], "", Progress())
+    assert await backed.backups.verify("", 100, Progress()) == []
+
+
+async def test_a_damaged_repository_is_told(backed: Engine, tmp_path: Path) -> None:
+    """A pack that lost a byte, and one that is gone."""
+    await _back_up(backed, "db")
+    one, other = sorted((tmp_path / "repository/data").glob("*/*"))
+    one.chmod(0o600)
+    os.truncate(one, one.stat().st_size - 1)
+    other.unlink()
+    problems = await backed.backups.verify("offsite", 0, Progress())
+    assert any(one.name in problem for problem in problems)
+    assert any(f"{other.name}: the pack is in an index, and is not there" in p for p in problems)
+
+
+async def test_a_repository_is_known_after_a_restart(backed: Engine) -> None:
+    """And its password is read again where the user has it."""
+    (backup,) = await _back_up(backed, "db")
+    after = backed.restarted()
+    assert [view.name for view in after.repositories.views()] == ["offsite"]
+    assert [v.id for v in await after.backups.views("db", "", Progress())] == [backup.id]
+    await after.repositories.remove("offsite")
+    assert after.restarted().repositories.views() == []
+
+
+async def test_a_password_that_only_the_command_sees_is_kept(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """Readable by root alone, and told in no view."""
+    await _add(engine, tmp_path, Secret("/nowhere/password", CANARY))
+    after = engine.restarted()
+    (view,) = after.repositories.views()
+    assert view.password_file == ""
+    assert CANARY not in repr(view)
+    (kept,) = after.store.root.glob("repositories/*.password")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert await after.backups.views("", "offsite", Progress()) == []
+
+
+@pytest.mark.parametrize("text", ["", "another"])
+async def test_a_wrong_password_opens_nothing(backed: Engine, tmp_path: Path, text: str) -> None:
+    """And is in no error."""
+    file = tmp_path / "other"
+    file.write_text(text)
+    with pytest.raises((Denied, Invalid)) as caught:
+        await _add(backed, tmp_path, Secret(str(file)), "again")
+    assert "another" not in str(caught.value).replace(str(file), "")
+    assert [view.name for view in backed.repositories.views()] == ["offsite"]
+
+
+async def test_what_is_not_there_is_told_with_what_is(backed: Engine) -> None:
+    with pytest.raises(NotFound, match=r"no such repository: onsite \(known: offsite\)"):
+        await backed.backups.create(["db"], "onsite", Progress())
+    with pytest.raises(NotFound, match="no such volume: web"):
+        await _back_up(backed, "web")
+    (backup,) = await _back_up(backed, "db")
+    with pytest.raises(AlreadyExists, match="volume db exists already"):
+        await backed.backups.restore(backup.url, "", "", Options(), Progress())
+    with pytest.raises(NotFound, match="no repository is known at /elsewhere"):
+        await backed.backups.find(
+            "/elsewhere?backup=backup-0123456789abcdef&volume=db", "", Progress()
+        )
+
+
+async def test_a_backup_that_is_cancelled_leaves_nothing(backed: Engine) -> None:
+    """Neither a snapshot nor a lock."""
+    progress = Progress()
+    progress.cancelled = "enough"
+    with pytest.raises(Cancelled):
+        await backed.backups.create(["db"], "", progress)
+    await backed.settled()
+    assert backed.entries.get("db").snapshots == {}
+    assert await backed.backups.views("", "", Progress()) == []
+
+
+async def test_a_volume_whose_backup_fails_keeps_no_snapshot(
+    backed: Engine, tmp_path: Path
+) -> None:
+    """The repository's disk has gone."""
+    (tmp_path / "repository/config").unlink()
+    with pytest.raises(ConvoyError, match="repository offsite: "):
+        await _back_up(backed, "db")
+    assert backed.entries.get("db").snapshots == {}
