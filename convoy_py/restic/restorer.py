@@ -40,19 +40,12 @@ Tell = Callable[[Restored], None]
 
 
 def find(repository: Repository, tree: bytes, path: Sequence[bytes]) -> Node:
-    """What lies at a path below a tree; NotFound."""
-    for i, name in enumerate(path):
-        for node in repository.read_tree(tree):
-            if node.name == name:
-                break
-        else:
-            raise NotFound(f"the snapshot has no {_shown(path[: i + 1])}")
-        if i == len(path) - 1:
-            return node
-        if node.subtree is None:
-            raise NotFound(f"in the snapshot {_shown(path[: i + 1])} is no folder")
-        tree = node.subtree
-    raise ValueError("an empty path")
+    """What lies at a path, which is not empty, below a tree; NotFound."""
+    for depth in range(len(path) - 1):
+        below = _named(repository.read_tree(tree), path, depth).subtree
+        assert below is not None
+        tree = below
+    return _named(repository.read_tree(tree), path, len(path) - 1)
 
 
 def restore(
@@ -141,13 +134,13 @@ class _Walk:
     def _nodes(self, folder: Node) -> Iterator[Node]:
         """What of a folder is to be restored; links after all else."""
         depth = len(self._way)
-        if folder.subtree is None or depth > self._limits.depth:
-            raise self._damaged("is a folder without a tree, or nested too deep")
+        if folder.subtree is None:
+            raise self._damaged("is a folder without a tree")
+        if depth > self._limits.depth:
+            raise self._damaged(f"is nested more than {self._limits.depth} folders deep")
         nodes = self._repository.read_tree(folder.subtree)
         if depth < len(self._only):
-            nodes = [node for node in nodes if node.name == self._only[depth]]
-            if not nodes:
-                raise NotFound(f"the snapshot has no {_shown(self._only[: depth + 1])}")
+            nodes = [_named(nodes, self._only, depth)]
         self._entries += len(nodes)
         if self._entries > self._limits.entries:
             raise self._damaged(f"makes it more than {self._limits.entries} files")
@@ -166,7 +159,7 @@ class _Walk:
         linked.names_left -= 1
         if not linked.names_left:
             del self._linked[key]
-        yield _named(node, linked.number, last=not linked.names_left)
+        yield _given_name(node, linked.number, last=not linked.names_left)
 
     def _made(self, node: Node, number: int) -> Iterator[_Step]:
         if node.type != "file":
@@ -210,6 +203,16 @@ class _Walk:
         return Damaged(f"{_shown(path) or 'the snapshot'} {why}")
 
 
+def _named(nodes: Sequence[Node], path: Sequence[bytes], depth: int) -> Node:
+    """Of a folder that is so deep, what lies on the way of the path; NotFound."""
+    for node in nodes:
+        if node.name == path[depth]:
+            if depth < len(path) - 1 and node.subtree is None:
+                raise NotFound(f"in the snapshot {_shown(path[: depth + 1])} is no folder")
+            return node
+    raise NotFound(f"the snapshot has no {_shown(path[: depth + 1])}")
+
+
 def _entered(node: Node) -> _Step:
     return _Step(lambda target, _: target.enter(node))
 
@@ -218,7 +221,7 @@ def _left(node: Node) -> _Step:
     return _Step(lambda target, _: target.leave(node))
 
 
-def _named(node: Node, number: int, *, last: bool) -> _Step:
+def _given_name(node: Node, number: int, *, last: bool) -> _Step:
     return _Step(lambda target, _: target.name(node, number, last=last))
 
 
