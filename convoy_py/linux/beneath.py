@@ -29,7 +29,7 @@ def opened(top: Path, relative: PurePath, flags: int = os.O_PATH) -> Iterator[in
     """
     with (
         closing(os.open(top, os.O_PATH | _FOLDER)) as folder,
-        closing(_open(folder, relative, flags)) as found,
+        closing(open_at(folder, relative, flags | _FOLDER)) as found,
     ):
         yield found
 
@@ -43,12 +43,12 @@ def made(top: Path, relative: PurePath) -> Iterator[int]:
     with opened(top, relative.parent) as parent:
         is_new = _make(parent, relative.name)
         try:
-            with closing(_open(parent, PurePath(relative.name), os.O_RDONLY)) as found:
+            with closing(open_at(parent, PurePath(relative.name), _FOLDER)) as found:
                 if is_new:
                     os.fchmod(found, 0o755)  # whatever the umask
                 yield found
             if is_new:
-                with closing(_open(parent, PurePath(), os.O_RDONLY)) as readable:
+                with closing(open_at(parent, PurePath(), _FOLDER)) as readable:
                     os.fsync(readable)
         except BaseException:
             if is_new:
@@ -64,9 +64,10 @@ def _make(parent: int, name: str) -> bool:
     return True
 
 
-def _open(folder: int, relative: PurePath, flags: int) -> int:
+def open_at(folder: int, relative: PurePath | bytes, flags: int) -> int:
+    """A descriptor of what lies there below an open folder; OSError as by `opened`."""
     how = ctypes.create_string_buffer(
-        _HOW.pack(flags | _FOLDER, 0, _BENEATH | _NO_SYMLINKS), _HOW.size
+        _HOW.pack(flags | os.O_CLOEXEC, 0, _BENEATH | _NO_SYMLINKS), _HOW.size
     )
     path = os.fsencode(relative)
     for _ in range(_ATTEMPTS):
@@ -75,5 +76,5 @@ def _open(folder: int, relative: PurePath, flags: int) -> int:
         except OSError as error:
             if error.errno == errno.EAGAIN:
                 continue
-            raise OSError(error.errno, error.strerror, str(relative)) from None
-    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(relative))
+            raise OSError(error.errno, error.strerror, os.fsdecode(path)) from None
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), os.fsdecode(path))

@@ -1,4 +1,4 @@
-"""How much of a file's blocks are its own, and which it shares with others: by FIEMAP."""
+"""Where a file's blocks lie, how many are its own, and which it shares with others: by FIEMAP."""
 
 import ctypes
 import errno
@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from convoy_py.linux import files, libc, pulse
 from convoy_py.linux.descriptors import opened
@@ -14,6 +15,9 @@ from convoy_py.linux.descriptors import opened
 _FIEMAP = 0xC020660B
 _SYNC = 1
 _LAST, _INLINE, _SHARED = 0x1, 0x200, 0x2000
+_UNWRITTEN = 0x800
+# Unknown, delayed, encoded, encrypted, not aligned, inline, tail: not where, or not as, it is told.
+_VAGUE = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | _INLINE | 0x400
 _BATCH = 512
 _WHOLE = 2**64 - 1
 _SECTOR = 512
@@ -25,7 +29,7 @@ _EXTENT = struct.Struct("=3Q16xI12x")
 
 _NO_FIEMAP = frozenset({errno.EOPNOTSUPP, errno.ENOTTY})
 # No other filesystem lets two files have one block.
-_SHARING = frozenset({0x58465342, 0x9123683E, 0xCA451A4E, 0x7461636F})
+SHARING = frozenset({0x58465342, 0x9123683E, 0xCA451A4E, 0x7461636F})
 
 # Where on the disk, in bytes: begin, and the first that is beyond it.
 Range = tuple[int, int]
@@ -37,6 +41,14 @@ class Shares:
 
     allocated: int
     shared: int
+
+
+class Part(NamedTuple):
+    """Bytes of a file that are no hole, and where on the disk they lie; None if that is vague."""
+
+    begin: int
+    end: int
+    place: int | None
 
 
 @dataclass(slots=True)
@@ -51,7 +63,7 @@ def footprint(folder: Path, is_late: Callable[[], bool]) -> Footprint:
     """What a tree has of the disk; less than that if it gets late before all is seen."""
     found = Footprint()
     with opened(folder) as fd:
-        sharing = libc.filesystem_magic(fd) in _SHARING
+        sharing = libc.filesystem_magic(fd) in SHARING
     if not sharing:
         found.own = files.disk_usage(folder, is_late)[1]
         return found
@@ -120,8 +132,43 @@ def tree_shares(folder: Path) -> Shares:
     return Shares(allocated, shared)
 
 
+def parts(fd: int) -> list[Part] | None:
+    """All of an open file that is no hole, in order, once it is on the disk; as few as can be.
+
+    What was reserved and never written is a hole. None if the filesystem does not tell.
+    """
+    found: list[Part] = []
+    try:
+        for begin, place, length, flags in _mapped(fd, _SYNC):
+            if flags & _UNWRITTEN:
+                continue
+            part = Part(begin, begin + length, None if flags & _VAGUE else place)
+            last = found[-1] if found else None
+            if last is not None and last.end == begin and _goes_on(last, part):
+                found[-1] = last._replace(end=part.end)
+            else:
+                found.append(part)
+    except OSError as error:
+        if error.errno not in _NO_FIEMAP:
+            raise
+        return None
+    return found
+
+
+def _goes_on(last: Part, part: Part) -> bool:
+    if last.place is None or part.place is None:
+        return last.place is part.place
+    return last.place + last.end - last.begin == part.place
+
+
 def _extents(fd: int, how: int) -> Iterator[tuple[int, int, int]]:
     """(where it begins on the disk, bytes, flags) of each extent, in order."""
+    for _, place, length, flags in _mapped(fd, how):
+        yield place, length, flags
+
+
+def _mapped(fd: int, how: int) -> Iterator[tuple[int, int, int, int]]:
+    """(where it begins in the file, and on the disk, bytes, flags) of each extent, in order."""
     answer = ctypes.create_string_buffer(_REQUEST.size + _BATCH * _EXTENT.size)
     begin = 0
     while True:
@@ -131,7 +178,7 @@ def _extents(fd: int, how: int) -> Iterator[tuple[int, int, int]]:
         count = _REQUEST.unpack_from(answer)[3]
         places = range(_REQUEST.size, _REQUEST.size + count * _EXTENT.size, _EXTENT.size)
         found = [_EXTENT.unpack_from(answer, place) for place in places]
-        yield from ((place, length, flags) for _, place, length, flags in found)
+        yield from found
         if not found or found[-1][3] & _LAST:
             return
         begin = found[-1][0] + found[-1][2]

@@ -1,0 +1,171 @@
+"""Which bytes of a file may be others than they were in an older snapshot, which nobody writes.
+
+What two files on one filesystem have at the same place of the disk is the same; holes are, too. So
+nothing is missed, and nothing is read to find it; but a rewrite with the same bytes counts. Where
+files share no blocks, each copy has its own places, and it is size and times that tell.
+"""
+
+import errno
+import os
+import stat
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from convoy_py.linux import beneath, btrfs, extents, libc, mounts, reflink
+from convoy_py.linux.descriptors import closing, opened
+from convoy_py.linux.extents import Part
+from convoy_py.linux.walk import reopened
+
+Range = tuple[int, int]
+"""Bytes of a file: begin, and the first that is beyond."""
+
+Hook = Callable[[bytes, int, os.stat_result], Sequence[Range] | None]
+"""What may have changed in a file of the newer tree: its path, the file open, and its stat.
+
+In order, and as few ranges as can be, beyond its end perhaps; None if all of it may have.
+"""
+
+_ATTEMPTS = 5
+_NOWHERE = Part(1 << 64, 1 << 64, None)
+# It was not there, or not such a file, or lies deeper than a path can tell.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG)
+
+
+@contextmanager
+def of_trees(old: Path, new: Path) -> Iterator[Hook]:
+    """Between two snapshots that are folders, copied file by file or btrfs subvolumes."""
+    with opened(old, os.O_PATH | os.O_DIRECTORY) as top:
+        is_shared = _is_same_filesystem(old, new) and _shares_blocks(new.parent)
+        yield partial(_by_places, top, None) if is_shared else partial(_by_times, top, False)
+
+
+@contextmanager
+def of_images(old: Path, new: Path, old_image: Path, new_image: Path) -> Iterator[Hook]:
+    """Between two folders of images with ext4 or xfs, each of which is mounted, read-only.
+
+    Of btrfs, the numbers are no places of the image: only snapshots in one image can be compared,
+    and those are trees.
+    """
+    with opened(old, os.O_PATH | os.O_DIRECTORY) as top:
+        moved = None
+        tells = not btrfs.is_btrfs(new) and _shares_blocks(new_image.parent)
+        if tells and _is_same_filesystem(old_image, new_image):
+            with opened(old_image) as before, opened(new_image) as now:
+                moved = between(before, now)
+        yield partial(_by_times, top, True) if moved is None else partial(_by_places, top, moved)
+
+
+def between(old: int, new: int, moved: Sequence[Range] | None = None) -> list[Range] | None:
+    """What of two open files of one filesystem does not lie at the same place; None if unknown.
+
+    If the filesystem is not the same but in two images, `moved` is what may differ between those.
+    """
+    for _ in range(_ATTEMPTS):
+        before, now = extents.parts(old), extents.parts(new)
+        if before is None or now is None:
+            return None
+        # Was it moved meanwhile (defragmented, balanced), another may have got its place.
+        if extents.parts(old) == before:
+            return list(_merged(_differences(before, now, moved or ())))
+    return None
+
+
+def _by_places(
+    top: int, moved: Sequence[Range] | None, path: bytes, fd: int, _found: os.stat_result
+) -> Sequence[Range] | None:
+    old = _before(top, path)
+    if old is None:
+        return None
+    with closing(old):
+        return between(old, fd, moved)
+
+
+def _by_times(
+    top: int, is_same_inode: bool, path: bytes, _fd: int, found: os.stat_result
+) -> Sequence[Range] | None:
+    """As restic tells it; a copy of a whole filesystem keeps inodes and their times, too."""
+    old = _before(top, path)
+    if old is None:
+        return None
+    with closing(old):
+        before = os.fstat(old)
+    keys = ["st_size", "st_mtime_ns"]
+    if is_same_inode:
+        keys += ["st_ino", "st_ctime_ns"]
+    return () if all(getattr(before, key) == getattr(found, key) for key in keys) else None
+
+
+def _before(top: int, path: bytes) -> int | None:
+    """The regular file at a path of the older snapshot, open for reading; None if there is none."""
+    try:
+        found = beneath.open_at(top, path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+    with closing(found):
+        return reopened(found) if stat.S_ISREG(os.fstat(found).st_mode) else None
+
+
+def _is_same_filesystem(one: Path, other: Path) -> bool:
+    """Not by st_dev, of which each btrfs subvolume has its own."""
+    return mounts.holding(one).device == mounts.holding(other).device
+
+
+def _shares_blocks(folder: Path) -> bool:
+    with opened(folder) as fd:
+        if libc.filesystem_magic(fd) not in extents.SHARING:
+            return False
+    return reflink.support(folder) is None
+
+
+def _differences(
+    before: Sequence[Part], now: Sequence[Part], moved: Sequence[Range]
+) -> Iterator[Range]:
+    """Goes along both files, from one place where a part begins or ends to the next."""
+    i = j = at = 0
+    while i < len(before) or j < len(now):
+        old = before[i] if i < len(before) else _NOWHERE
+        new = now[j] if j < len(now) else _NOWHERE
+        at = max(at, min(old.begin, new.begin))
+        ends = [part.end if part.begin <= at else part.begin for part in (old, new)]
+        end = min(ends)
+        if max(old.begin, new.begin) <= at and _is_same_place(old, new):
+            assert new.place is not None
+            yield from _touched(moved, at, end, new.place - new.begin)
+        else:
+            yield at, end
+        at = end
+        i += old.end <= at
+        j += new.end <= at
+
+
+def _is_same_place(old: Part, new: Part) -> bool:
+    if old.place is None or new.place is None:
+        return False
+    return old.place - old.begin == new.place - new.begin
+
+
+def _touched(moved: Sequence[Range], begin: int, end: int, offset: int) -> Iterator[Range]:
+    """What of a part of a file is moved, if it lies so many bytes further on in an image."""
+    first = bisect_right(moved, begin + offset, key=lambda part: part[1])
+    for low, high in moved[first:]:
+        if low >= end + offset:
+            return
+        yield max(begin, low - offset), min(end, high - offset)
+
+
+def _merged(ranges: Iterator[Range]) -> Iterator[Range]:
+    last: Range | None = None
+    for begin, end in ranges:
+        if last is not None and last[1] == begin:
+            last = last[0], end
+        else:
+            if last is not None:
+                yield last
+            last = begin, end
+    if last is not None:
+        yield last
