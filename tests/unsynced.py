@@ -52,6 +52,10 @@ class Unsynced:
             self._after(patch, os, name, lambda call: self._written(call[0]))
         self._after(patch, os, "copy_file_range", lambda call: self._written(call[1]))
         self._after(patch, fcntl, "ioctl", self._asked)
+        for name in ("fchown", "fchmod"):
+            self._after(patch, os, name, lambda call: self._borne(call[0]))
+        self._after(patch, os, "open", self._opened)
+        self._after(patch, os, "unlink", lambda call: self._named(call[0], call["dir_fd"]))
         for name in ("fsync", "fdatasync"):
             self._after(patch, os, name, lambda call: self._synced(call[0]))
         self._after(patch, os, "mkdir", lambda call: self._named(call[0], call["dir_fd"], new=True))
@@ -145,6 +149,14 @@ class Unsynced:
             self._written(call[0])
         elif call[1] == btrfs._SNAP_CREATE_V2:  # commits all that came before
             self._all_synced(call[0])
+
+    def _opened(self, call: "_Call") -> None:
+        if call[1] & os.O_EXCL:
+            self._named(call[0], call["dir_fd"], new=True)
+
+    def _borne(self, fd: int) -> None:
+        """The owner or the mode was changed."""
+        self._changes.add(_Change(_identity(fd), _path(fd), _mount_of(_path(fd))))
 
     def _written(self, fd: int) -> None:
         if stat.S_ISREG(os.fstat(fd).st_mode):

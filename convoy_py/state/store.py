@@ -176,8 +176,9 @@ class Store:
         Raises AlreadyExists if a folder of that name is there, which only kept data can be.
         """
         home = self.home(record.name)
-        self.seal(staging, record)
         with self.changing():
+            # The next start deletes what has no name yet, whatever lies in it.
+            files.durable_make(staging / RECORD, encode(record))
             try:
                 self.move(staging, home)
             except AlreadyExists:

@@ -1,7 +1,8 @@
 """Keeps removed volumes until their time is up: moved there whole, by one rename.
 
 <root>/trash/<name>.<uuid>/     a volume's home, with its snapshots, and removed.json; where a full
-                                disk had no room for that, the folder's time of change says when
+                                disk had no room for that, or a power cut took it, the folder's time
+                                of change says when
 """
 
 import math
@@ -53,17 +54,21 @@ class Trash:
         """Move a volume here with all that is in its home, durably; on a full disk, too."""
         home = self._store.home(record.name)
         try:
-            self.mark(record, removed)
+            # If a power cut takes it, it ages from the next start on; not so with an older one.
+            self.mark(record, removed, durable=(home / REMOVED).exists())
         except NoSpace:
             self._date(home, removed)
         found = self.take_in(record, home)
-        return found if found.moment else replace(found, moment=self.passed.now())
+        if found.moment:
+            return found
+        return replace(found, removed=found.removed or removed, moment=self.passed.now())
 
-    def mark(self, record: Record, removed: datetime) -> None:
-        """Note when a volume is removed, durably; that says nothing before it is in the trash."""
-        removal = Removal(removed=removed, moment=self.passed.now())
+    def mark(self, record: Record, removed: datetime, *, durable: bool = True) -> None:
+        """Note when a volume is removed; that says nothing before it is in the trash."""
+        removal = REMOVAL.encode(Removal(removed=removed, moment=self.passed.now()))
         with self._store.changing():
-            files.durable_replace(self._store.home(record.name) / REMOVED, REMOVAL.encode(removal))
+            mark = self._store.home(record.name) / REMOVED
+            files.durable_replace(mark, removal, durable=durable)
 
     def _date(self, home: Path, removed: datetime) -> None:
         """Note the same where there is no room for a mark."""
@@ -129,8 +134,10 @@ class Trash:
         """Give a volume back under a name, durably; raises AlreadyExists."""
         assert removed.record is not None
         record = self._store.rename(removed.record, name, removed.home)
+        home = self._store.home(name)
         with suppress(OSError):  # outside of the trash it says nothing
-            (self._store.home(name) / REMOVED).unlink()
+            (home / REMOVED).unlink()
+            files.fsync_dir(home)  # lest it comes back and says when another Remove was
         return record
 
     def retire(self, removed: RemovedVolume) -> Path:
@@ -181,11 +188,13 @@ def _read(name: str, home: Path) -> RemovedVolume:
 
 
 def _removal(home: Path) -> Removal:
-    mark = home / REMOVED
-    try:
-        return REMOVAL.decode(mark.read_bytes())
-    except FileNotFoundError:
+    mark, told = home / REMOVED, b""
+    with suppress(FileNotFoundError):
+        told = mark.read_bytes()
+    if not told.strip(b"\0"):  # none, or one that a power cut has emptied
         return Removal(removed=timestamp(home.stat().st_mtime))
+    try:
+        return REMOVAL.decode(told)
     except Unreadable as problem:
         raise problem.at(mark) from None
 

@@ -104,7 +104,9 @@ def _complete_a_conversion(store: Store, trash: Trash) -> None:
 
 
 def _restore(store: Store, trash: Trash) -> None:
-    trash.restore(trash.put(store.read("db"), NOON), "old")
+    old = store.read("db")
+    trash.mark(old, NOON)  # else the date is not synced
+    trash.restore(trash.put(old, NOON), "old")
 
 
 CHANGES: list[Callable[[Store, Trash], object]] = [
@@ -116,7 +118,6 @@ CHANGES: list[Callable[[Store, Trash], object]] = [
     lambda store, _: store.retire(store.home("db")),
     _swap,
     lambda store, _: store.note_restoring("db", "a/.restore-0123"),
-    lambda store, trash: trash.put(store.read("db"), NOON),
     lambda store, _: _snapshot(store),
     _delete_snapshot,
     _keep_snapshot,
@@ -127,10 +128,33 @@ CHANGES: list[Callable[[Store, Trash], object]] = [
 ]
 NAMES = (
     *("commit", "update", "rename", "keep", "adopt", "retire", "swap", "note_restoring"),
-    "remove",
     *("snapshot", "delete_snapshot", "keep_snapshot", "complete_a_group"),
     *("convert", "complete_a_conversion", "restore"),
 )
+
+
+def test_of_a_remove_a_power_cut_undoes_only_its_date(
+    store: Store, trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which the mark bears; without it the volume lies in the trash for longer, not shorter."""
+    with monkeypatch.context() as patch:
+        unsynced = Unsynced(patch)
+        home = trash.put(store.read("db"), NOON).home
+        mark = home / "removed.json"
+        assert unsynced.left() <= {str(home), str(mark)}
+        assert {Path(path).name for path in unsynced.early} <= {mark.name}
+
+
+def test_a_remove_undoes_the_date_of_an_earlier_one_for_good(
+    store: Store, trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not bring it back: the trash would be purged too early."""
+    old = store.read("db")
+    trash.mark(old, NOON)
+    with monkeypatch.context() as patch:
+        unsynced = Unsynced(patch)
+        trash.put(old, NOON)
+        assert (unsynced.left(), unsynced.early) == (set(), [])
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=NAMES)

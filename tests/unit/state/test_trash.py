@@ -1,5 +1,7 @@
 """What was removed lies in the trash whole, and comes back as it was."""
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -66,7 +68,7 @@ def test_a_disk_without_room_for_the_mark_dates_the_folder(
     record = _volume(store, "db")
     trash.mark(record, NOON - timedelta(days=1))
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise NoSpace("full")
 
     with monkeypatch.context() as patched:
@@ -86,6 +88,35 @@ def test_it_ages_while_it_lies_there(store: Store, trash: Trash) -> None:
     assert later.find("another") is None
     assert removed.moment is not None
     assert later.passed.since(removed.moment) == 60
+
+
+def test_a_date_that_cannot_be_read_back_is_known_all_the_same(
+    store: Store, trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = _volume(store, "db")
+
+    def failing(home: Path) -> Removal:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(home))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("convoy_py.state.trash._removal", failing)
+        removed = trash.put(record, NOON)
+    assert (removed.removed, removed.moment) == (NOON, trash.passed.now())
+
+
+@pytest.mark.parametrize("left", [b"", bytes(100)])
+def test_what_a_power_cut_left_no_date_of_ages_from_now_on(
+    store: Store, trash: Trash, left: bytes
+) -> None:
+    """The mark is not synced; what is removed is there all the same, and can come back."""
+    record = _volume(store, "db")
+    home = trash.put(record, NOON).home
+    (home / "removed.json").write_bytes(left)
+    os.utime(home, (NOON.timestamp() + 60,) * 2)
+    (found,) = Trash(store, passed_time(store)).load()
+    assert (found.removed, found.problem) == (NOON + timedelta(seconds=60), "")
+    assert found.moment == trash.passed.now()
+    assert trash.restore(found, "db") == record
 
 
 def test_what_another_root_removed_ages_from_now_on(store: Store, trash: Trash) -> None:
