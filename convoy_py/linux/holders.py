@@ -201,12 +201,12 @@ class Census:
 
     def _is_shown_by_nobody(self, wanted: Callable[[Mount | Shown], bool]) -> bool:
         """Whether it is for certain that no namespace has such a mount, hidden ones included."""
-        if self._shown is None:
-            try:
+        try:
+            if self._shown is None:
                 self._shown = namespaces.shown_anywhere()
-            except OSError:
-                return False
-        return not any(map(wanted, self._shown))
+            return not any(map(wanted, self._shown))
+        except OSError:
+            return False
 
 
 def of_open_files(mountpoint: Path) -> list[Holder]:

@@ -10,9 +10,9 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from convoy_py.linux import libc
 from convoy_py.linux.descriptors import opened
@@ -27,7 +27,6 @@ _LSMT_ROOT = 2**64 - 1
 _REQUEST = struct.Struct("=IIQQQ")
 
 _SB_BASIC, _MNT_BASIC, _MNT_ROOT, _SB_SOURCE = 0x1, 0x2, 0x8, 0x200
-_NEEDED = _SB_BASIC | _MNT_BASIC | _MNT_ROOT
 # struct statmount: mask at 8, major and minor and magic at 16, both ids at 40, the place of the
 # root at 104 and of the source at 124; both are counted from 512, and end with a zero.
 _ANSWER = struct.Struct("=8xQIIQ8xQQ48xI16xI")
@@ -41,35 +40,52 @@ _INITIAL_USER_NAMESPACE = "user:[4026531837]"  # USER_NS_INIT_INO
 _CAP_SYS_ADMIN = 21
 
 
-class Shown(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shown:
     """A folder of a filesystem that is mounted somewhere; as the fields of a `Mount`.
 
     `source` is None where the kernel, before 6.13, does not tell that of a btrfs.
     """
 
     device: str
-    root: str
     source: str | None
+    namespace: int
+    mount: int
+
+    @property
+    def root(self) -> str:
+        """Asked of the kernel now, for folders are renamed; OSError if it is no longer mounted."""
+        return _Told(self.namespace, self.mount, _MNT_ROOT).root
 
 
-def shown_anywhere() -> set[Shown]:
+# Device and source of the mounts that the last look saw, by their ids, which the kernel gives to no
+# others. Neither ever changes, but for the source of a btrfs, which is asked for each time.
+_Kept = dict[int, tuple[str, str | None]]
+_known: _Kept = {}
+
+
+def shown_anywhere() -> list[Shown]:
     """All that is mounted in any mount namespace, hidden mounts included.
 
+    A mount costs a system call when it is seen for the first time.
     Raises OSError if the kernel cannot tell that, does not tell all of it to us, or too much of it
     changed meanwhile.
     """
+    global _known  # noqa: PLW0603 - replaced as a whole: another thread may be reading it
     if not _sees_all():
         raise PermissionError(errno.EPERM, "namespaces may be hidden from this process")
-    found: set[Shown] = set()
+    found: list[Shown] = []
+    seen: _Kept = {}
     known: set[int] = set()
     # A namespace that was made meanwhile may have been passed by, for it may have a lower number.
     for _ in range(_TRIES):
         before = len(known)
         for namespace in _namespaces():
             if namespace not in known:
-                found |= _steadily(namespace)
+                found += _steadily(namespace, seen)
                 known.add(namespace)
         if len(known) == before:
+            _known = seen
             return found
     raise BlockingIOError(errno.EAGAIN, "namespaces come too fast to be looked at")
 
@@ -115,57 +131,79 @@ def _ioctl(namespace: int, request: int) -> tuple[int, int]:
     return fd, _NAMESPACE.unpack(answer)[2]
 
 
-def _steadily(namespace: int) -> set[Shown]:
+def _steadily(namespace: int, seen: _Kept) -> list[Shown]:
     """The mounts of a namespace; looked at again if one of them went away meanwhile."""
     for _ in range(_TRIES - 1):
         try:
-            return _mounts(namespace)
+            return _mounts(namespace, seen)
         except FileNotFoundError:
             continue
-    return _mounts(namespace)
+    return _mounts(namespace, seen)
 
 
-def _mounts(namespace: int) -> set[Shown]:
+def _mounts(namespace: int, seen: _Kept) -> list[Shown]:
     """All but the bottom one, the kernel's own, over which the others are mounted.
 
     What the kernel lists first is what a process would see, which may be a part of it: so go down
-    from there, and list what is above the bottom.
+    from there, and list what is above the bottom. What stays as it is of them is `seen`.
     """
-    answer = ctypes.create_string_buffer(_ANSWER_SIZE)
-    listed = _listed(namespace, _LSMT_ROOT)
-    if not listed:
+    first = _page(namespace, _LSMT_ROOT, 0, 1)
+    if not first:
         raise FileNotFoundError(errno.ENOENT, "no mount of a namespace is listed", str(namespace))
-    bottom = listed[0]
-    while (parent := _told(namespace, bottom, answer)[0]) != bottom:
+    bottom = first[0]
+    while (parent := _Told(namespace, bottom, _MNT_BASIC).parent) != bottom:
         bottom = parent
-    return {_told(namespace, mount, answer)[1] for mount in _listed(namespace, bottom)}
+    return [
+        Shown(*_kept(namespace, mount, seen), namespace, mount)
+        for mount in _listed(namespace, bottom)
+    ]
+
+
+def _kept(namespace: int, mount: int, seen: _Kept) -> tuple[str, str | None]:
+    """Device and source of a mount, asked for if the last look did not see it."""
+    if (kept := _known.get(mount)) is None:
+        told = _Told(namespace, mount, _SB_BASIC | _SB_SOURCE)
+        kept = told.device, told.source
+        if told.is_btrfs:
+            return kept
+    seen[mount] = kept
+    return kept
 
 
 def _listed(namespace: int, below: int) -> list[int]:
     """The ids of all mounts below one, itself not included."""
     found: list[int] = []
-    ids = ctypes.create_string_buffer(8 * _MANY)
     while True:
-        last = found[-1] if found else 0
-        request = _REQUEST.pack(_REQUEST.size, 0, below, last, namespace)
-        count = libc.syscall(_LISTMOUNT, request, ids, _MANY, 0)
-        found += struct.unpack_from(f"={count}Q", ids)
-        if count < _MANY:
+        more = _page(namespace, below, found[-1] if found else 0, _MANY)
+        found += more
+        if len(more) < _MANY:
             return found
 
 
-def _told(namespace: int, mount: int, answer: ctypes.Array[ctypes.c_char]) -> tuple[int, Shown]:
-    """The id of a mount's parent, which of the bottom one is its own; and what it shows."""
-    request = _REQUEST.pack(_REQUEST.size, 0, mount, _NEEDED | _SB_SOURCE, namespace)
-    libc.syscall(_STATMOUNT, request, answer, _ANSWER_SIZE, 0)
-    mask, major, minor, magic, _, parent, root, source = _ANSWER.unpack_from(answer)
-    if mask & _NEEDED != _NEEDED:
-        raise OSError(errno.ENODATA, "the kernel does not tell what a mount shows", str(mount))
-    name = None if magic == _BTRFS else ""
-    if mask & _SB_SOURCE:
-        name = _string(answer, source)
-    return parent, Shown(f"{major}:{minor}", _string(answer, root), name)
+def _page(namespace: int, below: int, after: int, most: int) -> tuple[int, ...]:
+    """At most so many of these ids, those after one of them."""
+    ids = ctypes.create_string_buffer(8 * most)
+    request = _REQUEST.pack(_REQUEST.size, 0, below, after, namespace)
+    count = libc.syscall(_LISTMOUNT, request, ids, most, 0)
+    return struct.unpack_from(f"={count}Q", ids)
 
 
-def _string(answer: ctypes.Array[ctypes.c_char], at: int) -> str:
-    return os.fsdecode(ctypes.string_at(ctypes.addressof(answer) + _STRINGS_AT + at))
+class _Told:
+    """What statmount(2) tells of a mount: what it was asked for, but for the source."""
+
+    def __init__(self, namespace: int, mount: int, wanted: int) -> None:
+        self._answer = ctypes.create_string_buffer(_ANSWER_SIZE)
+        request = _REQUEST.pack(_REQUEST.size, 0, mount, wanted, namespace)
+        libc.syscall(_STATMOUNT, request, self._answer, _ANSWER_SIZE, 0)
+        mask, major, minor, magic, _, parent, root, source = _ANSWER.unpack_from(self._answer)
+        if wanted & ~mask & ~_SB_SOURCE:
+            raise OSError(errno.ENODATA, "the kernel does not tell what a mount shows", str(mount))
+        self.device, self.is_btrfs = f"{major}:{minor}", magic == _BTRFS
+        self.parent = parent  # its id, which of the bottom one is its own
+        self.root = self._string(root) if mask & _MNT_ROOT else ""
+        self.source = None if self.is_btrfs else ""
+        if mask & _SB_SOURCE:
+            self.source = self._string(source)
+
+    def _string(self, at: int) -> str:
+        return os.fsdecode(ctypes.string_at(ctypes.addressof(self._answer) + _STRINGS_AT + at))

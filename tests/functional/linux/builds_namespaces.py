@@ -55,8 +55,17 @@ def tell(path: str) -> None:
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), ANSWER)
 
 
+def roots() -> set[str]:
+    """Of all that is mounted anywhere, but for what others unmount meanwhile."""
+    found = set()
+    for shown in shown_anywhere():
+        with suppress(FileNotFoundError):
+            found.add(shown.root)
+    return found
+
+
 def ask() -> None:
-    os.write(ANSWER, json.dumps(sorted(shown.root for shown in shown_anywhere())).encode())
+    os.write(ANSWER, json.dumps(sorted(roots())).encode())
 
 
 STEPS: dict[str, Callable[..., object]] = {

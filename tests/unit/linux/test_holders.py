@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 
 import pytest
 
@@ -181,15 +182,20 @@ def test_open_files_of_our_namespace_hold_a_mount(monkeypatch: pytest.MonkeyPatc
     assert [each.pid for each in of_open_files(Path("/mnt/vol"))] == [1, 2]
 
 
+def _shown(device: str, root: str, source: str | None) -> SimpleNamespace:
+    """As namespaces.Shown, with a root of which no kernel is asked."""
+    return SimpleNamespace(device=device, root=root, source=source)
+
+
 def test_processes_are_looked_through_only_for_what_somebody_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What nobody shows costs one question to the kernel, for however many volumes."""
     asked, looked = [], []
 
-    def shown() -> set[Shown]:
+    def shown() -> list[SimpleNamespace]:
         asked.append(1)
-        return {Shown("1:3", "/in", "/dev/null"), Shown("0:44", "/sub", "/dev/full")}
+        return [_shown("1:3", "/in", "/dev/null"), _shown("0:44", "/sub", "/dev/full")]
 
     def tasks() -> Iterator[int]:
         looked.append(1)
@@ -218,17 +224,27 @@ def test_btrfs_is_looked_for_where_its_source_is_not_told(
         looked.append(1)
         return iter(())
 
-    monkeypatch.setattr(namespaces, "shown_anywhere", lambda: {Shown("0:44", "/", source)})
+    monkeypatch.setattr(namespaces, "shown_anywhere", lambda: [_shown("0:44", "/", source)])
     monkeypatch.setattr(holders, "_tasks", tasks)
     assert Census.take().of_device(Path("/dev/null"), Path("/mnt/vol")) == []
     assert looked == [1]
+
+
+def test_processes_are_looked_through_for_a_mount_that_goes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which folder it showed nobody can tell any more."""
+    gone = Shown("1:3", "/dev/null", namespace=1, mount=2)  # no namespace has such a mount
+    monkeypatch.setattr(namespaces, "shown_anywhere", lambda: [gone])
+    monkeypatch.setattr(holders, "_pids", lambda: [os.getpid()])
+    assert Census.take().of_device(Path("/dev/null"), Path("/mnt/vol")) == []
 
 
 def test_processes_are_looked_through_where_the_kernel_does_not_tell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
 
-    def untold() -> set[Shown]:
+    def untold() -> list[SimpleNamespace]:
         raise OSError(errno.ENOSYS, "no such call")
 
     monkeypatch.setattr(namespaces, "shown_anywhere", untold)
