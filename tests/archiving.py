@@ -6,8 +6,10 @@ from pathlib import Path
 from convoy_py.restic.archive import DATA, Archived, Changes, archive
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.restorer import Limits, find, restore
+from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.target import Restored
 from convoy_py.restic.writer import Writer
+from tests.fakes_restic import NOW
 
 VOLUME = b'{"name":"db"}'
 
@@ -23,13 +25,34 @@ def archived(
     *,
     previous: bytes | None = None,
     changes: Changes | None = None,
+    is_backup: bool = False,
 ) -> Archived:
-    """The folder stored durably, with a small file beside it."""
-    beside = {b"volume.json": VOLUME}
+    """The folder stored durably, with a small file beside it; a backup gets a snapshot, too."""
     with Writer(repository) as writer:
-        found = archive(top, beside, repository, writer, tell, previous=previous, changes=changes)
-        writer.flush()
+        found = archive(
+            top,
+            {b"volume.json": VOLUME},
+            repository,
+            writer,
+            tell,
+            previous=previous,
+            changes=changes,
+        )
+        if is_backup:
+            writer.commit(_snapshot(found))
+        else:
+            writer.flush()
     return found
+
+
+def _snapshot(found: Archived) -> Snapshot:
+    totals = {
+        "total_files_processed": found.counters.total_files,
+        "total_bytes_processed": found.counters.total_bytes,
+    }
+    return Snapshot(
+        time=NOW, tree=found.tree, paths=("/convoy/db",), hostname="host", summary=totals
+    )
 
 
 def restored(

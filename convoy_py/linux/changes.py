@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from convoy_py.linux import beneath, btrfs, extents, libc, mounts, reflink
+from convoy_py.linux import beneath, btrfs, extents, mounts
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.extents import Part
 from convoy_py.linux.walk import reopened
@@ -38,8 +38,8 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAME
 def of_trees(old: Path, new: Path) -> Iterator[Hook]:
     """Between two snapshots that are folders, copied file by file or btrfs subvolumes."""
     with opened(old, os.O_PATH | os.O_DIRECTORY) as top:
-        is_shared = _is_same_filesystem(old, new) and _shares_blocks(new.parent)
-        yield partial(_by_places, top, None) if is_shared else partial(_by_times, top, False)
+        are_shared = _share_blocks(old, new)
+        yield partial(_by_places, top, None) if are_shared else partial(_by_times, top, False)
 
 
 @contextmanager
@@ -51,8 +51,7 @@ def of_images(old: Path, new: Path, old_image: Path, new_image: Path) -> Iterato
     """
     with opened(old, os.O_PATH | os.O_DIRECTORY) as top:
         moved = None
-        tells = not btrfs.is_btrfs(new) and _shares_blocks(new_image.parent)
-        if tells and _is_same_filesystem(old_image, new_image):
+        if not btrfs.is_btrfs(new) and _share_blocks(old_image, new_image):
             with opened(old_image) as before, opened(new_image) as now:
                 moved = between(before, now)
         yield partial(_by_times, top, True) if moved is None else partial(_by_places, top, moved)
@@ -110,16 +109,13 @@ def _before(top: int, path: bytes) -> int | None:
         return reopened(found) if stat.S_ISREG(os.fstat(found).st_mode) else None
 
 
-def _is_same_filesystem(one: Path, other: Path) -> bool:
-    """Not by st_dev, of which each btrfs subvolume has its own."""
-    return mounts.holding(one).device == mounts.holding(other).device
-
-
-def _shares_blocks(folder: Path) -> bool:
-    with opened(folder) as fd:
-        if libc.filesystem_magic(fd) not in extents.SHARING:
-            return False
-    return reflink.support(folder) is None
+def _share_blocks(one: Path, other: Path) -> bool:
+    """Whether a copy of the one may lie where the other does, and is not of necessity elsewhere."""
+    # Not by st_dev, of which each btrfs subvolume has its own.
+    if mounts.holding(one).device != mounts.holding(other).device:
+        return False
+    with opened(other) as fd:
+        return extents.can_share(fd)
 
 
 def _differences(

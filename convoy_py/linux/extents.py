@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -29,7 +30,12 @@ _EXTENT = struct.Struct("=3Q16xI12x")
 
 _NO_FIEMAP = frozenset({errno.EOPNOTSUPP, errno.ENOTTY})
 # No other filesystem lets two files have one block.
-SHARING = frozenset({0x58465342, 0x9123683E, 0xCA451A4E, 0x7461636F})
+_XFS = 0x58465342
+_SHARING = frozenset({_XFS, 0x9123683E, 0xCA451A4E, 0x7461636F})
+
+_XFS_GEOMETRY = 0x8100587E
+_GEOMETRY_FLAGS = struct.Struct("=92xI160x")
+_WITH_REFLINKS = 1 << 20
 
 # Where on the disk, in bytes: begin, and the first that is beyond it.
 Range = tuple[int, int]
@@ -63,7 +69,7 @@ def footprint(folder: Path, is_late: Callable[[], bool]) -> Footprint:
     """What a tree has of the disk; less than that if it gets late before all is seen."""
     found = Footprint()
     with opened(folder) as fd:
-        sharing = libc.filesystem_magic(fd) in SHARING
+        sharing = can_share(fd)
     if not sharing:
         found.own = files.disk_usage(folder, is_late)[1]
         return found
@@ -76,6 +82,17 @@ def footprint(folder: Path, is_late: Callable[[], bool]) -> Footprint:
         if is_late():
             break
     return found
+
+
+def can_share(fd: int) -> bool:
+    """Whether two files on the filesystem of an open one can have one block; writes nothing."""
+    magic = libc.filesystem_magic(fd)
+    if magic == _XFS:
+        (flags,) = _GEOMETRY_FLAGS.unpack(
+            fcntl.ioctl(fd, _XFS_GEOMETRY, bytes(_GEOMETRY_FLAGS.size))
+        )
+        return bool(flags & _WITH_REFLINKS)
+    return magic in _SHARING
 
 
 def shared_ranges(folder: Path, is_late: Callable[[], bool]) -> Iterator[Range]:

@@ -226,6 +226,7 @@ class _Archive:
         node = Node(name=name, type="file", mode=0o600, size=len(content), links=1, content=[])
         if content:
             node.content = [self._writer.save(BlobKind.DATA, content)]
+        self._count_total(node)
         return node
 
     def _tree(self, nodes: list[Node]) -> bytes:
@@ -245,7 +246,13 @@ class _Archive:
         kind = "dirs" if node.type == "dir" else "files"
         how = "new" if before is None else "unmodified" if node == before else "changed"
         setattr(counters, f"{kind}_{how}", getattr(counters, f"{kind}_{how}") + 1)
+        if node.type == "file":
+            self._count_total(node)
         self._tell(counters)
+
+    def _count_total(self, node: Node) -> None:
+        self._contents.counters.total_files += 1
+        self._contents.counters.total_bytes += node.size
 
 
 def _node(name: bytes, fd: int, found: os.stat_result) -> Node:

@@ -35,6 +35,10 @@ class Counters:
     dirs_unmodified: int = 0
     bytes_processed: int = 0
     bytes_read: int = 0
+    # As restic counts what a snapshot has, and again for `rewrite`: regular files alone, those
+    # beside the folder too, and their bytes as often as they have names.
+    total_files: int = 0
+    total_bytes: int = 0
 
 
 Tell = Callable[[Counters], None]

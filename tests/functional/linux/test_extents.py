@@ -1,12 +1,14 @@
 """How much of a file is its own: counted by the kernel, on filesystems that share and do not."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from convoy_py.linux import extents, files, mounts, reflink, walk
+from convoy_py.linux.descriptors import opened
 from convoy_py.linux.extents import Shares
 
 pytestmark = pytest.mark.root
@@ -30,6 +32,28 @@ def test_writing_takes_blocks_out_of_the_share(fs: str, make_host: MakeHost) -> 
         file.seek(2 * MIB)
         file.write(os.urandom(3 * MIB))
     assert shares(target) == Shares(8 * MIB, 5 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("fs", "options", "can"),
+    [
+        ("ext4", (), False),
+        ("btrfs", (), True),
+        ("xfs", (), True),
+        ("xfs", ("-m", "reflink=0"), False),
+    ],
+)
+def test_whether_files_can_share_is_known_without_a_try(
+    fs: str, options: tuple[str, ...], can: bool, make_image: Callable[..., Path], scratch: Path
+) -> None:
+    """As of a snapshot that is mounted read-only."""
+    image, folder = make_image(fs), scratch / "mounted"
+    folder.mkdir()
+    if options:
+        subprocess.run(["mkfs.xfs", "-q", "-f", *options, image], check=True)
+    subprocess.run(["mount", "-o", "loop,ro", image, folder], check=True)
+    with opened(folder) as fd:
+        assert extents.can_share(fd) == can
 
 
 def test_file_of_many_extents_is_counted_to_its_end(make_host: MakeHost) -> None:

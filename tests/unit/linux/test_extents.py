@@ -92,7 +92,7 @@ def test_footprint_is_told_from_what_others_have(
     """What lies among the metadata takes no block; when it gets late, that is all."""
     fiemap([SHARED, 0, INLINE, 0])
     begin = 100 * 4 * KIB
-    monkeypatch.setattr(libc, "filesystem_magic", lambda _: next(iter(extents.SHARING)))
+    monkeypatch.setattr(extents, "can_share", lambda _: True)
     monkeypatch.setattr(files, "regular_files", lambda _: iter([0, 0]))
     for is_late, times in ((lambda: False, 2), (lambda: True, 1)):
         found = extents.footprint(tmp_path, is_late)
