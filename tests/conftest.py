@@ -61,6 +61,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _group(nodeid: str) -> str:
     """Tests of which this is the same go to one worker; the largest groups go first."""
     path = nodeid.partition("::")[0]
+    if path.startswith("tests/conformance/test_store_"):
+        return "stores"  # real servers, started once
     if not path.startswith("tests/e2e/"):
         return nodeid
     return "managed" if "managed" in path else path  # the plugin is built once

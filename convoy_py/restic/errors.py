@@ -5,6 +5,10 @@ class RepositoryError(Exception):
     """The repository cannot do what was asked."""
 
 
+class BadLocation(RepositoryError):
+    """The place is spelled in no way that is known, or what it needs is missing."""
+
+
 class NoRepository(RepositoryError):
     """There is none at that place."""
 

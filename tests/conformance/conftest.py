@@ -13,6 +13,7 @@ from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options
 from tests.conformance.bed import MIB, Bed, Case, Host
+from tests.conformance.servers import rest_served, s3_served
 from tests.conformance.third import TREE, Third
 
 HOST_SIZE = 4096 * MIB
@@ -79,3 +80,30 @@ def case(request: pytest.FixtureRequest) -> Case:
 def bed(host: Host, case: Case) -> Iterator[Bed]:
     with closing(Bed(host, case)) as bed:
         yield bed
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3 service with a bucket."""
+    with s3_served(tmp_path_factory.mktemp("weed")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a REST server, and the folder that it serves."""
+    folder = tmp_path_factory.mktemp("rclone")
+    with rest_served(folder) as address:
+        yield address, folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tests", folder], check=True)
+    try:
+        yield folder
+    finally:
+        _taken_down(folder)

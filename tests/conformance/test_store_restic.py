@@ -11,6 +11,9 @@ import pytest
 from convoy_py.restic.errors import AlreadyThere, Damaged, NotFound, StoreFailed
 from convoy_py.restic.stores.base import Kind, Store, path_of
 from convoy_py.restic.stores.local import LocalStore
+from convoy_py.restic.stores.opening import open_store
+from convoy_py.restic.stores.urls import parse
+from tests.conformance.servers import BUCKET, S3_CREDENTIALS, bucket_at
 from tests.fakes_restic import MemoryStore
 
 NAMES = [f"{number:02x}" * 32 for number in range(40)]
@@ -41,9 +44,37 @@ def _local(folder: Path) -> Case:
     return Case(LocalStore(folder), plant)
 
 
-@pytest.fixture(params=[_memory, _local])
+def _s3(address: str, name: str) -> Case:
+    location = parse(f"s3:{address}/{BUCKET}/deep/{name}")
+    bucket = bucket_at(address)
+    return Case(
+        open_store(location, S3_CREDENTIALS),
+        lambda path, data: bucket.put(f"{location.path}/{path}", data),
+    )
+
+
+def _rest(address: str, served: Path, name: str) -> Case:
+    location = parse(f"rest:{address}{name}")
+
+    def plant(path: str, data: bytes) -> None:
+        (served / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (served / name / path).write_bytes(data)
+
+    return Case(open_store(location, {}), plant)
+
+
+@pytest.fixture(params=["memory", "local", "s3", "rest"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
-    case: Case = request.param(tmp_path)
+    match request.param:
+        case "memory":
+            case = _memory(tmp_path)
+        case "local":
+            case = _local(tmp_path)
+        case "s3":
+            case = _s3(request.getfixturevalue("s3"), tmp_path.name)
+        case _:
+            address, served = request.getfixturevalue("rest")
+            case = _rest(address, served, tmp_path.name)
     with closing(case.store):
         case.store.prepare()
         yield case
@@ -76,7 +107,7 @@ def test_what_is_not_there_is_told_as_that(store: Store, kind: Kind, name: str) 
 
 
 def test_a_pack_of_many_pieces_comes_back_whole(store: Store) -> None:
-    pieces = [bytes([number % 251]) * (number * 5) for number in range(2500)]
+    pieces = [bytes([number % 251]) * number for number in range(2500)]
     store.write(Kind.PACK, NAMES[1], pieces)
     assert store.read(Kind.PACK, NAMES[1]) == b"".join(pieces)
 
@@ -157,3 +188,13 @@ def test_several_threads_use_it_at_once(store: Store) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(work, NAMES)) == [name.encode() * 1000 for name in NAMES]
+
+
+def test_a_full_disk_leaves_nothing_half_written(small_disk: Path) -> None:
+    store = LocalStore(small_disk)
+    store.prepare()
+    with pytest.raises(StoreFailed, match="No space left"):
+        store.write(Kind.PACK, NAMES[0], [bytes(1 << 20)] * 2)
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+    store.write(Kind.PACK, NAMES[1], [b"fits"])
+    assert list(store.list(Kind.PACK)) == [(NAMES[1], 4)]

@@ -47,8 +47,9 @@ class Store(Protocol):
     def write(
         self, kind: Kind, name: str, pieces: Sequence[Piece], *, create: bool = False
     ) -> None:
-        """The pieces, in order, as one file: whole and durable when this returns, or not there.
+        """The pieces, in order, as one file: whole and durable when this returns.
 
+        When it raises, it is not there; but some servers leave a part of it under its name.
         A file that is there already is written over with the same bytes, which does no harm; with
         `create` another one that is there is AlreadyThere, as far as the storage can tell.
         """

@@ -1,0 +1,101 @@
+"""Real servers for repositories to lie on, each started once for all tests: S3, and REST."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from obstore.store import S3Store
+
+from tests.harness import eventually
+
+KEY, SECRET, BUCKET = "AKEYOFTESTS", "canary-secret-of-s3", "bucket"
+S3_CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+USER, PASSWORD = "backup", "canary:pass/word"
+_PROGRAMS = Path(sys.executable).parent
+
+
+def bucket_at(address: str) -> S3Store:
+    """The bucket of the tests as it is, beside what is tested."""
+    return S3Store(
+        BUCKET,
+        config={"endpoint": address, "access_key_id": KEY, "secret_access_key": SECRET},
+        client_options={"allow_http": True},
+    )
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of loopback that nobody listens on, at this moment."""
+    with ExitStack() as held:
+        free = ("127.0.0.1", 0)
+        sockets = [held.enter_context(socket.create_server(free)) for _ in range(number)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextmanager
+def s3_served(folder: Path) -> Iterator[str]:
+    """The address of a SeaweedFS whose data lies in the folder."""
+    everything = ["Admin", "Read", "Write", "List"]
+    keys = [{"accessKey": KEY, "secretKey": SECRET}]
+    identity = {"name": "tests", "credentials": keys, "actions": everything}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = ("master", "volume", "filer", "s3")
+    ports = dict(zip(names, zip(*[iter(free_ports(2 * len(names)))] * 2, strict=True), strict=True))
+    command = [str(_PROGRAMS / "weed"), "server", f"-dir={folder}", "-filer", "-s3"]
+    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
+    command += ["-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={folder}/s3.json"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    for name, (port, grpc) in ports.items():
+        command += [f"-{name}.port={port}", f"-{name}.port.grpc={grpc}"]
+    address = f"http://127.0.0.1:{ports['s3'][0]}"
+    try:
+        with _running(command, address, folder / "log"):
+            bucket_at(address).put("made", b"with the first object")
+            yield address
+    finally:
+        for socket_of in Path("/tmp").glob("seaweedfs-*.sock"):
+            if any(str(port) in socket_of.name for pair in ports.values() for port in pair):
+                socket_of.unlink()
+
+
+@contextmanager
+def rest_served(folder: Path, *options: str) -> Iterator[str]:
+    """The address, with user and password, of an rclone that serves the folder."""
+    (port,) = free_ports(1)
+    command = [str(_PROGRAMS / "rclone"), "serve", "restic", str(folder), *options]
+    command += [f"--addr=127.0.0.1:{port}", f"--user={USER}", f"--pass={PASSWORD}"]
+    with _running(command, f"http://127.0.0.1:{port}", folder.with_name(f"{folder.name}.log")):
+        yield f"http://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/"
+
+
+@contextmanager
+def _running(command: list[str], address: str, log: Path) -> Iterator[None]:
+    environment = {**os.environ, "HOME": str(log.parent), "GOMAXPROCS": "2"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+        )
+    try:
+        eventually(lambda: process.poll() is not None or _answers(address), f"{command[0]} answers")
+        assert process.poll() is None, log.read_text()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(address: str) -> bool:
+    with suppress(OSError):
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+        return True
+    return False
