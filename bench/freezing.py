@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -18,11 +19,13 @@ from bench.writer import Writes, writing
 from convoy_py.wire.endpoints import DELETE_SNAPSHOT
 
 _HOST = "xfs"
+_HOSTS = ("xfs", "btrfs")
 _FILESYSTEMS = ("ext4", "xfs")
 _MIB = 1 << 20
 _BLOCK, _CHUNK = 4096, _MIB
 _VOLUME, _SIZE = "db", 8 << 30
 _AIM = "250"
+_DATABASE = 2 << 30
 _LOADS = {"appends": False, "and 4 x 64 KiB at random": True}
 # Buffered: what it leaves unwritten is what a freeze has to write while all wait.
 _FIO = ("--name=heavy", "--rw=randwrite", "--bs=64k", "--numjobs=4", "--size=128m", "--thread")
@@ -31,16 +34,21 @@ _FIO_TIME = ("--ioengine=psync", "--time_based", "--runtime=1h", "--fallocate=no
 
 @dataclass(frozen=True)
 class Effort:
-    """Snapshots under each load, the undisturbed seconds before them, and synced overwrites."""
+    """Snapshots under each load, the undisturbed seconds before them, and synced overwrites.
+
+    And how many pages all over a large file are overwritten, how often, before a snapshot.
+    """
 
     snapshots: int = 100
     undisturbed: int = 20
     region: int = 64 * _MIB
     overwrites: int = 4000
     rounds: int = 3
+    pages: int = 27_000
+    scattered: int = 20
 
 
-QUICK = Effort(snapshots=3, undisturbed=2, region=4 * _MIB, overwrites=50, rounds=1)
+QUICK = Effort(3, 2, region=4 * _MIB, overwrites=50, rounds=1, pages=1000, scattered=2)
 
 
 def run(effort: Effort) -> None:
@@ -71,8 +79,69 @@ def run(effort: Effort) -> None:
             shown = (f"{before:.0f}", f"{after:.0f}", after_ratio, f"{again:.0f}", again_ratio)
             overwrites.add(fs, *shown)
             running.drop(_VOLUME)
-    for table in (waits, dips, overwrites):
+    for table in (waits, dips, overwrites, _scattered(effort)):
         print(table)
+
+
+def _scattered(effort: Effort) -> Table:
+    """The same waits where pages were overwritten all over since the last snapshot."""
+    table = Table(
+        f"Longest wait of an fsync, {effort.pages} pages overwritten since the last snapshot (ms)",
+        (
+            "volume",
+            "host",
+            "fragments",
+            "p50",
+            "p99",
+            "aim",
+            "frozen p50",
+            "frozen p99",
+            "taken in",
+        ),
+    )
+    for fs, on in product(_FILESYSTEMS, _HOSTS):
+        with scratch() as folder, host(folder, on) as running:
+            data = running.mounted(_VOLUME, backend="loopback", fs=fs, size=str(_SIZE))
+            fragments, waits, frozen, took = _database(running, data, effort)
+            running.drop(_VOLUME)
+        told = [percentile(each, share) for each in (waits, frozen) for share in (0.5, 0.99)]
+        p50, p99, frozen_p50, frozen_p99 = map(milliseconds, told)
+        taken = milliseconds(median(took))
+        table.add(fs, on, str(fragments), p50, p99, _AIM, frozen_p50, frozen_p99, taken)
+    return table
+
+
+def _database(
+    running: Host, data: Path, effort: Effort
+) -> tuple[int, list[float], list[float], list[float]]:
+    """(fragments of the image, waits, freezes, snapshots in seconds), each of them after a round of
+    overwrites that are on the disk."""
+    waits, frozen, took = list[float](), list[float](), list[float]()
+    (image,) = running.root.rglob(f"volumes/{_VOLUME}/image")
+    block = os.urandom(_BLOCK)
+    # The same each time: the fragments do not become more.
+    pages = random.Random(1).sample(range(_DATABASE // _BLOCK), effort.pages)
+    with (data / "database").open("xb", buffering=0) as file:
+        for _ in range(_DATABASE // _CHUNK):
+            file.write(block * (_CHUNK // _BLOCK))
+        for number in range(effort.scattered):
+            for page in pages:
+                os.pwrite(file.fileno(), block, page * _BLOCK)
+            os.fsync(file.fileno())
+            before = running.frozen_seconds()
+            with writing(data) as writer:
+                time.sleep(1)
+                begin = time.perf_counter()
+                running.snapshot(_VOLUME, f"s{number}")
+                end = time.perf_counter()
+            waits.append(writer.writes.longest(begin, end))
+            frozen.append(running.frozen_seconds() - before)
+            took.append(end - begin)
+            if number:
+                running.client.ask(DELETE_SNAPSHOT, of=f"{_VOLUME}@s{number - 1}")
+    fragments = _fragments(image)
+    running.client.ask(DELETE_SNAPSHOT, of=f"{_VOLUME}@s{effort.scattered - 1}")
+    return fragments, waits, frozen, took
 
 
 @dataclass(frozen=True)
@@ -166,3 +235,8 @@ def _rate(fd: int, effort: Effort) -> float:
         os.pwrite(fd, block, place * _BLOCK)
         os.fsync(fd)
     return effort.overwrites / (time.perf_counter() - began)
+
+
+def _fragments(path: Path) -> int:
+    told = subprocess.run(["filefrag", path], check=True, capture_output=True, text=True).stdout
+    return int(told.rsplit(": ", 1)[1].split()[0])

@@ -150,6 +150,7 @@ class FakeBackend(Backend, Snapshottable, Resizable):
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
         self.way = Way.REFLINK
+        self.lag: dict[str, int] = {}  # volume: how many precopies leave so much that one more pays
         self.delays = ""  # why growing has to wait
         self.limits: dict[int | None, int] = {}  # inodes that a clone of a size has of its source
 
@@ -247,6 +248,12 @@ class FakeBackend(Backend, Snapshottable, Resizable):
     def freezable(self, place: Place, *, clone: bool = False) -> Path | None:
         image = place.spec.fs is not None and place.within is None
         return place.mountpoint if image and place.mountpoint in self._kernel.mounted else None
+
+    def precopy(self, source: Place, target: Place, step: Step) -> bool:
+        assert not self._kernel.frozen, "writers wait"
+        with self._read("precopy", source):
+            step(0)
+        return self._kernel.count("precopy", source.name) <= self.lag.get(source.name, 0)
 
     def copy(self, source: Place, target: Place, step: Step) -> None:
         freezable = self.freezable(source)

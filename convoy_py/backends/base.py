@@ -25,6 +25,7 @@ into place, with a record; what fails before that ends in abandon(place):
                 destroy(place)                      later, out of the trash
 
     snapshot    plan(volume)                        told beforehand; its space is set aside
+                precopy(volume, target)             of all, again while that is worth it
                 freezable(volume)                   of all volumes of a group, then frozen
                 copy(volume, target)                of all, to have one moment; then thawed
                 spec = finish(volume, target)       commit; if it fails: withdraw(target), too
@@ -236,11 +237,20 @@ class Snapshottable(ABC):
         filesystem is the host's, or a snapshot inside it is to be made).
         """
 
+    def precopy(self, source: Place, target: Place, step: Step) -> bool:
+        """Bring of the data what can be brought beside writers, so that `copy` keeps them shorter.
+
+        What `copy` leaves behind is the same with it and without. Returns whether it took so long
+        that another, for what was written meanwhile, is worth it.
+        """
+        return False
+
     @abstractmethod
     def copy(self, source: Place, target: Place, step: Step) -> None:
         """Bring the data of `source`, as it is at this moment, into the target's empty home.
 
-        The target is a snapshot (`within` is its volume) or a volume that is being built. Does what
+        There may be what `precopy` has brought. The target is a snapshot (`within` is its volume)
+        or a volume that is being built. Does what
         must be done while the source stands still and no more; `finish` does the rest. Raises
         Unsupported where something would be left out, such as nested subvolumes.
         """

@@ -1,6 +1,7 @@
-"""Btrfs subvolumes, their snapshots and their quotas, by ioctl."""
+"""Btrfs subvolumes, their snapshots and quotas, and where files differ, by ioctl."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import stat
@@ -22,6 +23,7 @@ _SUBVOL_SETFLAGS = 0x4008941A
 _SNAP_CREATE_V2 = 0x50009417
 _SNAP_DESTROY = 0x5000940F
 _TREE_SEARCH = 0xD0009411
+_TREE_SEARCH_V2 = 0xC0709411
 _INO_LOOKUP = 0xD0009412
 _QUOTA_CTL = 0xC0109428
 _QGROUP_LIMIT = 0x8030942B
@@ -37,15 +39,21 @@ _VOL_ARGS = struct.Struct("=q4088s")
 _VOL_ARGS_V2 = struct.Struct("=q2Q32x4040s")
 _LOOKUP_ARGS = struct.Struct("=2Q4080s")
 _LIMIT_ARGS = struct.Struct("=6Q")
-_SEARCH_KEY = struct.Struct("=7Q4I32x")
+_SEARCH_KEY, _SEARCH_KEY_V2 = struct.Struct("=7Q4I32x"), struct.Struct("=7Q4I32xQ")
 _SEARCH_SIZE = 4096
 _MANY, _LAST = 2**32 - 1, 2**64 - 1
 _SEARCH_HEADER = struct.Struct("=3Q2I")
 _QGROUP_INFO = struct.Struct("<5Q")
+# Of a file's extent, behind its header: begin in the file, and what says where its data is and how.
+_EXTENT = struct.Struct("=16xQ16x45s")
+_EXTENT_LENGTH, _NOT_INLINE = struct.Struct("=28xI53x"), 53
+_BLOCKS = struct.Struct("<37xQ")
+_BATCH = 1 << 20
 _ROOT_REF = struct.Struct("<2QH")
 
 _ROOT_TREE, _QUOTA_TREE = 1, 8
 _ROOT_REF_KEY, _QGROUP_INFO_KEY, _ORPHAN_KEY = 156, 242, 48
+_EXTENT_DATA_KEY = 108
 _ORPHANS = 2**64 - 5
 
 
@@ -219,6 +227,48 @@ def unwritten(path: Path) -> int:
         return sum(int((data / f"bytes_{name}").read_bytes()) for name in ("may_use", "reserved"))
     except (OSError, ValueError):
         return 0  # mixed with the metadata, or no sysfs here
+
+
+def differences(one: int, other: int) -> Iterator[tuple[int, int]]:
+    """Where two open files have not the very same blocks: (begin, end), in order of begin.
+
+    They may overlap, and be beyond the end of a file. What is not on the disk yet is not seen.
+    Raises PermissionError without CAP_SYS_ADMIN.
+    """
+    begin = 0
+    while begin < _LAST:
+        ours, end = _extents(one, begin, _LAST)
+        theirs: dict[int, bytes] = {}
+        at = begin
+        while at < end:
+            more, at = _extents(other, at, end)
+            theirs |= more
+        changed = {place for place, what in ours.items() if theirs.get(place) != what}
+        for place in sorted(changed | (theirs.keys() - ours.keys())):
+            length = max(_BLOCKS.unpack(each[place])[0] for each in (ours, theirs) if place in each)
+            yield place, place + length
+        begin = end
+
+
+def _extents(fd: int, low: int, high: int) -> tuple[dict[int, bytes], int]:
+    """A file's extents that begin at `low` or behind it, but before the end that comes with them.
+
+    By where they begin: where their data lies, and how. The end is `high`, or less if there are
+    many.
+    """
+    answer = ctypes.create_string_buffer(_SEARCH_KEY_V2.size + _BATCH)
+    inode, kind = os.fstat(fd).st_ino, _EXTENT_DATA_KEY
+    key = (0, inode, inode, low, high - 1, 0, _LAST, kind, kind, _MANY, 0, _BATCH)
+    _SEARCH_KEY_V2.pack_into(answer, 0, *key)
+    # Not fcntl.ioctl, which holds the interpreter's lock.
+    libc.call("ioctl", fd, ctypes.c_ulong(_TREE_SEARCH_V2), answer)
+    count = _SEARCH_KEY_V2.unpack_from(answer)[9]
+    items = memoryview(answer)[_SEARCH_KEY_V2.size :][: count * _EXTENT.size]
+    if not set(_EXTENT_LENGTH.iter_unpack(items)) <= {(_NOT_INLINE,)}:
+        raise OSError(errno.EOPNOTSUPP, "so small a file has no blocks")
+    found = dict(_EXTENT.iter_unpack(items))
+    is_all = len(items) + _EXTENT.size <= _BATCH
+    return found, high if is_all else max(found) + 1
 
 
 def _counted(path: Path) -> _Counted | None:

@@ -61,12 +61,17 @@ def clone(source: int, target: int) -> None:
     said of the source with `keep_in_pieces` holds for the target, too.
     Raises OSError where the two cannot: EOPNOTSUPP, EXDEV, EINVAL.
     """
+    prepare(source, target)
+    fcntl.ioctl(target, _FICLONE, source)
+
+
+def prepare(source: int, target: int) -> None:
+    """See to it that the empty file `target` may share blocks of `source`, and gets its as that."""
     # On btrfs only files that are both overwritten in place, or both not, may share.
     if files.is_nocow(source):
         files.set_nocow(target)
     if size := _pieces(source):
         _keep_in_pieces(target, size)
-    fcntl.ioctl(target, _FICLONE, source)
 
 
 def keep_in_pieces(fd: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from convoy_py.backends.base import Place
 from convoy_py.errors import Cancelled, Unsupported
-from convoy_py.linux import btrfs, filesystems, mounts
+from convoy_py.linux import btrfs, files, filesystems, mounts
 from convoy_py.linux.reflink import Step
 from convoy_py.models.snapshot import Way
 from tests.conformance.bed import MIB, Bed, wait_until, written
@@ -43,6 +43,35 @@ def test_a_snapshot_is_what_was_acknowledged_before_it(bed: Bed) -> None:
     bed.unmounted(snapshot)
     bed.at_rest(place)
     bed.at_rest(snapshot)
+
+
+def test_what_is_written_while_it_is_copied_beside_writers_is_in_it(bed: Bed) -> None:
+    """Until it is frozen: what was changed, grew, came and went in between, and is on the disk."""
+    place = bed.created()
+    seen = bed.mounted(place)
+    written(seen / "file", 8 * MIB)
+    written(seen / "short lived", 4 * MIB)
+
+    def change(source: Place, target: Place, step: Step) -> bool:
+        again = precopy(source, target, step)
+        with (seen / "file").open("r+b") as file:
+            for at in range(0, 8 * MIB, MIB):
+                os.pwrite(file.fileno(), b"changed", at)
+        (seen / "short lived").unlink(missing_ok=True)
+        written(seen / "later", MIB)
+        files.sync_filesystem(seen)
+        return again
+
+    precopy = bed.snapshots.precopy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bed.snapshots, "precopy", change)
+        snapshot = bed.snapshot(place)
+    content = (seen / "file").read_bytes()
+    written(seen / "file", 8 * MIB)
+    at = bed.mounted(snapshot)
+    assert names(at) == {"file", "later"}
+    assert (at / "file").read_bytes() == content
+    assert content[7 * MIB :].startswith(b"changed")
 
 
 def test_a_snapshot_is_read_only(bed: Bed) -> None:

@@ -36,6 +36,7 @@ CASES = (
     ("snapshot", "directory", "btrfs"),
     ("snapshot", "ext4", "host"),
     ("snapshot", "ext4", "xfs"),
+    ("snapshot", "ext4", "btrfs"),
     ("snapshot", "btrfs", "host"),
     ("snapshot-unmounted", "xfs", "xfs"),
     ("snapshot-unmounted", "btrfs", "host"),

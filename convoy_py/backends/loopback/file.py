@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from convoy_py.linux import extents, files, reflink
+from convoy_py.linux import precopy as precopies
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.reflink import Step
 
@@ -23,13 +24,31 @@ def copy(source: Path, target: Path, step: Step, counted: int, *, share: bool = 
         reflink.copy(old, new, reflink.scaled(step, os.fstat(old).st_size, counted), share=share)
 
 
+def precopy(source: Path, target: Path, step: Step) -> None:
+    """Make a part of what `copy` makes by reflink, in pieces beside writers, for `complete`.
+
+    May be repeated. Does nothing where that gains nothing.
+    """
+    with opened(source) as old:
+        if not precopies.pays(old):
+            return
+        with _opened(target) if target.exists() else _made(target) as new:
+            precopies.advance(old, new, step)
+
+
+def complete(source: Path, target: Path, step: Step) -> None:
+    """Make of what `precopy` made that which `copy` makes by reflink."""
+    with opened(source) as old, _opened(target) as new:
+        precopies.complete(old, new, step)
+
+
 def extend(image: Path, size: int, *, reserved: bool) -> None:
     """Make it `size` bytes long, if it is shorter; all or nothing. Durable.
 
     If `reserved`, the host gives all the blocks for it now. Raises files.Unsettled if it is longer
     by then.
     """
-    with opened(image, os.O_RDWR | os.O_NOFOLLOW) as fd:
+    with _opened(image) as fd:
         if reserved:
             files.allocate(fd, size)
         elif os.fstat(fd).st_size < size:
@@ -46,7 +65,7 @@ def reserve(image: Path, step: Step, counted: int) -> None:
     Sharing would take the promise back: each first write to what is shared needs a new block.
     What `step` is told adds up to `counted`, if it shares any.
     """
-    with opened(image, os.O_RDWR | os.O_NOFOLLOW) as old:
+    with _opened(image) as old:
         size = os.fstat(old).st_size
         if not extents.shares(old).shared:
             files.allocate(old, size)
@@ -58,6 +77,10 @@ def reserve(image: Path, step: Step, counted: int) -> None:
             reflink.copy(old, new, reflink.scaled(step, size, counted), share=False)
             os.fsync(new)
     whole.rename(image)
+
+
+def _opened(path: Path) -> AbstractContextManager[int]:
+    return opened(path, os.O_RDWR | os.O_NOFOLLOW)
 
 
 def _made(path: Path) -> AbstractContextManager[int]:

@@ -1,6 +1,7 @@
 """The power to take snapshots of images: by reflink or copy, or inside of btrfs images."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,9 @@ from convoy_py.linux.reflink import Step
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Spec
+
+# A precopy that takes longer leaves so much behind that another is worth it.
+_LONG_SECONDS = 0.1
 
 
 class ImageSnapshots(Snapshottable):
@@ -52,6 +56,15 @@ class ImageSnapshots(Snapshottable):
         if image.is_read_only(place) or (_goes_inside(place) and not clone):
             return None
         return image.live_at(place)
+
+    def precopy(self, source: Place, target: Place, step: Step) -> bool:
+        folder = self.freezable(source, clone=target.within is None)
+        if folder is None or not _shares(source, target.home):
+            return False
+        files.sync_filesystem(folder)  # what is in memory would be written, and change, afterwards
+        began, found = time.monotonic(), image.path(source)
+        file.precopy(found, target.home / found.name, step)
+        return time.monotonic() - began > _LONG_SECONDS
 
     def copy(self, source: Place, target: Place, step: Step) -> None:
         step(0)
@@ -156,9 +169,18 @@ def _settle(source: Place) -> None:
 
 
 def _copy(source: Place, home: Path, step: Step) -> None:
-    found, share = image.path(source), not _is_reserved(source)
-    counted = 0 if share and reflink.support(home) is None else file.occupied(found)
-    file.copy(found, home / found.name, step, counted, share=share)
+    found = image.path(source)
+    target = home / found.name
+    if target.exists():  # by a precopy
+        file.complete(found, target, step)
+        return
+    counted = 0 if _shares(source, home) else file.occupied(found)
+    file.copy(found, target, step, counted, share=not _is_reserved(source))
+
+
+def _shares(source: Place, home: Path) -> bool:
+    """Whether a copy in a folder is a reflink."""
+    return not _is_reserved(source) and reflink.support(home) is None
 
 
 def _is_reserved(source: Place) -> bool:

@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,11 +71,9 @@ class Cloning:
         clone = loading.clone_entry(self._host, volume, name)
         backend, place = clone.usable()
         _, source = volume.usable()
-        able = power(backend, name)
         with self._steps.building(backend, place) as staged:
-            with self._copying.standing_still([volume], clone=True):
-                able.copy(source, staged, _uncounted)
-            able.finish(source, staged, _uncounted)
+            self._copying.copy_at_once([(volume, staged)], _uncounted, nullcontext(), clone=True)
+            power(backend, name).finish(source, staged, _uncounted)
             place.home.parent.mkdir(mode=0o700, exist_ok=True)
             staged.home.rename(place.home)  # the point of no return
         return clone
@@ -107,11 +105,8 @@ class Cloning:
         theirs, data = source.usable()
         able = power(theirs, source.name)
         if able.clones(data, place.spec):
-            with (
-                self._host.ledger.room(place.name, able.plan(data, clone=True).takes),
-                self._copying.standing_still([source], clone=True),
-            ):
-                able.copy(data, place, step)
+            with self._host.ledger.room(place.name, able.plan(data, clone=True).takes):
+                self._copying.copy_at_once([(source, place)], step, nullcontext(), clone=True)
             return able.finish(data, place, step)
         if source.has_own_filesystem and source.mounted and isinstance(source.record, Record):
             raise Unsupported(

@@ -30,6 +30,9 @@ from convoy_py.state.snapshots import uuid_of
 
 log = logging.getLogger("convoy.engine")
 
+# Whoever writes faster than that is caught up with waits for the rest.
+_PRECOPIES = 4
+
 
 class Copying:
     """What snapshots do on this host."""
@@ -67,10 +70,9 @@ class Copying:
                 place = self._host.snapshot_place(part.volume, part.record)
                 staged.append((part, self._host.staged(place, home)))
             room = self._host.ledger.room(parts[0].volume.name, sum(part.takes for part in parts))
-            with room, pausing, self.standing_still([part.volume for part in parts]):
-                for part, place in staged:
-                    backend, source = part.volume.usable()
-                    power(backend, part.volume.name).copy(source, place, step)
+            with room:
+                volumes = [(part.volume, place) for part, place in staged]
+                self.copy_at_once(volumes, step, pausing)
             records = [self._finished(part, place, step) for part, place in staged]
             for (part, place), record in zip(staged, records, strict=True):
                 store.commit(place.home, part.volume.name, record)
@@ -170,8 +172,37 @@ class Copying:
         with _nameless(place):
             return replace(place, home=self._host.store.retire(place.home))
 
+    def copy_at_once(
+        self,
+        copies: Sequence[tuple[Entry, Place]],
+        step: Step,
+        pausing: AbstractContextManager[object],
+        *,
+        clone: bool = False,
+    ) -> None:
+        """Bring the data that volumes have at one moment into these places.
+
+        `pausing` has other writers stand still; as much as can be is brought before that.
+        """
+        self._precopy(copies, step)
+        with pausing, self._standing_still([volume for volume, _ in copies], clone=clone):
+            for volume, target in copies:
+                backend, source = volume.usable()
+                power(backend, volume.name).copy(source, target, step)
+
+    def _precopy(self, copies: Sequence[tuple[Entry, Place]], step: Step) -> None:
+        """Bring what can be brought beside writers; of a group all in turn, for none to lag."""
+        for _ in range(_PRECOPIES):
+            takes_long = False
+            for volume, target in copies:
+                backend, source = volume.usable()
+                able = power(backend, volume.name)
+                takes_long |= able.precopy(source, target, step)
+            if not takes_long:
+                return
+
     @contextmanager
-    def standing_still(self, volumes: Sequence[Entry], *, clone: bool = False) -> Iterator[None]:
+    def _standing_still(self, volumes: Sequence[Entry], *, clone: bool) -> Iterator[None]:
         """Freeze those filesystems of mounted volumes that have to be, while the block runs."""
         folders = []
         for volume in volumes:

@@ -8,6 +8,7 @@ import pytest
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
     AlreadyExists,
+    Cancelled,
     Corrupt,
     Invalid,
     VolumeNotFound,
@@ -36,7 +37,37 @@ async def test_a_group_is_taken_at_one_moment(engine: Engine) -> None:
     assert views[0].group == views[1].group != ""
 
 
-@pytest.mark.parametrize("method", ["copy", "finish", "commit"])
+@pytest.mark.parametrize(("lag", "times"), [(0, 1), (2, 3), (1000, 4)])
+async def test_a_group_is_copied_beside_writers_first(engine: Engine, lag: int, times: int) -> None:
+    """All in turn, again while one changes much, but not without end; then all are frozen."""
+    for name in ("a", "b"):
+        await engine.volumes.create(name, IMAGE)
+        await engine.uses.mount(name, "container", DOCKER)
+    engine.backend.lag = {"a": lag}
+    await engine.snapshots.create(["a", "b"], "r7", Progress())
+    copied = [call for call in engine.kernel.calls if call[0] in ("precopy", "copy")]
+    before, once = [("precopy", "a"), ("precopy", "b")], [("copy", "a"), ("copy", "b")]
+    assert copied == before * times + once
+
+
+async def test_a_group_can_be_cancelled_before_it_is_frozen(engine: Engine) -> None:
+    """Nothing is left of it, and nobody had to wait."""
+    for name in ("a", "b"):
+        await engine.volumes.create(name, IMAGE)
+        await engine.uses.mount(name, "container", DOCKER)
+    progress, gate = Progress(), engine.kernel.gate("precopy", "b")
+    task = asyncio.create_task(engine.snapshots.create(["a", "b"], "r7", progress))
+    await asyncio.to_thread(gate.wait_for_call)
+    progress.cancelled = "the operator has enough"
+    gate.open()
+    with pytest.raises(Cancelled):
+        await task
+    assert engine.kernel.count("copy", "a") == 0
+    assert engine.snapshots.views() == []
+    assert engine.left() == []
+
+
+@pytest.mark.parametrize("method", ["precopy", "copy", "finish", "commit"])
 async def test_a_group_is_all_or_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
