@@ -12,7 +12,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
+from threading import Lock
 
 from convoy_py.linux import libc
 from convoy_py.linux.descriptors import opened
@@ -62,16 +64,30 @@ class Shown:
 # others. Neither ever changes, but for the source of a btrfs, which is asked for each time.
 _Kept = dict[int, tuple[str, str | None]]
 _known: _Kept = {}
+# One looks at a time. The last look, and when it began, counted with the questions.
+_turn = Lock()
+_moments = count()
+_last: tuple[int, list[Shown]] = (-1, [])
 
 
 def shown_anywhere() -> list[Shown]:
     """All that is mounted in any mount namespace, hidden mounts included.
 
-    A mount costs a system call when it is seen for the first time.
+    A mount costs a system call when it is seen for the first time; who asks while another looks
+    shares the next look with all who do.
     Raises OSError if the kernel cannot tell that, does not tell all of it to us, or too much of it
     changed meanwhile.
     """
-    global _known  # noqa: PLW0603 - replaced as a whole: another thread may be reading it
+    global _last  # noqa: PLW0603
+    asked = next(_moments)
+    with _turn:
+        if _last[0] < asked:
+            _last = next(_moments), _look()
+        return _last[1]
+
+
+def _look() -> list[Shown]:
+    global _known  # noqa: PLW0603
     if not _sees_all():
         raise PermissionError(errno.EPERM, "namespaces may be hidden from this process")
     found: list[Shown] = []
@@ -184,8 +200,8 @@ def _page(namespace: int, below: int, after: int, most: int) -> tuple[int, ...]:
     """At most so many of these ids, those after one of them."""
     ids = ctypes.create_string_buffer(8 * most)
     request = _REQUEST.pack(_REQUEST.size, 0, below, after, namespace)
-    count = libc.syscall(_LISTMOUNT, request, ids, most, 0)
-    return struct.unpack_from(f"={count}Q", ids)
+    listed = libc.syscall(_LISTMOUNT, request, ids, most, 0)
+    return struct.unpack_from(f"={listed}Q", ids)
 
 
 class _Told:

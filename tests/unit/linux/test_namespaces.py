@@ -1,11 +1,14 @@
 """What is mounted anywhere, while that changes: told whole, or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from threading import Event
 
 import pytest
 
 from convoy_py.linux import namespaces
 from convoy_py.linux.namespaces import Shown
+from tests.fakes_kernel import WatchedLock
 
 FIRST, SECOND = Shown("8:1", "", 1, 7), Shown("8:1", "", 2, 8)
 
@@ -79,3 +82,32 @@ def test_what_never_changes_of_a_mount_is_asked_once(monkeypatch: pytest.MonkeyP
     listed.remove(3)
     namespaces.shown_anywhere()
     assert namespaces._known.keys() == {2}
+
+
+def test_who_asks_while_another_looks_shares_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that one: what was mounted before the question must be in the answer."""
+    begun, go_on, looks = Event(), Event(), list[list[Shown]]()
+
+    def look() -> list[Shown]:
+        looks.append([FIRST] if looks else [])
+        begun.set()
+        assert go_on.wait(10)
+        return looks[-1]
+
+    turn = WatchedLock()
+    monkeypatch.setattr(namespaces, "_turn", turn)
+    monkeypatch.setattr(namespaces, "_look", look)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(namespaces.shown_anywhere)
+        assert begun.wait(10)
+        others = []
+        for _ in range(2):
+            turn.awaited.clear()
+            others.append(pool.submit(namespaces.shown_anywhere))
+            assert turn.awaited.wait(10)
+        go_on.set()
+        assert first.result() == []
+        assert [other.result() for other in others] == [[FIRST], [FIRST]]
+    assert len(looks) == 2
+    assert namespaces.shown_anywhere() == [FIRST]
+    assert len(looks) == 3
