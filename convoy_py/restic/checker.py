@@ -1,17 +1,13 @@
 """Whether a repository is whole: all that its snapshots need is in an index, and in its packs."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 
 from convoy_py.restic.errors import Damaged, NotFound, StoreFailed
 from convoy_py.restic.index import load_file
-from convoy_py.restic.packs import BlobKind, Pack, header_length, read_header
+from convoy_py.restic.packs import BlobKind, Pack
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.stores.base import Kind
-
-# Of a pack: the length of its header at the end, the seal of that, and an entry for each blob.
-_FIXED, _PLAIN, _COMPRESSED = 4 + 32, 37, 41
 
 Tell = Callable[[int, int], None]
 """Is told how many packs and trees were looked at, and of how many; what it raises stops it."""
@@ -50,13 +46,8 @@ def _missing(packs: dict[str, Pack], sizes: dict[str, int]) -> Iterator[str]:
         size = sizes.get(name)
         if size is None:
             yield f"data/{name}: the pack is in an index, and is not there"
-        elif size != _size(pack):
-            yield f"data/{name}: the pack has {size} bytes, and its index tells {_size(pack)}"
-
-
-def _size(pack: Pack) -> int:
-    entries = sum(_COMPRESSED if blob.plain_length else _PLAIN for blob in pack.blobs)
-    return sum(blob.length for blob in pack.blobs) + entries + _FIXED
+        elif size != pack.size:
+            yield f"data/{name}: the pack has {size} bytes, and its index tells {pack.size}"
 
 
 def _is_chosen(name: bytes, part: int) -> bool:
@@ -72,23 +63,9 @@ def _broken(
         if name not in sizes:
             continue  # told already
         try:
-            _read(repository, pack)
+            pack.check(repository.master_key, repository.store.read(Kind.PACK, name))
         except (Damaged, NotFound, StoreFailed) as error:
             yield f"data/{name}: {error}"
-
-
-def _read(repository: Repository, pack: Pack) -> None:
-    """Read a pack whole; raises Damaged for all that is other than the index says."""
-    master = repository.master_key
-    stored = memoryview(repository.store.read(Kind.PACK, pack.id.hex()))
-    if hashlib.sha256(stored).digest() != pack.id:
-        raise Damaged("its bytes do not hash to its name")
-    header = header_length(bytes(stored[-4:]))
-    blobs = read_header(master, stored[-4 - header : -4], len(stored))
-    if blobs != sorted(pack.blobs, key=lambda blob: blob.offset):
-        raise Damaged("its header has other blobs than the index")
-    for blob in blobs:
-        blob.open(master, stored[blob.offset : blob.offset + blob.length])
 
 
 class _Trees:

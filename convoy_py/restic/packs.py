@@ -71,6 +71,22 @@ class Pack:
     id: bytes
     blobs: list[Blob]
 
+    @property
+    def size(self) -> int:
+        """Of its file, in bytes."""
+        entries = sum((_COMPRESSED if b.plain_length else _PLAIN).size for b in self.blobs)
+        return sum(b.length for b in self.blobs) + entries + OVERHEAD + _LENGTH.size
+
+    def check(self, master: MasterKey, stored: Piece) -> None:
+        """Damaged unless the bytes of its file are right: hash, header, and each blob."""
+        view = memoryview(stored)
+        if hashlib.sha256(view).digest() != self.id:
+            raise Damaged("its bytes do not hash to its name")
+        if read_file(master, view) != sorted(self.blobs, key=lambda blob: blob.offset):
+            raise Damaged("its header lists other blobs than the index")
+        for blob in self.blobs:
+            blob.open(master, view[blob.offset : blob.offset + blob.length])
+
 
 @dataclass(slots=True)
 class PackFile:
@@ -102,32 +118,19 @@ class PackFile:
         return Pack(name.digest(), self.blobs)
 
 
-def header_length(tail: bytes) -> int:
-    """How many sealed bytes of header stand before the last four of a pack, which are `tail`."""
-    (length,) = _LENGTH.unpack(tail)
-    if not OVERHEAD < length <= _LARGEST_HEADER:
+def read_file(master: MasterKey, stored: Piece) -> list[Blob]:
+    """The blobs that the header of a whole pack lists; Damaged unless its size fits them."""
+    view = memoryview(stored)
+    end = len(view) - _LENGTH.size
+    if end < 0:
+        raise Damaged("a pack is too short for its header")
+    (length,) = _LENGTH.unpack(view[end:])
+    if not OVERHEAD < length <= min(end, _LARGEST_HEADER):
         raise Damaged("a pack tells an impossible length of its header")
-    return int(length)
-
-
-def read_header(master: MasterKey, sealed: Piece, pack_size: int) -> list[Blob]:
-    """The blobs that a sealed header lists; Damaged unless the pack's size in bytes fits them."""
-    blobs = list(_entries(master.open(sealed)))
-    if sum(blob.length for blob in blobs) + len(sealed) + _LENGTH.size != pack_size:
+    blobs = list(_entries(master.open(view[end - length : end])))
+    if sum(blob.length for blob in blobs) != end - length:
         raise Damaged("a pack has another size than its header tells")
     return blobs
-
-
-def read_file(master: MasterKey, stored: Piece) -> list[Blob]:
-    """The blobs that a whole pack lists in its header."""
-    view = memoryview(stored)
-    if len(view) < _LENGTH.size:
-        raise Damaged("a pack is too short for its header")
-    end = len(view) - _LENGTH.size
-    start = end - header_length(bytes(view[end:]))
-    if start < 0:
-        raise Damaged("a pack is too short for its header")
-    return read_header(master, view[start:end], len(view))
 
 
 def _entry(blob: Blob) -> bytes:

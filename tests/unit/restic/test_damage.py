@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from convoy_py.restic import index as indexes
-from convoy_py.restic.checks import check_pack
 from convoy_py.restic.errors import RepositoryError
 from convoy_py.restic.nodes import Node, encode_tree
 from convoy_py.restic.packs import BlobKind
@@ -79,7 +78,7 @@ class Reading:
             return
         for pack in packs:
             try:
-                check_pack(repository.store, repository.master_key, pack)
+                pack.check(repository.master_key, repository.store.read(Kind.PACK, pack.id.hex()))
             except RepositoryError as error:
                 self.errors.append(error)
 

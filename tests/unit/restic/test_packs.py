@@ -1,20 +1,16 @@
 """Packs list what they hold, to the byte."""
 
 import hashlib
-import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convoy_py.restic import packs
-from convoy_py.restic.checks import check_pack
 from convoy_py.restic.compression import compress
-from convoy_py.restic.errors import Damaged, NotFound
+from convoy_py.restic.errors import Damaged
 from convoy_py.restic.packs import Blob, BlobKind, Pack, PackFile
 from convoy_py.restic.seal import MasterKey
-from convoy_py.restic.stores.base import Kind
-from tests.fakes_restic import MemoryStore
 
 KEY = MasterKey(b"e" * 32, b"k" * 16, b"r" * 16)
 
@@ -46,7 +42,7 @@ def test_header_and_size_are_what_the_index_says(
     ]
     assert [b.size for b in blobs] == [len(plain) for plain, _ in contents]
     entries = sum(41 if b.plain_length else 37 for b in blobs)
-    assert len(stored) == sum(b.length for b in blobs) + 36 + entries
+    assert len(stored) == listed.size == sum(b.length for b in blobs) + 36 + entries
     assert hashlib.sha256(stored).digest() == listed.id
 
 
@@ -58,18 +54,28 @@ def test_a_pack_that_was_cut_is_damage(cut: int) -> None:
         packs.read_file(KEY, stored[:-cut])
 
 
-def test_a_length_of_the_header_that_cannot_be_is_damage() -> None:
-    for length in (0, 32, 17 << 20, (1 << 32) - 1):
-        with pytest.raises(Damaged, match="impossible length"):
-            packs.header_length(length.to_bytes(4, "little"))
+@pytest.mark.parametrize("length", [0, 32, 101, 17 << 20, (1 << 32) - 1])
+def test_a_length_of_the_header_that_cannot_be_is_damage(length: int) -> None:
+    with pytest.raises(Damaged, match="impossible length"):
+        packs.read_file(KEY, bytes(100) + length.to_bytes(4, "little"))
 
 
 @pytest.mark.parametrize(
     "header", [b"\4" + bytes(40), b"\0" + bytes(35), b"\2" + bytes(36), bytes(37)], ids=str
 )
 def test_entries_of_another_form_are_damage(header: bytes) -> None:
+    sealed = KEY.seal(header)
+
     with pytest.raises(Damaged):
-        packs.read_header(KEY, KEY.seal(header), 1000)
+        packs.read_file(KEY, sealed + len(sealed).to_bytes(4, "little"))
+
+
+def test_a_gap_before_the_header_is_damage() -> None:
+    listed, stored = made(BlobKind.DATA, [(b"data", False)])
+
+    with pytest.raises(Damaged, match="another size"):
+        packs.read_file(KEY, b"x" + stored)
+    assert packs.read_file(KEY, stored) == listed.blobs
 
 
 @pytest.mark.parametrize(("size", "target", "count"), [(500, 1000, 2), (33, packs.TARGET, 50_000)])
@@ -97,20 +103,25 @@ def test_a_blob_has_bytes_and_a_bound(length: int, plain_length: int) -> None:
         Blob(BlobKind.DATA, bytes(32), 0, length, plain_length)
 
 
-def test_check_finds_each_flipped_bit_and_a_wrong_list() -> None:
+def test_a_check_finds_each_flipped_bit_and_a_wrong_list() -> None:
     listed, stored = made(BlobKind.DATA, [(b"data", False), (b"more" * 9, True)])
-    store, name = MemoryStore(), listed.id.hex()
 
     for bit in range(0, len(stored) * 8, 7):
         flipped = bytearray(stored)
         flipped[bit // 8] ^= 1 << bit % 8
-        store.files[Kind.PACK, name] = bytes(flipped)
-        with pytest.raises(Damaged, match=f"data/{name}: its bytes"):
-            check_pack(store, KEY, listed)
+        with pytest.raises(Damaged, match="do not hash"):
+            listed.check(KEY, flipped)
 
-    store.files[Kind.PACK, name] = stored
-    check_pack(store, KEY, Pack(listed.id, listed.blobs[::-1]))
+    Pack(listed.id, listed.blobs[::-1]).check(KEY, stored)
     with pytest.raises(Damaged, match="other blobs"):
-        check_pack(store, KEY, Pack(listed.id, listed.blobs[:1]))
-    with pytest.raises(NotFound):
-        check_pack(store, KEY, Pack(os.urandom(32), []))
+        Pack(listed.id, listed.blobs[:1]).check(KEY, stored)
+
+
+def test_a_check_opens_each_blob() -> None:
+    """A pack whose writer had bad memory hashes to its name all the same."""
+    pack = PackFile(BlobKind.DATA)
+    pack.add(hashlib.sha256(b"data").digest(), KEY.seal(b"dada"), 0)
+    listed = pack.finish(KEY)
+
+    with pytest.raises(Damaged, match="its bytes are others"):
+        listed.check(KEY, b"".join(pack.pieces))
