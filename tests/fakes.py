@@ -34,7 +34,7 @@ from convoy_py.models.volume import Options, Spec, State, Usage, View
 from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume
 from convoy_py.wire.snapshots import RolledBack
 from convoy_py.wire.space import Space, VolumeSpace
-from tests.fakes_backups import FakeBackups, FakeRepositories
+from tests.fakes_backups import FakeBackups, FakeRepositories, FakeRestores
 
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 CREATED = datetime.fromtimestamp(NOW, UTC)
@@ -417,6 +417,7 @@ class FakeVerbs(Verbs):
     releases: FakeReleases
     repositories: FakeRepositories
     backups: FakeBackups
+    restores: FakeRestores
     space: FakeSpace
     trash: FakeTrash
     room: FakeRoom
@@ -433,6 +434,7 @@ class FakeVerbs(Verbs):
             releases=FakeReleases(),
             repositories=FakeRepositories(),
             backups=FakeBackups(volumes),
+            restores=FakeRestores(volumes),
             space=FakeSpace(volumes),
             trash=FakeTrash(volumes),
             room=FakeRoom(),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.repositories import Repositories, Secret
+from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import NotFound
 from convoy_py.models.backup import BackupView, RepositoryView
@@ -101,6 +102,14 @@ class FakeBackups(Backups):
         self.asked.append((repository, read_data))
         return self.problems
 
+
+class FakeRestores(Restores):
+    """Makes an empty volume."""
+
+    def __init__(self, volumes: Volumes) -> None:
+        self.volumes = volumes
+        self.asked: list[object] = []
+
     async def restore(
         self,
         reference: str,
@@ -110,6 +119,6 @@ class FakeBackups(Backups):
         progress: Progress,
     ) -> View:
         self.asked.append((reference, repository, name, options))
-        name = name or self.backup.volume
+        name = name or "db"
         await self.volumes.create(name, options)
         return self.volumes.get(name)

@@ -63,8 +63,9 @@ def eventually(
     deadline, pause = time.monotonic() + patience, 0.001
     while not (found := look()):
         if time.monotonic() > deadline:
-            told = what if isinstance(what, str) else what()
-            raise AssertionError(f"not within {patience:g} s: {told}")
+            raise AssertionError(
+                f"not within {patience:g} s: {what if isinstance(what, str) else what()}"
+            )
         time.sleep(pause)
         # Who waits for long would keep busy those for whom it waits.
         pause = min(pause * 1.5, 0.03)
@@ -248,8 +249,8 @@ def clean(folder: Path) -> None:
         with suppress(OSError):
             freeze.thaw(Path(found[-1].mountpoint))
         subprocess.run(["umount", "-l", found[-1].mountpoint], check=True)
-    for device in map(Path, holding.attached_below(folder)):
-        loop.detach(loop.LoopDevice(device, int(device.name.removeprefix("loop"))))
+    for device in holding.attached_below(folder):
+        loop.detach(device)
 
 
 def environment() -> dict[str, str]:

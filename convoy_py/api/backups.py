@@ -83,7 +83,7 @@ async def restore_backup(admin: Admin, call: Call[RestoreBackup]) -> Reply[Volum
     name, options = check_name(asked.name) if asked.name else "", parse_options(asked.options)
 
     async def work(progress: Progress) -> VolumeInfo:
-        view = await admin.verbs.backups.restore(
+        view = await admin.verbs.restores.restore(
             asked.backup, asked.repository, name, options, progress
         )
         return admin.volume(view)

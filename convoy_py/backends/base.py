@@ -66,7 +66,9 @@ from convoy_py.models.volume import Options, Spec, Usage
 
 _NAMED = 3
 # The fields of Options that every backend takes, and means the same by.
-COMMON = frozenset({"backend", "uid", "gid", "mode", "mount_options", "source", "per_mount"})
+COMMON = frozenset(
+    {"backend", "uid", "gid", "mode", "mount_options", "source", "per_mount", "backup"}
+)
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,10 @@ class Snapshottable(ABC):
     @abstractmethod
     def writing(self, place: Place) -> AbstractContextManager[Path]:
         """The same, to be written: of a volume that nobody else has mounted, or that is mounted."""
+
+    def image(self, place: Place) -> Path | None:
+        """The file that is the whole filesystem of the data, and is the place's own. No I/O."""
+        return None
 
     @abstractmethod
     def shares(self, place: Place) -> Shares | None:

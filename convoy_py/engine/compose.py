@@ -27,8 +27,10 @@ from convoy_py.engine.verbs.adoptions import Adoptions
 from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
+from convoy_py.engine.verbs.finding import Finding
 from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.repositories import Repositories
+from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import LOOK_SECONDS, Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
@@ -68,9 +70,6 @@ class Engine:
         self.trash = trash = TrashBin(operations, host, deletions, keep=settings.trash_keep)
         self.room = room = Room(operations, trash, host, deletions, clock)
         self.uses = uses = Uses(operations, room, steps, cloning, deletions=deletions, clock=clock)
-        self.volumes = volumes = Volumes(
-            operations, uses, trash, room, steps, cloning, deletions=deletions, jobs=jobs
-        )
         self.snapshots = Snapshots(
             operations,
             uses,
@@ -82,22 +81,23 @@ class Engine:
             pausing=pausing,
             rollback_keep=settings.rollback_keep,
         )
+        self._compose_backups(settings, steps)
+        self.volumes = volumes = Volumes(
+            operations,
+            uses,
+            trash,
+            room,
+            steps,
+            cloning,
+            restores=self.restores,
+            deletions=deletions,
+            jobs=jobs,
+        )
         self.copies = Copies(
             operations, volumes, uses, trash, room, host, copying=copying, cloning=cloning
         )
         self.adoptions = Adoptions(operations, volumes, room, cloning, docker, pausing)
         self.releases = Releases(operations, volumes, uses, trash, host, docker)
-        self._repository_store = RepositoryStore(host.store.root)
-        sessions = Sessions(self._repository_store, settings.host or platform.node())
-        self.repositories = Repositories(operations, host, self._repository_store, sessions)
-        self.backups = Backups(
-            operations,
-            self.repositories,
-            self.snapshots,
-            uses,
-            room,
-            Archiving(steps, sessions),
-        )
         self.space = SpaceVerbs(operations, uses, room, host, jobs)
         self.autogrow = Autogrow(operations, uses, self.space, metrics, clock)
         self.daemon = Daemon(operations, host)
@@ -115,6 +115,27 @@ class Engine:
             chores=self._chores(settings),
         )
 
+    def _compose_backups(self, settings: Settings, steps: Steps) -> None:
+        """What has to do with repositories, and with the backups in them."""
+        operations, host = self.operations, self.host
+        self._repository_store = store = RepositoryStore(host.store.root)
+        sessions = Sessions(store, settings.host or platform.node())
+        archiving = Archiving(steps, sessions)
+        self.repositories = repositories = Repositories(operations, host, store, sessions)
+        finding = Finding(repositories, archiving)
+        self.backups = Backups(
+            operations, repositories, self.snapshots, self.uses, finding, archiving
+        )
+        self.restores = Restores(
+            operations,
+            repositories,
+            finding,
+            self.snapshots,
+            self.room,
+            archiving,
+            jobs=self.jobs,
+        )
+
     @property
     def verbs(self) -> Verbs:
         """What the edges call."""
@@ -128,6 +149,7 @@ class Engine:
             releases=self.releases,
             repositories=self.repositories,
             backups=self.backups,
+            restores=self.restores,
             space=self.space,
             trash=self.trash,
             room=self.room,

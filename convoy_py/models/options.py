@@ -13,7 +13,7 @@ from convoy_py.errors import HelpAsked, InvalidOption, Unsupported
 from convoy_py.models import docker_local
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.modes import parse_mode
-from convoy_py.models.names import is_source
+from convoy_py.models.names import is_source, is_valid_name
 from convoy_py.models.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -127,6 +127,12 @@ def _source(text: str) -> str:
     return text
 
 
+def _backup(text: str) -> str:
+    if not is_valid_name(text) and "?backup=backup-" not in text:
+        raise ValueError(f"{text!r} is neither a repository's name nor the URL of a backup")
+    return text
+
+
 def backends_known() -> str:
     """The backends with their other names, in one line."""
     return ", ".join(f"{name} ({', '.join(aliases)})" for name, aliases in BACKEND_NAMES.items())
@@ -217,6 +223,14 @@ OPTIONS = (
         _source,
         "VOLUME|VOLUME@SNAPSHOT",
         "begin as a clone of this; what else is not given is as there",
+    ),
+    Option(
+        "backup",
+        (),
+        _backup,
+        "REPOSITORY|URL",
+        "begin as the newest backup of this name there, or as the one of a URL; what else is not "
+        "given is as it was",
     ),
     Option(
         "per_mount",

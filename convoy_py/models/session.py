@@ -29,7 +29,6 @@ class Data(Frozen):
     uuid: str  # of the snapshot
     folder: Path
     image: Path | None = None  # whose filesystem the folder shows
-    filesystem: str = ""
 
 
 class Source(Frozen):

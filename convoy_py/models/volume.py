@@ -46,6 +46,7 @@ class Options(Frozen):
         None  # option `from`: a volume, or `volume@snapshot`, to begin as a copy of
     )
     per_mount: bool | None = None
+    backup: str | None = None  # a repository's name, or a URL: to begin with the data of a backup
     autogrow: int | None = None  # bytes
     inodes: int | None = None  # files of all kinds
 

@@ -1,9 +1,11 @@
 """Backs up snapshots of volumes: what did not change since the last backup is not read."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 
 from convoy_py import __version__
+from convoy_py.linux import changes
 from convoy_py.models.session import Backup, BackupFound, Data, Done, Source
 from convoy_py.restic.archive import archive
 from convoy_py.restic.contents import Counters
@@ -66,21 +68,23 @@ class BackingUp:
     def _archived(self, writer: Writer, source: Source) -> Snapshot:
         begun = self._clock.now()
         before = replace(writer.counters)
-        parent, _ = self._parent(source)  # what the base tells is not asked yet: all is read
+        parent, base = self._parent(source)
 
         def tell(counters: Counters) -> None:
             done = self._processed + counters.bytes_processed
-            self._speech.step(done, 0, f"{source.volume}: {_told(counters, writer)}")
+            added = writer.counters.bytes_new - before.bytes_new
+            self._speech.step(done, 0, f"{source.volume}: {_told(counters)}, {added} bytes new")
 
-        archived = archive(
-            source.data.folder,
-            {marks.DESCRIPTION: source.description.encode() + b"\n"},
-            self._repository,
-            writer,
-            tell,
-            previous=parent.tree if parent else None,
-            changes=None,
-        )
+        with nullcontext() if base is None else _changes(base, source.data) as changed:
+            archived = archive(
+                source.data.folder,
+                {marks.DESCRIPTION: source.description.encode() + b"\n"},
+                self._repository,
+                writer,
+                tell,
+                previous=parent.tree if parent else None,
+                changes=changed,
+            )
         self._processed += archived.counters.bytes_processed
         return Snapshot(
             time=source.created.astimezone(),
@@ -100,18 +104,27 @@ class BackingUp:
         The data counts only if that very snapshot was backed up: with another one what is taken
         from the backup would be wrong. Without any all is read.
         """
-        path = marks.path_of(source.volume)
-        ours = [s for s in self._known if s.hostname == self._host and s.paths == (path,)]
-        by_snapshot = {marks.snapshot_id(snapshot): snapshot for snapshot in ours}
+        by_snapshot = {marks.snapshot_id(snapshot): snapshot for snapshot in self._known}
         for base in source.bases:
             if parent := by_snapshot.get(base.uuid):
                 return parent, base
+        path = (marks.path_of(source.volume),)
+        ours = [s for s in self._known if s.hostname == self._host and s.paths == path]
         return (ours[-1] if ours else None), None
 
 
-def _told(counters: Counters, writer: Writer) -> str:
-    files = counters.files_new + counters.files_changed + counters.files_unmodified
-    return f"{files} files, {counters.bytes_read} bytes read, {writer.counters.bytes_new} new"
+def _changes(base: Data, data: Data) -> AbstractContextManager[changes.Hook]:
+    if base.image is None or data.image is None:
+        return changes.of_trees(base.folder, data.folder)
+    return changes.of_images(base.folder, data.folder, base.image, data.image)
+
+
+def _told(counters: Counters) -> str:
+    return f"{_files(counters)} files, {counters.bytes_read} bytes read"
+
+
+def _files(counters: Counters) -> int:
+    return counters.files_new + counters.files_changed + counters.files_unmodified
 
 
 def _summary(
@@ -130,8 +143,6 @@ def _summary(
         "data_blobs": after.blobs_new - before.blobs_new,
         "data_added": after.bytes_new - before.bytes_new,
         "data_added_packed": after.bytes_stored - before.bytes_stored,
-        "total_files_processed": counters.files_new
-        + counters.files_changed
-        + counters.files_unmodified,
+        "total_files_processed": _files(counters),
         "total_bytes_processed": counters.bytes_processed,
     }

@@ -146,8 +146,8 @@ def _fields_added(content: Any) -> Any:
     return content
 
 
-VOLUME = Sealed("volume", Record, _fields_added, _fields_added)
-SNAPSHOT = Sealed("snapshot", SnapshotRecord, _fields_added, _fields_added)
+VOLUME = Sealed("volume", Record, _fields_added, _fields_added, _fields_added)
+SNAPSHOT = Sealed("snapshot", SnapshotRecord, _fields_added, _fields_added, _fields_added)
 REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)
 RESTORE = Format("restore", Restore)

@@ -135,6 +135,9 @@ class ImageSnapshots(Snapshottable):
         with _open(place) as folder:
             yield folder
 
+    def image(self, place: Place) -> Path | None:
+        return None if image.is_inside(place) else image.path(place)
+
     def shares(self, place: Place) -> Shares | None:
         if image.is_inside(place):
             # To mount it for this would be in the way of who mounts the volume.

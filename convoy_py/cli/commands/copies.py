@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.command()
 @source_argument("source", metavar="SOURCE")
 @click.argument("new")
-@volume_options(without=("from", "path"), defaults=False)
+@volume_options(without=("from", "path", "backup"), defaults=False)
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -66,7 +66,7 @@ def clone(
 
 @click.command()
 @volume_argument(metavar="VOLUME")
-@volume_options(without=("from", "path", "per_mount"), defaults=False)
+@volume_options(without=("from", "path", "per_mount", "backup"), defaults=False)
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -102,7 +102,7 @@ def convert(
 @project_option("take over all of a compose project")
 @click.option("--dry-run", is_flag=True, help="only show what would be done")
 @click.option("--stop-containers", is_flag=True, help="stop the containers that use them")
-@volume_options(without=("from", "path", "per_mount"))
+@volume_options(without=("from", "path", "per_mount", "backup"))
 @no_wait_option
 @output_options
 @click.pass_obj

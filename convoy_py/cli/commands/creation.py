@@ -15,7 +15,6 @@ from convoy_py.wire.endpoints import CREATE_VOLUME
 @volume_options()
 @click.option("--adopt", is_flag=True, help="take over the data that `delete --reference` left")
 @output_options
-@refused("--backup", "restoring a backup is not offered")
 @refused("--s3-endpoint", "backups are not offered")
 @refused("--id", "a volume is known by its name alone")
 @refused("--type", "there are no EBS volumes; choose with --backend and --fs")

@@ -36,7 +36,7 @@ def snapshot_views(volume: Entry) -> tuple[SnapshotView, ...]:
 
     Those that only the next backup needs are the daemon's own affair.
     """
-    return tuple(view for view in _all_views(volume) if not view.base_of)
+    return tuple(view for view in all_snapshot_views(volume) if not view.base_of)
 
 
 def bases(volume: Entry, repository: str = "") -> list[str]:
@@ -45,12 +45,15 @@ def bases(volume: Entry, repository: str = "") -> list[str]:
     Of one repository, or of all.
     """
     views = [
-        view for view in _all_views(volume) if view.base_of and repository in ("", view.base_of)
+        view
+        for view in all_snapshot_views(volume)
+        if view.base_of and repository in ("", view.base_of)
     ]
     return [joined(volume.name, view.name) for view in reversed(views)]
 
 
-def _all_views(volume: Entry) -> list[SnapshotView]:
+def all_snapshot_views(volume: Entry) -> list[SnapshotView]:
+    """Those of the daemon's own included."""
     views = [snapshot_view(each) for each in volume.snapshots.values()]
     return sorted(views, key=lambda v: (v.created or _LAST, v.name))
 

@@ -4,24 +4,29 @@ Runs in worker threads; the caller sees to it that what is read stays. What is b
 a `.new-` name until it is complete.
 """
 
+import secrets
+import stat
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import ValidationError
 
-from convoy_py.backends.base import Place
+from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.steps.cloning import fitting, give_owner
+from convoy_py.engine.steps.cloning import fitting, give_owner, refuse_path
 from convoy_py.engine.steps.parts import opened, power
 from convoy_py.engine.steps.sessions import Follow, Sessions
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.errors import Corrupt
 from convoy_py.linux import files
 from convoy_py.models.backup import Description
+from convoy_py.models.names import joined
 from convoy_py.models.session import Backup, Data, Describe, Done, Restore, Source, Task
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Repository, SnapshotRecord
+from convoy_py.state.store import STAGING
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,55 @@ class Archiving:
         self, name: str, repository: Repository, backup: str, options: Options, follow: Follow
     ) -> Entry:
         """Build a volume with the data of a backup in it, and rename it into place."""
+        refuse_path(options)
         backend, spec = self._host.choose(options)
-        able = power(backend, name)
 
         def fill(place: Place) -> Spec:
-            settled = backend.create(place)
-            with able.writing(replace(place, spec=settled)) as folder, fitting(place):
-                self._sessions.run(repository, Restore(backup=backup, into=folder), follow)
+            settled = self._filled(backend, place, repository, backup, follow)
+            with power(backend, name).writing(replace(place, spec=settled)) as folder:
                 give_owner(folder, options)
-                files.sync_filesystem(folder)
-            return settled
+                return _as_found(folder, settled)
 
         return self._steps.built(name, backend, spec, fill)
+
+    def restore_beside(
+        self, volume: Entry, repository: Repository, backup: str, follow: Follow
+    ) -> Entry:
+        """Build the data of a backup as the volume would have it, for it to go back to.
+
+        It lies under a `.new-` name, and is to be given to `abandon` in the end.
+        """
+        backend, place = volume.usable()
+        host, spec = self._host, place.spec.model_copy(update={"path": None, "grows_from": None})
+        name = joined(volume.name, f"restored-{backup[:16]}")
+        record = host.record(volume.name, spec)
+        key = f"{STAGING}{secrets.token_hex(8)}"  # until it went back both hold space
+        with self._steps.building(backend, host.place(record), promised_as=key) as staged:
+            settled = self._filled(backend, staged, repository, backup, follow)
+        host.ledger.forget(key)
+        entry = Entry(name, host.reference_store.none(), record, backend)
+        entry.place = replace(staged, spec=settled)
+        return entry
+
+    def abandon(self, beside: Entry) -> None:
+        self._steps.abandon(*beside.usable())
+
+    def _filled(
+        self, backend: Backend, place: Place, repository: Repository, backup: str, follow: Follow
+    ) -> Spec:
+        settled = backend.create(place)
+        able = power(backend, place.name)
+        with able.writing(replace(place, spec=settled)) as folder, fitting(place):
+            self._sessions.run(repository, Restore(backup=backup, into=folder), follow)
+            files.sync_filesystem(folder)
+        return settled
+
+
+def _as_found(folder: Path, spec: Spec) -> Spec:
+    """The spec with the owner and mode that the data has."""
+    found = folder.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    return spec.model_copy(update={"uid": found.st_uid, "gid": found.st_gid, "mode": mode})
 
 
 def _source(chosen: Chosen, stack: ExitStack) -> Source:
@@ -102,4 +144,9 @@ def _source(chosen: Chosen, stack: ExitStack) -> Source:
 def _data(snapshot: Entry, stack: ExitStack) -> Data:
     record = snapshot.record
     assert isinstance(record, SnapshotRecord)
-    return Data(uuid=record.uuid, folder=stack.enter_context(opened(snapshot)))
+    backend, place = snapshot.usable()
+    return Data(
+        uuid=record.uuid,
+        folder=stack.enter_context(opened(snapshot)),
+        image=power(backend, snapshot.name).image(place),
+    )

@@ -85,7 +85,7 @@ class Cloning:
 
     def clone_spec(self, source: Entry, options: Options) -> tuple[Backend, Spec]:
         """(backend, spec) of a clone: what is not given is as at the source."""
-        _refuse_path(options)
+        refuse_path(options)
         backend, place = source.usable()
         spec = place.spec
         if options.backend in (None, spec.backend):
@@ -94,7 +94,12 @@ class Cloning:
             inherited = {key: getattr(spec, key) for key in COMMON}
         ours = "ro" if isinstance(source.record, SnapshotRecord) else ""
         kept = tuple(option for option in spec.mount_options or () if option != ours)
-        inherited |= {"path": None, "per_mount": None, "mount_options": kept or None}
+        inherited |= {
+            "path": None,
+            "per_mount": None,
+            "backup": None,
+            "mount_options": kept or None,
+        }
         given = {key: value for key, value in options if value is not None}
         return self._host.choose(Options.model_validate({**inherited, **given}))
 
@@ -122,7 +127,13 @@ class Cloning:
         old, host = volume.volume_record(), self._host
         backend, spec = self.clone_spec(volume, options)
         per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
-        spec = spec.model_copy(update={"source": old.spec.source, "per_mount": per_mount})
+        spec = spec.model_copy(
+            update={
+                "source": old.spec.source,
+                "backup": old.spec.backup,
+                "per_mount": per_mount,
+            }
+        )
         record = host.record(volume.name, spec)
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
         building = self._steps.building(
@@ -166,7 +177,7 @@ class Cloning:
 
     def check_adoption(self, name: str, size: int, options: Options) -> None:
         """Raise what would stand in the way of adopting so many bytes, before anything is done."""
-        _refuse_path(options)
+        refuse_path(options)
         backend, spec = self._host.choose(options)
         ledger, preallocated = self._host.ledger, backend.reserves(spec)
         key = f"{STAGING}{secrets.token_hex(8)}"
@@ -250,7 +261,7 @@ def _half_swapped(name: str, staging: Path, error: ConvoyError) -> Unsettled:
     return Unsettled(f"volume {name} is converted; what it was lies in {where} ({error})")
 
 
-def _refuse_path(options: Options) -> None:
+def refuse_path(options: Options) -> None:
     if options.path is not None:
         raise InvalidOption(
             "option path: a copy goes into a volume of its own, not into a folder of the host"

@@ -9,6 +9,7 @@ from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
 from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.repositories import Repositories
+from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
@@ -30,6 +31,7 @@ class Verbs:
     releases: Releases
     repositories: Repositories
     backups: Backups
+    restores: Restores
     space: SpaceVerbs
     trash: TrashBin
     room: Room

@@ -1,26 +1,23 @@
-"""The verbs on backups: create, list, inspect, delete, verify, restore."""
+"""The verbs on backups: create, list, inspect, delete, verify."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
-from convoy_py.backends.base import COMMON
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.memory.views import bases, volume_view
+from convoy_py.engine.memory.views import bases
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import Archiving, Chosen
+from convoy_py.engine.verbs.finding import Finding, view_of
 from convoy_py.engine.verbs.repositories import Repositories
-from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.uses import Uses
-from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound
+from convoy_py.errors import Conflict, ConvoyError, OperationFailed
 from convoy_py.logs import event
-from convoy_py.models.backup import BackupView, is_url, parse_url
-from convoy_py.models.names import NameKind, check_name, joined, kind_of, volume_of
-from convoy_py.models.options import is_known, parse_options
-from convoy_py.models.session import BackupFound, Delete, Done, ListBackups, Task, Verify
+from convoy_py.models.backup import BackupView
+from convoy_py.models.names import NameKind, joined, kind_of, volume_of
+from convoy_py.models.session import Delete, Done, Task, Verify
 from convoy_py.models.snapshot import Way
-from convoy_py.models.volume import Options, View
 from convoy_py.state.records import Repository, SnapshotRecord
 
 log = logging.getLogger("convoy.engine")
@@ -35,7 +32,7 @@ class Backups:
         repositories: Repositories,
         snapshots: Snapshots,
         uses: Uses,
-        room: Room,
+        finding: Finding,
         archiving: Archiving,
     ) -> None:
         self._operations = operations
@@ -43,7 +40,7 @@ class Backups:
         self._repositories = repositories
         self._snapshots = snapshots
         self._uses = uses
-        self._room = room
+        self._finding = finding
         self._archiving = archiving
 
     async def create(
@@ -61,7 +58,7 @@ class Backups:
         One session has all of them. The snapshot stays, unlisted, as what the next backup is
         compared with, where that costs nothing; the one of before goes.
         """
-        repository = self._repositories.get(to) if to else self._repositories.only()
+        repository = self._repositories.chosen(to)
         taken = [name for name in sources if kind_of(name) is NameKind.SNAPSHOT]
         for name in taken:
             self._entries.get(name)
@@ -77,36 +74,24 @@ class Backups:
             )
             made = [joined(view.volume, view.name) for view in views]
         done: list[BackupView] = []
+        problems: Sequence[str] = ()
         try:
-            done = await self._back_up(repository, [*taken, *made], progress)
+            done, problems = await self._back_up(repository, [*taken, *made], progress)
         finally:
             for name in made:
                 await self._let_bases_go(repository, name, done)
+        if problems:
+            told = ", ".join(view.volume for view in done) or "nothing"
+            raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
         return done
 
     async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
         """The backups of one volume, or of all; of one repository, or of all that are known."""
-        chosen = (
-            [self._repositories.get(repository)]
-            if repository
-            else [self._repositories.get(view.name) for view in self._repositories.views()]
-        )
-        found = []
-        for record in chosen:
-            done = await self._run(record, ListBackups(), progress)
-            found += [_view(record, each) for each in done.backups]
-        return [view for view in found if volume in ("", view.volume)]
+        return await self._finding.views(volume, repository, progress)
 
     async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:
         """One, by its URL, its id, or the start of that; raises NotFound, Invalid."""
-        if is_url(reference):
-            url = parse_url(reference)
-            record, digits = self._repositories.at(url.location), url.id
-        else:
-            record = self._repositories.get(repository) if repository else self._repositories.only()
-            digits = reference
-        done = await self._run(record, ListBackups(), progress)
-        return _view(record, _one(done.backups, digits, record.name))
+        return await self._finding.one(reference, repository, progress)
 
     async def delete(
         self, references: Sequence[str], repository: str, progress: Progress
@@ -120,43 +105,9 @@ class Backups:
 
     async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
         """What is wrong with a repository; reads that part of a hundred of its packs."""
-        record = self._repositories.get(repository) if repository else self._repositories.only()
+        record = self._repositories.chosen(repository)
         done = await self._run(record, Verify(read_data=read_data), progress)
         return list(done.problems)
-
-    async def restore(
-        self,
-        reference: str,
-        repository: str,
-        name: str,
-        options: Options,
-        progress: Progress,
-    ) -> View:
-        """Make a volume with the data of a backup in it; what is not asked for is as it was.
-
-        `reference` names a backup, or a volume: then it is the newest of that. Without a name it
-        gets the volume's.
-        """
-        found = await self._newest(reference, repository, progress)
-        name = check_name(name or found.volume)
-        record = self._repositories.get(found.repository)
-        async with self._operations.locked(name):
-            if name in self._entries.volumes:
-                raise AlreadyExists(f"volume {name} exists already: restore under another name")
-            with translated(name, "restore"):
-                described = await self._repositories.threads.run_long(
-                    self._archiving.describe, record, found.id, progress
-                )
-                wanted = _as_before(described.options, options, self._archiving.backends)
-
-                async def built() -> None:
-                    entry = await self._repositories.threads.run_long(
-                        self._archiving.restore, name, record, found.id, wanted, progress
-                    )
-                    self._entries.put(entry)
-
-                await self._room.made_for(built)
-        return volume_view(self._entries.get(name))
 
     # Steps
 
@@ -167,8 +118,8 @@ class Backups:
 
     async def _back_up(
         self, record: Repository, names: Sequence[str], progress: Progress
-    ) -> list[BackupView]:
-        """Back up snapshots, which stay as they are meanwhile."""
+    ) -> tuple[list[BackupView], Sequence[str]]:
+        """Back up snapshots, which stay as they are meanwhile; also tells of which that failed."""
         chosen: list[Chosen] = []
         kept: list[Entry] = []
         for name in names:
@@ -185,7 +136,7 @@ class Backups:
                     done = await self._repositories.threads.run_long(
                         self._archiving.back_up, record, chosen, progress
                     )
-        return [_view(record, each) for each in done.backups]
+        return [view_of(record, each) for each in done.backups], done.problems
 
     async def _let_bases_go(
         self, record: Repository, name: str, done: Sequence[BackupView]
@@ -208,47 +159,3 @@ class Backups:
                 await self._snapshots.delete(each)
             except ConvoyError as error:
                 event(log, logging.WARNING, "not deleted", volume=each, failure=error)
-
-    async def _newest(self, reference: str, repository: str, progress: Progress) -> BackupView:
-        if not is_url(reference):
-            views = await self.views(reference, repository, progress)
-            if len({view.host for view in views}) > 1:
-                told = ", ".join(sorted({f"{view.host}: {view.url}" for view in views}))
-                raise Invalid(
-                    f"more than one host has backed up a volume {reference}: give the URL of the "
-                    f"backup that is meant ({told})"
-                )
-            if views:
-                return max(views, key=lambda view: view.created)
-        return await self.find(reference, repository, progress)
-
-
-def _one(backups: Sequence[BackupFound], digits: str, name: str) -> BackupFound:
-    found = [each for each in backups if each.id.startswith(digits.lower())] if digits else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise Invalid(f"backup {digits} is ambiguous in repository {name}: give more digits")
-    raise NotFound(f"no backup {digits} in repository {name}: `convoy backup list` shows them")
-
-
-def _as_before(described: Mapping[str, str], asked: Options, backends: Collection[str]) -> Options:
-    """The options of a volume that is restored: what is not asked for is as it was.
-
-    What a newer daemon knew, and what belonged to its host, is left out.
-    """
-    backend = described.get("backend")
-    known = {key: value for key, value in described.items() if is_known(key) and key != "backend"}
-    kept = parse_options(known).given() | {"backend": backend}
-    for key in ("path", "source", "per_mount"):
-        kept.pop(key, None)
-    if backend not in backends or asked.backend not in (None, backend):
-        # What one backend means by anything else may mean nothing to another.
-        kept = {key: kept[key] for key in kept.keys() & (COMMON | {"size"}) - {"backend"}}
-    elif asked.fs not in (None, kept.get("fs")):
-        kept.pop("inodes", None)
-    return Options.model_validate({**kept, **asked.given()})
-
-
-def _view(record: Repository, found: BackupFound) -> BackupView:
-    return BackupView(repository=record.name, location=record.location, **found.model_dump())

@@ -51,8 +51,10 @@ class Repositories:
             raise NotFound(f"no such repository: {name} (known: {known})")
         return found
 
-    def only(self) -> Repository:
-        """The one that is meant where none is named; raises Invalid."""
+    def chosen(self, name: str) -> Repository:
+        """The one of that name, or the only one where none is named; raises NotFound, Invalid."""
+        if name:
+            return self.get(name)
         if len(self._known) == 1:
             return next(iter(self._known.values()))
         known = ", ".join(sorted(self._known)) or "none is known: `convoy repository add` adds one"

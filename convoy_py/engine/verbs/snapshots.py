@@ -15,7 +15,7 @@ from convoy_py.engine.memory.views import snapshot_view, snapshot_views
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.mirror import as_on_disk
-from convoy_py.engine.running.operations import Operations
+from convoy_py.engine.running.operations import Locked, Operations
 from convoy_py.engine.running.pausing import Pausing, stopped
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.parts import Part, planned, power
@@ -25,6 +25,7 @@ from convoy_py.engine.verbs.uses import Uses
 from convoy_py.errors import (
     AlreadyExists,
     Cancelled,
+    Conflict,
     ContainerRestarts,
     ConvoyError,
     Invalid,
@@ -342,27 +343,40 @@ class Snapshots:
 
     async def _rollback(self, volume: str, full: str, progress: Progress) -> Entry:
         async with self._operations.locked(volume) as locked:
-            entry, snapshot = (
-                self._entries.get(volume),
-                self._entries.get(full),
-            )
-            snapshot.usable()
+            entry, snapshot = self._entries.get(volume), self._entries.get(full)
             snapshot.idle()
-            # What lies inside the volume's image holds its device.
-            inside = [each for each in entry.snapshots.values() if each.lies_inside]
-            await self._uses.vacate(entry, "rollback", *inside)
-            doing = f"the rollback to {full}"
-            async with self._uses.steady(doing, locked, entry, snapshot, still=True):
-                plan = await self.plan(volume)
-                progress.total += 2 * plan.bytes
-                progress.note = f"saving what is there ({plan.way.value})"
-                name = self._fresh_name([volume], "before-rollback-")
-                part = planned(entry, name, plan, self._host.wall_clock(), automatic=True)
-                (saved,) = await self._take([part], progress, saving=True)
-                progress.note = f"going back to {full} ({plan.way.value})"
-                await self._go_back(entry, snapshot, saved, progress)
-                entry.overwritten()
-            return saved
+            return await self._replaced(locked, entry, snapshot, full, progress)
+
+    async def go_back(self, volume: Entry, beside: Entry, source: str, progress: Progress) -> Entry:
+        """Replace a volume's data by what was built `beside` from a `source`, as by a snapshot's.
+
+        Returns the snapshot of what was there.
+        """
+        async with self._operations.locked(volume.name) as locked:
+            if self._entries.find(volume.name) is not volume:
+                raise Conflict(f"volume {volume.name} was replaced meanwhile; repeat the command")
+            return await self._replaced(locked, volume, beside, source, progress)
+
+    async def _replaced(
+        self, locked: Locked, entry: Entry, goal: Entry, told: str, progress: Progress
+    ) -> Entry:
+        """Save what a volume has as a snapshot, and give it the data of the goal."""
+        goal.usable()
+        volume = entry.name
+        # What lies inside the volume's image holds its device.
+        inside = [each for each in entry.snapshots.values() if each.lies_inside]
+        await self._uses.vacate(entry, "rollback", *inside)
+        async with self._uses.steady(f"the rollback to {told}", locked, entry, goal, still=True):
+            plan = await self.plan(volume)
+            progress.total += 2 * plan.bytes
+            progress.note = f"saving what is there ({plan.way.value})"
+            name = self._fresh_name([volume], "before-rollback-")
+            part = planned(entry, name, plan, self._host.wall_clock(), automatic=True)
+            (saved,) = await self._take([part], progress, saving=True)
+            progress.note = f"going back to {told} ({plan.way.value})"
+            await self._go_back(entry, goal, saved, progress)
+            entry.overwritten()
+        return saved
 
     async def _go_back(
         self, volume: Entry, snapshot: Entry, saved: Entry, progress: Progress

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from convoy_py.backends.base import Backend, Resizable
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.memory.views import snapshot_views
+from convoy_py.engine.memory.views import all_snapshot_views
 from convoy_py.engine.running.jobs import Jobs, Progress
 from convoy_py.engine.running.mirror import rerecord
 from convoy_py.engine.running.operations import Operations
@@ -135,7 +135,7 @@ class SpaceVerbs:
                 shared=None,
                 reclaimable=None,
                 snapshots=[
-                    SnapshotSpace(name=view.name, frees=None) for view in snapshot_views(entry)
+                    SnapshotSpace(name=view.name, frees=None) for view in all_snapshot_views(entry)
                 ],
                 note="no answer",
             )
@@ -158,7 +158,7 @@ class SpaceVerbs:
                 SnapshotSpace(
                     name=view.name, frees=_freed(entry.snapshots[joined(entry.name, view.name)])
                 )
-                for view in snapshot_views(entry)
+                for view in all_snapshot_views(entry)
             ],
         )
 

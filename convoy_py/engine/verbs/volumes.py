@@ -10,6 +10,7 @@ from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps import loading
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.volumes import Steps
+from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
@@ -40,10 +41,12 @@ class Volumes:
         steps: Steps,
         cloning: Cloning,
         *,
+        restores: Restores,
         deletions: Deletions,
         jobs: Jobs,
     ) -> None:
         self._operations = operations
+        self._restores = restores
         self._entries = operations.entries
         self._steps = steps
         self._host = steps.host
@@ -146,12 +149,17 @@ class Volumes:
     async def _create(
         self, name: str, options: Options, *, adopt: bool, progress: Progress | None
     ) -> None:
+        if options.source is not None and options.backup is not None:
+            raise Invalid("options from and backup: a volume begins as one of the two")
         if options.source is None and options.per_mount:
             raise Invalid("option per_mount needs `from`: what the private clones are made of")
 
         async def built() -> None:
             async with self._operations.locked(name):
                 if await self._is_there(name, options, adopt=adopt):
+                    return
+                if options.backup is not None:
+                    self._entries.put(await self._restores.fill(name, options, progress))
                     return
                 if options.source is None:
                     at, build = options.path, self._steps.adopt if adopt else self._steps.create

@@ -21,6 +21,7 @@ SAMPLES = {
     "path": "/srv/data",
     "mount_options": "noatime,ro",
     "from": "db@nightly",
+    "backup": "offsite",
     "autogrow": "20G",
     "inodes": "1000",
 }
@@ -153,7 +154,6 @@ def test_a_bad_name_is_refused_before_any_request(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("create", "x", "--backup", "s3://b"),
         ("create", "x", "--s3-endpoint", "http://e"),
         ("create", "x", "--id", "vol-1"),
         ("create", "x", "--type", "gp2"),

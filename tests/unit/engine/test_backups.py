@@ -7,7 +7,7 @@ import pytest
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.verbs.repositories import Secret
-from convoy_py.errors import AlreadyExists, Cancelled, ConvoyError, Denied, Invalid, NotFound
+from convoy_py.errors import Cancelled, ConvoyError, Denied, Invalid, NotFound
 from convoy_py.models.backup import BackupView
 from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine
@@ -46,7 +46,7 @@ async def test_a_volume_comes_back_under_another_name(backed: Engine) -> None:
     (backup,) = await _back_up(backed, "db")
     assert (backup.volume, backup.repository, backup.files) == ("db", "offsite", 1)
     backed.write("db", "two")
-    view = await backed.backups.restore(backup.url, "", "other", Options(), Progress())
+    view = await backed.restores.restore(backup.url, "", "other", Options(), Progress())
     assert (view.name, view.spec and view.spec.size) == ("other", 8192)
     assert (backed.read("other"), backed.read("db")) == ("one", "two")
 
@@ -57,9 +57,37 @@ async def test_the_newest_of_a_volume_is_meant_by_its_name(backed: Engine) -> No
     backed.pass_time(1)
     await _back_up(backed, "db")
     await backed.volumes.remove("db")
-    view = await backed.backups.restore("db", "offsite", "", Options(size=4096), Progress())
+    view = await backed.restores.restore("db", "offsite", "", Options(size=4096), Progress())
     assert (view.name, view.spec and view.spec.size) == ("db", 4096)
     assert backed.read("db") == "two"
+
+
+async def test_a_volume_goes_back_and_what_it_was_is_a_snapshot(backed: Engine) -> None:
+    """It can be undone by a rollback."""
+    await _back_up(backed, "db")
+    backed.write("db", "two")
+    await backed.restores.restore("db", "", "", Options(), Progress())
+    assert backed.read("db") == "one"
+    (saved,) = backed.snapshots.views("db")
+    assert saved.automatic
+    await backed.snapshots.rollback("db", saved.name, Progress())
+    assert backed.read("db") == "two"
+    assert backed.left() == []
+
+
+async def test_docker_makes_a_volume_of_a_backup(backed: Engine) -> None:
+    """By the option; asked again it is done already."""
+    (backup,) = await _back_up(backed, "db")
+    await backed.volumes.remove("db")
+    for _ in range(2):
+        await backed.volumes.create("db", Options(backup="offsite"))
+    assert backed.read("db") == "one"
+    await backed.volumes.create("other", Options(backup=backup.url, size=16384))
+    assert backed.read("other") == "one"
+    with pytest.raises(NotFound, match="repository offsite has no backup of a volume web"):
+        await backed.volumes.create("web", Options(backup="offsite"))
+    with pytest.raises(Invalid, match="a volume begins as one of the two"):
+        await backed.volumes.create("web", Options(backup="offsite", source="db"))
 
 
 async def test_a_snapshot_is_backed_up_as_it_is(backed: Engine) -> None:
@@ -67,7 +95,7 @@ async def test_a_snapshot_is_backed_up_as_it_is(backed: Engine) -> None:
     await backed.snapshot("db", "nightly")
     backed.write("db", "two")
     (backup,) = await _back_up(backed, "db@nightly")
-    await backed.backups.restore(backup.id[:8], "", "other", Options(), Progress())
+    await backed.restores.restore(backup.id[:8], "", "other", Options(), Progress())
     assert backed.read("other") == "one"
     assert [view.name for view in backed.snapshots.views("db")] == ["nightly"]
 
@@ -147,8 +175,8 @@ async def test_what_is_not_there_is_told_with_what_is(backed: Engine) -> None:
     with pytest.raises(NotFound, match="no such volume: web"):
         await _back_up(backed, "web")
     (backup,) = await _back_up(backed, "db")
-    with pytest.raises(AlreadyExists, match="volume db exists already"):
-        await backed.backups.restore(backup.url, "", "", Options(), Progress())
+    with pytest.raises(Invalid, match="volume db exists already, and stays what it is"):
+        await backed.restores.restore(backup.url, "", "", Options(size=4096), Progress())
     with pytest.raises(NotFound, match="no repository is known at /elsewhere"):
         await backed.backups.find(
             "/elsewhere?backup=backup-0123456789abcdef&volume=db", "", Progress()
