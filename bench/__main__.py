@@ -5,29 +5,26 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from bench import calls, command, datapath, endtoend, footprint, freezing, snapshots
+from bench import calls, command, datapath, endtoend, footprint, freezing, rivals, snapshots
 
 _PARTS = {
-    "calls": "plugin calls, beside bare system calls and a bare server",
+    "calls": "plugin calls, beside the bare system calls and other plugins",
+    "idle": "what our daemon takes of a processor while nobody calls",
     "memory": "resident memory of our daemon",
     "start": "time until our daemon answers",
     "command": "how long short commands take, beside an empty Python",
     "data": "writing into volumes and into a container's layer (starts an engine)",
     "docker": "docker run with one volume (starts an engine)",
-    "snapshots": "snapshots and clones by the amount of data (12 GiB of disk)",
-    "freeze": "what a writer feels of snapshots (ten minutes)",
+    "snapshots": "long: snapshots and clones by the amount of data (12 GiB of disk)",
+    "freeze": "long: what a writer feels of snapshots (ten minutes)",
 }
+# Only where they are named.
+_LONG = ("snapshots", "freeze")
 
 
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
-    unknown = [pair for pair in given.opt if "=" not in pair]
-    options = dict(pair.split("=", 1) for pair in given.opt if pair not in unknown)
-    if unknown or (given.socket is None and options):
-        print("--opt takes key=value, and only with --socket", file=sys.stderr)
-        return 2
     if os.geteuid() != 0:
         print("the bench mounts volumes: run it as root", file=sys.stderr)
         return 2
@@ -36,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     effort = calls.QUICK if given.quick else calls.Effort()
     data = datapath.QUICK if given.quick else datapath.Effort()
     run: dict[str, Callable[[], None]] = {
-        "calls": lambda: calls.run(effort, given.socket, options),
+        "calls": lambda: calls.run(effort, given.rival),
+        "idle": lambda: footprint.idle(quick=given.quick),
         "memory": lambda: footprint.memory(quick=given.quick),
         "start": lambda: footprint.start(quick=given.quick),
         "command": lambda: command.run(quick=given.quick),
@@ -45,8 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         "snapshots": lambda: snapshots.run(snapshots.QUICK if given.quick else snapshots.Effort()),
         "freeze": lambda: freezing.run(freezing.QUICK if given.quick else freezing.Effort()),
     }
-    chosen = given.part or (["calls"] if given.socket else list(_PARTS))
-    for part in chosen:
+    for part in given.part or [part for part in _PARTS if part not in _LONG]:
         run[part]()
     return 0
 
@@ -58,11 +55,17 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Measures a volume plugin. The parts are:\n{parts}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="*", choices=[*_PARTS, []], help="default: all of them")
-    parser.add_argument("--quick", action="store_true", help="small numbers: does it run at all?")
-    parser.add_argument("--socket", type=Path, help="measure the calls of this plugin, not ours")
     parser.add_argument(
-        "--opt", action="append", default=[], help="key=value for its volumes; may be repeated"
+        "part", nargs="*", choices=[*_PARTS, []], help="default: all but the long ones"
+    )
+    parser.add_argument("--quick", action="store_true", help="small numbers: does it run at all?")
+    parser.add_argument(
+        "--rival",
+        type=rivals.given,
+        action="append",
+        default=[],
+        metavar="NAME=/path.sock[,KEY=VALUE...]",
+        help="measure the calls of this plugin too, its volumes with these options; repeatable",
     )
     return parser
 

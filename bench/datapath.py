@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench import postgres
 from bench.engine import BIG, IMAGE, Engine, engine
 from bench.figures import Table, milliseconds, times
 from bench.subject import scratch
@@ -47,6 +48,8 @@ def run(effort: Effort) -> None:
             "4 KiB random+fsync /s": _random,
             "small files /s": _small_files,
         }
+        if postgres.program("postgres"):
+            measures["PostgreSQL /s"] = _commits
         rates: dict[tuple[str, str], list[float]] = {}
         dice = random.Random(1)
         for _ in range(effort.rounds):
@@ -135,6 +138,11 @@ def _random(folder: Path, effort: Effort) -> float:
         took = time.perf_counter() - started
     path.unlink()
     return effort.blocks / took
+
+
+def _commits(folder: Path, effort: Effort) -> float:
+    """Transactions of one row per second, by PostgreSQL."""
+    return postgres.transactions(folder, effort.blocks)
 
 
 def _small_files(folder: Path, effort: Effort) -> float:

@@ -44,7 +44,7 @@ def engine(folder: Path, big: int = 0) -> Iterator[Engine]:
     """An engine and our daemon below `folder`; the image's BIG has so many bytes."""
     plugin = _PLUGINS / f"convoy-bench-{os.getpid()}.sock"
     (folder / "convoy").mkdir()
-    with daemon(folder / "convoy", 0, plugin), _dockerd(folder) as host:
+    with daemon(folder / "convoy", 0, plugin), dockerd(folder) as host:
         running = Engine(host, plugin.stem)
         try:
             image = folder / "image.tar"
@@ -57,7 +57,7 @@ def engine(folder: Path, big: int = 0) -> Iterator[Engine]:
 
 
 @contextmanager
-def _dockerd(folder: Path) -> Iterator[str]:
+def dockerd(folder: Path) -> Iterator[str]:
     host = f"unix://{folder}/docker.sock"
     argv: list[str | Path] = ["dockerd", "--host", host, "--data-root", folder / "docker"]
     argv += ["--exec-root", folder / "exec", "--pidfile", folder / "docker.pid"]

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,11 @@ from pathlib import Path
 from aiohttp import web
 
 from bench import client
-from bench.figures import Timings
 from bench.subject import volatile
-from bench.together import FORK, together
+from bench.together import FORK
 from convoy_py.linux import files, filesystems, loop, mounts
 
 IMAGE_SIZE = 64 * 2**20
-_CALLS = 256
 
 
 class BareServer:
@@ -32,10 +30,9 @@ class BareServer:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def answer(self, size: int, clients: int) -> Timings:
-        """What an answer of so many bytes takes."""
-        call = partial(client.call, self._path, client.request(str(size), Name="bare-volume"))
-        return together([call] * _CALLS, clients)
+    def answer(self, size: int) -> Callable[[], bytes]:
+        """A call whose answer has so many bytes."""
+        return partial(client.call, self._path, client.request(str(size), Name="bare-volume"))
 
 
 @contextmanager
@@ -85,13 +82,10 @@ class Bare:
             made.mkdir(parents=True, exist_ok=True)
         self._images = images
 
-    def measure(self, names: Sequence[str], clients: int) -> dict[str, Timings]:
-        """Verb -> its times, one for each of the names."""
+    def verb(self, name: str) -> Callable[[str], None]:
+        """What `Create` and the like cost, by the name of a volume."""
         verbs = (self.create, self.mount, self.unmount, self.remove)
-        return {
-            verb.__name__: together([partial(verb, name) for name in names], clients)
-            for verb in verbs
-        }
+        return {verb.__name__: verb for verb in verbs}[name.lower()]
 
     def create(self, name: str) -> None:
         staging = self._volumes / f".new-{name}"

@@ -1,12 +1,15 @@
 """What our daemon weighs and how soon it answers, by number of volumes."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import median
 
 from bench import client
 from bench.client import request
+from bench.crowd import crowd
 from bench.figures import Table, mebibytes, milliseconds
+from bench.rivals import Subject
 from bench.subject import PREFIX, daemon, scratch
 from bench.together import together
 
@@ -14,6 +17,13 @@ _VOLUMES = (10, 1000, 10_000)
 _MEMORY_AIMS = {1000: "60"}
 _SOCKET_AIM = "500"
 _ANSWER_AIMS = {1000: "1000"}
+_MOUNTED, _THREADS = 200, 600
+_IDLE_SECONDS = 90.0  # three rounds of the janitor
+_IDLE_AIM = "0.3"
+_KINDS: Mapping[str, Mapping[str, str]] = {
+    "directory": {},
+    "loopback": {"backend": "loopback", "size": "64MiB"},
+}
 
 
 def memory(*, quick: bool) -> None:
@@ -48,6 +58,25 @@ def start(*, quick: bool) -> None:
         aim = _ANSWER_AIMS.get(volumes, "")
         first, last = milliseconds(median(opened)), milliseconds(median(answered))
         table.add(f"{volumes}", first, _SOCKET_AIM, last, aim)
+    print(table)
+
+
+def idle(*, quick: bool) -> None:
+    """Print the share of a processor that a daemon takes whose volumes are mounted."""
+    mounted, seconds = (4, 1.0) if quick else (_MOUNTED, _IDLE_SECONDS)
+    columns = ("volumes", "% of a processor", "aim")
+    table = Table(f"Idle, {mounted} mounted, beside {_THREADS} threads of others", columns)
+    for kind, options in _KINDS.items():
+        with scratch() as folder, crowd(_THREADS), daemon(folder) as running:
+            subject = Subject(kind, running.plugin, options)
+            for number in range(mounted):
+                subject.ask("Create", f"{PREFIX}{number}")
+                subject.ask("Mount", f"{PREFIX}{number}")
+            time.sleep(seconds / 3)  # what was begun by these calls comes to an end
+            before = running.busy()
+            time.sleep(seconds)
+            share = (running.busy() - before) / seconds
+            table.add(kind, f"{share * 100:.2f}", _IDLE_AIM)
     print(table)
 
 

@@ -28,6 +28,12 @@ _START_LIMIT = 60.0
 _UNMOUNT_LIMIT = 30.0
 _QUIET = 0.02  # of one processor, over _LOOK seconds
 _LOOK = 1.0
+_AS_INSTALLED = ("-m", "convoy_py", "daemon")
+_WITHOUT_UVLOOP = """import sys
+sys.modules["uvloop"] = None
+from convoy_py.__main__ import main
+main()"""
+_PLAIN = ("-c", _WITHOUT_UVLOOP, "daemon")
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,15 @@ class Daemon:
 
     def settle(self) -> None:
         """Wait until the daemon is done with what it does in the background after its start."""
-        before = self._busy()
+        before = self.busy()
         while True:
             time.sleep(_LOOK)
-            now = self._busy()
+            now = self.busy()
             if now - before < _QUIET * _LOOK:
                 return
             before = now
 
-    def _busy(self) -> float:
+    def busy(self) -> float:
         """Processor seconds used so far."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
@@ -115,14 +121,21 @@ def volatile(folder: Path) -> Path:
 
 @contextmanager
 def daemon(
-    folder: Path, volumes: int = 0, plugin: Path | None = None, *flags: str
+    folder: Path,
+    volumes: int = 0,
+    plugin: Path | None = None,
+    *flags: str,
+    on_asyncio: bool = False,
 ) -> Iterator[Daemon]:
-    """Our daemon below `folder` with volumes `bench-0`… in it, ready to answer."""
+    """Our daemon below `folder` with volumes `bench-0`… in it, ready to answer.
+
+    `on_asyncio`: also where uvloop is installed.
+    """
     root = folder / "root"
     prepare(root, volumes)
     plugin = plugin or folder / "plugin.sock"
-    argv: list[str | Path] = [sys.executable, "-m", "convoy_py", "daemon", "--root", root, *flags]
-    argv += ["--run-dir", volatile(folder), "--plugin-socket", plugin]
+    argv: list[str | Path] = [sys.executable, *(_PLAIN if on_asyncio else _AS_INSTALLED), *flags]
+    argv += ["--root", root, "--run-dir", volatile(folder), "--plugin-socket", plugin]
     argv += ["--socket", folder / "admin.sock"]
     plain = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
     with (folder / "log").open("ab") as log:

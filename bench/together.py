@@ -5,7 +5,7 @@ Every client is a process of its own, so that clients wait for what they call, n
 
 import gc
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from time import perf_counter
@@ -40,6 +40,17 @@ def together(calls: Sequence[Callable[[], object]], clients: int = 1) -> Timings
         tuple(took for _, _, seconds in results for took in seconds),
         max(end for _, end, _ in results) - min(begin for begin, _, _ in results),
     )
+
+
+def in_turns(turns: Sequence[Mapping[str, Callable[[], object]]]) -> dict[str, Timings]:
+    """Make calls one after the other; what bears the same key in each turn is one series.
+
+    So what is compared is measured in the same moments. Raises CallFailed.
+    """
+    names = list(turns[0])
+    found = together([turn[name] for turn in turns for name in names])
+    series = {name: found.seconds[place :: len(names)] for place, name in enumerate(names)}
+    return {name: Timings(seconds, sum(seconds)) for name, seconds in series.items()}
 
 
 def _work(calls: Sequence[Callable[[], object]], barrier: Barrier, result: Connection) -> None:
