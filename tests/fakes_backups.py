@@ -100,6 +100,8 @@ class FakeBackups(Backups):
 
     async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
         self.asked.append((repository, read_data))
+        if self.failure:
+            raise self.failure
         return self.problems
 
 

@@ -4,7 +4,7 @@ from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Invalid
-from convoy_py.models.backup import BackupView
+from convoy_py.models.backup import BackupView, is_url, parse_url
 from convoy_py.models.names import check_name
 from convoy_py.models.options import parse_options
 from convoy_py.wire import endpoints
@@ -99,11 +99,25 @@ def _info(view: BackupView) -> BackupInfo:
     return BackupInfo.model_validate(view)
 
 
+def _sources(name: str, asked: CreateBackups) -> str:
+    """What is backed up, as far as the request names it."""
+    return ",".join(filter(None, [*asked.sources, asked.compose_project]))
+
+
+def _restored(name: str, asked: RestoreBackup) -> str:
+    """The new volume, as far as the request names it."""
+    return asked.name or (parse_url(asked.backup).volume if is_url(asked.backup) else asked.backup)
+
+
 ROUTES = (
-    Route(endpoints.CREATE_BACKUPS, back_up),
-    Route(endpoints.LIST_BACKUPS, backups),
+    Route(endpoints.CREATE_BACKUPS, back_up, subject=_sources),
+    Route(endpoints.LIST_BACKUPS, backups, subject=lambda name, asked: asked.volume),
     Route(endpoints.INSPECT_BACKUP, inspect_backup),
     Route(endpoints.DELETE_BACKUPS, delete_backups),
-    Route(endpoints.VERIFY_REPOSITORY, verify_repository),
-    Route(endpoints.RESTORE_BACKUP, restore_backup),
+    Route(
+        endpoints.VERIFY_REPOSITORY,
+        verify_repository,
+        subject=lambda name, asked: asked.repository,
+    ),
+    Route(endpoints.RESTORE_BACKUP, restore_backup, subject=_restored),
 )

@@ -26,7 +26,10 @@ STATUSES: Mapping[Kind, int] = {
 INTERNAL = "internal error; the daemon's log has the details"
 
 # After these words a name is taken for the one that the error is about.
-_LEADS = ("volume ", "volume: ", "volume name '", "snapshot ", "snapshot: ", "project: ", AT)
+_LEADS = (
+    *("volume ", "volume: ", "volume name '", "snapshot ", "snapshot: ", "project: ", AT),
+    *("repository ", "repository: ", "repository name '"),
+)
 
 
 def result_of(error: Exception | None) -> str:

@@ -34,7 +34,7 @@ class Unread(BaseModel):
 class Call(Generic[Form]):
     """One request, read: what its path names (checked), and what it is about (see Route)."""
 
-    name: str  # a volume, or a snapshot by its full name
+    name: str  # a volume, a snapshot by its full name, or what else the endpoint's noun is
     message: Form
     subject: str = ""
     job: str = ""  # the id of one
@@ -105,7 +105,8 @@ class Edge:
                 admit(request, caller, self._group)
                 _check(name, route.endpoint)
                 message = await _read(request, route.endpoint)
-                subject, about = route.subject(name, message), _beyond_volumes(message)
+                subject = route.subject(name, message)
+                about = _beyond_volumes(subject, message, route.endpoint)
                 if not route.early:
                     await self._ready()
                 reply = await route.handle(owner, Call(name, message, subject, path.get("id", "")))
@@ -158,6 +159,9 @@ def _check(name: str, endpoint: Endpoint[Any, Any]) -> None:
     """Raise Invalid for a name in the path that can be nothing's."""
     if not name:
         return
+    if endpoint.noun != "volume":
+        check_name(name, endpoint.noun)
+        return
     if not endpoint.snapshots:
         check_volume(name)
         return
@@ -183,8 +187,10 @@ async def _read(request: web.Request, endpoint: Endpoint[Form, Any]) -> BaseMode
     return parse(endpoint.form, body or b"{}")
 
 
-def _beyond_volumes(message: BaseModel) -> str:
+def _beyond_volumes(subject: str, message: BaseModel, endpoint: Endpoint[Any, Any]) -> str:
     """What a request is about, in words, if it names more than volumes."""
+    if endpoint.noun != "volume":
+        return f"{endpoint.noun} {subject}"
     for key, kind in (("compose_project", "compose project"), ("container", "container")):
         if name := getattr(message, key, ""):
             return f"{kind} {name}"

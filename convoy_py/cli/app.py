@@ -101,6 +101,7 @@ def convoy(
 # Each with the module and the name that it has there.
 _COMMANDS = (
     ("adopt", "copies", "adopt", "Take over volumes of Docker's own driver."),
+    ("backup", "backups", "backup", "Backups: make, show, verify, delete."),
     ("clone", "copies", "clone", "Make a volume that begins as a copy of another."),
     ("completion", "completion", "completion", "Print the script for a shell's completion."),
     ("convert", "copies", "convert", "Change a volume's backend, filesystem or size."),
@@ -117,7 +118,9 @@ _COMMANDS = (
     ("protect", "volumes", "protect", "Keep a volume from being removed."),
     ("release", "copies", "release", "Give volumes to Docker's own driver."),
     ("rename", "volumes", "rename", "Give a volume another name."),
+    ("repository", "repositories", "repository", "Repositories of backups: add, show, remove."),
     ("resize", "space", "resize", "Make a volume larger and print its new size."),
+    ("restore", "backups", "restore", "Bring the data of a backup back."),
     ("restore-file", "copies", "restore_file", "Bring a file back from a snapshot."),
     ("rollback", "snapshots", "rollback", "Put a volume back to a snapshot."),
     ("snapshot", "snapshots", "snapshot", "Snapshots: make, show, delete."),

@@ -51,9 +51,14 @@ class BackupView(Frozen):
     files: int = 0
 
     @property
+    def name(self) -> str:
+        """As Convoy names it."""
+        return f"backup-{self.id[:16]}"
+
+    @property
     def url(self) -> str:
         """As Convoy spells it: the repository, and in it the backup of a volume."""
-        return f"{self.location}?backup=backup-{self.id[:16]}&volume={self.volume}"
+        return f"{self.location}?backup={self.name}&volume={self.volume}"
 
 
 class BackupUrl(Frozen):

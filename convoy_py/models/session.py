@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from convoy_py.models.values import Frozen
 
@@ -93,6 +93,9 @@ Task = Annotated[
 
 
 class Request(Frozen):
+    # What a session of another version does not understand is not shown by it.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     access: Access
     task: Task
 

@@ -4,6 +4,7 @@ from convoy_py.errors import Kind
 from convoy_py.restic.errors import (
     AlreadyThere,
     AppendOnly,
+    BadLocation,
     Damaged,
     Locked,
     NoRepository,
@@ -14,6 +15,7 @@ from convoy_py.restic.errors import (
 )
 
 _KINDS = (
+    (BadLocation, Kind.INVALID),
     (NoRepository, Kind.NOT_FOUND),
     (NotFound, Kind.NOT_FOUND),
     (AlreadyThere, Kind.CONFLICT),

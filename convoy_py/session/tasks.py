@@ -1,7 +1,6 @@
 """What a session can be asked for, each by a function from its request to Done."""
 
 from itertools import islice
-from pathlib import Path
 from typing import assert_never
 
 from convoy_py.models.session import (
@@ -22,7 +21,8 @@ from convoy_py.restic.locks import Clock
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.snapshots import Snapshot
-from convoy_py.restic.stores.local import LocalStore
+from convoy_py.restic.stores.opening import open_store
+from convoy_py.restic.stores.urls import parse
 from convoy_py.restic.target import Restored
 from convoy_py.session import marks
 from convoy_py.session.backing_up import BackingUp
@@ -36,7 +36,7 @@ _TOLD_PROBLEMS = 1000
 def perform(request: Request, speech: Speech, clock: Clock) -> Done:
     """Have one task done; raises RepositoryError, OSError."""
     access, task = request.access, request.task
-    store = LocalStore(Path(access.location))
+    store = open_store(parse(access.location), access.credentials)
     try:
         create = isinstance(task, Open) and task.create
         repository = opened(store, access, clock.now(), create=create)

@@ -47,10 +47,10 @@ class RepositoryStore:
         files.fsync_dir(self.folder)
 
     def password(self, record: Repository) -> str:
-        """Without the line's end; raises OSError."""
+        """Raises OSError."""
         kept = self._path(record.name, _PASSWORD)
         path = Path(record.password_file) if record.password_file else kept
-        return path.read_text().rstrip("\r\n")
+        return password_in(path.read_text())
 
     def credentials(self, record: Repository) -> dict[str, str]:
         """Lines of NAME=VALUE; raises OSError."""
@@ -77,6 +77,11 @@ class RepositoryStore:
 
     def _path(self, name: str, ending: str) -> Path:
         return self.folder / f"{name}{ending}"
+
+
+def password_in(text: str) -> str:
+    """The password in a file, as restic finds it there."""
+    return text.removeprefix("\ufeff").strip()
 
 
 def parsed(text: str) -> dict[str, str]:

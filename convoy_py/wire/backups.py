@@ -28,12 +28,15 @@ class BackupQuery(Query):
 
 
 class BackupInfo(Message):
-    url: str
+    """What Convoy told of a backup, too, has its keys."""
+
+    url: str = Field(alias="BackupURL")
+    name: str = Field(alias="BackupName")
     id: str
     repository: str
-    volume: str
+    volume: str = Field(alias="VolumeName")
     host: str
-    created: Moment
+    created: Moment = Field(alias="CreatedTime")
     snapshot: str = Field("", description="the id of the volume's snapshot that it is a copy of")
     volume_id: str = ""
     size: int  # bytes of all files

@@ -32,6 +32,7 @@ class Endpoint(Generic[Form, Answer]):
     _: KW_ONLY
     statuses: tuple[int, ...] = (200,)
     snapshots: bool = False  # the path may name a snapshot, and does if it has a {snapshot}
+    noun: str = "volume"  # what the path names, or else the message
 
     @property
     def form(self) -> type[Form]:
@@ -295,6 +296,7 @@ ADD_REPOSITORY = Long(
     "Open a repository, or make it where there is none, and know it by a name",
     lambda: wire.repositories.AddRepository,
     lambda: wire.repositories.RepositoryInfo,
+    noun="repository",
 )
 INSPECT_REPOSITORY = Direct(
     "GET",
@@ -302,6 +304,7 @@ INSPECT_REPOSITORY = Direct(
     "One repository",
     nothing,
     lambda: wire.repositories.RepositoryInfo,
+    noun="repository",
 )
 REMOVE_REPOSITORY = Direct(
     "DELETE",
@@ -310,6 +313,7 @@ REMOVE_REPOSITORY = Direct(
     nothing,
     nothing,
     statuses=(204,),
+    noun="repository",
 )
 
 # Backups
@@ -348,6 +352,7 @@ VERIFY_REPOSITORY = Long(
     "Look whether all that backups need is in a repository, and whole",
     lambda: wire.backups.VerifyRepository,
     lambda: wire.backups.Verified,
+    noun="repository",
 )
 RESTORE_BACKUP = Long(
     "POST",

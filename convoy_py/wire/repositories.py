@@ -1,6 +1,6 @@
 """Messages about repositories, in which backups lie."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from convoy_py.wire.base import Message, Moment
 
@@ -11,6 +11,8 @@ class AddRepository(Message):
     A secret is named by its file. What the file holds is used, and kept by the daemon, only where
     the daemon does not see the file.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     name: str = Field(min_length=1)
     location: str = Field(min_length=1, description="as for `restic -r`")

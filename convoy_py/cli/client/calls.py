@@ -11,7 +11,7 @@ from convoy_py import models, wire
 from convoy_py.cli.client.answers import Told, read_answer
 from convoy_py.cli.client.transport import Transport, error_of
 from convoy_py.errors import Cancelled, Invalid, NotFound
-from convoy_py.models.names import check_volume, split_source
+from convoy_py.models.names import check_name, check_volume, split_source
 from convoy_py.wire.endpoints import INSPECT_JOB, Answer, Direct, Endpoint, Form, Long, nothing
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ def name_of(job: "JobInfo") -> str:
 def _target(endpoint: Endpoint[Any, Any], of: str) -> str:
     """The path of a call; a name is checked here, as `..` would lead to another path."""
     for variable in endpoint.variables:
-        if variable == "name":
+        if variable == "name" and endpoint.noun != "volume":
+            check_name(of, endpoint.noun)
+        elif variable == "name":
             (split_source if endpoint.snapshots else check_volume)(of)
         return endpoint.path.replace(f"{{{variable}}}", quote(of, safe="@"))
     return endpoint.path

@@ -10,7 +10,13 @@ from convoy_py.cli.client.calls import Client
 from convoy_py.cli.terminal.session import connect
 from convoy_py.errors import ConvoyError
 from convoy_py.models.names import AT, is_valid_name
-from convoy_py.wire.endpoints import LIST_JOBS, LIST_SNAPSHOTS, LIST_TRASH, LIST_VOLUMES
+from convoy_py.wire.endpoints import (
+    LIST_JOBS,
+    LIST_REPOSITORIES,
+    LIST_SNAPSHOTS,
+    LIST_TRASH,
+    LIST_VOLUMES,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +55,23 @@ def job_argument() -> Callable[[F], F]:
     """The id of a job; a number, so that it leads to no other path of the API."""
     return click.argument(
         "job_id", metavar="ID", type=click.IntRange(min=1), shell_complete=_offer(_jobs)
+    )
+
+
+def repository_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
+    """The name of a repository that is known."""
+    return click.argument(name, shell_complete=_offer(_repositories), **attributes)
+
+
+def repository_option(flag: str, text: str) -> Callable[[F], F]:
+    """The same as an option, for the argument `repository`; `text` is its help."""
+    return click.option(
+        flag,
+        "repository",
+        metavar="REPOSITORY",
+        callback=not_empty,
+        shell_complete=_offer(_repositories),
+        help=text,
     )
 
 
@@ -114,6 +137,10 @@ def _trash(client: Client, _: str) -> Iterable[str]:
 
 def _jobs(client: Client, _: str) -> Iterable[str]:
     return [job.read("Id", str) for job in client.look(LIST_JOBS).each("Jobs")]
+
+
+def _repositories(client: Client, _: str) -> Iterable[str]:
+    return [each.read("Name", str) for each in client.look(LIST_REPOSITORIES).each("Repositories")]
 
 
 complete_sources = _offer(_sources)

@@ -29,7 +29,7 @@ def try_each(verb: str, names: Iterable[str], act: Callable[[str], object]) -> i
 
 
 def delete_each(
-    session: Session, names: Iterable[str], delete: Callable[[str], object]
+    session: Session, names: Iterable[str], delete: Callable[[str], object], verb: str = "delete"
 ) -> tuple[list[str], int]:
     """The names that are gone, which are shown too, and the exit code."""
     gone: list[str] = []
@@ -40,7 +40,7 @@ def delete_each(
         if not session.output.asked_json:
             say(name)
 
-    code = try_each("delete", names, delete_one)
+    code = try_each(verb, names, delete_one)
     if session.output.asked_json:
         show_json(gone)
     return gone, code

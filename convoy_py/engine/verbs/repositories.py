@@ -9,10 +9,12 @@ from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.sessions import Sessions
 from convoy_py.errors import AlreadyExists, Conflict, Invalid, NotFound
 from convoy_py.models.backup import RepositoryView
-from convoy_py.models.names import check_name
+from convoy_py.models.names import check_name, is_valid_name
 from convoy_py.models.session import Open
+from convoy_py.restic.errors import BadLocation
+from convoy_py.restic.stores.urls import Location, parse
 from convoy_py.state.records import Repository, timestamp
-from convoy_py.state.repositories import RepositoryStore, parsed
+from convoy_py.state.repositories import RepositoryStore, parsed, password_in
 
 _LONGEST = 2**16  # characters of a secret
 
@@ -44,7 +46,9 @@ class Repositories:
         self._known = known
 
     def get(self, name: str) -> Repository:
-        """Raises NotFound, with what there is."""
+        """By its name, or by its place; raises NotFound, with what there is."""
+        if not is_valid_name(name):
+            return self.at(name)
         found = self._known.get(name)
         if found is None:
             known = ", ".join(sorted(self._known)) or "none is; `convoy repository add` adds one"
@@ -61,13 +65,14 @@ class Repositories:
         raise Invalid(f"say which repository: {known}")
 
     def at(self, location: str) -> Repository:
-        """The one at a place; raises NotFound."""
+        """The one at a place, however that is spelled; raises NotFound, Invalid."""
+        place = _place(location)
         for record in self._known.values():
-            if record.location == location:
+            if _place(record.location) == place:
                 return record
         raise NotFound(
-            f"no repository is known at {location}: `convoy repository add NAME {location} "
-            "--password-file FILE` makes it known"
+            f"no repository is known at {place}: `convoy repository add NAME {place} "
+            "--password-file FILE` makes it known, and makes it where there is none"
         )
 
     def views(self) -> list[RepositoryView]:
@@ -86,6 +91,13 @@ class Repositories:
         check_name(name, "repository")
         if not password.file and not password.content:
             raise Invalid(f"repository {name}: name the file with its password (--password-file)")
+        place = _place(location)
+        if place.user or place.password:
+            raise Invalid(
+                f"repository {name}: a place is shown in lists and URLs, so who comes is told by "
+                "RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD in the file of --credentials-file"
+            )
+        location = str(place)
         async with self._operations.locked(f"repository/{name}"):
             if (known := self._known.get(name)) and known.location != location:
                 raise AlreadyExists(f"repository {name} exists already, at {known.location}")
@@ -112,7 +124,7 @@ class Repositories:
         with translated(name, "add"):
             kept, secret = await self.threads.run(_read, password)
             kept_credentials, secrets = await self.threads.run(_read, credentials)
-        word = secret.rstrip("\r\n")
+        word = password_in(secret)
         if not word:
             raise Invalid(f"repository {name}: the password in {password.file} is empty")
         opened = await run(
@@ -143,6 +155,13 @@ class Repositories:
                 secrets if kept_credentials else "",
             )
         self._known[name] = record
+
+
+def _place(text: str) -> Location:
+    try:
+        return parse(text)
+    except BadLocation as error:
+        raise Invalid(str(error)) from error
 
 
 def _read(secret: Secret) -> tuple[bool, str]:

@@ -18,6 +18,8 @@ from convoy_py.models.names import check_name
 from convoy_py.models.options import is_known, parse_options
 from convoy_py.models.volume import Options, View
 
+_OF_NO_BACKUP = {"path", "source", "per_mount", "backup"}
+
 
 class Restores:
     """What becomes of backups on one daemon."""
@@ -51,6 +53,8 @@ class Restores:
         gets the volume's. One that is there gets the data in the place of its own, which stays as a
         snapshot; it must not be in use, and stays what it is otherwise.
         """
+        if options.given().keys() & _OF_NO_BACKUP:
+            raise Invalid("what is restored takes none of from, path, per_mount and backup")
         found = await self._finding.newest(reference, repository, progress)
         name = check_name(name or found.volume)
         async with self._operations.locked(name):
@@ -113,11 +117,13 @@ def _as_before(described: Mapping[str, str], asked: Options, backends: Collectio
     backend = described.get("backend")
     known = {key: value for key, value in described.items() if is_known(key) and key != "backend"}
     kept = parse_options(known).given() | {"backend": backend}
-    for key in ("path", "source", "per_mount", "backup"):
+    for key in _OF_NO_BACKUP:
         kept.pop(key, None)
     if backend not in backends or asked.backend not in (None, backend):
-        # What one backend means by anything else may mean nothing to another.
-        kept = {key: kept[key] for key in kept.keys() & (COMMON | {"size"}) - {"backend"}}
+        # What one backend means by anything else may mean nothing to another. A size is kept where
+        # nobody chose which other it is: then it is one that can have a size.
+        common = COMMON if asked.backend else COMMON | {"size"}
+        kept = {key: kept[key] for key in kept.keys() & common - {"backend"}}
     elif asked.fs not in (None, kept.get("fs")):
         kept.pop("inodes", None)
     return Options.model_validate({**kept, **asked.given()})

@@ -151,6 +151,8 @@ class Volumes:
     ) -> None:
         if options.source is not None and options.backup is not None:
             raise Invalid("options from and backup: a volume begins as one of the two")
+        if options.path is not None and options.backup is not None:
+            raise Invalid("options path and backup: what is in a folder of the host stays as it is")
         if options.source is None and options.per_mount:
             raise Invalid("option per_mount needs `from`: what the private clones are made of")
 

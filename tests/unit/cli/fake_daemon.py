@@ -11,8 +11,10 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 from convoy_py.errors import Kind
+from convoy_py.wire.backups import BackupInfo
 from convoy_py.wire.base import Failure, Message
 from convoy_py.wire.jobs import JobInfo
+from convoy_py.wire.repositories import RepositoryInfo
 from convoy_py.wire.snapshots import SnapshotInfo
 from convoy_py.wire.trash import Removed
 from convoy_py.wire.volumes import VolumeInfo
@@ -104,6 +106,32 @@ def removed(name: str, **changes: Any) -> Removed:
         "snapshots": ["nightly"],
     }
     return Removed(name=name, **(values | changes))
+
+
+def repository(name: str, **changes: Any) -> RepositoryInfo:
+    values: dict[str, Any] = {
+        "location": f"/srv/{name}",
+        "id": "0123456789abcdef" * 4,
+        "created": "2026-01-02T03:04:05.6Z",
+        "password_file": f"/etc/convoy/{name}.pw",
+    }
+    return RepositoryInfo(name=name, **(values | changes))
+
+
+def backup(volume: str, **changes: Any) -> BackupInfo:
+    digits = str(changes.get("id", "fedcba9876543210" * 4))
+    values: dict[str, Any] = {
+        "url": f"/srv/offsite?backup=backup-{digits[:16]}&volume={volume}",
+        "name": f"backup-{digits[:16]}",
+        "id": digits,
+        "repository": "offsite",
+        "host": "here",
+        "created": "2026-01-02T03:04:05.6Z",
+        "size": 3 * 2**20,
+        "added": 1024,
+        "files": 12,
+    }
+    return BackupInfo(volume=volume, **(values | changes))
 
 
 @contextmanager

@@ -20,11 +20,12 @@ from convoy_py.cli.terminal.later import Later
 from convoy_py.errors import Kind, VolumeNotFound
 from convoy_py.wire.daemon import General, Info, Setting, option_table
 from convoy_py.wire.jobs import JobList
+from convoy_py.wire.repositories import RepositoryList
 from convoy_py.wire.snapshots import RolledBack, SnapshotList
 from convoy_py.wire.space import Space
 from convoy_py.wire.volumes import VolumeList
 from tests.unit.cli.conftest import Run, Told
-from tests.unit.cli.fake_daemon import FakeDaemon, job, snapshot, volume
+from tests.unit.cli.fake_daemon import FakeDaemon, job, repository, snapshot, volume
 
 Module = Mapping[str, Any]
 CONVOY = [sys.executable, "-m", "convoy_py"]
@@ -258,12 +259,15 @@ HEAVY |= {"pydantic", "rich", "ssl"}
         "snapshot list",
         "snapshot list db",
         "snapshot inspect db@noon",
+        "repository list",
+        "repository inspect offsite",
         "inspect absent",
         "completion bash",
         *(
             f"<TAB> {words}"
             for words in (
                 *("i", "list --j", "inspect d", "delete d", "mount db@", "jobs show 1", "trim d"),
+                *("repository inspect o", "backup create db --to o"),
                 *("create --", "create --fs x", "clone d", "clone db new --s", "convert db --si"),
             )
         ),
@@ -278,6 +282,9 @@ def test_a_short_command_loads_nothing_heavy(daemon: FakeDaemon, module: Module,
     daemon.answer("GET", "/v1/volumes/db/snapshots", snapshots)
     daemon.answer("GET", "/v1/snapshots/db@noon", snapshot("db@noon"))
     daemon.answer("GET", "/v1/jobs", JobList(jobs=[job(id="12")]))
+    known = RepositoryList(repositories=[repository("offsite")])
+    daemon.answer("GET", "/v1/repositories", known)
+    daemon.answer("GET", "/v1/repositories/offsite", repository("offsite"))
     code = (
         "import atexit, sys\n"
         "from convoy_py.__main__ import main\n"

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from convoy_py.wire.jobs import JobList
+from convoy_py.wire.repositories import RepositoryList
 from convoy_py.wire.snapshots import SnapshotList
 from convoy_py.wire.trash import TrashList
 from convoy_py.wire.volumes import VolumeList
 from tests.unit.cli.conftest import Run, Told
-from tests.unit.cli.fake_daemon import FakeDaemon, job, removed, snapshot, volume
+from tests.unit.cli.fake_daemon import FakeDaemon, job, removed, repository, snapshot, volume
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -68,6 +69,9 @@ def complete(run: Run, words: str) -> list[str]:
         "rename",
         "protect",
         "create --from",
+        "backup create",
+        "backup list",
+        "restore",
     ],
 )
 def test_volume_names_complete(
@@ -98,6 +102,7 @@ SNAPSHOTS = SnapshotList(snapshots=[snapshot(name) for name in ("db@noon", "db@e
         ("mount db@n", ["db@noon"]),
         ("umount db@n", ["db@noon"]),
         ("inspect db@n", ["db@noon"]),
+        ("backup create db@e", ["db@early"]),
     ],
 )
 def test_snapshot_names_complete(
@@ -114,6 +119,24 @@ def test_what_is_in_the_trash_completes(run: Run, daemon: FakeDaemon) -> None:
     daemon.answer("GET", "/v1/trash", TrashList(volumes=found))
     assert complete(run, "convoy trash restore d") == ["db", "db.1", "db.2"]
     assert complete(run, "convoy trash purge logs.") == ["logs.1"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "repository inspect",
+        "repository remove on",
+        "backup create db --to",
+        "backup list --from",
+        "backup verify",
+        "restore db --from",
+    ],
+)
+def test_repositories_complete(run: Run, daemon: FakeDaemon, command: str) -> None:
+    """By name."""
+    found = [repository(name) for name in ("offsite", "other", "usb")]
+    daemon.answer("GET", "/v1/repositories", RepositoryList(repositories=found))
+    assert complete(run, f"convoy {command} o") == ["offsite", "other"]
 
 
 def test_jobs_complete(run: Run, daemon: FakeDaemon) -> None:

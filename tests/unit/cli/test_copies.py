@@ -93,7 +93,9 @@ def test_clone_refuses_what_cannot_be_meant(
     assert daemon.requests == []
 
 
-@pytest.mark.parametrize("command", [("clone", "a", "b"), ("convert", "a"), ("adopt",)])
+@pytest.mark.parametrize(
+    "command", [("clone", "a", "b"), ("convert", "a"), ("adopt",), ("restore", "a")]
+)
 def test_help_on_options(run: Run, daemon: FakeDaemon, command: tuple[str, ...]) -> None:
     """The same table as create's, and nothing is done."""
     result = run(*command, "-o", "help")

@@ -34,6 +34,12 @@ LONG_VERBS = [
     ("POST", "/v1/trim", ("trim", "--all")),
     ("POST", "/v1/adopt", ("adopt", "--compose-project", "shop")),
     ("GET", "/v1/df", ("df",)),
+    ("POST", "/v1/backups", ("backup", "create", "db")),
+    ("GET", "/v1/backups?volume=db", ("backup", "list", "db")),
+    ("GET", "/v1/backups/inspect?backup=fedc", ("backup", "inspect", "fedc")),
+    ("POST", "/v1/backups/delete", ("backup", "delete", "fedc")),
+    ("POST", "/v1/backups/verify", ("backup", "verify")),
+    ("POST", "/v1/backups/restore", ("restore", "db")),
 ]
 
 

@@ -154,7 +154,6 @@ def test_a_bad_name_is_refused_before_any_request(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("create", "x", "--s3-endpoint", "http://e"),
         ("create", "x", "--id", "vol-1"),
         ("create", "x", "--type", "gp2"),
         ("create", "x", "--iops", "100"),

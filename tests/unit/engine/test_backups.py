@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs import restores
 from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.errors import Cancelled, ConvoyError, Denied, Invalid, NotFound
 from convoy_py.models.backup import BackupView
 from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine
 
+GIB = 2**30
 CANARY = "canary-0123456789"
 
 
@@ -167,6 +169,79 @@ async def test_a_wrong_password_opens_nothing(backed: Engine, tmp_path: Path, te
         await _add(backed, tmp_path, Secret(str(file)), "again")
     assert "another" not in str(caught.value).replace(str(file), "")
     assert [view.name for view in backed.repositories.views()] == ["offsite"]
+
+
+async def test_a_password_file_is_read_as_restic_reads_it(
+    engine: Engine, tmp_path: Path, password: Secret
+) -> None:
+    """Else the same file would open another repository there than here."""
+    await _add(engine, tmp_path, password)
+    file = tmp_path / "other"
+    file.write_text(f"\ufeff {CANARY} \r\n\n")
+    await _add(engine, tmp_path, Secret(str(file)), "again")
+    assert await engine.backups.views("", "again", Progress()) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "here", "size"),
+    [
+        (Options(), {"loopback", "directory"}, GIB),
+        (Options(backend="directory"), {"loopback", "directory"}, None),
+        (Options(backend="directory", size=5 * GIB), {"loopback", "directory"}, 5 * GIB),
+        (Options(), {"directory"}, GIB),
+    ],
+)
+def test_a_size_is_kept_unless_another_backend_is_chosen(
+    asked: Options, here: set[str], size: int | None
+) -> None:
+    """As by a clone: a folder may be unable to have one."""
+    described = {"backend": "loopback", "size": "1GiB", "fs": "xfs", "uid": "5", "newer": "x"}
+    wanted = restores._as_before(described, asked, here)
+    assert (wanted.size, wanted.uid) == (size, 5)
+    assert wanted.fs == ("xfs" if here > {"directory"} and not asked.backend else None)
+
+
+@pytest.mark.parametrize(
+    "options", [Options(path="/srv"), Options(source="web"), Options(backup="offsite")]
+)
+async def test_a_restore_fills_a_volume_of_its_own(engine: Engine, options: Options) -> None:
+    """Not a folder of the host, nor a clone."""
+    with pytest.raises(Invalid, match="takes none of from, path, per_mount and backup"):
+        await engine.restores.restore("db", "", "other", options, Progress())
+
+
+async def test_a_folder_of_the_host_is_not_filled(engine: Engine) -> None:
+    """What is in it is nobody's to overwrite."""
+    with pytest.raises(Invalid, match="stays as it is"):
+        await engine.volumes.create("new", Options(backup="offsite", path="/srv"))
+
+
+async def test_a_location_bears_no_password(engine: Engine, password: Secret) -> None:
+    """It stands in lists, logs and URLs; and the error does not repeat it."""
+    location = f"rest:https://me:{CANARY}@host/path"
+    with pytest.raises(Invalid, match="RESTIC_REST_PASSWORD") as caught:
+        await engine.repositories.add("rest", location, password, Secret(), Progress())
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("location", ["here", "ftp://host/path", "s3:"])
+async def test_what_is_no_place_is_refused(engine: Engine, password: Secret, location: str) -> None:
+    with pytest.raises(Invalid):
+        await engine.repositories.add("a", location, password, Secret(), Progress())
+
+
+async def test_a_repository_is_named_by_its_place_too(
+    engine: Engine, tmp_path: Path, password: Secret
+) -> None:
+    """In restic's spelling or in Convoy's; which is no other repository when it is added again."""
+    await _add(engine, tmp_path, password)
+    for place in (f"{tmp_path}/repository", f"vfs://{tmp_path}/repository/"):
+        assert engine.repositories.get(place).name == "offsite"
+    location = f"vfs://{tmp_path}/repository"
+    view = await engine.repositories.add("offsite", location, password, Secret(), Progress())
+    assert view.location == f"{tmp_path}/repository"
+    with pytest.raises(NotFound, match="add NAME /elsewhere --password-file"):
+        engine.repositories.get("vfs:///elsewhere")
 
 
 async def test_what_is_not_there_is_told_with_what_is(backed: Engine) -> None:

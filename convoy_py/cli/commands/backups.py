@@ -1,0 +1,294 @@
+"""The commands on backups: create, list, inspect, delete, verify; and restore."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from convoy_py import wire
+from convoy_py.cli.client.calls import Client
+from convoy_py.cli.terminal.arguments import (
+    not_empty,
+    project_option,
+    repository_argument,
+    repository_option,
+    source_argument,
+    volume_argument,
+)
+from convoy_py.cli.terminal.exits import EXIT_CODES
+from convoy_py.cli.terminal.jobs import no_wait_option, run
+from convoy_py.cli.terminal.options import help_without_command, output_options
+from convoy_py.cli.terminal.output import complain, moment, say, show_json, show_table
+from convoy_py.cli.terminal.places import endpoint_option, is_place, located
+from convoy_py.cli.terminal.session import Session
+from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
+from convoy_py.errors import Kind
+from convoy_py.models.names import AT, check_name, split_source
+from convoy_py.models.sizes import format_size
+from convoy_py.wire.endpoints import (
+    CREATE_BACKUPS,
+    DELETE_BACKUPS,
+    INSPECT_BACKUP,
+    INSPECT_SNAPSHOT,
+    LIST_BACKUPS,
+    RESTORE_BACKUP,
+    VERIFY_REPOSITORY,
+)
+
+if TYPE_CHECKING:
+    from convoy_py.wire.backups import BackupInfo
+
+
+@click.group(invoke_without_command=True)
+@endpoint_option
+@click.pass_context
+def backup(context: click.Context, s3_endpoint: str | None) -> None:
+    """Backups of volumes in repositories of restic: make, show, verify, delete them.
+
+    BACKUP is a URL, as `create` prints it, or the first digits of an id, as `list` shows it.
+    """
+    help_without_command(context)
+    context.meta[_ENDPOINT] = s3_endpoint or ""
+
+
+_ENDPOINT = f"{__name__}.endpoint"
+
+
+def _endpoint() -> str:
+    """What stood after `backup`."""
+    return str(click.get_current_context().meta[_ENDPOINT])
+
+
+_from_option = repository_option("--from", "the repository; default: the only one that is known")
+
+
+@backup.command(short_help="Back up volumes and print the backups' URLs.")
+@source_argument("sources", nargs=-1, metavar="[VOLUME|VOLUME@SNAPSHOT...]")
+@click.option("--all", "everything", is_flag=True, help="all volumes")
+@project_option("the volumes of a compose project")
+@repository_option("--to", "the repository; default: the only one that is known")
+@click.option(
+    "--dest",
+    metavar="DEST",
+    callback=not_empty,
+    help="as in Convoy: where a repository is that is known, instead of --to",
+)
+@click.option("--pause", is_flag=True, help="pause the containers that use them meanwhile")
+@no_wait_option
+@output_options
+@click.pass_obj
+def create(
+    session: Session,
+    /,
+    *,
+    sources: tuple[str, ...],
+    everything: bool,
+    compose_project: str | None,
+    repository: str | None,
+    dest: str | None,
+    pause: bool,
+    no_wait: bool,
+) -> None:
+    """Back up volumes, and print the URL of each backup.
+
+    Of all volumes one snapshot is taken at one moment, which stays, unlisted, if that costs
+    nothing: what has not changed by the next backup is not read again. VOLUME@SNAPSHOT backs up a
+    snapshot that is there.
+    """
+    if bool(sources) + everything + bool(compose_project) != 1:
+        raise click.UsageError("backup takes either volumes and snapshots, --all, or a project")
+    if dest and repository:
+        raise click.UsageError("--to and --dest name the same: give one")
+    for each in sources:
+        split_source(each)
+    client = session.client()
+    if dest:
+        repository = located(dest, _endpoint())
+        sources = tuple(_snapshot(client, each) for each in sources)
+    wanted = wire.backups.CreateBackups(
+        sources=list(dict.fromkeys(sources)),
+        all=everything,
+        compose_project=compose_project or "",
+        repository=repository or "",
+        pause=pause,
+    )
+    _show_urls(session, run(session, CREATE_BACKUPS, wanted, no_wait=no_wait).backups)
+
+
+def _snapshot(client: Client, name: str) -> str:
+    """Convoy's scripts name a snapshot alone."""
+    return name if AT in name else client.look(INSPECT_SNAPSHOT, of=name).read("FullName", str)
+
+
+def _show_urls(session: Session, backups: "Sequence[BackupInfo]") -> None:
+    if session.output.asked_json:
+        show_json(backups)
+    else:
+        for each in backups:
+            say(each.url)
+
+
+@backup.command("list", short_help="Show the backups of a volume, or all.")
+@volume_argument("volume", required=False, metavar="[VOLUME|DEST]", callback=not_empty)
+@repository_option("--from", "only those in this repository; default: in all that are known")
+@click.option("--volume-name", metavar="VOLUME", callback=not_empty, help="as in Convoy: VOLUME")
+@no_wait_option
+@output_options
+@click.pass_obj
+def list_backups(
+    session: Session,
+    /,
+    *,
+    volume: str | None,
+    repository: str | None,
+    volume_name: str | None,
+    no_wait: bool,
+) -> None:
+    """Show the backups of VOLUME, or all, of this host and of others, oldest first.
+
+    A table on a terminal, else JSON. With DEST, where a repository is, as in Convoy: a map of URL
+    to backup, JSON.
+    """
+    dest = volume if volume and is_place(volume) else None
+    volume = None if dest else volume
+    if (dest and repository) or (volume and volume_name):
+        raise click.UsageError("the volume, or the repository, is named twice")
+    if dest:
+        repository = located(dest, _endpoint())
+    asked = volume or volume_name or ""
+    wanted = wire.backups.BackupsQuery(
+        volume=check_name(asked) if asked else "", repository=repository or ""
+    )
+    found = run(session, LIST_BACKUPS, wanted, no_wait=no_wait).backups
+    found.sort(key=lambda each: (each.created, each.volume))
+    if dest:
+        show_json({each.url: each for each in found})
+    elif session.output.wants_json:
+        show_json(found)
+    else:
+        show_table(map(_row, found), _COLUMNS)
+
+
+_COLUMNS = ("ID", "VOLUME", "CREATED", "SIZE", "ADDED", "FILES", "HOST", "REPOSITORY")
+
+
+def _row(each: "BackupInfo") -> tuple[str, ...]:
+    return (
+        each.id[:8],
+        each.volume,
+        moment(each.created),
+        format_size(each.size),
+        format_size(each.added),
+        str(each.files),
+        each.host,
+        each.repository,
+    )
+
+
+@backup.command(short_help="Show one backup as JSON.")
+@click.argument("reference", metavar="BACKUP", callback=not_empty)
+@_from_option
+@no_wait_option
+@output_options
+@click.pass_obj
+def inspect(session: Session, reference: str, repository: str | None, no_wait: bool) -> None:
+    """Show one backup: JSON, with or without --json."""
+    wanted = wire.backups.BackupQuery(
+        backup=located(reference, _endpoint()), repository=repository or ""
+    )
+    show_json(run(session, INSPECT_BACKUP, wanted, no_wait=no_wait))
+
+
+@backup.command(short_help="Delete backups.")
+@click.argument("references", metavar="BACKUP...", nargs=-1, required=True)
+@_from_option
+@no_wait_option
+@output_options
+@click.pass_obj
+def delete(
+    session: Session, /, *, references: tuple[str, ...], repository: str | None, no_wait: bool
+) -> None:
+    """Delete backups, and print the URLs of those that are gone: all that are named, or none.
+
+    What no other backup needs of their data is given back by `restic prune`.
+    """
+    named = [located(each, _endpoint()) for each in dict.fromkeys(references)]
+    wanted = wire.backups.DeleteBackups(backups=named, repository=repository or "")
+    gone = run(session, DELETE_BACKUPS, wanted, no_wait=no_wait).backups
+    if session.output.asked_json:
+        show_json([each.url for each in gone])
+    else:
+        _show_urls(session, gone)
+
+
+def _percent(context: click.Context, parameter: click.Parameter, value: str | None) -> int:
+    digits = "0" if value is None else value.removesuffix("%")
+    if not digits.isdecimal() or int(digits[:4]) > 100:
+        raise click.BadParameter("give a part, as =10%, or REPOSITORY first", context, parameter)
+    return int(digits)
+
+
+@backup.command(short_help="Look whether a repository is whole.")
+@repository_argument("repository", required=False, callback=not_empty)
+@click.option(
+    "--read-data",
+    is_flag=False,
+    flag_value="100%",
+    callback=_percent,
+    metavar="[=N%]",
+    help="read the data as well, all of it or a part that is drawn anew each time",
+)
+@no_wait_option
+@output_options
+@click.pass_obj
+def verify(session: Session, repository: str | None, read_data: int, no_wait: bool) -> None:
+    """Look whether all that the backups in a repository need is there, and whole.
+
+    A line for each problem, and exit code 10 if there is one. In a pipe JSON.
+    """
+    wanted = wire.backups.VerifyRepository(repository=repository or "", read_data=read_data)
+    found = run(session, VERIFY_REPOSITORY, wanted, no_wait=no_wait)
+    if session.output.wants_json:
+        show_json(found)
+    else:
+        for problem in found.problems or ["no problem was found"]:
+            say(problem)
+    if found.problems:
+        complain(f"{len(found.problems)} found wrong: restore what can be, and back up anew")
+        click.get_current_context().exit(EXIT_CODES[Kind.CORRUPT])
+
+
+@click.command()
+@volume_argument("reference", metavar="VOLUME|BACKUP", callback=not_empty)
+@repository_option("--from", "the repository; default: all, or for an id the only one")
+@click.option("--as", "as_name", metavar="OTHER", help="give the volume another name")
+@volume_options(without=("from", "path", "per_mount", "backup"), defaults=False)
+@no_wait_option
+@output_options
+@click.pass_obj
+def restore(
+    session: Session,
+    /,
+    reference: str,
+    *,
+    repository: str | None,
+    as_name: str | None,
+    pairs: tuple[str, ...],
+    no_wait: bool,
+    **flags: str | bool | None,
+) -> None:
+    """Bring the data of a backup back, and print the volume's name.
+
+    VOLUME is the newest backup of the volume of that name. It becomes a volume again, with options
+    as they were unless they are given; any backend, filesystem and size that holds the data will
+    do. A volume that is there, and not in use, gets the data in the place of its own, which stays
+    as a snapshot: `convoy snapshot list` shows it, and `convoy rollback` goes back to it.
+    """
+    wanted = wire.backups.RestoreBackup(
+        backup=reference,
+        repository=repository or "",
+        name="" if as_name is None else check_name(as_name),
+        options=chosen_options(session, pairs, flags),
+    )
+    made = run(session, RESTORE_BACKUP, wanted, no_wait=no_wait)
+    session.output.answer(made.name, made)

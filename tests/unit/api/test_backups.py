@@ -1,0 +1,178 @@
+"""The admin API's routes about repositories and backups."""
+
+from typing import Any
+
+import pytest
+
+from convoy_py.errors import Conflict, Kind, Unavailable
+from convoy_py.models.volume import Options
+from convoy_py.wire.backups import BackupInfo
+from convoy_py.wire.repositories import RepositoryInfo
+from convoy_py.wire.volumes import VolumeInfo
+from tests.fakes import FakeVerbs, FakeVolumes
+from tests.unit.api.rest import ask, assert_failed
+from tests.unit.api.wire import Socket
+
+OFFSITE = {"Name": "offsite", "Location": "/srv/backups", "PasswordFile": "/etc/pw"}
+INFO = RepositoryInfo(
+    name="offsite",
+    location="/srv/backups",
+    id="0123456789abcdef" * 4,
+    created="2026-01-02T03:04:05Z",
+    password_file="/etc/pw",
+)
+ID = "fedcba9876543210" * 4
+URL = f"/srv/backups?backup=backup-{ID[:16]}&volume=db"
+BACKUP = BackupInfo(
+    url=URL,
+    name=f"backup-{ID[:16]}",
+    id=ID,
+    repository="offsite",
+    volume="db",
+    host="here",
+    created="2026-01-02T03:04:05Z",
+    size=1000,
+    added=10,
+    files=3,
+)
+
+
+async def test_a_repository_is_added_shown_and_forgotten(admin: Socket, verbs: FakeVerbs) -> None:
+    """What the command found in the files goes to the verb, and into no answer."""
+    secrets = {"Password": "canary", "CredentialsFile": "/etc/keys", "Credentials": "KEY=canary"}
+    answer = await ask(admin, "POST", "/v1/repositories", OFFSITE | secrets)
+    assert (answer.status, answer.json["Verb"]) == (200, "repository-add")
+    assert answer.json["Volume"] == "offsite"
+    told = INFO.model_copy(update={"credentials_file": "/etc/keys"})
+    assert RepositoryInfo.model_validate(answer.json["Result"]) == told
+    assert verbs.repositories.secrets == ["canary", "KEY=canary"]
+    assert "canary" not in answer.body.decode()
+    answer = await ask(admin, "GET", "/v1/repositories")
+    assert answer.json == {"Repositories": [told.model_dump(by_alias=True)]}
+    answer = await ask(admin, "GET", "/v1/repositories/offsite")
+    assert answer.json == told.model_dump(by_alias=True)
+    assert (await ask(admin, "DELETE", "/v1/repositories/offsite")).status == 204
+    assert verbs.repositories.known == {}
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_an_unknown_repository_is_called_one(admin: Socket, method: str) -> None:
+    """It is no volume, whatever else bears its name."""
+    answer = await ask(admin, method, "/v1/repositories/nosuch")
+    assert_failed(answer, 404, Kind.NOT_FOUND, "no such repository: nosuch")
+    assert "volume" not in answer.json["Error"]
+    answer = await ask(admin, method, "/v1/repositories/a@b")
+    assert_failed(answer, 400, Kind.INVALID, "invalid repository name 'a@b'")
+
+
+async def test_a_failure_of_a_repository_names_it(admin: Socket, verbs: FakeVerbs) -> None:
+    verbs.backups.failure = Unavailable("it does not answer")
+    answer = await ask(admin, "POST", "/v1/backups/verify", {"Repository": "offsite"})
+    assert_failed(answer, 503, Kind.UNAVAILABLE)
+    assert answer.json["Error"] == "repository offsite: it does not answer"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sources", "subject"),
+    [
+        ({"Sources": ["db", "logs@noon"], "Repository": "offsite"}, ["db", "logs@noon"], "db,"),
+        ({"All": True, "Pause": True}, [], ""),
+        ({"ComposeProject": "shop"}, [], "shop"),
+    ],
+)
+async def test_volumes_are_backed_up(
+    admin: Socket, verbs: FakeVerbs, asked: dict[str, Any], sources: list[str], subject: str
+) -> None:
+    """Those that are named, all, or a project's."""
+    answer = await ask(admin, "POST", "/v1/backups", asked)
+    assert verbs.backups.asked == [
+        (
+            sources,
+            asked.get("Repository", ""),
+            "All" in asked,
+            asked.get("ComposeProject", ""),
+            "Pause" in asked,
+        )
+    ]
+    assert answer.json["Volume"].startswith(subject)
+    assert answer.json["Result"] == {"Backups": [BACKUP.model_dump(by_alias=True)]}
+
+
+@pytest.mark.parametrize("asked", [{}, {"Sources": ["db"], "All": True}])
+async def test_what_to_back_up_is_said_once(admin: Socket, asked: dict[str, Any]) -> None:
+    answer = await ask(admin, "POST", "/v1/backups", asked)
+    assert_failed(answer, 400, Kind.INVALID, "one of Sources, All and ComposeProject")
+
+
+async def test_what_fails_names_what_was_to_be_backed_up(admin: Socket, verbs: FakeVerbs) -> None:
+    verbs.backups.failure = Conflict("it was replaced meanwhile")
+    answer = await ask(admin, "POST", "/v1/backups", {"Sources": ["db"]})
+    assert_failed(answer, 409, Kind.CONFLICT, "volume db: it was replaced meanwhile")
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [("", ("", "")), ("?volume=db&repository=offsite", ("db", "offsite"))],
+)
+async def test_backups_are_listed(
+    admin: Socket, verbs: FakeVerbs, query: str, asked: tuple[str, str]
+) -> None:
+    """With Convoy's keys, where it had them."""
+    answer = await ask(admin, "GET", f"/v1/backups{query}")
+    assert verbs.backups.asked == [asked]
+    (told,) = answer.json["Result"]["Backups"]
+    assert told == BACKUP.model_dump(by_alias=True)
+    assert {"BackupName", "BackupURL", "VolumeName", "CreatedTime"} <= set(told)
+
+
+@pytest.mark.parametrize("reference", [ID, ID[:8], URL.replace("?", "%3F").replace("&", "%26")])
+async def test_one_backup_is_shown(admin: Socket, reference: str) -> None:
+    """By its id, the start of it, or its URL."""
+    answer = await ask(admin, "GET", f"/v1/backups/inspect?backup={reference}")
+    assert answer.json["Result"] == BACKUP.model_dump(by_alias=True)
+
+
+async def test_backups_are_deleted(admin: Socket) -> None:
+    """What is gone is told; one that is not there is an error."""
+    answer = await ask(admin, "POST", "/v1/backups/delete", {"Backups": [URL]})
+    assert answer.json["Result"] == {"Backups": [BACKUP.model_dump(by_alias=True)]}
+    answer = await ask(admin, "POST", "/v1/backups/delete", {"Backups": ["0000"]})
+    assert_failed(answer, 404, Kind.NOT_FOUND, "no backup 0000")
+    answer = await ask(admin, "POST", "/v1/backups/delete", {"Backups": []})
+    assert_failed(answer, 400, Kind.INVALID, "Backups")
+
+
+async def test_a_repository_is_verified(admin: Socket, verbs: FakeVerbs) -> None:
+    """What is found wrong is the answer, not an error."""
+    verbs.backups.problems = ["pack 01: gone"]
+    asked = {"Repository": "offsite", "ReadData": 10}
+    answer = await ask(admin, "POST", "/v1/backups/verify", asked)
+    assert verbs.backups.asked == [("offsite", 10)]
+    assert answer.json["Result"] == {"Problems": ["pack 01: gone"]}
+    answer = await ask(admin, "POST", "/v1/backups/verify", asked | {"ReadData": 101})
+    assert_failed(answer, 400, Kind.INVALID, "ReadData")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "subject"),
+    [
+        ({"Backup": URL}, "db", "db"),
+        ({"Backup": "db", "Name": "other"}, "other", "other"),
+        ({"Backup": ID[:8], "Options": {"size": "2G"}}, "db", ID[:8]),
+    ],
+)
+async def test_a_backup_is_restored(
+    admin: Socket,
+    engine: FakeVolumes,
+    verbs: FakeVerbs,
+    asked: dict[str, Any],
+    name: str,
+    subject: str,
+) -> None:
+    """As a new volume, which is the answer."""
+    answer = await ask(admin, "POST", "/v1/backups/restore", asked)
+    options = Options(size=2 * 2**30) if "Options" in asked else Options()
+    assert verbs.restores.asked == [(asked["Backup"], "", asked.get("Name", ""), options)]
+    assert (answer.json["Verb"], answer.json["Volume"]) == ("restore", subject)
+    assert VolumeInfo.model_validate(answer.json["Result"]).name == name
+    assert name in engine.known

@@ -1,0 +1,238 @@
+"""repository add, list, inspect, remove: what they ask the daemon, what they print."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convoy_py.cli.terminal.exits import EXIT_CODES
+from convoy_py.errors import Kind
+from convoy_py.wire.repositories import RepositoryList
+from tests.unit.cli.conftest import Run, Screen, Told
+from tests.unit.cli.fake_daemon import FakeDaemon, repository
+
+ADD = ("POST", "/v1/repositories")
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    path = tmp_path / "pw"
+    path.write_text("canary\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_add_sends_the_file_and_what_is_in_it(
+    run: Run, daemon: FakeDaemon, password: Path, tmp_path: Path
+) -> None:
+    """So a daemon that does not see the file can open the repository all the same."""
+    keys = tmp_path / "keys"
+    keys.write_text("AWS_ACCESS_KEY_ID=a\n")
+    keys.chmod(0o600)
+    added = repository("offsite", credentials_file=str(keys))
+    daemon.done(*ADD, added)
+    place = "s3:https://s3.example/bucket/pg"
+    files = ("--password-file", str(password), "--credentials-file", str(keys))
+    result = run("repository", "add", "offsite", place, *files)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "offsite\n", "")
+    assert daemon.requests[0].body == {
+        "Name": "offsite",
+        "Location": place,
+        "PasswordFile": str(password),
+        "Password": "canary\n",
+        "CredentialsFile": str(keys),
+        "Credentials": "AWS_ACCESS_KEY_ID=a\n",
+    }
+    shown = json.loads(run("repository", "add", "offsite", place, *files, "--json").stdout)
+    assert shown == added.model_dump(mode="json", by_alias=True)
+
+
+def test_paths_are_sent_from_the_root_on(
+    run: Run, daemon: FakeDaemon, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon stands in another folder."""
+    daemon.done(*ADD, repository("usb"))
+    monkeypatch.chdir(password.parent)
+    assert run("repository", "add", "usb", "backups", "--password-file", "pw").exit_code == 0
+    body = daemon.requests[0].body
+    assert body["Location"] == str(password.parent / "backups")
+    assert body["PasswordFile"] == str(password)
+
+
+@pytest.mark.parametrize(
+    ("kept", "line"),
+    [
+        ({"password_file": ""}, "keeps the password and the credentials of offsite below its root"),
+        (
+            {"password_file": "", "credentials_file": "/keys"},
+            "keeps the password of offsite below its root",
+        ),
+        ({}, "keeps the credentials of offsite below its root"),
+    ],
+)
+def test_what_the_daemon_keeps_is_said_aloud(
+    run: Run, daemon: FakeDaemon, password: Path, kept: dict[str, str], line: str
+) -> None:
+    """It does not see the file, as in a managed plugin; and what was typed has none."""
+    daemon.done(*ADD, repository("offsite", **kept))
+    files = ("--password-file", str(password), "--credentials-file", str(password))
+    result = run("repository", "add", "offsite", "/srv/b", *files)
+    assert result.stdout == "offsite\n"
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_file_that_others_may_read_is_told(run: Run, daemon: FakeDaemon, password: Path) -> None:
+    """With the command that mends it."""
+    daemon.done(*ADD, repository("offsite"))
+    password.chmod(0o640)
+    result = run("repository", "add", "offsite", "/srv/b", "--password-file", str(password))
+    assert (result.exit_code, result.stdout) == (0, "offsite\n")
+    assert f"`chmod 600 {password}`" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "cannot be read: No such file or directory; `head -c 32 /dev/urandom | base64 >"),
+        (b" \n", "is empty"),
+        (b"canary" * 3000, "is longer than 16384 characters"),
+        (b"canary\xff", "is no text in UTF-8"),
+    ],
+)
+def test_a_password_file_that_cannot_be_meant(
+    run: Run, daemon: FakeDaemon, told: Told, tmp_path: Path, content: bytes | None, line: str
+) -> None:
+    """In one line, without what is in it, before the daemon is asked."""
+    path = tmp_path / "pw"
+    if content is not None:
+        path.write_bytes(content)
+    result = run("repository", "add", "offsite", "/srv/b", "--password-file", str(path))
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    shown = told(result)
+    assert f"the password file {path} {line}" in shown
+    assert "canary" not in shown
+    assert daemon.requests == []
+
+
+def test_without_a_terminal_a_password_file_is_asked_for(
+    run: Run, daemon: FakeDaemon, told: Told
+) -> None:
+    """The line says how to make one."""
+    result = run("repository", "add", "offsite", "/srv/b")
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert "`head -c 32 /dev/urandom | base64 > F; chmod 600 F`" in told(result)
+    assert daemon.requests == []
+
+
+def at_a_terminal(module: Mapping[str, Any], *arguments: str, typed: bytes) -> tuple[int, str]:
+    """Exit code, and what is seen of a command that asks and is answered at a terminal."""
+    ours, theirs = pty.openpty()
+    seen = bytearray()
+
+    def look() -> None:
+        answers = typed.splitlines(keepends=True)
+        try:
+            while chunk := os.read(ours, 4096):
+                seen.extend(chunk)
+                if chunk.rstrip().endswith(b":") and answers:
+                    os.write(ours, answers.pop(0))
+        except OSError:  # EIO: the other side is closed
+            pass
+
+    reader = threading.Thread(target=look)
+    command = [sys.executable, "-m", "convoy_py", *arguments]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, **module
+    ) as process:
+        os.close(theirs)
+        reader.start()
+        try:
+            code = process.wait(30)
+        finally:
+            process.kill()
+            reader.join()
+            os.close(ours)
+    return code, seen.decode()
+
+
+@pytest.mark.parametrize("typed", [b"canary\ncanary\n", b"canary\nother\ncanary\ncanary\n"])
+def test_a_terminal_is_asked_for_the_password_twice(
+    daemon: FakeDaemon, module: Mapping[str, Any], typed: bytes
+) -> None:
+    """What is typed is not shown, and a slip is asked again."""
+    daemon.done(*ADD, repository("offsite", password_file=""))
+    code, seen = at_a_terminal(module, "repository", "add", "offsite", "/srv/b", typed=typed)
+    assert code == 0, seen
+    assert "canary" not in seen
+    assert "keeps the password of offsite" in seen
+    body = daemon.requests[0].body
+    assert (body["Password"], body["PasswordFile"]) == ("canary", "")
+
+
+@pytest.mark.parametrize("words", [("", "/srv/b"), ("a@b", "/srv/b"), ("..", "/srv/b"), ("a", "")])
+def test_add_refuses_what_cannot_be_meant(
+    run: Run, daemon: FakeDaemon, told: Told, password: Path, words: tuple[str, ...]
+) -> None:
+    """In one line, before the daemon is asked."""
+    result = run("repository", "add", *words, "--password-file", str(password))
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert "invalid repository name" in told(result) or "it is empty" in told(result)
+    assert daemon.requests == []
+
+
+KNOWN = RepositoryList(repositories=[repository("offsite"), repository("usb", password_file="")])
+
+
+def test_list_in_a_pipe_is_json(run: Run, daemon: FakeDaemon) -> None:
+    """A list."""
+    daemon.answer("GET", "/v1/repositories", KNOWN)
+    shown = json.loads(run("repository", "list").stdout)
+    assert shown == KNOWN.model_dump(mode="json", by_alias=True)["Repositories"]
+
+
+def test_list_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> None:
+    """With where the password comes from."""
+    daemon.answer("GET", "/v1/repositories", KNOWN)
+    code, shown = screen("repository", "list")
+    assert code == 0
+    head, offsite, usb = (line.split() for line in shown.splitlines())
+    assert head == ["NAME", "LOCATION", "PASSWORD", "ADDED", "ID"]
+    assert offsite == [
+        *("offsite", "/srv/offsite", "/etc/convoy/offsite.pw", "2026-01-02T03:04:05Z", "01234567")
+    ]
+    assert usb[2] == "kept"
+
+
+def test_inspect_is_json(run: Run, daemon: FakeDaemon) -> None:
+    """As the daemon told it."""
+    daemon.answer("GET", "/v1/repositories/offsite", repository("offsite"))
+    shown = json.loads(run("repository", "inspect", "offsite").stdout)
+    assert shown == repository("offsite").model_dump(mode="json", by_alias=True)
+
+
+def test_remove_tries_every_name(run: Run, daemon: FakeDaemon) -> None:
+    """Those that are gone are printed."""
+    daemon.answer("DELETE", "/v1/repositories/usb", status=204)
+    result = run("repository", "remove", "nosuch", "usb")
+    assert (result.exit_code, result.stdout) == (EXIT_CODES[Kind.NOT_FOUND], "usb\n")
+    assert result.stderr == "convoy: remove nosuch: no such thing: /v1/repositories/nosuch\n"
+
+
+@pytest.mark.parametrize("command", ["inspect", "remove"])
+@pytest.mark.parametrize("name", ["..", "a/b", "", "a@b"])
+def test_a_name_leads_to_no_other_path(
+    run: Run, daemon: FakeDaemon, command: str, name: str
+) -> None:
+    """It is called a repository's."""
+    result = run("repository", command, "--", name)
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert "invalid repository name" in result.stderr
+    assert daemon.requests == []
