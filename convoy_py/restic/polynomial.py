@@ -5,7 +5,7 @@ We do not cut by it, but a restic that later writes to the same repository does.
 
 import secrets
 
-DEGREE = 53  # a prime, so that two conditions are enough for `irreducible`
+DEGREE = 53
 _X = 0b10
 
 
@@ -18,13 +18,17 @@ def new() -> int:
 
 
 def irreducible(polynomial: int) -> bool:
-    """Whether it is of DEGREE and has no divisors: Rabin's test."""
+    """Whether it is of DEGREE and has no divisors.
+
+    x^(2^53) - x is the product of all irreducible ones whose degree divides 53: of those of degree
+    53, and of x and x + 1, which alone make none of that degree.
+    """
     if polynomial.bit_length() != DEGREE + 1:
         return False
     power = _X
     for _ in range(DEGREE):
         power = _remainder(_square(power), polynomial)
-    return power == _X and _common_divisor(polynomial, 0b110) == 1
+    return power == _X
 
 
 def _square(a: int) -> int:
@@ -36,10 +40,4 @@ def _remainder(a: int, b: int) -> int:
     length = b.bit_length()
     while (excess := a.bit_length() - length) >= 0:
         a ^= b << excess
-    return a
-
-
-def _common_divisor(a: int, b: int) -> int:
-    while b:
-        a, b = b, _remainder(a, b)
     return a

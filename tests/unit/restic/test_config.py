@@ -59,6 +59,7 @@ def test_polynomials_are_irreducible_and_of_the_degree() -> None:
         (0x3DA3358B4DC173 ^ 1, False),
         (0x3DA3358B4DC173 ^ 2, False),
         (0x3DA3358B4DC173 << 1, False),
+        (0x38000000000009, False),  # x² + x + 1 times another
         (0b111, False),  # has no divisors, and another degree
     ],
 )

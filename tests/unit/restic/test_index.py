@@ -135,6 +135,18 @@ def test_what_was_deleted_is_forgotten() -> None:
     assert (BlobKind.DATA, blob(2).id) in index
 
 
+def test_a_file_that_goes_while_they_are_read_is_left_out() -> None:
+    store = MemoryStore()
+    gone, _ = sorted(put(store, [Pack(bytes(32), [blob(number)])]) for number in (1, 2))
+
+    def meanwhile(verb: str, kind: Kind, name: str) -> None:
+        if verb == "read":
+            store.files.pop((kind, gone), None)
+
+    store.before = meanwhile
+    assert loaded(store).count == 1
+
+
 def test_a_broken_file_is_told_once_and_the_rest_is_known() -> None:
     store = MemoryStore()
     put(store, [Pack(bytes(32), [blob(1)])])

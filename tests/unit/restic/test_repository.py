@@ -135,6 +135,18 @@ def test_a_file_under_the_name_of_another_kind_is_damage(
         repository.snapshots()
 
 
+def test_a_whole_file_under_the_name_of_another_is_damage(
+    store: MemoryStore, repository: Repository
+) -> None:
+    with Writer(repository, threads=1) as writer:
+        tree = writer.save(BlobKind.TREE, encode_tree([]))
+        first, second = (writer.commit(new_snapshot(tree, NOW + timedelta(d))) for d in (0, 1))
+    store.files[Kind.SNAPSHOT, first.id] = store.files[Kind.SNAPSHOT, second.id]
+
+    with pytest.raises(Damaged, match=f"snapshots/{first.id}.*hash to its name"):
+        repository.snapshots()
+
+
 def test_trees_are_read(repository: Repository) -> None:
     nodes = [Node(b"a", "file", content=[]), Node(b"b", "dir")]
     with Writer(repository, threads=1) as writer:
