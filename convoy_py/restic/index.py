@@ -85,12 +85,19 @@ class Index:
         for pack in packs:
             number = len(self._packs)
             self._packs.append(pack.id)
+            if any(blob.kind is BlobKind.TREE for blob in pack.blobs):
+                ends = [blob.offset + blob.length for blob in pack.blobs]
+                self._ends[pack.id] = max(self._ends.get(pack.id, 0), *ends)
             for blob in pack.blobs:
                 key = blob.kind, blob.id
                 place = number, blob.offset, blob.length, blob.plain_length
                 self._fresh[key] = self._fresh.get(key, b"") + _RECORD.pack(blob.id, *place)
             if len(self._fresh) >= _FRESH:
                 self._sort()
+
+    def end(self, pack: bytes) -> int:
+        """Where the last blob ends, of a pack of trees."""
+        return self._ends[pack]
 
     def load(
         self, store: Store, master: MasterKey, damaged: Callable[[Damaged], None] = _refuse
@@ -122,6 +129,7 @@ class Index:
         self._files: frozenset[str] = frozenset()  # that were read, or are known to be broken
         self._parts = {kind: [b""] * 256 for kind in BlobKind}
         self._packs: list[bytes] = []
+        self._ends: dict[bytes, int] = {}  # of packs of trees, which are few
         self._fresh: dict[tuple[BlobKind, bytes], bytes] = {}
 
     def _sort(self) -> None:

@@ -18,6 +18,7 @@ from convoy_py.restic.errors import (
 )
 from convoy_py.restic.index import Index
 from convoy_py.restic.keyfiles import Scrypt
+from convoy_py.restic.nearby import Nearby
 from convoy_py.restic.nodes import Node, decode_tree
 from convoy_py.restic.packs import Blob, BlobKind
 from convoy_py.restic.seal import MasterKey
@@ -52,6 +53,7 @@ class Repository:
         self.master_key = master_key
         self.id = config.id
         self._index: Index | None = None
+        self._nearby = Nearby(store)
 
     @classmethod
     def create(
@@ -99,7 +101,7 @@ class Repository:
     def reload_index(self, damaged: Callable[[Damaged], None] | None = None) -> None:
         """Follow what others wrote and deleted; `damaged` as in `Index.load`.
 
-        Needed once the lock is held, before a blob is trusted to be there.
+        Needed once the lock is held, before a blob is trusted to be there; nobody reads meanwhile.
         """
         index = self._index or Index()
         if damaged:
@@ -130,7 +132,7 @@ class Repository:
     def read_tree(self, name: bytes) -> list[Node]:
         """What a folder holds, by name."""
         try:
-            return decode_tree(self.read_blob(BlobKind.TREE, name))
+            return decode_tree(self._tree(name))
         except Damaged as error:
             raise Damaged(f"tree {name.hex()}: {error}") from None
 
@@ -173,6 +175,14 @@ class Repository:
         """Id and plain bytes of each of these blobs, once, in the order in which they lie."""
         for part in self.ranges(kind, names):
             yield from self.read_range(part)
+
+    def _tree(self, name: bytes) -> bytes:
+        pack, blob = self.index.place(BlobKind.TREE, name)
+        try:
+            sealed = self._nearby.read(pack, self.index.end(pack), blob)
+            return blob.open(self.master_key, sealed)
+        except (Damaged, NotFound, StoreFailed):
+            return self.read_blob(BlobKind.TREE, name)
 
     def _opened(self, blob: Blob, sealed: memoryview) -> bytes:
         try:

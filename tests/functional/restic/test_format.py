@@ -2,12 +2,16 @@
 
 import os
 import random
+import re
 import stat
+import textwrap
 from pathlib import Path
 
 import pytest
 
+import convoy_py.restic as package
 from convoy_py.restic import keyfiles, modes
+from convoy_py.restic.locks import Locks
 from convoy_py.restic.nodes import Node, encode_tree
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
@@ -279,3 +283,29 @@ def test_keys_of_either_open_in_the_other(
     other.run("check")
     keyfiles.remove(store, ours)
     assert len(restic.json("key", "list")) == 2
+
+
+def test_the_example_of_the_package_works(restic: Restic, store: LocalStore) -> None:
+    example = re.search(
+        r"^    store = .*?\n(?=\n\S)", package.__doc__ or "", re.DOTALL | re.MULTILINE
+    )
+    assert example
+    names: dict[str, object] = {
+        "Node": Node,
+        "BlobKind": BlobKind,
+        "LocalStore": LocalStore,
+        "Locks": Locks,
+        "Repository": Repository,
+        "Snapshot": Snapshot,
+        "Writer": Writer,
+        "encode_tree": encode_tree,
+        "folder": restic.repository,
+        "now": NOW,
+    }
+
+    exec(textwrap.dedent(example[0]), names)
+
+    assert names["content"] == b"hello!"
+    restic = Restic(restic.binary, restic.repository, "password")
+    restic.check()
+    assert restic.run("dump", "latest", "/motd").endswith("hello!")

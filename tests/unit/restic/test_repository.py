@@ -161,6 +161,44 @@ def test_trees_are_read(repository: Repository) -> None:
         repository.read_tree(bytes(32))
 
 
+def test_trees_are_read_with_those_around_them(store: MemoryStore, repository: Repository) -> None:
+    """Small ones, some that lie across, and one that is larger than what is read at once."""
+    sizes = [*[1] * 30, *[100] * 30, 9000, *[40] * 30]
+    trees = [
+        [Node(b"%05d-%d" % (n, number), "file", content=[os.urandom(32)]) for n in range(size)]
+        for number, size in enumerate(sizes)
+    ]
+    with Writer(repository, threads=1) as writer:
+        names = [writer.save(BlobKind.TREE, encode_tree(nodes)) for nodes in trees]
+        writer.flush()
+    store.calls.clear()
+
+    assert [repository.read_tree(name) for name in names] == trees
+
+    size = len(store.files[Kind.PACK, store.names(Kind.PACK)[0]])
+    assert len(store.calls) <= size // (256 << 10) + 2
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut"])
+def test_what_is_broken_beside_a_tree_does_no_harm(
+    store: MemoryStore, repository: Repository, harm: str
+) -> None:
+    with Writer(repository, threads=1) as writer:
+        whole = writer.save(BlobKind.TREE, encode_tree([Node(b"a", "dir")]))
+        broken = writer.save(BlobKind.TREE, encode_tree([Node(b"b", "dir")]))
+        writer.flush()
+    pack, blob = repository.index.place(BlobKind.TREE, broken)
+    content = bytearray(store.files[Kind.PACK, pack.hex()])
+    content[blob.offset + 40] ^= 1
+    if harm == "cut":
+        del content[blob.offset + 40 :]
+    store.files[Kind.PACK, pack.hex()] = bytes(content)
+
+    assert repository.read_tree(whole) == [Node(b"a", "dir")]
+    with pytest.raises((Damaged, StoreFailed)):
+        repository.read_tree(broken)
+
+
 def test_blobs_are_read_together_each_once(store: MemoryStore, repository: Repository) -> None:
     names = saved(repository, CONTENTS)
     store.calls.clear()
