@@ -6,6 +6,7 @@ volume is removed, and then no mount, loop device, reference or file of the daem
 
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,8 @@ BACKENDS = {
     "directory": {"backend": "directory"},
     "loopback": {"backend": "loopback", "size": "16M"},
 }
+
+_DELETION = pytest.StashKey[subprocess.Popen[bytes]]()
 
 # Bytes of a disk below a daemon's root; sparse, as it lies in a file.
 DISK = 2 << 30
@@ -53,11 +56,17 @@ def base(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="package")
-def on_disk(base: Path) -> Iterator[Path]:
+def on_disk(base: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Such a folder that process 1 has too: to the managed plugin that is the host."""
     folder = Path(tempfile.mkdtemp(prefix="convoy-e2e-", dir="/var/tmp"))
     yield folder
-    shutil.rmtree(folder)
+    # A busy disk takes longer to delete an engine's layers than a test may take.
+    request.config.stash[_DELETION] = subprocess.Popen(["rm", "-rf", folder])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if deletion := session.config.stash.get(_DELETION, None):
+        assert deletion.wait() == 0
 
 
 @pytest.fixture(scope="package")
