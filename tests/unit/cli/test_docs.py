@@ -10,6 +10,7 @@ import pytest
 from convoy_py.cli.app import convoy
 from convoy_py.cli.terminal.exits import EXIT_CODES, INTERRUPTED
 from convoy_py.cli.terminal.later import Later
+from convoy_py.cli.terminal.session import Session
 from convoy_py.config import DRIVER_OPTIONS, Settings
 from convoy_py.errors import Kind
 from convoy_py.models.sizes import format_size
@@ -36,6 +37,31 @@ def commands_of(group: click.Group, path: str = "") -> dict[str, click.Command]:
 
 
 COMMANDS = commands_of(convoy)
+
+_SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def typed(page: str) -> list[str]:
+    """What of the command is typed in a page's blocks for the shell, without comments."""
+    blocks = "".join(_SHELL.findall((REPOSITORY / page).read_text())).replace("\\\n", " ")
+    return [line.split(" #")[0] for line in blocks.splitlines() if line.startswith("convoy ")]
+
+
+@pytest.mark.parametrize("line", [*typed("docs/backups.md"), *typed("README.md")])
+def test_what_a_page_has_for_the_shell_can_be_typed(line: str) -> None:
+    """Each word is understood; nothing is asked of a daemon, and no file is read."""
+    words = shlex.split(line.partition(" && ")[0])[1:]
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+    assert not isinstance(COMMANDS[name], click.Group)
+    COMMANDS[name].make_context(name, words[len(name.split()) :], obj=Session(serve=lambda _: 0))
+
+
+def test_from_zero_to_a_backup_is_a_short_way() -> None:
+    """In under ten commands, convoy's and others."""
+    page = (REPOSITORY / "docs/backups.md").read_text()
+    block = page.partition("## From zero")[2].partition("```sh\n")[2].partition("```")[0]
+    commands = re.findall(r"^(?:convoy|mkdir|head|install) ", block, re.MULTILINE)
+    assert 5 < len(commands) < 10
 
 
 def test_the_layers_of_the_architecture_page_are_those_that_are_checked() -> None:
