@@ -1,6 +1,7 @@
 """Which blob lies where: the files that say so, and all of them in little memory."""
 
 import json
+import re
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
@@ -8,14 +9,18 @@ from typing import Any
 
 from convoy_py.restic import unpacked
 from convoy_py.restic.errors import Damaged, NotFound
-from convoy_py.restic.packs import Blob, BlobKind, Pack
-from convoy_py.restic.seal import MasterKey
+from convoy_py.restic.packs import LARGEST_BLOB, Blob, BlobKind, Pack
+from convoy_py.restic.seal import OVERHEAD, MasterKey
 from convoy_py.restic.stores.base import Kind, Store
 
 _RECORD = struct.Struct("<32sIIII")  # id, number of the pack, offset, length, plain length
-_ID = 32
-_NUMBERS = range(1 << 32)
+_ID = re.compile(r"[0-9a-f]{64}")
+_ID_SIZE = 32
+_KINDS = {kind.value: kind for kind in BlobKind}
 _FRESH = 16_384  # blobs in a dict, at 250 bytes each, until they are sorted in
+
+
+_Parts = dict[BlobKind, list[bytearray]]
 
 
 def encode(packs: Iterable[Pack]) -> bytes:
@@ -28,13 +33,9 @@ def encode(packs: Iterable[Pack]) -> bytes:
 
 def decode(fields: Any) -> Iterator[Pack]:
     """The packs of a parsed index file; what only `packs_to_delete` has does not exist for us."""
-    match fields:
-        case {"packs": list(packs)}:
-            return map(_pack, packs)
-        case {"packs": None}:
-            return iter(())
-        case _:
-            raise Damaged("an index has no list of packs")
+    for name, blobs in _listed(fields):
+        entries = ((kind, _RECORD.unpack(record)) for kind, record in _entries(blobs, 0))
+        yield Pack(name, [Blob(kind, of, *place) for kind, (of, _, *place) in entries])
 
 
 def load_file(store: Store, master: MasterKey, name: str) -> list[Pack]:
@@ -42,7 +43,7 @@ def load_file(store: Store, master: MasterKey, name: str) -> list[Pack]:
     try:
         return list(decode(unpacked.load(store, master, Kind.INDEX, name)))
     except Damaged as error:
-        raise Damaged(f"index/{name}: {error}") from None
+        raise _of_file(name, error) from None
 
 
 def _refuse(error: Damaged) -> None:
@@ -58,6 +59,13 @@ class Index:
 
     def __init__(self) -> None:
         self._clear()
+
+    def _clear(self) -> None:
+        self._files: frozenset[str] = frozenset()  # that were read, or are known to be broken
+        self._parts = {kind: [b""] * 256 for kind in BlobKind}
+        self._packs: list[bytes] = []
+        self._ends: dict[bytes, int] = {}  # of packs of trees, which are few
+        self._fresh: dict[tuple[BlobKind, bytes], bytes] = {}
 
     def __contains__(self, key: tuple[BlobKind, bytes]) -> bool:
         return key in self._fresh or next(self._sorted(*key), None) is not None
@@ -81,20 +89,6 @@ class Index:
             return found
         raise NotFound(f"no pack has the {kind.value} blob {name.hex()}")
 
-    def _add(self, packs: Iterable[Pack]) -> None:
-        for pack in packs:
-            number = len(self._packs)
-            self._packs.append(pack.id)
-            if any(blob.kind is BlobKind.TREE for blob in pack.blobs):
-                ends = [blob.offset + blob.length for blob in pack.blobs]
-                self._ends[pack.id] = max(self._ends.get(pack.id, 0), *ends)
-            for blob in pack.blobs:
-                key = blob.kind, blob.id
-                place = number, blob.offset, blob.length, blob.plain_length
-                self._fresh[key] = self._fresh.get(key, b"") + _RECORD.pack(blob.id, *place)
-            if len(self._fresh) >= _FRESH:
-                self._sort()
-
     def end(self, pack: bytes) -> int:
         """Where the last blob ends, of a pack of trees."""
         return self._ends[pack]
@@ -110,46 +104,72 @@ class Index:
         names = frozenset(name for name, _ in store.list(Kind.INDEX))
         if not self._files <= names:
             self._clear()
-        for name in sorted(names - self._files):
-            try:
-                self.add_file(name, load_file(store, master, name))
-            except NotFound:
-                continue  # deleted since: what it had, a newer one has
-            except Damaged as error:
-                damaged(error)
+        added = _no_parts()
+        try:
+            for name in sorted(names - self._files):
+                try:
+                    self._load_file(unpacked.load(store, master, Kind.INDEX, name), added)
+                except NotFound:
+                    continue  # deleted since: what it had, a newer one has
+                except Damaged as error:
+                    damaged(_of_file(name, error))
                 self._files |= {name}
-        self._sort()
+        finally:
+            self._merge(added)
 
     def add_file(self, name: str, packs: Iterable[Pack]) -> None:
-        """What the index file of that name says."""
-        self._add(packs)
+        """What the index file of that name says, which was written just now."""
+        for pack in packs:
+            number = self._add_pack(pack.id)
+            for blob in pack.blobs:
+                place = number, blob.offset, blob.length, blob.plain_length
+                key, record = (blob.kind, blob.id), _RECORD.pack(blob.id, *place)
+                self._fresh[key] = self._fresh.get(key, b"") + record
+                self._note_end(blob.kind, record)
         self._files |= {name}
+        if len(self._fresh) >= _FRESH:
+            added = _no_parts()
+            for (kind, blob_id), records in self._fresh.items():
+                added[kind][blob_id[0]] += records
+            self._merge(added)
+            self._fresh = {}
 
-    def _clear(self) -> None:
-        self._files: frozenset[str] = frozenset()  # that were read, or are known to be broken
-        self._parts = {kind: [b""] * 256 for kind in BlobKind}
-        self._packs: list[bytes] = []
-        self._ends: dict[bytes, int] = {}  # of packs of trees, which are few
-        self._fresh: dict[tuple[BlobKind, bytes], bytes] = {}
+    def _load_file(self, fields: Any, added: _Parts) -> None:
+        for name, blobs in _listed(fields):
+            for kind, record in _entries(blobs, self._add_pack(name)):
+                added[kind][record[0]] += record
+                self._note_end(kind, record)
 
-    def _sort(self) -> None:
-        """Sort the fresh ones in."""
-        fresh: dict[tuple[BlobKind, int], list[bytes]] = {}
-        for (kind, name), found in self._fresh.items():
-            fresh.setdefault((kind, name[0]), []).extend(_records(found))
-        for (kind, first), records in fresh.items():
-            records.extend(_records(self._parts[kind][first]))
-            self._parts[kind][first] = b"".join(sorted(records))
-        self._fresh = {}
+    def _add_pack(self, name: bytes) -> int:
+        self._packs.append(name)
+        return len(self._packs) - 1
+
+    def _note_end(self, kind: BlobKind, record: bytes) -> None:
+        if kind is BlobKind.TREE:
+            _, number, offset, length, _ = _RECORD.unpack(record)
+            pack = self._packs[number]
+            self._ends[pack] = max(self._ends.get(pack, 0), offset + length)
+
+    def _merge(self, added: _Parts) -> None:
+        """Sort records in."""
+        for kind, parts in added.items():
+            for first, new in enumerate(parts):
+                if new:
+                    records = [*_records(self._parts[kind][first]), *_records(bytes(new))]
+                    self._parts[kind][first] = b"".join(sorted(records))
 
     def _sorted(self, kind: BlobKind, name: bytes) -> Iterator[bytes]:
         part = self._parts[kind][name[0]]
         size = _RECORD.size
         count = len(part) // size
-        i = bisect_left(range(count), name, key=lambda i: part[i * size : i * size + _ID])
+        i = bisect_left(range(count), name, key=lambda i: part[i * size : i * size + _ID_SIZE])
         while i < count and part.startswith(name, i * size):
             yield part[i * size : (i + 1) * size]
             i += 1
+
+
+def _no_parts() -> _Parts:
+    return {kind: [bytearray() for _ in range(256)] for kind in BlobKind}
 
 
 def _records(joined: bytes) -> Iterator[bytes]:
@@ -166,35 +186,40 @@ def _fields(blob: Blob) -> dict[str, Any]:
     return fields | {"uncompressed_length": blob.plain_length} if blob.plain_length else fields
 
 
-def _pack(fields: Any) -> Pack:
+def _listed(fields: Any) -> Iterator[tuple[bytes, list[Any]]]:
+    """Id and blobs of each pack of a parsed index file."""
     match fields:
-        case {"id": str(name), "blobs": list(blobs)}:
-            return Pack(_id(name), [_blob(blob) for blob in blobs])
-        case _:
-            raise Damaged("an index has what is no pack")
-
-
-def _blob(fields: Any) -> Blob:
-    match fields:
-        case {
-            "id": str(name),
-            "type": "data" | "tree" as kind,
-            "offset": int(offset),
-            "length": int(length),
-        }:
-            plain_length = fields.get("uncompressed_length", 0)
-            if all(type(n) is int and n in _NUMBERS for n in (offset, length, plain_length)):
-                return Blob(BlobKind(kind), _id(name), offset, length, plain_length)
-        case _:
+        case {"packs": list(packs)}:
             pass
-    raise Damaged("an index has what is no blob")
+        case {"packs": None}:
+            packs = []
+        case _:
+            raise Damaged("an index has no list of packs")
+    for pack in packs:
+        match pack:
+            case {"id": str(name), "blobs": list(blobs)} if _ID.fullmatch(name):
+                yield bytes.fromhex(name), blobs
+            case _:
+                raise Damaged("an index has what is no pack")
 
 
-def _id(text: str) -> bytes:
+def _entries(blobs: list[Any], pack: int) -> Iterator[tuple[BlobKind, bytes]]:
+    """Kind and record of each blob of a pack that has this number."""
     try:
-        name = bytes.fromhex(text)
-    except ValueError:
-        name = b""
-    if len(name) != _ID:
-        raise Damaged("an index has what is no id")
-    return name
+        for blob in blobs:
+            yield _KINDS[blob["type"]], _record(blob, pack)
+    except (AttributeError, KeyError, TypeError, ValueError, struct.error):
+        raise Damaged("an index has what is no blob") from None
+
+
+def _record(blob: dict[str, Any], pack: int) -> bytes:
+    """To open a large repository is to call this; the types are looked at by what it calls."""
+    length, plain_length = blob["length"], blob.get("uncompressed_length", 0)
+    name = bytes.fromhex(blob["id"])
+    if len(name) != _ID_SIZE or length <= OVERHEAD or plain_length > LARGEST_BLOB:
+        raise ValueError
+    return _RECORD.pack(name, pack, blob["offset"], length, plain_length)
+
+
+def _of_file(name: str, error: Damaged) -> Damaged:
+    return Damaged(f"index/{name}: {str(error).removeprefix(f'index/{name}: ')}")
