@@ -5,7 +5,7 @@ import random
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -340,3 +340,50 @@ def test_nothing_is_read_where_nothing_changed(
     assert found.counters.bytes_read <= (4 * KIB if host == "btrfs" else 0)
     for snapshot in (old, new):
         volume.drop(snapshot)
+
+
+@pytest.mark.parametrize("kind", [Folder, Subvolume])
+def test_what_lies_among_the_metadata_is_read(
+    kind: type[Volume], make_volume: Callable[[type[Volume], str], Volume]
+) -> None:
+    """btrfs tells one place for all small files, and one for all of a compressed piece."""
+    volume = make_volume(kind, "btrfs")
+    small, squeezed = volume.live / "small", volume.live / "squeezed"
+    squeezed.touch()
+    run("chattr", "+c", squeezed)
+    for path, old in ((small, b"a" * 100), (squeezed, b"a" * MIB)):
+        path.write_bytes(old)
+    before = volume.snapshot()
+    for path in (small, squeezed):
+        times = path.stat()
+        path.write_bytes(path.read_bytes().replace(b"a", b"b"))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = volume.snapshot()
+    with volume.changes(before, after) as hook:
+        assert told(hook, after, "small") == [(0, 4 * KIB)]
+        assert told(hook, after, "squeezed") == [(0, MIB)]
+    for snapshot in (before, after):
+        volume.drop(snapshot)
+
+
+def test_same_place_of_another_disk_is_not_the_same(
+    scratch: Path, make_image: Callable[..., Path], attach_and_mount: Callable[..., object]
+) -> None:
+    """Two disks that are alike but for what is in a file."""
+    image = make_image("xfs")
+    other = image.with_name("other")
+    shutil.copyfile(image, other)
+    for disk, data in ((image, b"a"), (other, b"b")):
+        folder = scratch / f"on-{disk.name}"
+        attach_and_mount("xfs", disk, folder)
+        (folder / "tree").mkdir()
+        (folder / "tree/file").write_bytes(data * MIB)
+        os.sync()
+    old, new = (scratch / f"on-{disk.name}/tree" for disk in (image, other))
+    with changes.of_trees(old, new) as hook:
+        assert told(hook, new, "file") is None
+
+
+def told(hook: Hook, tree: Path, name: str) -> Sequence[tuple[int, int]] | None:
+    with (tree / name).open("rb") as file:
+        return hook(name.encode(), file.fileno(), os.fstat(file.fileno()))
