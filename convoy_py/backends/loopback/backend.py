@@ -191,8 +191,10 @@ class Images(Backend):
     def ahead(self, place: Place) -> int | None:
         if place.spec.sparse is False or not mounts.is_mountpoint(place.mountpoint):
             return None
-        held = filesystems.space(place.mountpoint).size - space.free(place.mountpoint)
-        return held - file.occupied(image.path(place))
+        there = filesystems.space(place.mountpoint)
+        is_btrfs = place.spec.fs is Filesystem.BTRFS  # the others tell at once what is written
+        free = space.free(place.mountpoint) if is_btrfs else there.available
+        return there.size - free - file.occupied(image.path(place))
 
     def check(self, place: Place) -> None:
         image.check(place)

@@ -9,13 +9,21 @@ from collections.abc import Callable, Iterable
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.errors import ConvoyError
 
+# While the machine has no more to write, the images need not be looked at: it is a small part of
+# any reserve, and most hosts are idle.
+LITTLE = 8 << 20
+
 
 class Unwritten:
     """The last looks at the images that are mounted."""
 
-    def __init__(self, in_memory: Callable[[], int]) -> None:
-        """`in_memory` tells how many bytes wait to be written on the whole machine."""
+    def __init__(self, in_memory: Callable[[], int], little: int = LITTLE) -> None:
+        """`in_memory` tells how many bytes wait to be written on the whole machine.
+
+        Up to `little` of them count as none.
+        """
         self._in_memory = in_memory
+        self._little = little
         self._seen: dict[str, tuple[int, int]] = {}  # by name: what was ahead then, and waited
 
     def look(self, entries: Iterable[Entry]) -> int:
@@ -26,9 +34,13 @@ class Unwritten:
         written goes over blocks that a snapshot has too cannot be seen, so all of them count. But
         never more than is in memory at all.
         """
+        mounted = list(entries)
+        in_memory = self._in_memory() if mounted else 0
+        if in_memory <= self._little:
+            return 0
         before, self._seen = self._seen, {}
         shared = 0
-        for entry in entries:
+        for entry in mounted:
             try:
                 backend, place = entry.usable()
                 ahead = backend.ahead(place)
@@ -40,7 +52,7 @@ class Unwritten:
             self._seen[entry.name] = ahead, max(0, waited + ahead - then)
             shared += _shared(entry)
         waiting = shared + sum(waits for _, waits in self._seen.values())
-        return min(waiting, self._in_memory()) if waiting else 0
+        return min(waiting, in_memory)
 
 
 def _shared(entry: Entry) -> int:

@@ -30,7 +30,7 @@ def _looks(
     *aheads: Mapping[str, int | None], in_memory: int = 10**9, snapshots: str = ""
 ) -> list[int]:
     """What is found, one look after the other; those with `snapshots` have 70 bytes."""
-    unwritten = Unwritten(lambda: in_memory)
+    unwritten = Unwritten(lambda: in_memory, little=0)
     found = []
     for each in aheads:
         backend = _Backend(each)
@@ -69,6 +69,26 @@ def test_without_images_memory_is_not_looked_at() -> None:
         pytest.fail("it was looked at")
 
     assert Unwritten(fail).look([]) == 0
+
+
+def test_while_hardly_anything_is_in_memory_no_image_is_looked_at() -> None:
+    """What was seen before counts on: what is written then adds to it."""
+    memory = iter([100, 10, 100])
+    backend = _Backend({"a": -20})
+    entry = Entry("a", References(boot="boot"), backend=backend)
+    home = Path("/nowhere")
+    entry.place = Place("a", "", home, home, Spec(backend="fake"))
+    unwritten = Unwritten(lambda: next(memory), little=10)
+
+    def unasked(_: Place) -> int:
+        pytest.fail("it was looked at")
+
+    assert unwritten.look([entry]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "ahead", unasked)
+        assert unwritten.look([entry]) == 0
+    entry.backend = _Backend({"a": 30})
+    assert unwritten.look([entry]) == 50
 
 
 @pytest.mark.parametrize(("source", "waiting"), [(None, 0), ("db", 70)])
