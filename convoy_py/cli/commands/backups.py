@@ -18,7 +18,7 @@ from convoy_py.cli.terminal.arguments import (
 from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
-from convoy_py.cli.terminal.output import complain, moment, say, show_json, show_table
+from convoy_py.cli.terminal.output import complain, moment, note, say, show_json, show_table
 from convoy_py.cli.terminal.places import endpoint_option, is_place, located
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
@@ -292,3 +292,7 @@ def restore(
     )
     made = run(session, RESTORE_BACKUP, wanted, no_wait=no_wait)
     session.output.answer(made.name, made)
+    # What was made anew has none.
+    if saved := [each for each in made.snapshots.values() if each.automatic]:
+        full = max(saved, key=lambda each: each.created_time).full_name
+        note(f"{made.name} is as the backup was; `convoy rollback {full}` undoes it")

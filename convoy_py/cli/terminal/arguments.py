@@ -144,3 +144,4 @@ def _repositories(client: Client, _: str) -> Iterable[str]:
 
 
 complete_sources = _offer(_sources)
+complete_repositories = _offer(_repositories)

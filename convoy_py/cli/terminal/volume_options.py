@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from convoy_py import wire
-from convoy_py.cli.terminal.arguments import complete_sources
+from convoy_py.cli.terminal.arguments import complete_repositories, complete_sources
 from convoy_py.cli.terminal.options import completed_from
 from convoy_py.cli.terminal.output import show_json, show_table
 from convoy_py.cli.terminal.session import Session
@@ -15,6 +15,8 @@ from convoy_py.models.options import BOOLEANS, OPTIONS, Option, asks_help, is_bl
 F = TypeVar("F", bound=Callable[..., Any])
 Flags = Mapping[str, str | bool | None]
 
+# What has values that exist already.
+_EXISTING = {"from": complete_sources, "backup": complete_repositories}
 # Convoy's word for an option, beside ours; every other alias works through --opt.
 _CONVOY_FLAGS = {"backend": "--driver"}
 
@@ -54,8 +56,7 @@ def _flag(option: Option, *, defaults: bool) -> Callable[[F], F]:
         *names,
         option.key,
         metavar=option.values if option.choices else option.key.upper(),
-        # `from` has the one kind of value that exists already.
-        shell_complete=complete_sources if option.key == "from" else completed_from(option.choices),
+        shell_complete=_EXISTING.get(option.key) or completed_from(option.choices),
         help=meaning if option.choices else f"{meaning}  [{option.values}]",
     )
 

@@ -268,6 +268,20 @@ def test_restore_prints_the_name(
     assert plain(daemon.requests[-1].body) == asked
 
 
+def test_restore_tells_how_it_is_undone(run: Run, daemon: FakeDaemon) -> None:
+    """Where a volume was there, by the newest of what it saved."""
+    saved = {
+        name: snapshot(
+            f"db@{name}", automatic=name != "own", created_time=f"2026-01-0{day}T00:00:00Z"
+        )
+        for day, name in enumerate(("before-1", "before-2", "own"), 1)
+    }
+    daemon.done(*RESTORE, volume("db", snapshots=saved))
+    result = run("restore", "db")
+    assert (result.exit_code, result.stdout) == (0, "db\n")
+    assert "`convoy rollback db@before-2` undoes it" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

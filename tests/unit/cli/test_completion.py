@@ -130,6 +130,7 @@ def test_what_is_in_the_trash_completes(run: Run, daemon: FakeDaemon) -> None:
         "backup list --from",
         "backup verify",
         "restore db --from",
+        "create --backup",
     ],
 )
 def test_repositories_complete(run: Run, daemon: FakeDaemon, command: str) -> None:
