@@ -82,7 +82,9 @@ def _wait_ready(process: subprocess.Popen[bytes], host: str) -> None:
 
 
 def _remove_all(running: Engine) -> None:
-    for kind, remove in (("ps --all", "rm --force --volumes"), ("volume ls", "volume rm")):
+    # Every engine lists the volumes of all plugins of the host: those of others stay.
+    ours = f"--filter=driver={running.driver} --filter=driver=local"
+    for kind, remove in (("ps --all", "rm --force --volumes"), (f"volume ls {ours}", "volume rm")):
         if names := running.docker(*kind.split(), "--quiet").split():
             running.docker(*remove.split(), *names)
 

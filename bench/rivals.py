@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlencode
 
 from bench import client
 from bench.engine import dockerd
@@ -18,6 +19,8 @@ from bench.together import CallFailed, together
 CHANGES = ("Create", "Mount", "Unmount", "Remove")
 _START_LIMIT = 60.0
 _MOUNT_ID = "bench"
+# Else the engine asks all plugins of the host.
+_OF_LOCAL = urlencode({"filters": '{"driver":["local"]}'})
 
 Speak = Callable[[str, str, Mapping[str, str]], bytes]
 
@@ -38,7 +41,7 @@ def _to_engine(verb: str, name: str, _: Mapping[str, str]) -> bytes:
         "Create": ("POST", "volumes/create", {"Name": name, "Driver": "local"}),
         "Remove": ("DELETE", f"volumes/{name}", None),
         "Get": ("GET", f"volumes/{name}", None),
-        "List": ("GET", "volumes", None),
+        "List": ("GET", f"volumes?{_OF_LOCAL}", None),
     }
     if verb not in calls:
         raise CallFailed(f"the engine has no {verb}")
