@@ -1,7 +1,7 @@
 """Trees: what a folder holds, each entry a node, as JSON that is restic's to the byte."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,58 +135,50 @@ def _content(ids: list[bytes] | None) -> str:
 def _decoded(fields: Any) -> Node:
     if not isinstance(fields, dict):
         raise Damaged("a node is no object")
-    node = Node(
-        name=quoting.unquoted(_text(fields, "name")),
-        type=_text(fields, "type"),
-        mtime=quoting.nanoseconds(_text(fields, "mtime")),
-        atime=quoting.nanoseconds(_text(fields, "atime")),
-        ctime=quoting.nanoseconds(_text(fields, "ctime")),
-        user=_text(fields, "user"),
-        group=_text(fields, "group"),
-        target=_target(fields),
-        xattrs=_xattrs(fields.get("extended_attributes")),
-        attributes=_attributes(fields.get("generic_attributes")),
-        content=_ids(fields.get("content")),
-        subtree=_id(fields["subtree"]) if fields.get("subtree") is not None else None,
-        error=_text(fields, "error"),
-    )
-    for key in _NUMBERS:
-        setattr(node, key, _number(fields, key))
+    node = Node(b"", "")
+    for key, value in fields.items():
+        if known := _FIELDS.get(key):
+            name, decode = known
+            setattr(node, name, decode(value))
+    if raw := fields.get("linktarget_raw"):
+        node.target = _unbase64(raw)
     if node.type not in TYPES:
         raise Damaged(f"a node is of no known type: {node.type[:80]!r}")
     return node
 
 
-_NUMBERS = ("mode", "uid", "gid", "inode", "device_id", "size", "links", "device")
-
-
-def _text(fields: dict[str, Any], key: str) -> str:
-    match fields.get(key, ""):
+def _text(value: Any) -> str:
+    match value:
         case str(text) if text.isascii() or _is_unicode(text):
             return text
         case _:
-            raise Damaged(f"a node has no text as {key}")
+            raise Damaged(f"a node has something else where a text should be: {value!r:.80}")
 
 
-def _number(fields: dict[str, Any], key: str) -> int:
-    number = fields.get(key, 0)
-    if type(number) is not int or not 0 <= number <= _LARGEST:
-        raise Damaged(f"a node has no number as {key}")
-    return number
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise Damaged(f"a node has something else where a number should be: {value!r:.80}")
+    return value
 
 
-def _target(fields: dict[str, Any]) -> bytes:
-    if raw := fields.get("linktarget_raw"):
-        return _unbase64(raw)
-    return _text(fields, "linktarget").encode()
+def _name(value: Any) -> bytes:
+    return quoting.unquoted(_text(value))
+
+
+def _time(value: Any) -> int:
+    return quoting.nanoseconds(_text(value))
+
+
+def _target(value: Any) -> bytes:
+    return _text(value).encode()
 
 
 def _xattrs(found: Any) -> dict[bytes, bytes]:
     xattrs = {}
     for pair in _list(found):
         match pair:
-            case {"name": str(), "value": str() | None as value}:
-                xattrs[_text(pair, "name").encode()] = _unbase64(value) if value else b""
+            case {"name": str(name), "value": str() | None as value}:
+                xattrs[_text(name).encode()] = _unbase64(value) if value else b""
             case _:
                 raise Damaged("an extended attribute is no name and value")
     return xattrs
@@ -202,6 +194,10 @@ def _attributes(found: Any) -> dict[str, Any]:
 
 def _ids(found: Any) -> list[bytes] | None:
     return None if found is None else [_id(text) for text in _list(found)]
+
+
+def _subtree(found: Any) -> bytes | None:
+    return None if found is None else _id(found)
 
 
 def _id(text: Any) -> bytes:
@@ -243,3 +239,19 @@ def _unbase64(text: Any) -> bytes:
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError):
         raise Damaged("a node has no base64 where it should be") from None
+
+
+_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "name": ("name", _name),
+    "linktarget": ("target", _target),
+    "extended_attributes": ("xattrs", _xattrs),
+    "generic_attributes": ("attributes", _attributes),
+    "content": ("content", _ids),
+    "subtree": ("subtree", _subtree),
+    **{key: (key, _text) for key in ("type", "user", "group", "error")},
+    **{key: (key, _time) for key in ("mtime", "atime", "ctime")},
+    **{
+        key: (key, _number)
+        for key in ("mode", "uid", "gid", "inode", "device_id", "size", "links", "device")
+    },
+}

@@ -6,6 +6,7 @@ To the byte, for trees are known by the hash of their JSON.
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from convoy_py.restic.errors import Damaged
@@ -90,6 +91,7 @@ def time(nanoseconds: int) -> str:
     return f"{whole}.{fraction:09}".rstrip("0") + "Z" if fraction else f"{whole}Z"
 
 
+@lru_cache(maxsize=4)  # the three of a file are often the same
 def nanoseconds(time: str) -> int:
     """Since 1970; Damaged if it is no RFC 3339."""
     match = _TIME.fullmatch(time)
