@@ -40,6 +40,7 @@ campaign: ## kills, faults, hostile images, races and requests by chance, for an
 		tests/crash/test_random_kill.py tests/crash/test_random_faults.py \
 		tests/crash/test_hostile.py tests/crash/test_races.py
 	nice .venv/bin/python -m tests.campaign.fuzz_api $$(( $(FOR) / 10 ))
+	nice unshare --mount --propagation private .venv/bin/python -m tests.crash.cuts --cuts $$(( $(FOR) / 10 ))
 
 mutants: ## a hundred changes of lines on which safety hangs: which does no test notice?
 	tools/setup test

@@ -6,8 +6,11 @@ container has. What ends in the page cache is not counted as written: every meas
 
 import os
 import random
+import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,6 +23,8 @@ from convoy_py.linux import files
 
 _BARE = "bare directory"
 _FILESYSTEMS = ("ext4", "xfs", "btrfs")
+# Not one of ours: docs/options.md says why.
+_FAST = "ext4 with fast commits"
 _BLOCK, _CHUNK = 4096, 1 << 20
 
 
@@ -46,6 +51,9 @@ def run(effort: Effort) -> None:
         measures: dict[str, Callable[[Path, Effort], float]] = {
             "sequential MiB/s": _sequential,
             "4 KiB random+fsync /s": _random,
+            "append+fsync /s": _append,
+            "create+fsync /s": _create,
+            "SQLite WAL /s": _transactions,
             "small files /s": _small_files,
         }
         if postgres.program("postgres"):
@@ -56,7 +64,8 @@ def run(effort: Effort) -> None:
             for what, measure in measures.items():
                 # In another order each time, and never while the last one's data is written out.
                 for place, path in dice.sample(list(places.items()), len(places)):
-                    os.sync()
+                    for written in (*places.values(), folder):
+                        files.sync_filesystem(written)
                     rates.setdefault((place, what), []).append(measure(path, effort))
     columns = [column for what in measures for column in (what, "to bare")]
     table = Table(f"Data path (median of {effort.rounds})", ("place", *columns))
@@ -78,7 +87,10 @@ def _places(running: Engine, folder: Path) -> dict[str, Path]:
     running.volume("directory", running.driver, backend="directory")
     for fs in _FILESYSTEMS:
         running.volume(fs, running.driver, backend="loopback", size="4GiB", fs=fs)
-    names = ("local", "directory", *_FILESYSTEMS)
+    running.volume("fast", running.driver, backend="loopback", size="4GiB", fs="ext4")
+    (image,) = folder.rglob("volumes/fast/image")
+    subprocess.run(["tune2fs", "-O", "fast_commit", image], check=True, capture_output=True)
+    names = ("local", "directory", *_FILESYSTEMS, "fast")
     target = f"/{Path(BIG).parent}"
     sleep = ("--detach", "--network=none", IMAGE, "/bin/sleep", "100000")
     for name in names:
@@ -91,6 +103,7 @@ def _places(running: Engine, folder: Path) -> dict[str, Path]:
         name: Path(running.docker("volume", "inspect", "--format", "{{.Mountpoint}}", name))
         for name in names
     }
+    volumes[_FAST] = volumes.pop("fast")
     return {_BARE: bare, "container layer": Path(merged, BIG).parent, **volumes}
 
 
@@ -143,6 +156,49 @@ def _random(folder: Path, effort: Effort) -> float:
 def _commits(folder: Path, effort: Effort) -> float:
     """Transactions of one row per second, by PostgreSQL."""
     return postgres.transactions(folder, effort.blocks)
+
+
+def _append(folder: Path, effort: Effort) -> float:
+    """Writes per second of 4 KiB to the end of a file, each of them synced."""
+    block, path = os.urandom(_BLOCK), folder / "log"
+    with path.open("wb", buffering=0) as file:
+        started = time.perf_counter()
+        for _ in range(effort.blocks):
+            file.write(block)
+            os.fsync(file.fileno())
+        took = time.perf_counter() - started
+    path.unlink()
+    return effort.blocks / took
+
+
+def _create(folder: Path, effort: Effort) -> float:
+    """Files of 4 KiB per second, each of them synced as soon as it is written."""
+    block, each = os.urandom(_BLOCK), folder / "each"
+    each.mkdir()
+    started = time.perf_counter()
+    for number in range(effort.blocks):
+        with (each / f"{number}").open("xb", buffering=0) as file:
+            file.write(block)
+            os.fsync(file.fileno())
+    took = time.perf_counter() - started
+    files.remove_tree(each)
+    return effort.blocks / took
+
+
+def _transactions(folder: Path, effort: Effort) -> float:
+    """Transactions of one row of 1 KiB per second, by SQLite with a log that each of them syncs."""
+    path = folder / "sqlite"
+    path.mkdir()
+    with closing(sqlite3.connect(path / "db", isolation_level=None)) as database:
+        database.execute("pragma journal_mode=wal")
+        database.execute("pragma synchronous=full")
+        database.execute("create table t (data blob)")
+        started = time.perf_counter()
+        for _ in range(effort.blocks):
+            database.execute("insert into t values (?)", (os.urandom(1024),))
+        took = time.perf_counter() - started
+    files.remove_tree(path)
+    return effort.blocks / took
 
 
 def _small_files(folder: Path, effort: Effort) -> float:

@@ -1,5 +1,7 @@
 """Cuts the power of the host's filesystem: what was not synced is lost, what was acknowledged not.
 
+And of images alone, while they are written to, by copies.
+
 `xfs_io -c shutdown` stops a mounted filesystem at once, its log included, so after the next mount
 it is as after a power cut: data and names that were not synced are gone.
 """
@@ -7,6 +9,7 @@ it is as after a power cut: data and names that were not synced are gone.
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from subprocess import run
 
@@ -14,6 +17,7 @@ import pytest
 
 from tests.crash.conftest import FLAGS
 from tests.crash.crash_points import CrashPoints
+from tests.crash.cuts import Cut
 from tests.crash.disks import Disk
 from tests.crash.invariants import check
 from tests.crash.operations import OPERATIONS
@@ -130,3 +134,19 @@ def test_a_power_cut_does_lose_what_was_not_synced(host: Host) -> None:
         host.cut_power()
     daemon.start()
     assert names - daemon.listed().keys()
+
+
+@pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
+def test_what_was_synced_is_in_every_copy_that_is_cut_off_under_load(
+    tmp_path: Path, fs: str
+) -> None:
+    """And its filesystem is whole, once the journal is replayed: `cuts.py` does that for long."""
+    cut = Cut(tmp_path, fs)
+
+    def all_have_written(steps: int) -> bool:
+        return all(work.synced > steps for work in works)
+
+    with cut.under_load() as works:
+        for steps in (10, 60):
+            eventually(partial(all_have_written, steps), "all have written")
+            assert cut.lost(works) == []
