@@ -119,11 +119,19 @@ def test_one_answer_that_never_comes_is_not_seen(bed: Bed, call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_storage_that_never_answers_is_given_up(bed: Bed, call: str) -> None:
+    _check_given_up(bed, call, replace(QUICK, stall=0.1, request=0.1))
+
+
+@pytest.mark.parametrize("call", ["read", "range", "list"])
+def test_a_stall_is_seen_long_before_a_request_is_late(bed: Bed, call: str) -> None:
+    _check_given_up(bed, call, replace(QUICK, stall=0.1, request=3600))
+
+
+def _check_given_up(bed: Bed, call: str, patience: Patience) -> None:
     bed.proxy.faults.append("stalled")
     bed.proxy.always = True
-    soon = replace(QUICK, stall=0.1, request=0.1)
     with (
-        closing(open_store(bed.place, S3_CREDENTIALS, patience=soon)) as store,
+        closing(open_store(bed.place, S3_CREDENTIALS, patience=patience)) as store,
         pytest.raises(StoreFailed) as caught,
     ):
         CALLS[call](store)
@@ -148,7 +156,7 @@ def _check_told(error: Exception) -> None:
     assert len(told) < 350
     assert SECRET not in told
     assert PASSWORD not in told
-    assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
 
 
 @pytest.mark.parametrize("call", ["range", "list"])
