@@ -20,7 +20,7 @@ _EXPIRED = (
 ANSWERS = {
     "expired": (400, _EXPIRED),
     "unauthorized": (401, b""),
-    "moved": (307, b""),
+    "moved": (301, b""),  # to where it is
     "too many": (429, b"slow down"),
     "full": (507, b"no space left on device"),
     "500": (500, b"oops"),
@@ -117,7 +117,7 @@ class _Handler(socketserver.StreamRequestHandler):
         if fault in ("stalled", "reset"):
             return self._reset()
         if fault in ANSWERS:
-            answer = _Answer(*ANSWERS[fault])
+            answer = _Answer(*ANSWERS[fault], headers=[("Location", request[1])])
             answer.length = len(answer.body)
         else:
             answer = proxy.ask(*request)

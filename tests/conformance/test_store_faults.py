@@ -99,7 +99,7 @@ def test_what_passes_is_not_seen(bed: Bed, call: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("fault", ["500", "503", "full", "reset", "truncated", "expired", "moved"])
+@pytest.mark.parametrize("fault", ["500", "503", "full", "reset", "truncated", "expired"])
 def test_what_lasts_is_an_error_soon(bed: Bed, call: str, fault: str) -> None:
     bed.proxy.faults.append(fault)
     bed.proxy.always = True
@@ -108,6 +108,16 @@ def test_what_lasts_is_an_error_soon(bed: Bed, call: str, fault: str) -> None:
     # A client of HTTP asks once more by itself where a connection that it kept has ended.
     assert bed.proxy.asked <= (1 if fault == "expired" else 2 * (RETRIES + 1))
     _check_told(caught.value)
+
+
+@pytest.mark.parametrize("call", ["write", "create"])
+def test_what_writes_follows_to_no_other_place(bed: Bed, call: str) -> None:
+    """A client of HTTP would read there, and that would look like success."""
+    bed.proxy.faults.append("moved")
+    bed.proxy.always = True
+    with pytest.raises(StoreFailed):
+        CALLS[call](bed.store)
+    assert bed.proxy.asked <= RETRIES + 1
 
 
 @pytest.mark.parametrize("call", ["read", "write"])

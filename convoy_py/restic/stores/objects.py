@@ -28,7 +28,7 @@ _REFUSED = ("AccessDenied", "AuthorizationPermissionMismatch", "does not have st
 
 _STATUS = re.compile(r"status code: (\d{3})([^:<\n]*)")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+_MESSAGE = re.compile(r"<Message>([^<\n]*)")
 # The causes of a failed connection are told in the form of the library's own values only.
 _CAUSE = re.compile(r'message: "([^"]*)"|\b(TimedOut|ConnectionReset|IncompleteMessage)\b')
 
