@@ -14,7 +14,8 @@ from convoy_py.restic.stores.local import LocalStore
 from convoy_py.restic.stores.opening import open_store
 from convoy_py.restic.stores.urls import parse
 from tests.conformance.servers import BUCKET, S3_CREDENTIALS, bucket_at
-from tests.fakes_restic import MemoryStore
+from tests.fakes_restic import MemoryStore, new_repository
+from tests.restic import Restic
 
 NAMES = [f"{number:02x}" * 32 for number in range(40)]
 FILES = [(kind, NAMES[0]) for kind in Kind if kind is not Kind.CONFIG] + [(Kind.CONFIG, "")]
@@ -198,3 +199,27 @@ def test_a_full_disk_leaves_nothing_half_written(small_disk: Path) -> None:
     assert not [path for path in small_disk.rglob("*") if path.is_file()]
     store.write(Kind.PACK, NAMES[1], [b"fits"])
     assert list(store.list(Kind.PACK)) == [(NAMES[1], 4)]
+
+
+@pytest.mark.parametrize("server", ["s3", "rest"])
+def test_restic_finds_the_repository_where_ours_is_said_to_be(
+    server: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in S3_CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    if server == "s3":
+        place = f"s3:{request.getfixturevalue('s3')}/{BUCKET}/{tmp_path.name}"
+    else:
+        place = f"rest:{request.getfixturevalue('rest')[0]}{tmp_path.name}/"
+    location = parse(place)
+    with closing(open_store(location, S3_CREDENTIALS)) as store:
+        repository = new_repository(store)
+        # This restic reads user and password of REST from the address alone.
+        spelled = place if location.user else str(location)
+        restic = Restic("restic", tmp_path)
+        restic.run("-r", spelled, "backup", "--stdin", told="theirs")
+        assert len(repository.snapshots()) == 1
+        restic.run("-r", spelled, "check", "--read-data")
