@@ -109,6 +109,13 @@ def memory(count: int) -> int:
     return taken
 
 
+def test_the_end_of_the_trees_of_a_pack_is_known_however_they_are_listed() -> None:
+    store = MemoryStore()
+    put(store, [Pack(bytes(32), [blob(n, BlobKind.TREE) for n in (2, 9, 4)])])
+
+    assert loaded(store).end(bytes(32)) == 1000
+
+
 def test_only_new_files_are_read() -> None:
     store = MemoryStore()
     put(store, [Pack(bytes(32), [blob(1)])])
@@ -192,9 +199,14 @@ def test_blobs_of_another_form_are_damage(fields: dict[str, Any]) -> None:
     def index(blob: dict[str, Any]) -> Any:
         return {"packs": [{"id": "00" * 32, "blobs": [blob]}]}
 
+    store = MemoryStore()
+    unpacked.save(store, KEY, Kind.INDEX, json.dumps(index(GOOD | fields)).encode())
+
     assert list(indexes.decode(index(GOOD)))
     with pytest.raises(Damaged):
         list(indexes.decode(index(GOOD | fields)))
+    with pytest.raises(Damaged, match="what is no blob"):
+        loaded(store)
 
 
 @pytest.mark.parametrize(
