@@ -3,7 +3,7 @@ SHELL := /bin/bash
 FORCE ?=
 FOR ?= 3600
 # Of the tests; they wait more than they work.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: demo test check plugin bench campaign mutants test-engines lock install uninstall clean
 
@@ -11,10 +11,11 @@ demo: ## see it work: volumes, containers, a size limit, the price of copy-up
 	tools/setup demo
 	tools/with-engine tools/demo
 
+# Hundreds of processes load the same modules: what one of them compiles is kept.
 test: ## every check and every test
 	tools/setup test
 	$(MAKE) --no-print-directory check
-	.venv/bin/pytest -n $(WORKERS)
+	PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -n $(WORKERS)
 
 check: ## style, types and import directions
 	@[ -x .venv/bin/ruff ] || { echo "make check: first run 'sudo tools/setup test', which makes .venv" >&2; exit 1; }

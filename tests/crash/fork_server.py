@@ -146,6 +146,7 @@ def _become_daemon(arguments: list[str], log: str, fuse: _Fuse) -> None:
 
 def _serve(control: Path, trace: Path) -> None:
     fuse = _Fuse(control, trace)
+    sys.dont_write_bytecode = True  # it would count
     gc.freeze()  # a collection would write to, and so copy, all that a child shares with us
     for line in sys.stdin:
         arguments, log = json.loads(line)

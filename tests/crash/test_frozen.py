@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from threading import Event
 
 import pytest
 
 from convoy_py.linux import freeze
+from tests import holding
 from tests.crash import verbs
 from tests.crash.contents import write_canary
 from tests.crash.invariants import check
@@ -174,9 +174,5 @@ def test_sigterm_ends_a_copy_and_leaves_nothing_of_it(
 def _watchdog(daemon: Daemon) -> int:
     """The pid of the daemon's watchdog, which alone names a mountpoint of its."""
     mountpoint = f"\0{daemon.run_dir}/mounts/".encode()
-    (found,) = (
-        int(process.name)
-        for process in Path("/proc").glob("[0-9]*")
-        if mountpoint in (process / "cmdline").read_bytes()
-    )
+    (found,) = (pid for pid in holding.pids() if mountpoint in holding.command_line(pid))
     return found
