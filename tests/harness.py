@@ -63,9 +63,8 @@ def eventually(
     deadline, pause = time.monotonic() + patience, 0.001
     while not (found := look()):
         if time.monotonic() > deadline:
-            raise AssertionError(
-                f"not within {patience:g} s: {what if isinstance(what, str) else what()}"
-            )
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {patience:g} s: {told}")
         time.sleep(pause)
         # Who waits for long would keep busy those for whom it waits.
         pause = min(pause * 1.5, 0.03)
@@ -249,8 +248,8 @@ def clean(folder: Path) -> None:
         with suppress(OSError):
             freeze.thaw(Path(found[-1].mountpoint))
         subprocess.run(["umount", "-l", found[-1].mountpoint], check=True)
-    for device in holding.attached_below(folder):
-        loop.detach(device)
+    for device in map(Path, holding.attached_below(folder)):
+        loop.detach(loop.LoopDevice(device, int(device.name.removeprefix("loop"))))
 
 
 def environment() -> dict[str, str]:

@@ -1,31 +1,28 @@
 """What is left of a folder's mounts and loop devices, and who keeps it: for those who wait for it.
 
-Read from /proc and /sys alone, so that nothing that hangs is touched.
+Read from /proc and /sys alone: nothing that hangs is touched, nothing of the package is used.
 """
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from convoy_py.linux import mounts
-from convoy_py.linux.loop import LoopDevice
 
-
-def attached_below(folder: Path) -> list[LoopDevice]:
+def attached_below(folder: Path) -> list[str]:
     """Loop devices whose file lies, or lay until it was deleted, below a folder."""
-    return [LoopDevice(Path("/dev", name), int(name[4:])) for name, _ in _backing_files(folder)]
+    return [f"/dev/{name}" for name, _ in _backing_files(folder)]
 
 
 def told(folder: Path) -> list[str]:
     """Each mount and loop device below a folder, and the namespaces and processes that have it."""
-    files = _backing_files(folder)
+    devices = {f"/dev/{name}": file for name, file in _backing_files(folder)}
     return [
-        *(f"mounted: {each.mountpoint} ({each.source})" for each in mounts.below(folder)),
-        *(f"attached: /dev/{name} ({file})" for name, file in files),
-        *_namespaces(folder, {f"/dev/{name}" for name, _ in files}),
-        *_open_files(folder, {f"/dev/{name}" for name, _ in files}),
+        *(f"mounted: {mount} ({source})" for mount, source in _mounts("self", folder, devices)),
+        *(f"attached: {device} ({file})" for device, file in devices.items()),
+        *_namespaces(folder, devices),
+        *_open_files(folder, devices),
     ]
 
 
@@ -50,24 +47,31 @@ def children(pid: int) -> set[int]:
     return found
 
 
-def _namespaces(folder: Path, devices: set[str]) -> Iterator[str]:
+def _namespaces(folder: Path, devices: Collection[str]) -> Iterator[str]:
     """The mount namespaces in which a mount below the folder, or of a device, is to be seen."""
     members: dict[str, list[int]] = defaultdict(list)
     for pid in pids():
         with suppress(OSError):  # it has ended
             members[os.readlink(f"/proc/{pid}/ns/mnt")].append(pid)
     for namespace, inside in members.items():
-        with suppress(OSError):
-            seen = [
-                each.mountpoint
-                for each in mounts.table(inside[0])
-                if each.source in devices or each.mountpoint.startswith(f"{folder}/")
-            ]
-            if seen:
-                yield f"seen in {namespace} of {_processes(inside)}: {', '.join(seen)}"
+        if seen := _mounts(inside[0], folder, devices):
+            where = ", ".join(mountpoint for mountpoint, _ in seen)
+            yield f"seen in {namespace} of {_processes(inside)}: {where}"
 
 
-def _open_files(folder: Path, devices: set[str]) -> Iterator[str]:
+def _mounts(pid: int | str, folder: Path, devices: Collection[str]) -> list[tuple[str, str]]:
+    """(mountpoint, source) of each mount below the folder, or of a device, that a process sees."""
+    found = []
+    with suppress(OSError), open(f"/proc/{pid}/mountinfo") as table:
+        for line in table:
+            before, _, after = line.partition(" - ")
+            mountpoint, source = before.split()[4], after.split()[1]
+            if source in devices or mountpoint.startswith(f"{folder}/"):
+                found.append((mountpoint, source))
+    return found
+
+
+def _open_files(folder: Path, devices: Collection[str]) -> Iterator[str]:
     """The processes that are in the folder, or have something of it or a device open."""
     for pid in pids():
         links = set(_links(pid))

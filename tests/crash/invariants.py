@@ -206,7 +206,7 @@ def loop_devices(scene: Scene) -> Iterator[str]:
     attached = holding.attached_below(scene.daemon.root)
     images = {scene.image(name) for name in scene.mounted} - {None}
     if len(attached) != len(images):
-        devices = ", ".join(str(device.path) for device in attached)
+        devices = ", ".join(attached)
         yield (
             f"{len(attached)} loop devices are attached for {len(images)} mounted images: {devices}"
         )

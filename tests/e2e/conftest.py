@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import memory
+from tests import holding, memory
 from tests.e2e import host
 from tests.e2e.daemon import Daemon
 from tests.e2e.engine import Engine
-from tests.e2e.managed import NAME, Plugin, base_tar, import_base, own_host_folders
+from tests.e2e.managed import NAME, ROOT, Plugin, base_tar, import_base, own_host_folders
 from tests.e2e.namespace import own_mounts
 from tests.e2e.waiting import until
 
@@ -220,7 +220,7 @@ def plugin(the_plugin: Plugin, the_managed_engine: Engine) -> Iterator[Plugin]:
         the_managed_engine.restart()
     the_managed_engine.clear(NAME)
     the_plugin.clear_trash()
-    until(lambda: not the_plugin.leftovers(), f"nothing left: {the_plugin.leftovers()}")
+    nothing_left(the_plugin.leftovers, ROOT)
 
 
 @pytest.fixture
@@ -259,8 +259,17 @@ def leaving_nothing(daemon: Daemon) -> Iterator[Daemon]:
     yield daemon
     daemon.ensure_running()
     daemon.clear()
-    until(lambda: not daemon.leftovers(), f"nothing left: {daemon.leftovers()}")
+    nothing_left(daemon.leftovers, daemon.home)
     assert daemon.failures()[known:] == []
+
+
+def nothing_left(leftovers: Callable[[], list[str]], folder: Path) -> None:
+    """Wait for it; otherwise the error tells what is left, and who has it."""
+
+    def told() -> str:
+        return "\n".join(["nothing is left", *leftovers(), *holding.told(folder)])
+
+    until(lambda: not leftovers(), told)
 
 
 def docker_host(base: Path) -> str:

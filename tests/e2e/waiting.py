@@ -10,13 +10,20 @@ T = TypeVar("T")
 DEADLINE = 30.0
 
 
-def until(condition: Callable[[], T], what: str, *, seconds: float = DEADLINE) -> T:
-    """The first true value of `condition`; AssertionError naming `what` after `seconds`."""
+def until(
+    condition: Callable[[], T], what: str | Callable[[], str], *, seconds: float = DEADLINE
+) -> T:
+    """The first true value of `condition`; AssertionError naming `what` after `seconds`.
+
+    `what` was waited for, and how it stands then, if that is a function.
+    """
     end = time.monotonic() + seconds
     pause = 0.005
     while True:
         if found := condition():
             return found
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        if time.monotonic() > end:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds:g} s: {told}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
