@@ -17,7 +17,6 @@ from pathlib import Path
 from convoy_py.linux import beneath, btrfs, extents, mounts
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.extents import Part
-from convoy_py.linux.walk import reopened
 
 Range = tuple[int, int]
 """Bytes of a file: begin, and the first that is beyond."""
@@ -31,7 +30,16 @@ In order, and as few ranges as can be, beyond its end perhaps; None if all of it
 _ATTEMPTS = 5
 _NOWHERE = Part(1 << 64, 1 << 64, None)
 # It was not there, or not such a file, or lies deeper than a path can tell.
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG)
+_NOT_THERE = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EXDEV,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+)
+# Nobody writes there, so it is a regular file that was backed up as one; if not, it does no harm.
+_AS_IT_IS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOATIME
 
 
 @contextmanager
@@ -54,32 +62,45 @@ def of_images(old: Path, new: Path, old_image: Path, new_image: Path) -> Iterato
         if not btrfs.is_btrfs(new) and _share_blocks(old_image, new_image):
             with opened(old_image) as before, opened(new_image) as now:
                 moved = between(before, now)
-        yield partial(_by_times, top, True) if moved is None else partial(_by_places, top, moved)
+        if moved is None:
+            yield partial(_by_times, top, True)
+        else:
+            is_still = "ro" in mounts.holding(old).super_options
+            yield partial(_by_places, top, moved, is_still=is_still)
 
 
-def between(old: int, new: int, moved: Sequence[Range] | None = None) -> list[Range] | None:
+def between(
+    old: int, new: int, moved: Sequence[Range] | None = None, *, is_still: bool = False
+) -> list[Range] | None:
     """What of two open files of one filesystem does not lie at the same place; None if unknown.
 
     If the filesystem is not the same but in two images, `moved` is what may differ between those.
+    If it `is_still`, nothing can move the blocks of the old one while this looks.
     """
     for _ in range(_ATTEMPTS):
         before, now = extents.parts(old), extents.parts(new)
         if before is None or now is None:
             return None
         # Was it moved meanwhile (defragmented, balanced), another may have got its place.
-        if extents.parts(old) == before:
+        if is_still or extents.parts(old) == before:
             return list(_merged(_differences(before, now, moved or ())))
     return None
 
 
 def _by_places(
-    top: int, moved: Sequence[Range] | None, path: bytes, fd: int, _found: os.stat_result
+    top: int,
+    moved: Sequence[Range] | None,
+    path: bytes,
+    fd: int,
+    _found: os.stat_result,
+    *,
+    is_still: bool = False,
 ) -> Sequence[Range] | None:
     old = _before(top, path)
     if old is None:
         return None
     with closing(old):
-        return between(old, fd, moved)
+        return between(old, fd, moved, is_still=is_still)
 
 
 def _by_times(
@@ -100,13 +121,15 @@ def _by_times(
 def _before(top: int, path: bytes) -> int | None:
     """The regular file at a path of the older snapshot, open for reading; None if there is none."""
     try:
-        found = beneath.open_at(top, path, os.O_PATH | os.O_NOFOLLOW)
+        old = beneath.open_at(top, path, _AS_IT_IS)
     except OSError as error:
         if error.errno in _NOT_THERE:
             return None
         raise
-    with closing(found):
-        return reopened(found) if stat.S_ISREG(os.fstat(found).st_mode) else None
+    if stat.S_ISREG(os.fstat(old).st_mode):
+        return old
+    os.close(old)
+    return None
 
 
 def _share_blocks(one: Path, other: Path) -> bool:

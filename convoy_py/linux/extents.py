@@ -155,16 +155,17 @@ def parts(fd: int) -> list[Part] | None:
     What was reserved and never written is a hole. None if the filesystem does not tell.
     """
     found: list[Part] = []
+    last = Part(0, 0, None)
     try:
         for begin, place, length, flags in _mapped(fd, _SYNC):
             if flags & _UNWRITTEN:
                 continue
             part = Part(begin, begin + length, None if flags & _VAGUE else place)
-            last = found[-1] if found else None
-            if last is not None and last.end == begin and _goes_on(last, part):
-                found[-1] = last._replace(end=part.end)
+            if found and last.end == begin and _goes_on(last, part):
+                last = found[-1] = Part(last.begin, part.end, last.place)
             else:
                 found.append(part)
+                last = part
     except OSError as error:
         if error.errno not in _NO_FIEMAP:
             raise
