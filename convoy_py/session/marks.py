@@ -45,7 +45,8 @@ def found(snapshot: Snapshot, volume: str) -> BackupFound:
         volume_id=_tagged(snapshot, _VOLUME),
         size=size_of(snapshot),
         added=_number(snapshot, "data_added_packed"),
-        files=_number(snapshot, "total_files_processed"),
+        # restic counts what lies beside the data, too, whenever it counts again.
+        files=max(0, _number(snapshot, "total_files_processed") - 1),
     )
 
 
