@@ -1,14 +1,18 @@
 """Volumes go into a repository and come back, by sessions that are real."""
 
+import asyncio
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps import sessions
 from convoy_py.engine.verbs import restores
 from convoy_py.engine.verbs.repositories import Secret
-from convoy_py.errors import Cancelled, ConvoyError, Denied, Invalid, NotFound
+from convoy_py.errors import Cancelled, ConvoyError, Denied, Invalid, NotFound, OperationFailed
 from convoy_py.models.backup import BackupView
 from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine
@@ -277,3 +281,78 @@ async def test_a_volume_whose_backup_fails_keeps_no_snapshot(
     with pytest.raises(ConvoyError, match="repository offsite: "):
         await _back_up(backed, "db")
     assert backed.entries.get("db").snapshots == {}
+
+
+# A session in which what archives a folder does this instead.
+_SESSION = """
+import os, signal, sys, time
+from convoy_py.session import backing_up
+from convoy_py.session.__main__ import main
+archive = backing_up.archive
+backing_up.archive = lambda *_, **__: {instead}
+sys.exit(main())
+"""
+
+
+def _locks(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "repository/locks").iterdir())
+
+
+@pytest.fixture
+def sessions_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has sessions do something else where they would read a volume."""
+
+    def instead(code: str) -> None:
+        program = _SESSION.format(instead=code)
+        monkeypatch.setattr(sessions, "PROGRAM", (sys.executable, "-c", program))
+
+    return instead
+
+
+async def test_what_a_killed_session_left_the_next_one_takes_away(
+    backed: Engine,
+    tmp_path: Path,
+    sessions_that: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its lock, which for half an hour would keep everybody from forgetting and pruning."""
+    sessions_that("os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(OperationFailed, match="repository offsite: its session failed"):
+        await _back_up(backed, "db")
+    assert len(_locks(tmp_path)) == 1
+    assert backed.entries.get("db").snapshots == {}
+    monkeypatch.undo()
+    after = backed.restarted()
+    (backup,) = await _back_up(after, "db")
+    assert _locks(tmp_path) == []
+    await after.backups.delete([backup.url], "", Progress())
+
+
+async def test_a_cancelled_session_gives_its_lock_back(
+    backed: Engine, tmp_path: Path, sessions_that: Callable[[str], None]
+) -> None:
+    sessions_that("time.sleep(600)")
+    progress = Progress()
+    backup = asyncio.create_task(backed.backups.create(["db"], "", progress))
+    while not _locks(tmp_path):
+        await asyncio.sleep(0.01)
+    progress.cancelled = "enough"
+    with pytest.raises(Cancelled, match="enough"):
+        await backup
+    assert _locks(tmp_path) == []
+
+
+async def test_one_volume_that_fails_keeps_no_other_from_its_backup(
+    backed: Engine, sessions_that: Callable[[str], None]
+) -> None:
+    """It is told with those that were backed up."""
+    await backed.volumes.create("web", Options())
+    sessions_that(
+        "archive(*_, **__) if 'db' in str(_[0]) else (_ for _ in ()).throw(OSError(5, 'bad disk'))"
+    )
+    with pytest.raises(
+        OperationFailed, match=r"not backed up: web: .*bad disk.* \(backed up: db\)"
+    ):
+        await _back_up(backed, "db", "web")
+    (view,) = await backed.backups.views("", "", Progress())
+    assert view.volume == "db"
