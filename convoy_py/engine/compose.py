@@ -181,6 +181,7 @@ class Engine:
         """Take away what recovery found half done."""
         await self.snapshots.sweep(self.recovery.half_taken)
         await self.copies.sweep(self.recovery.half_restored)
+        await self.backups.sweep()
         await self.blocking.run(self.recovery.sweep)
 
     def _chores(self, settings: Settings) -> list[tuple[Callable[[], Awaitable[None]], float]]:

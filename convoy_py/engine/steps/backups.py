@@ -6,27 +6,31 @@ a `.new-` name until it is complete.
 
 import secrets
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from convoy_py.backends.base import Backend, Place
+from convoy_py.backends.base import COMMON, Backend, Place
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.steps.cloning import fitting, give_owner, refuse_path
 from convoy_py.engine.steps.parts import opened, power
 from convoy_py.engine.steps.sessions import Follow, Sessions
 from convoy_py.engine.steps.volumes import Steps
-from convoy_py.errors import Corrupt
+from convoy_py.errors import Corrupt, Unsupported
 from convoy_py.linux import files
 from convoy_py.models.backup import Description
 from convoy_py.models.names import joined
+from convoy_py.models.options import is_known, parse_options
 from convoy_py.models.session import Backup, Data, Describe, Done, Restore, Source, Task
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Repository, SnapshotRecord
 from convoy_py.state.store import STAGING
+
+# The options that do not go with the data, but with the host or with how it began.
+OF_NO_BACKUP = frozenset({"path", "source", "per_mount", "backup"})
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,6 @@ class Archiving:
         self._host = steps.host
         self._sessions = sessions
 
-    @property
-    def backends(self) -> Collection[str]:
-        """The names of those that are on here."""
-        return self._host.backends.keys()
-
     def run(self, repository: Repository, task: Task, follow: Follow) -> Done:
         """Have a task done that has to do with no volume of this host."""
         return self._sessions.run(repository, task, follow)
@@ -61,20 +60,18 @@ class Archiving:
             sources = tuple(_source(each, stack) for each in chosen)
             return self._sessions.run(repository, Backup(sources=sources), follow)
 
-    def describe(self, repository: Repository, backup: str, follow: Follow) -> Description:
-        """What the volume was of which this is a backup."""
-        told = self._sessions.run(repository, Describe(backup=backup), follow).description
-        try:
-            return Description.model_validate_json(told)
-        except ValidationError as error:
-            raise Corrupt(f"backup {backup}: what it says of its volume makes no sense") from error
-
     def restore(
         self, name: str, repository: Repository, backup: str, options: Options, follow: Follow
     ) -> Entry:
-        """Build a volume with the data of a backup in it, and rename it into place."""
+        """Build a volume with the data of a backup in it, and rename it into place.
+
+        What is not asked for is as it was, as far as that can be here. Raises as `create` does.
+        """
         refuse_path(options)
-        backend, spec = self._host.choose(options)
+        described = self._described(repository, backup, follow)
+        backend, spec = self._chosen(
+            as_before(described.options, options, self._host.backends), options
+        )
 
         def fill(place: Place) -> Spec:
             settled = self._filled(backend, place, repository, backup, follow)
@@ -103,6 +100,22 @@ class Archiving:
         entry.place = replace(staged, spec=settled)
         return entry
 
+    def _described(self, repository: Repository, backup: str, follow: Follow) -> Description:
+        told = self._sessions.run(repository, Describe(backup=backup), follow).description
+        try:
+            return Description.model_validate_json(told)
+        except ValidationError as error:
+            raise Corrupt(f"backup {backup}: what it says of its volume makes no sense") from error
+
+    def _chosen(self, wanted: Options, asked: Options) -> tuple[Backend, Spec]:
+        """As `Host.choose`; a size that was not asked for is none where it cannot be enforced."""
+        try:
+            return self._host.choose(wanted)
+        except Unsupported:
+            if wanted.size is None or asked.size is not None:
+                raise
+            return self._host.choose(wanted.model_copy(update={"size": None}))
+
     def abandon(self, beside: Entry) -> None:
         self._steps.abandon(*beside.usable())
 
@@ -115,6 +128,26 @@ class Archiving:
             self._sessions.run(repository, Restore(backup=backup, into=folder), follow)
             files.sync_filesystem(folder)
         return settled
+
+
+def as_before(described: Mapping[str, str], asked: Options, backends: Collection[str]) -> Options:
+    """The options of a volume that is restored: what is not asked for is as it was.
+
+    What a newer daemon knew, and what belonged to its host, is left out.
+    """
+    backend = described.get("backend")
+    known = {key: value for key, value in described.items() if is_known(key) and key != "backend"}
+    kept = parse_options(known).given() | {"backend": backend}
+    for key in OF_NO_BACKUP:
+        kept.pop(key, None)
+    if backend not in backends or asked.backend not in (None, backend):
+        # What one backend means by anything else may mean nothing to another. A size is kept where
+        # nobody chose which other it is: then it is one that can have a size.
+        common = COMMON if asked.backend else COMMON | {"size"}
+        kept = {key: kept[key] for key in kept.keys() & common - {"backend"}}
+    elif asked.fs not in (None, kept.get("fs")):
+        kept.pop("inodes", None)
+    return Options.model_validate({**kept, **asked.given()})
 
 
 def _as_found(folder: Path, spec: Spec) -> Spec:

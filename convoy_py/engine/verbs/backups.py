@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.memory.views import bases
+from convoy_py.engine.memory.views import all_snapshot_views, bases
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import Archiving, Chosen
@@ -109,6 +109,17 @@ class Backups:
         done = await self._run(record, Verify(read_data=read_data), progress)
         return list(done.problems)
 
+    async def sweep(self) -> None:
+        """Delete what backups that were cut off have left to be compared with.
+
+        What was backed up is the oldest that a repository has of a volume: a backup deletes all
+        that are older.
+        """
+        for volume in list(self._entries.volumes.values()):
+            for repository in {view.base_of for view in all_snapshot_views(volume)} - {""}:
+                for name in bases(volume, repository)[:-1]:
+                    await self._delete(name)
+
     # Steps
 
     async def _run(self, record: Repository, task: Task, progress: Progress) -> Done:
@@ -155,7 +166,10 @@ class Backups:
         else:
             superfluous = older
         for each in superfluous:
-            try:
-                await self._snapshots.delete(each)
-            except ConvoyError as error:
-                event(log, logging.WARNING, "not deleted", volume=each, failure=error)
+            await self._delete(each)
+
+    async def _delete(self, base: str) -> None:
+        try:
+            await self._snapshots.delete(base)
+        except ConvoyError as error:
+            event(log, logging.WARNING, "not deleted", volume=base, failure=error)

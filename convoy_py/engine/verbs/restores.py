@@ -1,13 +1,10 @@
 """The verb that brings backups back: as a new volume, or in the place of what a volume has."""
 
-from collections.abc import Collection, Mapping
-
-from convoy_py.backends.base import COMMON
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.views import volume_view
 from convoy_py.engine.running.jobs import Jobs, Progress
 from convoy_py.engine.running.operations import Operations, translated
-from convoy_py.engine.steps.backups import Archiving
+from convoy_py.engine.steps.backups import OF_NO_BACKUP, Archiving
 from convoy_py.engine.verbs.finding import Finding
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.room import Room
@@ -15,10 +12,7 @@ from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.errors import Invalid
 from convoy_py.models.backup import BackupView
 from convoy_py.models.names import check_name
-from convoy_py.models.options import is_known, parse_options
 from convoy_py.models.volume import Options, View
-
-_OF_NO_BACKUP = {"path", "source", "per_mount", "backup"}
 
 
 class Restores:
@@ -53,7 +47,7 @@ class Restores:
         gets the volume's. One that is there gets the data in the place of its own, which stays as a
         snapshot; it must not be in use, and stays what it is otherwise.
         """
-        if options.given().keys() & _OF_NO_BACKUP:
+        if options.given().keys() & OF_NO_BACKUP:
             raise Invalid("what is restored takes none of from, path, per_mount and backup")
         found = await self._finding.newest(reference, repository, progress)
         name = check_name(name or found.volume)
@@ -88,10 +82,8 @@ class Restores:
         record, run = self._repositories.get(found.repository), self._repositories.threads.run_long
         progress.note = f"restoring {found.url}"
         with translated(name, "restore"):
-            described = await run(self._archiving.describe, record, found.id, progress)
-            wanted = _as_before(described.options, options, self._archiving.backends)
             return await self._room.made_for(
-                lambda: run(self._archiving.restore, name, record, found.id, wanted, progress)
+                lambda: run(self._archiving.restore, name, record, found.id, options, progress)
             )
 
     async def _put_back(self, name: str, found: BackupView, progress: Progress) -> None:
@@ -107,23 +99,3 @@ class Restores:
             await self._snapshots.go_back(volume, beside, found.url, progress)
         finally:
             await run(self._archiving.abandon, beside)
-
-
-def _as_before(described: Mapping[str, str], asked: Options, backends: Collection[str]) -> Options:
-    """The options of a volume that is restored: what is not asked for is as it was.
-
-    What a newer daemon knew, and what belonged to its host, is left out.
-    """
-    backend = described.get("backend")
-    known = {key: value for key, value in described.items() if is_known(key) and key != "backend"}
-    kept = parse_options(known).given() | {"backend": backend}
-    for key in _OF_NO_BACKUP:
-        kept.pop(key, None)
-    if backend not in backends or asked.backend not in (None, backend):
-        # What one backend means by anything else may mean nothing to another. A size is kept where
-        # nobody chose which other it is: then it is one that can have a size.
-        common = COMMON if asked.backend else COMMON | {"size"}
-        kept = {key: kept[key] for key in kept.keys() & common - {"backend"}}
-    elif asked.fs not in (None, kept.get("fs")):
-        kept.pop("inodes", None)
-    return Options.model_validate({**kept, **asked.given()})

@@ -10,7 +10,7 @@ import pytest
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps import sessions
-from convoy_py.engine.verbs import restores
+from convoy_py.engine.steps.backups import as_before
 from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.errors import Cancelled, ConvoyError, Denied, Invalid, NotFound, OperationFailed
 from convoy_py.models.backup import BackupView
@@ -200,7 +200,7 @@ def test_a_size_is_kept_unless_another_backend_is_chosen(
 ) -> None:
     """As by a clone: a folder may be unable to have one."""
     described = {"backend": "loopback", "size": "1GiB", "fs": "xfs", "uid": "5", "newer": "x"}
-    wanted = restores._as_before(described, asked, here)
+    wanted = as_before(described, asked, here)
     assert (wanted.size, wanted.uid) == (size, 5)
     assert wanted.fs == ("xfs" if here > {"directory"} and not asked.backend else None)
 

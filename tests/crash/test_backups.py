@@ -1,0 +1,200 @@
+"""Volumes of every kind are backed up and restored by a daemon, which is killed meanwhile, too."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+
+import pytest
+
+from tests.crash.conftest import FLAGS
+from tests.crash.disks import daemon_on
+from tests.crash.rounds import SEED, chance
+from tests.crash.verbs import job
+from tests.crash.volumes import KINDS
+from tests.harness import Daemon, Refused, Unanswered
+from tests.restic import BINARIES, Restic
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+
+_OPERATOR = "operator"
+_ROUNDS = 8
+_LONGEST = 3.0  # seconds from the begin of a backup or a restore to the end of its daemon
+_PASSWORD = "a password"
+
+
+class Backups:
+    """The repository `offsite` of a daemon, and what a user asks of it."""
+
+    def __init__(self, daemon: Daemon, folder: Path) -> None:
+        self.daemon = daemon
+        self.repository = folder / "repository"
+        self._password = folder / "password"
+        self._password.write_text(f"{_PASSWORD}\n")
+
+    def add(self) -> None:
+        named = {"Name": "offsite", "Location": str(self.repository)}
+        job(self.daemon, "POST", "/v1/repositories", **named, PasswordFile=str(self._password))
+
+    def create(self, *names: str) -> list[str]:
+        """The URLs of backups of these volumes."""
+        done = job(self.daemon, "POST", "/v1/backups", Sources=list(names))
+        return [backup["BackupURL"] for backup in done["Backups"]]
+
+    def restore(self, backup: str, name: str, **options: str) -> None:
+        job(self.daemon, "POST", "/v1/backups/restore", Backup=backup, Name=name, Options=options)
+
+    def check(self) -> None:
+        """The real restic finds nothing wrong."""
+        for binary in BINARIES:
+            restic = Restic(binary, self.repository, _PASSWORD)
+            restic.check()
+
+
+@pytest.fixture
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
+    """With its root on a filesystem of the kind that is asked for."""
+    with daemon_on(tmp_path, request.param, [*FLAGS, "--trash-keep=0"]) as daemon:
+        daemon.start()
+        yield daemon
+
+
+@pytest.fixture
+def backups(daemon: Daemon, tmp_path: Path) -> Backups:
+    backups = Backups(daemon, tmp_path)
+    backups.add()
+    return backups
+
+
+def _fill(folder: Path, moments: Random) -> None:
+    """Files of all sizes, and what else a folder has."""
+    for number, size in enumerate((0, 1, 4096, 600_000, 3_000_000)):
+        (folder / f"file {number}").write_bytes(moments.randbytes(size))
+    (folder / "below/deeper").mkdir(parents=True)
+    os.link(folder / "file 2", folder / "below/linked")
+    (folder / "below/link").symlink_to("../nowhere")
+    with (folder / "sparse").open("wb") as file:
+        file.truncate(4_000_000)
+        file.seek(2_000_000)
+        file.write(b"in the middle")
+    os.chown(folder / "file 1", 1234, 5678)
+    (folder / "file 1").chmod(0o4750)
+    os.setxattr(folder / "file 1", "user.note", b"kept")
+
+
+def _change(folder: Path, moments: Random) -> None:
+    with (folder / "file 4").open("r+b") as file:
+        file.seek(moments.randrange(2_000_000))
+        file.write(moments.randbytes(5000))
+    (folder / "file 3").unlink()
+    (folder / "new").write_bytes(moments.randbytes(10_000))
+
+
+def _told(folder: Path) -> Mapping[str, object]:
+    """All that is to come back, by path."""
+    found = {}
+    for path in sorted([folder, *folder.rglob("*")]):
+        stat = path.lstat()
+        content = (
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        )
+        xattrs = {} if path.is_symlink() else {x: os.getxattr(path, x) for x in os.listxattr(path)}
+        links = stat.st_nlink if path.is_file() else 0
+        times = stat.st_mtime_ns if path != folder else 0
+        found[str(path.relative_to(folder))] = (
+            *(stat.st_mode, stat.st_uid, stat.st_gid, times, links, content),
+            xattrs,
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("daemon", "kind"),
+    [
+        *(("host", "directory"), ("host", "ext4"), ("host", "btrfs")),
+        *(("xfs", "directory"), ("xfs", "ext4"), ("xfs", "xfs")),
+        *(("btrfs", "directory"), ("btrfs", "ext4")),
+    ],
+    indirect=["daemon"],
+)
+def test_every_kind_of_volume_comes_back_as_every_other(
+    daemon: Daemon, backups: Backups, kind: str
+) -> None:
+    """What the first backup and the second one have, of which only what changed was read."""
+    moments = chance("backups", kind)
+    daemon.create("db", **KINDS[kind])
+    folder = daemon.mount("db", _OPERATOR)
+    _fill(folder, moments)
+    (first,) = backups.create("db")
+    then = _told(folder)
+    _change(folder, moments)
+    (second,) = backups.create("db")
+    now = _told(folder)
+    backups.check()
+    other = "ext4" if kind == "directory" else "directory"
+    for backup, told, options in ((first, then, {}), (second, now, KINDS[other])):
+        name = f"of-{backup.split('backup-')[1][:8]}"
+        backups.restore(backup, name, **options)
+        assert _told(daemon.mount(name, _OPERATOR)) == told
+        daemon.unmount(name, _OPERATOR)
+    daemon.unmount("db", _OPERATOR)
+    backups.restore(first, "db")
+    assert _told(daemon.mount("db", _OPERATOR)) == then
+    daemon.unmount("db", _OPERATOR)
+
+
+@pytest.mark.parametrize("daemon", ["xfs"], indirect=True)
+def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
+    daemon: Daemon, backups: Backups, tell: Callable[[str], None]
+) -> None:
+    """While it backs up, and while it restores; no half a volume is left, and no lock."""
+    moments = chance("backups", "kills")
+    tell(f"backups: CRASH_SEED={SEED}")
+    daemon.create("db", **KINDS["ext4"])
+    folder = daemon.mount("db", _OPERATOR)
+    _fill(folder, moments)
+    (url,) = backups.create("db")
+    kept = {url: _told(folder)}
+    for number in range(_ROUNDS):
+        if number % 2:
+            _killed_during(daemon, moments, lambda: backups.restore(next(iter(kept)), "other"))
+            if "other" in daemon.listed():
+                daemon.remove("other")
+            continue
+        _changed = folder / f"round {number}"
+        _changed.write_bytes(moments.randbytes(100_000))
+        made = _killed_during(daemon, moments, lambda: backups.create("db"))
+        if made:
+            kept[made[0]] = _told(folder)
+    for url, told in kept.items():
+        backups.restore(url, "other")
+        assert _told(daemon.mount("other", _OPERATOR)) == told
+        daemon.unmount("other", _OPERATOR)
+        daemon.remove("other")
+    backups.check()
+    assert list((backups.repository / "locks").iterdir()) == []
+    assert len(list((daemon.root / "volumes/db/snapshots").iterdir())) <= 1
+    daemon.unmount("db", _OPERATOR)
+    tell(f"backups: {_ROUNDS} kills, {len(kept)} backups acknowledged, all restored")
+
+
+def _killed_during(
+    daemon: Daemon, moments: Random, work: Callable[[], list[str] | None]
+) -> list[str]:
+    """Kill the daemon meanwhile, and start the next one; what was acknowledged."""
+    made: list[str] = []
+
+    def worker() -> None:
+        with suppress(Unanswered, Refused):
+            made.extend(work() or [])
+
+    thread = Thread(target=worker)
+    thread.start()
+    Event().wait(moments.uniform(0, _LONGEST))
+    daemon.kill()
+    thread.join()
+    daemon.start()
+    daemon.listed()
+    return made
