@@ -18,7 +18,7 @@ from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Range, Repository
 from convoy_py.restic.target import Restored, Target
 
-_BATCH = 24 << 20  # plain bytes that are fetched together; two batches are in memory
+_BATCH = 12 << 20  # plain bytes that are fetched together; two batches are in memory
 _BATCH_STEPS = 10_000
 _THREADS = 4
 _LONGEST_NAME = 255
@@ -73,6 +73,7 @@ def restore(
                 for step in steps:
                     step.do(place, blobs)
                     tell(place.restored)
+                del blobs  # before more are fetched
             place.finish(folder)
     finally:
         pool.shutdown(cancel_futures=True)
