@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from convoy_py.restic import keyfiles
+from convoy_py.restic import repository as repositories
 from convoy_py.restic.errors import (
     AlreadyThere,
     Damaged,
@@ -216,6 +217,17 @@ def test_far_apart_and_many_are_read_apart(repository: Repository) -> None:
 
     assert [len(part.blobs) for part in parts] == [2, 2]
     assert all(part.length < 700_000 for part in parts)
+
+
+def test_no_more_is_read_at_once_than_fits_into_memory(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = saved(repository, CONTENTS)
+    monkeypatch.setattr(repositories, "_LARGEST_RANGE", 16_000)
+
+    parts = repository.ranges(DATA, names)
+
+    assert [len(part.blobs) for part in parts] == [3] * 6 + [2]
 
 
 def test_missing_blobs_are_told_before_any_is_read(

@@ -234,6 +234,27 @@ def test_bad_memory_is_found_before_anything_is_stored(
     assert not store.names(Kind.PACK)
 
 
+def test_what_waits_is_dropped_when_it_is_given_up(
+    store: MemoryStore, repository: Repository
+) -> None:
+    let_go = threading.Event()
+
+    def waits(verb: str, kind: Kind, name: str) -> None:
+        assert kind is not Kind.PACK or let_go.wait(30)
+
+    store.before = waits
+    saving = Writer(repository, threads=1, pack_size=1)
+    for number in range(5):  # two are being written, one waits for those, two for a thread
+        saving.save(DATA, b"%d" % number)
+    giving_up = threading.Thread(target=saving.abort)
+    giving_up.start()
+    wait_for(lambda: saving._ended)
+    let_go.set()
+    giving_up.join()
+
+    assert 2 <= len(store.names(Kind.PACK)) <= 3
+
+
 def test_what_was_given_up_goes_on_from_the_packs_that_are_there(
     store: MemoryStore, repository: Repository
 ) -> None:
