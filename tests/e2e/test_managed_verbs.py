@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.servers import PASSWORD, USER, rest_served
 from tests.e2e.command import CommandError
 from tests.e2e.engine import Engine
 from tests.e2e.managed import NAME, ROOT, RUN_DIR, Plugin
@@ -127,3 +128,24 @@ def _copying(plugin: Plugin, volume: str) -> Iterator[None]:
         until(begun, "a copy that has begun")
         yield
         assert isinstance(command.exception(), CommandError)
+
+
+def test_backup_and_restore(engine: Engine, plugin: Plugin, db: str, tmp_path: Path) -> None:
+    """Into a repository on a server, by a password that only the command sees."""
+    engine.run("echo kept > /data/file", f"{db}:/data")
+    password, credentials = tmp_path / "password", tmp_path / "credentials"
+    password.write_text("not for everybody\n")
+    credentials.write_text(f"RESTIC_REST_USERNAME={USER}\nRESTIC_REST_PASSWORD={PASSWORD}\n")
+    secrets = ("--password-file", str(password), "--credentials-file", str(credentials))
+    with rest_served(tmp_path / "repository") as url:
+        location = f"rest:http://{url.partition('@')[2]}"
+        plugin.convoy("repository", "add", "offsite", location, *secrets)
+        try:
+            backup = plugin.convoy("backup", "create", db).strip()
+            engine.remove_volume(db)
+            plugin.docker("volume", "create", "-d", NAME, "-o", "backup=offsite", db)
+            assert engine.run("cat /data/file", f"{db}:/data") == "kept\n"
+            assert plugin.convoy("restore", backup, "--as", f"{db}-again") == f"{db}-again\n"
+            assert plugin.convoy("backup", "verify", "--read-data") == "[]\n"
+        finally:
+            plugin.convoy("repository", "remove", "offsite")
