@@ -22,10 +22,11 @@ _RUN = pytest.StashKey[str]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts what runs in the background with these ignored, and so it is inherited by the
-    # commands and daemons that the tests start and interrupt.
+    # A shell starts what runs in the background with these ignored, and nohup the last one; that
+    # would be inherited by the commands and daemons which the tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     if memory.may_mount() and not _has_workers(config):
         memory.unshare()
         if not _is_chosen(config) and not memory.why_not():

@@ -165,7 +165,7 @@ class Handover:
             except (OSError, ConvoyError) as error:
                 event(log, logging.WARNING, "half released", volume=release.volume, failure=error)
                 return False
-        note.unlink()
+        note.unlink(missing_ok=True)
         return True
 
     def _take_back(self, release: Release) -> None:
@@ -195,7 +195,6 @@ class Handover:
 
     def end(self, copied: Copied) -> None:
         """Take away what is left of a release that is done; what cannot be stays noted."""
-        self._busy.discard(copied.note)
         try:
             if _is_empty(copied.beside):
                 self._docker.remove_volume(copied.beside.name)
@@ -209,8 +208,10 @@ class Handover:
                 )
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "left", volume=copied.beside.name, failure=error)
-            return
-        copied.note.unlink(missing_ok=True)
+        else:
+            copied.note.unlink(missing_ok=True)
+        finally:
+            self._busy.discard(copied.note)  # only now: what is half made is looked for meanwhile
 
     def _local(self, name: str) -> LocalVolume | None:
         """A volume of Docker's own; None if there is none, or what has the name is another's."""

@@ -489,11 +489,14 @@ async def test_two_that_both_have_data(db: Engine, caplog: pytest.LogCaptureFixt
     _is_whole(db, "db")
 
 
-async def test_what_goes_on_is_not_swept(db: Engine) -> None:
-    """The janitor comes by while it copies."""
+@pytest.mark.parametrize("at", ["create", "remove"])
+async def test_what_goes_on_is_not_swept(db: Engine, at: str) -> None:
+    """The janitor comes by while it copies, and while the last of it is taken away."""
     loop = asyncio.get_running_loop()
 
     def sweep(call: str, name: str) -> None:
+        if call != at:
+            return
         db.containers.when_called = lambda call, name: None
         asyncio.run_coroutine_threadsafe(db.releases.sweep(), loop).result(5)
         assert len(_notes(db)) == 1
@@ -501,6 +504,7 @@ async def test_what_goes_on_is_not_swept(db: Engine) -> None:
     db.containers.when_called = sweep
     await _release(db)
     assert _docker(db) == {"db": "of db"}
+    assert _notes(db) == []
 
 
 async def test_ours_that_cannot_go_is_told(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
