@@ -98,6 +98,12 @@ class FakeBackups(Backups):
     ) -> list[BackupView]:
         return [await self.find(each, repository, progress) for each in references]
 
+    async def forget(
+        self, volume: str, repository: str, keep: str, progress: Progress, *, dry_run: bool = False
+    ) -> tuple[list[BackupView], list[str]]:
+        self.asked.append((volume, repository, keep, dry_run))
+        return [self.backup], self.problems
+
     async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
         self.asked.append((repository, read_data))
         if self.failure:

@@ -15,6 +15,8 @@ from convoy_py.wire.backups import (
     BackupsQuery,
     CreateBackups,
     DeleteBackups,
+    ForgetBackups,
+    Forgotten,
     RestoreBackup,
     Verified,
     VerifyRepository,
@@ -68,6 +70,20 @@ async def delete_backups(admin: Admin, call: Call[DeleteBackups]) -> Reply[Backu
     return await admin.job("backup-delete", call, work)
 
 
+async def forget_backups(admin: Admin, call: Call[ForgetBackups]) -> Reply[Forgotten]:
+    asked = call.message
+    volume = check_name(asked.volume) if asked.volume else ""
+
+    async def work(progress: Progress) -> Forgotten:
+        views, problems = await admin.verbs.backups.forget(
+            volume, asked.repository, asked.keep, progress, dry_run=asked.dry_run
+        )
+        backups = [_info(view) for view in views]
+        return Forgotten(backups=backups, problems=problems, dry_run=asked.dry_run)
+
+    return await admin.job("backup-forget", call, work)
+
+
 async def verify_repository(admin: Admin, call: Call[VerifyRepository]) -> Reply[Verified]:
     asked = call.message
 
@@ -114,6 +130,7 @@ ROUTES = (
     Route(endpoints.LIST_BACKUPS, backups, subject=lambda name, asked: asked.volume),
     Route(endpoints.INSPECT_BACKUP, inspect_backup),
     Route(endpoints.DELETE_BACKUPS, delete_backups),
+    Route(endpoints.FORGET_BACKUPS, forget_backups, subject=lambda name, asked: asked.volume),
     Route(
         endpoints.VERIFY_REPOSITORY,
         verify_repository,

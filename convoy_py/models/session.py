@@ -79,6 +79,15 @@ class Delete(Frozen):
     backups: tuple[str, ...]
 
 
+class Forget(Frozen):
+    """Delete those backups of this host that a policy does not keep: of one volume, or of all."""
+
+    verb: Literal["forget"] = "forget"
+    volume: str = ""
+    keep: str  # as restic.retention.Policy.parse takes it
+    dry_run: bool = False
+
+
 class Verify(Frozen):
     """Check the repository; of the packs, read this part of a hundred."""
 
@@ -87,7 +96,7 @@ class Verify(Frozen):
 
 
 Task = Annotated[
-    Open | ListBackups | Backup | Describe | Restore | Delete | Verify,
+    Open | ListBackups | Backup | Describe | Restore | Delete | Forget | Verify,
     Field(discriminator="verb"),
 ]
 

@@ -8,6 +8,7 @@ from convoy_py.models.session import (
     Delete,
     Describe,
     Done,
+    Forget,
     ListBackups,
     Open,
     Request,
@@ -24,7 +25,7 @@ from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.stores.opening import open_store
 from convoy_py.restic.stores.urls import parse
 from convoy_py.restic.target import Restored
-from convoy_py.session import marks
+from convoy_py.session import forgetting, marks
 from convoy_py.session.backing_up import BackingUp
 from convoy_py.session.opened import locked, opened
 from convoy_py.session.speech import Speech
@@ -42,10 +43,12 @@ def perform(request: Request, speech: Speech, clock: Clock) -> Done:
         repository = opened(store, access, clock.now(), create=create)
         if isinstance(task, Open):
             return Done(repository=repository.id, location=store.location)
-        exclusive = isinstance(task, Delete)
-        with locked(repository, access, speech, exclusive=exclusive) as lock:
+        deletes = isinstance(task, Delete) or (isinstance(task, Forget) and not task.dry_run)
+        with locked(repository, access, speech, exclusive=deletes) as lock:
             if isinstance(task, Backup):
                 return BackingUp(repository, access.host, lock, speech, clock).run(task)
+            if isinstance(task, Forget):
+                return forgetting.forget(repository, task, access.host, lock, clock.now())
             return _done(repository, task, speech)
     finally:
         store.close()

@@ -1,4 +1,4 @@
-"""Messages about backups: make, list, delete, verify, restore."""
+"""Messages about backups: make, list, delete, forget, verify, restore."""
 
 from pydantic import Field
 
@@ -51,6 +51,23 @@ class BackupList(Message):
 class DeleteBackups(Message):
     backups: list[str] = Field(min_length=1, description=REFERENCE)
     repository: str = ""
+
+
+class ForgetBackups(Message):
+    """Delete the backups of the daemon's host that a policy does not keep."""
+
+    volume: str = Field("", description="empty: of each volume by itself")
+    repository: str = ""
+    keep: str = Field(min_length=1, description="such as 24h,7d,4w,12m,3y; 5last: the last five")
+    dry_run: bool = False
+
+
+class Forgotten(Message):
+    """What is gone, or would be; `problems` tell of which volumes nothing was deleted, and why."""
+
+    backups: list[BackupInfo]
+    problems: list[str]
+    dry_run: bool = False
 
 
 class VerifyRepository(Message):

@@ -346,6 +346,13 @@ DELETE_BACKUPS = Long(
     lambda: wire.backups.DeleteBackups,
     lambda: wire.backups.BackupList,
 )
+FORGET_BACKUPS = Long(
+    "POST",
+    "/v1/backups/forget",
+    "Delete the backups of this host that a policy does not keep",
+    lambda: wire.backups.ForgetBackups,
+    lambda: wire.backups.Forgotten,
+)
 VERIFY_REPOSITORY = Long(
     "POST",
     "/v1/backups/verify",

@@ -1,4 +1,4 @@
-"""The commands on backups: create, list, inspect, delete, verify; and restore."""
+"""The commands on backups: create, list, inspect, delete, forget, verify; and restore."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,11 +23,12 @@ from convoy_py.cli.terminal.places import endpoint_option, is_place, located
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
 from convoy_py.errors import Kind
-from convoy_py.models.names import AT, check_name, split_source
+from convoy_py.models.names import AT, check_name, check_volume, split_source
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.endpoints import (
     CREATE_BACKUPS,
     DELETE_BACKUPS,
+    FORGET_BACKUPS,
     INSPECT_BACKUP,
     INSPECT_SNAPSHOT,
     LIST_BACKUPS,
@@ -219,6 +220,56 @@ def delete(
         show_json([each.url for each in gone])
     else:
         _show_urls(session, gone)
+
+
+@backup.command(short_help="Delete the backups that a policy does not keep.")
+@volume_argument(metavar="[VOLUME]", required=False)
+@click.option(
+    "--keep",
+    required=True,
+    callback=not_empty,
+    metavar="POLICY",
+    help="such as 24h,7d,4w,12m,3y: the newest of each of so many hours, days, weeks, months and "
+    "years; 5last: the last five",
+)
+@_from_option
+@click.option("--dry-run", is_flag=True, help="only show what would go")
+@no_wait_option
+@output_options
+@click.pass_obj
+def forget(
+    session: Session,
+    /,
+    *,
+    name: str | None,
+    keep: str,
+    repository: str | None,
+    dry_run: bool,
+    no_wait: bool,
+) -> None:
+    """Delete the backups of this host that a policy does not keep, and show them.
+
+    Of VOLUME, or of each volume by itself. The rules are restic's: what one of them keeps stays,
+    days are those of the zone in which a backup was made, and the oldest stays until there are as
+    many as a rule asks for. Backups of other hosts stay. A table on a terminal, else JSON.
+    """
+    wanted = wire.backups.ForgetBackups(
+        volume=check_volume(name) if name else "",
+        repository=repository or "",
+        keep=keep,
+        dry_run=dry_run,
+    )
+    done = run(session, FORGET_BACKUPS, wanted, no_wait=no_wait)
+    if session.output.wants_json:
+        show_json(done)
+    else:
+        show_table(map(_row, done.backups), _COLUMNS)
+        if dry_run:
+            say("nothing was done, as --dry-run asks")
+    for problem in done.problems:
+        complain(problem)
+    if done.problems:
+        click.get_current_context().exit(EXIT_CODES[Kind.FAILED])
 
 
 def _percent(context: click.Context, parameter: click.Parameter, value: str | None) -> int:

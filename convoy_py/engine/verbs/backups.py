@@ -1,4 +1,4 @@
-"""The verbs on backups: create, list, inspect, delete, verify."""
+"""The verbs on backups: create, list, inspect, delete, forget, verify."""
 
 import logging
 from collections.abc import Sequence
@@ -12,12 +12,13 @@ from convoy_py.engine.verbs.finding import Finding, view_of
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.uses import Uses
-from convoy_py.errors import Conflict, ConvoyError, OperationFailed
+from convoy_py.errors import Conflict, ConvoyError, Invalid, OperationFailed
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.names import NameKind, joined, kind_of, volume_of
-from convoy_py.models.session import Delete, Done, Task, Verify
+from convoy_py.models.session import Delete, Done, Forget, Task, Verify
 from convoy_py.models.snapshot import Way
+from convoy_py.restic.retention import Policy
 from convoy_py.state.records import Repository, SnapshotRecord
 
 log = logging.getLogger("convoy.engine")
@@ -102,6 +103,23 @@ class Backups:
             ids = tuple(view.id for view in found if view.repository == name)
             await self._run(self._repositories.get(name), Delete(backups=ids), progress)
         return found
+
+    async def forget(
+        self, volume: str, repository: str, keep: str, progress: Progress, *, dry_run: bool = False
+    ) -> tuple[list[BackupView], list[str]]:
+        """Delete the backups of this host that a policy does not keep: of a volume, or of all.
+
+        `keep` is such as `24h,7d,4w,12m`. Returns what is gone, or with `dry_run` would be, and
+        of which volumes nothing was deleted, and why.
+        """
+        record = self._repositories.chosen(repository)
+        try:
+            Policy.parse(keep)
+        except ValueError as error:
+            raise Invalid(str(error)) from None
+        task = Forget(volume=volume, keep=keep, dry_run=dry_run)
+        done = await self._run(record, task, progress)
+        return [view_of(record, each) for each in done.backups], list(done.problems)
 
     async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
         """What is wrong with a repository; reads that part of a hundred of its packs."""

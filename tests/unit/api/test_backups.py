@@ -142,6 +142,18 @@ async def test_backups_are_deleted(admin: Socket) -> None:
     assert_failed(answer, 400, Kind.INVALID, "Backups")
 
 
+async def test_backups_are_forgotten(admin: Socket, verbs: FakeVerbs) -> None:
+    """By a policy, which has to be given."""
+    verbs.backups.problems = ["web: a clock"]
+    asked = {"Volume": "db", "Keep": "7d", "DryRun": True}
+    answer = await ask(admin, "POST", "/v1/backups/forget", asked)
+    told = {"Backups": [BACKUP.model_dump(by_alias=True)], "Problems": ["web: a clock"]}
+    assert answer.json["Result"] == {**told, "DryRun": True}
+    assert verbs.backups.asked == [("db", "", "7d", True)]
+    answer = await ask(admin, "POST", "/v1/backups/forget", {})
+    assert_failed(answer, 400, Kind.INVALID, "Keep")
+
+
 async def test_a_repository_is_verified(admin: Socket, verbs: FakeVerbs) -> None:
     """What is found wrong is the answer, not an error."""
     verbs.backups.problems = ["pack 01: gone"]

@@ -7,7 +7,7 @@ import pytest
 
 from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.backups import BackupList, Verified
+from convoy_py.wire.backups import BackupList, Forgotten, Verified
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, backup, snapshot, volume
 
@@ -194,6 +194,21 @@ def test_delete_prints_what_is_gone(run: Run, daemon: FakeDaemon) -> None:
     assert daemon.requests == [Request("POST", "/v1/backups/delete", body)]
     shown = json.loads(run("backup", "delete", "fedc", "--json").stdout)
     assert shown == [FIRST.url, SECOND.url]
+
+
+def test_forget_shows_what_goes(run: Run, daemon: FakeDaemon) -> None:
+    """What stays for a clock that is wrong is an error, beside what is gone."""
+    found = Forgotten(backups=BOTH.backups, problems=[], dry_run=True)
+    daemon.done("POST", "/v1/backups/forget", found)
+    asked = ("backup", "forget", "db", "--keep", "7d,4w", "--from", "offsite", "--dry-run")
+    result = run(*asked)
+    assert (result.exit_code, json.loads(result.stdout)) == (0, found.model_dump(by_alias=True))
+    body = {"Volume": "db", "Repository": "offsite", "Keep": "7d,4w", "DryRun": True}
+    assert daemon.requests == [Request("POST", "/v1/backups/forget", body)]
+    found = Forgotten(backups=[], problems=["db: a clock"])
+    daemon.done("POST", "/v1/backups/forget", found)
+    result = run("backup", "forget", "--keep", "1d")
+    assert (result.exit_code, result.stderr) == (EXIT_CODES[Kind.FAILED], "convoy: db: a clock\n")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.errors import Cancelled, ConvoyError, Denied, Invalid, NotFound, OperationFailed
 from convoy_py.models.backup import BackupView
 from convoy_py.models.volume import Options
-from tests.fakes_engine import Engine
+from tests.fakes_engine import DAY, Engine
 
 GIB = 2**30
 CANARY = "canary-0123456789"
@@ -281,6 +282,46 @@ async def test_a_volume_whose_backup_fails_keeps_no_snapshot(
     with pytest.raises(ConvoyError, match="repository offsite: "):
         await _back_up(backed, "db")
     assert backed.entries.get("db").snapshots == {}
+
+
+async def test_what_a_policy_does_not_keep_is_forgotten(backed: Engine) -> None:
+    """Of a volume, or of all; a dry run deletes nothing."""
+    made = []
+    for _ in range(3):
+        made += await _back_up(backed, "db")
+        backed.pass_time(1)
+    await backed.volumes.create("web", Options())
+    (other,) = await _back_up(backed, "web")
+    forget = partial(backed.backups.forget, progress=Progress())
+    gone, problems = await forget("db", "", "2", dry_run=True)
+    assert ([view.id for view in gone], problems) == ([made[0].id], [])
+    assert len(await backed.backups.views("", "", Progress())) == 4
+    gone, _ = await forget("", "offsite", "1")
+    assert {view.id for view in gone} == {made[0].id, made[1].id}
+    left = await backed.backups.views("", "", Progress())
+    assert {view.id for view in left} == {made[2].id, other.id}
+    with pytest.raises(Invalid, match="'often' is not what to keep, such as 24h"):
+        await forget("db", "", "often")
+
+
+async def test_nothing_is_forgotten_while_a_clock_is_wrong(backed: Engine) -> None:
+    """A backup of the future would push out all others; of other volumes what has to go goes."""
+    await _back_up(backed, "db")
+    backed.pass_time(100 * 365 * DAY)
+    await _back_up(backed, "db")
+    gone, (problem,) = await backed.backups.forget("", "", "1", Progress())
+    assert gone == []
+    assert problem.startswith("db: it has a backup from the future, so a clock was or is wrong")
+
+
+async def test_what_other_hosts_have_backed_up_is_theirs(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        await _back_up(backed, "db")
+        backed.pass_time(1)
+    monkeypatch.setattr(backed.backups._archiving._sessions, "host", "elsewhere")
+    assert await backed.backups.forget("", "", "1", Progress()) == ([], [])
 
 
 # A session in which what archives a folder does this instead.

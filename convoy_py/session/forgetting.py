@@ -1,0 +1,41 @@
+"""Deletes the backups of this host that a policy does not keep, volume by volume."""
+
+from datetime import datetime
+
+from convoy_py.models.session import BackupFound, Done, Forget
+from convoy_py.restic.locks import Lock
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.retention import Policy, surplus
+from convoy_py.restic.snapshots import Snapshot
+from convoy_py.session import marks
+
+
+def forget(repository: Repository, task: Forget, host: str, lock: Lock, now: datetime) -> Done:
+    """Tells what is gone, or would be; of another host nothing goes, nor where a clock is wrong."""
+    policy = Policy.parse(task.keep)
+    gone: list[BackupFound] = []
+    problems: list[str] = []
+    for volume, snapshots in _by_volume(repository, host).items():
+        if task.volume not in ("", volume):
+            continue
+        if any(snapshot.time > now for snapshot in snapshots):
+            problems.append(
+                f"{volume}: it has a backup from the future, so a clock was or is wrong, and "
+                "nothing of it is deleted: see to the clock, or delete that backup by name"
+            )
+            continue
+        for snapshot in surplus(snapshots, policy, now):
+            if not task.dry_run:
+                lock.check()
+                repository.delete_snapshot(snapshot.id)
+            gone.append(marks.found(snapshot, volume))
+    return Done(backups=tuple(gone), problems=tuple(problems))
+
+
+def _by_volume(repository: Repository, host: str) -> dict[str, list[Snapshot]]:
+    found: dict[str, list[Snapshot]] = {}
+    for snapshot in repository.snapshots():
+        volume = marks.volume_of(snapshot)
+        if volume is not None and snapshot.hostname == host:
+            found.setdefault(volume, []).append(snapshot)
+    return found
