@@ -92,7 +92,7 @@ class _Fuse:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _announced(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _ANNOUNCED:
+        if event in _ANNOUNCED and not _is_of_nothing(event, *arguments):
             self._before(f"{event} {arguments[0]}")
         elif event == "fcntl.ioctl" and arguments[1] not in _READING:
             self._before(f"ioctl {arguments[1]:#x}")
@@ -116,6 +116,18 @@ class _Fuse:
             return call(function, *arguments, **named)
 
         return wrapper
+
+
+def _is_of_nothing(event: str, *arguments: Any) -> bool:
+    """Whether this takes away what is not there: the janitor does so, once more, at times."""
+    if event != "os.remove":
+        return False
+    path, folder = arguments
+    try:
+        os.lstat(path, dir_fd=None if folder == -1 else folder)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _is_change(path: object, mode: object, flags: int) -> bool:

@@ -125,6 +125,7 @@ VERBS = {
     13: "adopt",
     14: "in the managed plugin",
     15: "who uses a volume, and pausing and stopping them",
+    16: "backup and restore",
 }
 
 # Why no test here covers a scenario. A reason whose scenario is covered is an error.

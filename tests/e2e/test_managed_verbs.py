@@ -132,7 +132,7 @@ def _copying(plugin: Plugin, volume: str) -> Iterator[None]:
 
 
 def test_backup_and_restore(engine: Engine, plugin: Plugin, db: str, tmp_path: Path) -> None:
-    """Into a repository on a server, by a password that only the command sees."""
+    """12.14, 12.16: in a repository on a server, with secrets that only the command sees."""
     engine.run("echo kept > /data/file", f"{db}:/data")
     password, credentials = tmp_path / "password", tmp_path / "credentials"
     password.write_text("not for everybody\n")
