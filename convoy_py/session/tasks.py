@@ -101,7 +101,10 @@ def _delete(repository: Repository, task: Delete) -> Done:
 
 
 def _verify(repository: Repository, task: Verify, speech: Speech) -> Done:
-    found = checker.check(repository, speech.step, task.read_data)
+    def tell(done: int, total: int) -> None:
+        speech.step(0, 0, f"{done} of {total} looked at")
+
+    found = checker.check(repository, tell, task.read_data)
     return Done(problems=tuple(islice(found, _TOLD_PROBLEMS)))
 
 

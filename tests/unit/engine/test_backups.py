@@ -136,7 +136,9 @@ async def test_a_damaged_repository_is_told(backed: Engine, tmp_path: Path) -> N
     one.chmod(0o600)
     os.truncate(one, one.stat().st_size - 1)
     other.unlink()
-    problems = await backed.backups.verify("offsite", 0, Progress())
+    progress = Progress()
+    problems = await backed.backups.verify("offsite", 0, progress)
+    assert (progress.total, progress.note) == (0, "0 of 1 looked at"), "packs are no bytes"
     assert any(one.name in problem for problem in problems)
     assert any(f"{other.name}: the pack is in an index, and is not there" in p for p in problems)
 
