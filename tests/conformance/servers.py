@@ -48,8 +48,9 @@ def s3_served(folder: Path) -> Iterator[str]:
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     names = ("master", "volume", "filer", "s3")
     ports = dict(zip(names, zip(*[iter(free_ports(2 * len(names)))] * 2, strict=True), strict=True))
-    command = [str(_PROGRAMS / "weed"), "server", f"-dir={folder}", "-filer", "-s3"]
-    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
+    # Its own logs, too, lie there: as a rule they lie in /tmp.
+    command = [str(_PROGRAMS / "weed"), f"-logdir={folder}", "server", f"-dir={folder}"]
+    command += ["-filer", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
     command += ["-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={folder}/s3.json"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     for name, (port, grpc) in ports.items():
