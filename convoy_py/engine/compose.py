@@ -122,7 +122,7 @@ class Engine:
         sessions = Sessions(store, settings.host or platform.node())
         archiving = Archiving(steps, sessions)
         self.repositories = repositories = Repositories(operations, host, store, sessions)
-        finding = Finding(repositories, archiving)
+        finding = Finding(repositories)
         self.backups = Backups(
             operations, repositories, self.snapshots, self.uses, finding, archiving
         )

@@ -15,4 +15,4 @@ def be_last() -> None:
     number = _IOPRIO_SET.get(os.uname().machine)
     if number is not None:
         with suppress(OSError):
-            libc.call("syscall", number, _WHO_PROCESS, 0, _IDLE)
+            libc.syscall(number, _WHO_PROCESS, 0, _IDLE)

@@ -66,12 +66,11 @@ class Describe(Frozen):
 
 
 class Restore(Frozen):
-    """Bring the data of a backup, or one path of it, into an empty folder."""
+    """Bring the data of a backup into an empty folder."""
 
     verb: Literal["restore"] = "restore"
     backup: str
     into: Path
-    path: str = ""
 
 
 class Delete(Frozen):
@@ -148,8 +147,6 @@ class Done(Frozen):
     backups: tuple[BackupFound, ...] = ()
     description: str = ""
     problems: tuple[str, ...] = ()
-    bytes: int = 0  # of a restore: all files
-    files: int = 0
 
 
 class Failed(Frozen):

@@ -1,5 +1,6 @@
 """What a session can be asked for, each by a function from its request to Done."""
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import assert_never
 
@@ -90,13 +91,14 @@ def _restore(repository: Repository, task: Restore, speech: Speech) -> Done:
         speech.step(restored.bytes, total, f"{restored.files} files")
 
     data = restorer.find(repository, snapshot.tree, [DATA])
-    restored = restorer.restore(repository, data, task.into, tell, devices=True)
-    return Done(bytes=restored.bytes, files=restored.files)
+    restorer.restore(repository, data, task.into, tell, devices=True)
+    return Done()
 
 
 def _delete(repository: Repository, task: Delete) -> Done:
-    for backup in task.backups:
-        repository.delete_snapshot(_snapshot(repository, backup).id)
+    known = repository.snapshots()
+    for name in [_among(known, repository, backup).id for backup in task.backups]:
+        repository.delete_snapshot(name)
     return Done()
 
 
@@ -109,8 +111,12 @@ def _verify(repository: Repository, task: Verify, speech: Speech) -> Done:
 
 
 def _snapshot(repository: Repository, backup: str) -> Snapshot:
+    return _among(repository.snapshots(), repository, backup)
+
+
+def _among(snapshots: Sequence[Snapshot], repository: Repository, backup: str) -> Snapshot:
     """By the id that it had first: a change of its tags gives it another."""
-    for snapshot in repository.snapshots():
+    for snapshot in snapshots:
         if backup in (snapshot.id, snapshot.original):
             return snapshot
     return repository.snapshot(backup)

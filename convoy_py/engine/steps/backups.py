@@ -24,7 +24,7 @@ from convoy_py.linux import files
 from convoy_py.models.backup import Description
 from convoy_py.models.names import joined
 from convoy_py.models.options import is_known, parse_options
-from convoy_py.models.session import Backup, Data, Describe, Done, Restore, Source, Task
+from convoy_py.models.session import Backup, Data, Describe, Done, Restore, Source
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Repository, SnapshotRecord
 from convoy_py.state.store import STAGING
@@ -49,10 +49,6 @@ class Archiving:
         self._steps = steps
         self._host = steps.host
         self._sessions = sessions
-
-    def run(self, repository: Repository, task: Task, follow: Follow) -> Done:
-        """Have a task done that has to do with no volume of this host."""
-        return self._sessions.run(repository, task, follow)
 
     def back_up(self, repository: Repository, chosen: Sequence[Chosen], follow: Follow) -> Done:
         """Back up snapshots in one session; raises what the first failure is."""

@@ -16,7 +16,7 @@ from convoy_py.errors import Conflict, ConvoyError, Invalid, OperationFailed
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.names import NameKind, joined, kind_of, volume_of
-from convoy_py.models.session import Delete, Done, Forget, Task, Verify
+from convoy_py.models.session import Delete, Forget, Verify
 from convoy_py.models.snapshot import Way
 from convoy_py.restic.retention import Policy
 from convoy_py.state.records import Repository, SnapshotRecord
@@ -98,10 +98,12 @@ class Backups:
         self, references: Sequence[str], repository: str, progress: Progress
     ) -> list[BackupView]:
         """Delete backups; what of their data no other has is given back by a prune."""
-        found = [await self.find(each, repository, progress) for each in references]
+        found = await self._finding.several(references, repository, progress)
         for name in sorted({view.repository for view in found}):
             ids = tuple(view.id for view in found if view.repository == name)
-            await self._run(self._repositories.get(name), Delete(backups=ids), progress)
+            await self._repositories.run(
+                self._repositories.get(name), Delete(backups=ids), progress
+            )
         return found
 
     async def forget(
@@ -118,13 +120,13 @@ class Backups:
         except ValueError as error:
             raise Invalid(str(error)) from None
         task = Forget(volume=volume, keep=keep, dry_run=dry_run)
-        done = await self._run(record, task, progress)
+        done = await self._repositories.run(record, task, progress)
         return [view_of(record, each) for each in done.backups], list(done.problems)
 
     async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
         """What is wrong with a repository; reads that part of a hundred of its packs."""
         record = self._repositories.chosen(repository)
-        done = await self._run(record, Verify(read_data=read_data), progress)
+        done = await self._repositories.run(record, Verify(read_data=read_data), progress)
         return list(done.problems)
 
     async def sweep(self) -> None:
@@ -139,11 +141,6 @@ class Backups:
                     await self._delete(name)
 
     # Steps
-
-    async def _run(self, record: Repository, task: Task, progress: Progress) -> Done:
-        return await self._repositories.threads.run_long(
-            self._archiving.run, record, task, progress
-        )
 
     async def _back_up(
         self, record: Repository, names: Sequence[str], progress: Progress

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from convoy_py.engine.running.jobs import Progress
-from convoy_py.engine.steps.backups import Archiving
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.errors import Invalid, NotFound
 from convoy_py.models.backup import BackupView, is_url, parse_url
@@ -14,9 +13,8 @@ from convoy_py.state.records import Repository
 class Finding:
     """The backups in the repositories that one daemon knows."""
 
-    def __init__(self, repositories: Repositories, archiving: Archiving) -> None:
+    def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
-        self._archiving = archiving
 
     async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
         """The backups of one volume, or of all; of one repository, or of all that are known."""
@@ -28,27 +26,29 @@ class Finding:
 
     async def one(self, reference: str, repository: str, progress: Progress) -> BackupView:
         """One, by its URL, its id, or the start of that; raises NotFound, Invalid."""
-        if is_url(reference):
-            url = parse_url(reference)
-            record, digits = self._repositories.at(url.location), url.id
-        else:
-            record, digits = self._repositories.chosen(repository), reference
-        return _one(await self._in(record, progress), digits, record.name)
+        (found,) = await self.several([reference], repository, progress)
+        return found
+
+    async def several(
+        self, references: Sequence[str], repository: str, progress: Progress
+    ) -> list[BackupView]:
+        """Each as by `one`; a repository is asked once for all of them."""
+        named = [self._named(reference, repository) for reference in references]
+        views = {
+            name: await self._in(self._repositories.get(name), progress)
+            for name in dict.fromkeys(record.name for record, _ in named)
+        }
+        return [_one(views[record.name], digits, record.name) for record, digits in named]
 
     async def newest(self, reference: str, repository: str, progress: Progress) -> BackupView:
         """The newest of a volume, or as `one`; Invalid if more than one host has that volume."""
-        if not is_url(reference):
-            views = await self.views(reference, repository, progress)
-            if len({view.host for view in views}) > 1:
-                newest = {view.host: view for view in sorted(views, key=lambda view: view.created)}
-                told = ", ".join(f"{host}: {view.url}" for host, view in sorted(newest.items()))
-                raise Invalid(
-                    f"more than one host has backed up a volume {reference}: name the backup that "
-                    f"is meant by its URL ({told})"
-                )
-            if views:
-                return max(views, key=lambda view: view.created)
-        return await self.one(reference, repository, progress)
+        if is_url(reference):
+            return await self.one(reference, repository, progress)
+        views = await self.views("", repository, progress)
+        if found := [view for view in views if view.volume == reference]:
+            return _newest(found, reference)
+        name = self._repositories.chosen(repository).name
+        return _one([view for view in views if view.repository == name], reference, name)
 
     async def named(self, option: str, volume: str, progress: Progress) -> BackupView:
         """What the option `backup` of a volume means: a URL, or its newest in a repository."""
@@ -57,16 +57,34 @@ class Finding:
         views = await self.views(volume, option, progress)
         if not views:
             raise NotFound(f"repository {option} has no backup of a volume {volume}")
-        return await self.newest(volume, option, progress)
+        return _newest(views, volume)
+
+    def _named(self, reference: str, repository: str) -> tuple[Repository, str]:
+        """In which repository it is looked for, and by the first digits of which id."""
+        if is_url(reference):
+            url = parse_url(reference)
+            return self._repositories.at(url.location), url.id
+        return self._repositories.chosen(repository), reference
 
     async def _in(self, record: Repository, progress: Progress) -> list[BackupView]:
-        run = self._repositories.threads.run_long
-        done = await run(self._archiving.run, record, ListBackups(), progress)
+        done = await self._repositories.run(record, ListBackups(), progress)
         return [view_of(record, each) for each in done.backups]
 
 
 def view_of(record: Repository, found: BackupFound) -> BackupView:
     return BackupView(repository=record.name, location=record.location, **found.model_dump())
+
+
+def _newest(backups: Sequence[BackupView], volume: str) -> BackupView:
+    ordered = sorted(backups, key=lambda view: view.created)
+    newest = {view.host: view for view in ordered}
+    if len(newest) > 1:
+        told = ", ".join(f"{host}: {view.url}" for host, view in sorted(newest.items()))
+        raise Invalid(
+            f"more than one host has backed up a volume {volume}: name the backup that is meant by "
+            f"its URL ({told})"
+        )
+    return ordered[-1]
 
 
 def _one(backups: Sequence[BackupView], digits: str, name: str) -> BackupView:

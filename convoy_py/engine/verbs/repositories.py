@@ -10,7 +10,7 @@ from convoy_py.engine.steps.sessions import Sessions
 from convoy_py.errors import AlreadyExists, Conflict, Invalid, NotFound
 from convoy_py.models.backup import RepositoryView
 from convoy_py.models.names import check_name, is_valid_name
-from convoy_py.models.session import Open
+from convoy_py.models.session import Done, Open, Task
 from convoy_py.restic.errors import BadLocation
 from convoy_py.restic.stores.urls import Location, parse
 from convoy_py.state.records import Repository, timestamp
@@ -80,6 +80,10 @@ class Repositories:
 
     def inspect(self, name: str) -> RepositoryView:
         return _view(self.get(name))
+
+    async def run(self, record: Repository, task: Task, progress: Progress) -> Done:
+        """Have a session do what has to do with no volume of this host."""
+        return await self.threads.run_long(self._sessions.run, record, task, progress)
 
     async def add(
         self, name: str, location: str, password: Secret, credentials: Secret, progress: Progress
