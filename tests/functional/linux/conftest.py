@@ -87,17 +87,22 @@ def make_host(
 
 
 @pytest.fixture
-def detaches() -> Callable[[loop.LoopDevice], bool]:
+def detaches(scratch: Path) -> Callable[[loop.LoopDevice], bool]:
     """Tells whether a device lets go of its file: at once, but for another's look at it.
 
-    udev, and whoever else searches the loop devices, holds each open for an instant.
+    udev, and whoever else searches the loop devices, holds each open for an instant. The next who
+    wants a device, such as another worker, may have it at once.
     """
+
+    def is_free(device: loop.LoopDevice) -> bool:
+        file = loop.backing_file(str(device.path))
+        return file is None or not file.startswith(f"{scratch}/")
 
     def detaches(device: loop.LoopDevice) -> bool:
         until = time.monotonic() + 10
-        while loop.is_attached(device) and time.monotonic() < until:
+        while not is_free(device) and time.monotonic() < until:
             os.sched_yield()
-        return not loop.is_attached(device)
+        return is_free(device)
 
     return detaches
 

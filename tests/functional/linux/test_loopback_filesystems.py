@@ -15,7 +15,6 @@ from uuid import uuid4
 import pytest
 
 from convoy_py.linux import files, filesystems, loop, mounts
-from tests.harness import eventually
 
 pytestmark = pytest.mark.root
 
@@ -215,7 +214,7 @@ def test_image_cannot_be_attached_twice(scratch: Path, tag: str, detaches: Detac
         os.close(fd)
 
 
-def test_reopened_device_holds_the_image(scratch: Path, tag: str) -> None:
+def test_reopened_device_holds_the_image(scratch: Path, tag: str, detaches: Detaches) -> None:
     """A device is reopened for its own image only, and stays attached until both are closed."""
     image, other = scratch / "image", scratch / "other"
     for path in (image, other):
@@ -228,8 +227,7 @@ def test_reopened_device_holds_the_image(scratch: Path, tag: str) -> None:
         with pytest.raises(FileNotFoundError):
             loop.reopen(device, wrong.fileno())
         os.close(second)
-        # Who looks at all devices just now has it open for a moment.
-        eventually(lambda: not loop.is_attached(device), "the device is detached")
+        assert detaches(device)
         with pytest.raises(FileNotFoundError):
             loop.reopen(device, file.fileno())
 
