@@ -1,4 +1,4 @@
-"""The table of all routes of the admin API: who answers which of the calls in wire/endpoints.py."""
+"""The table of all routes of the admin API: who answers which of the calls in wire/endpoints/."""
 
 from typing import Any
 
