@@ -140,6 +140,11 @@ class Engine:
         # A shell as process 1 ignores SIGTERM, and every stop would take its ten seconds.
         return self.client.containers.create(IMAGE, argv, stop_signal="SIGKILL", **settings)
 
+    def told(self, container: Any) -> str:
+        """How a container stands, and the end of the engine's log: for who waited in vain."""
+        container.reload()
+        return f"{container.attrs['State']}\n{(self.home / 'log').read_text()[-4000:]}"
+
     # Volumes
 
     def create_volume(self, name: str, driver: str, options: Mapping[str, str] = {}) -> None:

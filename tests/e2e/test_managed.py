@@ -217,7 +217,10 @@ def test_engine_restart(engine: Engine, plugin: Plugin, volume: str, end: str) -
         engine.kill()
     engine.start()
     container = engine.client.containers.get(container.id)
-    until(lambda: read(container) == "once\nonce\n", "the restarted container")
+    until(
+        lambda: read(container) == "once\nonce\n",
+        lambda: f"a restart, but {read(container)!r}: {engine.told(container)}",
+    )
     assert list(plugin.holds(volume).values()) == [1]
     assert len(plugin.devices(volume)) <= 1
     container.stop()
