@@ -7,6 +7,7 @@ from functools import partial
 
 from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
+from convoy_py.engine.running.announcing import Announcing
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.jobs import Jobs
 from convoy_py.engine.running.operations import TIME_LIMIT_SECONDS, Operations
@@ -62,6 +63,7 @@ class Engine:
             self.blocking, time_limit=time_limit, refuse=host.store.presence.refuse
         )
         self.jobs = jobs = Jobs(operations, host.wall_clock)
+        self.announcing = Announcing(operations)
         self.deletions = deletions = Deletions(operations, steps)
         self.pausing = pausing = Pausing(docker, settings.run_dir / "paused")
         frozen = settings.run_dir / "frozen"

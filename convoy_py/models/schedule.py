@@ -1,0 +1,42 @@
+"""The values that describe schedules: what is done by itself, and what became of it."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from convoy_py.models.values import Frozen
+
+
+class Task(StrEnum):
+    """What a schedule does."""
+
+    SNAPSHOT = "snapshot"
+    BACKUP = "backup"
+
+
+class FinishedRun(Frozen):
+    """One time that a schedule was followed, to its end, as listeners are told of it."""
+
+    task: Task
+    volume: str
+    volume_id: str  # its uuid
+    repository: str = ""  # of a backup: its name
+    due: datetime  # the moment of the schedule; aware, as all others
+    began: datetime
+    seconds: float
+    what: str = ""  # the snapshot that was made, as db@name, or the backup's URL
+    size: int = 0  # bytes of all files of a backup
+    added: int = 0  # bytes that the repository grew by
+    error: str = ""  # why it failed, in one line; empty: it is good
+    notes: tuple[str, ...] = ()  # what was left out of a good one, such as forgetting
+    failures: int = 0  # of how many failed ones in a row it is the last; 0: it is good
+    failed_before: int = 0  # how many had failed in a row before it
+
+    @property
+    def is_first_failure(self) -> bool:
+        """The one to raise an alarm for."""
+        return self.failures == 1
+
+    @property
+    def works_again(self) -> bool:
+        """The first good one after failures."""
+        return not self.error and self.failed_before > 0

@@ -1,0 +1,49 @@
+"""Who listens is told of runs of schedules, and troubles nobody."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from convoy_py.models.schedule import FinishedRun, Task
+from tests.fakes_engine import Engine
+
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+FAILED = FinishedRun(
+    task=Task.BACKUP,
+    volume="db",
+    volume_id="01234567-89ab-4def-8123-456789abcdef",
+    repository="offsite",
+    due=MOMENT,
+    began=MOMENT,
+    seconds=1.5,
+    error="no route to host",
+    failures=1,
+)
+AGAIN = FAILED.model_copy(update={"error": "", "failures": 0, "failed_before": 1})
+
+
+async def test_all_who_listen_are_told(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where one of them fails."""
+    heard: list[FinishedRun] = []
+
+    async def broken(run: FinishedRun) -> None:
+        raise ValueError(run.volume)
+
+    async def listener(run: FinishedRun) -> None:
+        heard.append(run)
+
+    engine.announcing.listen(broken)
+    engine.announcing.listen(listener)
+    engine.announcing.tell(FAILED)
+    engine.announcing.tell(AGAIN)
+    await engine.settled()
+    assert heard == [FAILED, AGAIN]
+    assert "who was told of the backup of db failed" in caplog.text
+
+
+def test_what_calls_for_an_alarm_and_for_its_end() -> None:
+    again_failed = FAILED.model_copy(update={"failures": 2, "failed_before": 1})
+    good = AGAIN.model_copy(update={"failed_before": 0})
+    runs = (FAILED, again_failed, AGAIN, good)
+    assert [run.is_first_failure for run in runs] == [True, False, False, False]
+    assert [run.works_again for run in runs] == [False, False, True, False]
