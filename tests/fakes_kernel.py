@@ -25,7 +25,7 @@ from convoy_py.linux.reflink import Step
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options, Spec, Usage
 
-_PATIENCE = 10.0
+_PATIENCE = 120.0
 
 
 class Clock:

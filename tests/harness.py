@@ -23,7 +23,7 @@ from tests import holding
 
 PROJECT = Path(__file__).parents[1]
 # Generous: these machines are small and busy. Nothing waits that long unless it is broken.
-PATIENCE = 30.0
+PATIENCE = 120.0
 T = TypeVar("T")
 
 

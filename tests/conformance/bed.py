@@ -34,7 +34,7 @@ from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
 
 MIB = 2**20
-PATIENCE = 3.0  # seconds
+PATIENCE = 60.0  # seconds; it bounds a failure
 FREEZE_LIMIT = 60.0  # seconds
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 

@@ -26,7 +26,7 @@ from tests.harness import Daemon, Refused, eventually, is_open
 
 _INSPECTOR = "invariants"
 # The sweep and the janitor work in the background after a start.
-PATIENCE = 10.0
+PATIENCE = 120.0
 # A filesystem offers at least this part of its image: the rest is for itself.
 _OFFERED = 0.6
 

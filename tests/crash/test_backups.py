@@ -17,7 +17,7 @@ from tests.crash.volumes import KINDS
 from tests.harness import Daemon, Refused, Unanswered
 from tests.restic import BINARIES, Restic
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 _OPERATOR = "operator"
 _ROUNDS = 8

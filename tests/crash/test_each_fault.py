@@ -29,7 +29,7 @@ from tests.crash.scene import Model, Scene
 from tests.crash.volumes import KINDS
 from tests.harness import Daemon, Refused, eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 _INSPECTOR = "faults"
 _UNREAD = "its snapshots cannot be read"

@@ -21,7 +21,7 @@ from tests.crash.volumes import (
 )
 from tests.harness import Daemon, Unanswered
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 NAME = "v"
 # A sweep that meets fewer kinds of steps than these does not see what it is meant to interrupt.

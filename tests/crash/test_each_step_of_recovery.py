@@ -26,7 +26,7 @@ from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import PATIENCE, Daemon, Unanswered, eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 Mess = Callable[[Daemon, CrashPoints], Model]
 

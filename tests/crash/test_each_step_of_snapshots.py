@@ -23,7 +23,7 @@ from tests.crash.scene import Model
 from tests.crash.volumes import KINDS
 from tests.harness import Daemon, Refused, Unanswered
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 # What decides whether a crash leaves the state before or after.
 _DECISIVE = ("os.rename", "renameat2", "fsync", "syncfs", "ioctl")

@@ -24,7 +24,7 @@ from tests.crash.tracing import injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused, eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 _MIB = 1 << 20
 _MACHINE = os.uname().machine

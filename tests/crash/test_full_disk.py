@@ -22,7 +22,7 @@ from tests.crash.disks import Disk, settled
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 _MIB = 1 << 20
 _DISKS = {

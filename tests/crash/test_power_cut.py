@@ -27,7 +27,7 @@ from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, clean, eventually
 from tests.holding import attached_below
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 _IMAGES = ("ext4", "btrfs")
 

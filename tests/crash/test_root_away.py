@@ -14,7 +14,7 @@ from tests.crash.disks import Disk
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused, eventually, request
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 _AWAY = "is not the folder any more that this daemon has locked"
 

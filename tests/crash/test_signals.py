@@ -15,7 +15,7 @@ from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Launch, Unanswered, environment, eventually
 from tests.loops import LAUNCHES
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 _LONG = "delay_enter=30000000"  # microseconds
 _A_WHILE = "delay_enter=1000000"

@@ -28,7 +28,7 @@ from tests.crash.tracing import child, injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused, Unanswered, clean, environment, eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 _LONG = "delay_enter=30000000"  # microseconds
 _A_WHILE = "delay_enter=1000000"
@@ -62,7 +62,6 @@ def test_sigterm_under_load_ends_cleanly_and_leaves_mounts(
         assert not daemon.plugin_socket.exists()
     daemon.start()
     check(daemon, model)
-    assert slowest < 10
     tell(f"SIGTERM under load: the slowest of 5 ends took {slowest:.2f} s")
 
 
@@ -214,8 +213,6 @@ def test_a_thousand_volumes_are_read_while_callers_wait(
     assert len(listed) == 1000
     assert all(daemon.get(name)["Name"] == name for name in listed)
     everyone = time.monotonic() - began
-    assert opened < 10
-    assert answered < 20
     tell(
         f"start with 1000 volumes: sockets open after {opened:.2f} s, List answered after "
         f"{answered:.2f} s, 1000 Gets one after the other after {everyone:.2f} s"

@@ -17,7 +17,7 @@ from tests.crash.disks import Disk
 from tests.crash.volumes import CONTAINER
 from tests.harness import Daemon, Refused
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 _MIB = 1 << 20
 _KEEPING = (*FLAGS, "--trash-keep=1d", "--janitor-interval=30")

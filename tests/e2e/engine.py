@@ -190,7 +190,7 @@ class Engine:
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
-        self._process.wait(60)
+        self._process.wait(180)
         if self.client is not None:
             self.client.close()
 

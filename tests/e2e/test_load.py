@@ -13,7 +13,6 @@ from tests.e2e.waiting import until
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 
-@pytest.mark.timeout(240)
 def test_thousand_volumes(engine: Engine, daemon: Daemon, name: str) -> None:
     """11.14: 1,000 volumes are listed by one List, and each is named."""
     expected = {f"{name}-{number}" for number in range(1000)}

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Generous: it bounds a failure, not a success; the machine may be busy with other things.
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 
 def until(

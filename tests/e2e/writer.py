@@ -38,10 +38,10 @@ class Writer:
             return 0
         return int(lines[-2]) if len(lines) > 1 else 0
 
-    def goes_on(self, *, seconds: float = 30) -> None:
+    def goes_on(self) -> None:
         """Assert that it still writes, without having met an error."""
         before = self.acknowledged()
-        until(lambda: self.acknowledged() > before + 1, "further writes", seconds=seconds)
+        until(lambda: self.acknowledged() > before + 1, "further writes")
         self.container.reload()
         assert self.container.status == "running"
 

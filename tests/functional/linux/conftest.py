@@ -99,7 +99,7 @@ def detaches(scratch: Path) -> Callable[[loop.LoopDevice], bool]:
         return file is None or not file.startswith(f"{scratch}/")
 
     def detaches(device: loop.LoopDevice) -> bool:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 120
         while not is_free(device) and time.monotonic() < until:
             os.sched_yield()
         return is_free(device)

@@ -292,7 +292,6 @@ class Writer:
         run("fallocate", how, "-o", at, "-l", length + 4 * KIB, path)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("kind", "host"), VOLUMES)
 def test_every_backup_is_what_the_snapshot_was(
     kind: type[Volume],

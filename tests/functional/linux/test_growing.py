@@ -248,7 +248,6 @@ def interrupted(image: Path, call: str, number: int) -> bool:
 
 
 @pytest.mark.parametrize("call", ["pwrite64", "write"])
-@pytest.mark.timeout(300)
 def test_image_of_ext4_grows_when_resize2fs_was_killed_at_any_write(
     call: str, full: Path, scratch: Path, attach_and_mount: AttachAndMount
 ) -> None:

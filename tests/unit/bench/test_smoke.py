@@ -4,7 +4,7 @@ import pytest
 
 from bench.__main__ import main
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize("part", ["calls", "idle", "command"])

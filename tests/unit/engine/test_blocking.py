@@ -192,6 +192,6 @@ async def test_errors_of_a_question_come_out(storages: Blocking) -> None:
 
 
 async def _answered(threads: module.Threads) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while threads._silent.total():
             await asyncio.sleep(0.001)

@@ -147,7 +147,7 @@ async def test_one_of_two_at_once_wins(db: Engine, kernel: FakeKernel) -> None:
 async def test_swapping_names_both_ways_at_once_ends(db: Engine) -> None:
     """Neither waits for the other: both names are taken."""
     await db.volumes.create("web", Options())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         results = await asyncio.gather(
             db.volumes.rename("db", "web"),
             db.volumes.rename("web", "db"),

@@ -267,7 +267,7 @@ async def test_containers_come_and_go_meanwhile(engine: Engine, options: Options
     await engine.volumes.create("db", options)
     await engine.uses.mount("db", "first", DOCKER)
     task = await _taking(engine, "db", "a")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await engine.uses.mount("db", "second", DOCKER)
         await engine.uses.unmount("db", "first")
         await engine.uses.unmount("db", "second")
@@ -288,7 +288,7 @@ async def test_an_image_at_rest_is_not_mounted_meanwhile(engine: Engine) -> None
     await engine.uses.mount("db@old", "reader", DOCKER)
     task = await _taking(engine, "db", "new")
     mounting = asyncio.create_task(engine.uses.mount("db", "container", DOCKER))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await engine.uses.unmount("db@old", "reader")
     assert not engine.is_mounted("db@old")
     assert not mounting.done()
@@ -337,7 +337,7 @@ async def test_an_existing_volume_is_created_again_meanwhile(engine: Engine) -> 
     """A repeated `docker volume create` has no reason to wait."""
     await engine.volumes.create("db", Options())
     task = await _taking(engine, "db", "a")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await engine.volumes.create("db", Options())
     engine.kernel.gate("copy", "db").open()
     await task
