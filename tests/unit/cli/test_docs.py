@@ -88,6 +88,14 @@ def test_what_a_page_names_of_the_repository_is_there(page: str) -> None:
     assert page == "README.md" or len(named) + len(linked) > 5
 
 
+def test_files_that_the_architecture_page_names_by_their_folder_are_there() -> None:
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", text))
+    roots = (REPOSITORY, REPOSITORY / "convoy_py")
+    assert len(named) > 5
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
 def flags(text: str) -> set[str]:
     """The flags that stand in backticks, at the beginning of what is quoted."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
