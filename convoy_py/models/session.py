@@ -158,4 +158,4 @@ class Failed(Frozen):
 
 
 Event = Annotated[Locks | Stepped | Done | Failed, Field(discriminator="event")]
-EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
