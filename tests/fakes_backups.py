@@ -31,7 +31,14 @@ class FakeRepositories(Repositories):
         return self.known[name]
 
     async def add(
-        self, name: str, location: str, password: Secret, credentials: Secret, progress: Progress
+        self,
+        name: str,
+        location: str,
+        password: Secret,
+        credentials: Secret,
+        progress: Progress,
+        *,
+        make: bool = True,
     ) -> RepositoryView:
         self.secrets += [password.content, credentials.content]
         self.known[name] = RepositoryView(
@@ -84,8 +91,10 @@ class FakeBackups(Backups):
             raise self.failure
         return [self.backup]
 
-    async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
-        self.asked.append((volume, repository))
+    async def views(
+        self, volume: str, repository: str, progress: Progress, *, described: bool = False
+    ) -> list[BackupView]:
+        self.asked.append((volume, repository, described))
         return [self.backup] if volume in ("", self.backup.volume) else []
 
     async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:
