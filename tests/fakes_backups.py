@@ -10,6 +10,7 @@ from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import NotFound
 from convoy_py.models.backup import BackupView, RepositoryView
+from convoy_py.models.session import Pruned
 from convoy_py.models.volume import Options, View
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -31,14 +32,7 @@ class FakeRepositories(Repositories):
         return self.known[name]
 
     async def add(
-        self,
-        name: str,
-        location: str,
-        password: Secret,
-        credentials: Secret,
-        progress: Progress,
-        *,
-        make: bool = True,
+        self, name: str, location: str, password: Secret, credentials: Secret, progress: Progress
     ) -> RepositoryView:
         self.secrets += [password.content, credentials.content]
         self.known[name] = RepositoryView(
@@ -91,10 +85,8 @@ class FakeBackups(Backups):
             raise self.failure
         return [self.backup]
 
-    async def views(
-        self, volume: str, repository: str, progress: Progress, *, described: bool = False
-    ) -> list[BackupView]:
-        self.asked.append((volume, repository, described))
+    async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
+        self.asked.append((volume, repository))
         return [self.backup] if volume in ("", self.backup.volume) else []
 
     async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:
@@ -112,6 +104,18 @@ class FakeBackups(Backups):
     ) -> tuple[list[BackupView], list[str]]:
         self.asked.append((volume, repository, keep, dry_run))
         return [self.backup], self.problems
+
+    async def prune(self, repository: str, progress: Progress, *, dry_run: bool = False) -> Pruned:
+        self.asked.append((repository, dry_run))
+        return Pruned(
+            snapshots=3,
+            kept=5,
+            repacked=2,
+            deleted=1,
+            repacked_bytes=3000,
+            freed_bytes=2048,
+            unneeded_bytes=10,
+        )
 
     async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
         self.asked.append((repository, read_data))

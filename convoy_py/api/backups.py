@@ -1,4 +1,4 @@
-"""The admin API's routes about backups: make, list, inspect, delete, verify, restore."""
+"""The admin API's routes about backups: make, list, inspect, delete, prune, verify, restore."""
 
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
@@ -17,6 +17,8 @@ from convoy_py.wire.backups import (
     DeleteBackups,
     ForgetBackups,
     Forgotten,
+    Pruned,
+    PruneRepository,
     RestoreBackup,
     Verified,
     VerifyRepository,
@@ -47,11 +49,7 @@ async def backups(admin: Admin, call: Call[BackupsQuery]) -> Reply[BackupList]:
     asked = call.message
 
     async def work(progress: Progress) -> BackupList:
-        return _list(
-            await admin.verbs.backups.views(
-                asked.volume, asked.repository, progress, described=asked.described
-            )
-        )
+        return _list(await admin.verbs.backups.views(asked.volume, asked.repository, progress))
 
     return await admin.job("backup-list", call, work)
 
@@ -86,6 +84,16 @@ async def forget_backups(admin: Admin, call: Call[ForgetBackups]) -> Reply[Forgo
         return Forgotten(backups=backups, problems=problems, dry_run=asked.dry_run)
 
     return await admin.job("backup-forget", call, work)
+
+
+async def prune_repository(admin: Admin, call: Call[PruneRepository]) -> Reply[Pruned]:
+    asked = call.message
+
+    async def work(progress: Progress) -> Pruned:
+        done = await admin.verbs.backups.prune(asked.repository, progress, dry_run=asked.dry_run)
+        return Pruned.model_validate(done).model_copy(update={"dry_run": asked.dry_run})
+
+    return await admin.job("backup-prune", call, work)
 
 
 async def verify_repository(admin: Admin, call: Call[VerifyRepository]) -> Reply[Verified]:
@@ -135,6 +143,9 @@ ROUTES = (
     Route(endpoints.INSPECT_BACKUP, inspect_backup),
     Route(endpoints.DELETE_BACKUPS, delete_backups),
     Route(endpoints.FORGET_BACKUPS, forget_backups, subject=lambda name, asked: asked.volume),
+    Route(
+        endpoints.PRUNE_REPOSITORY, prune_repository, subject=lambda name, asked: asked.repository
+    ),
     Route(
         endpoints.VERIFY_REPOSITORY,
         verify_repository,

@@ -37,7 +37,6 @@ class Source(Frozen):
     volume: str
     volume_id: str
     created: datetime
-    snapshot_name: str = ""  # if a user took the snapshot
     data: Data
     bases: tuple[Data, ...] = ()  # older ones, the newest first
     description: str  # JSON: what the volume is
@@ -51,10 +50,7 @@ class Open(Frozen):
 
 
 class ListBackups(Frozen):
-    """All backups of volumes; `described` ones with the description that lies in each."""
-
     verb: Literal["list"] = "list"
-    described: bool = False
 
 
 class Backup(Frozen):
@@ -98,8 +94,15 @@ class Verify(Frozen):
     read_data: int = 0
 
 
+class Prune(Frozen):
+    """Delete what no snapshot needs, or only say what that is."""
+
+    verb: Literal["prune"] = "prune"
+    dry_run: bool = False
+
+
 Task = Annotated[
-    Open | ListBackups | Backup | Describe | Restore | Delete | Forget | Verify,
+    Open | ListBackups | Backup | Describe | Restore | Delete | Forget | Verify | Prune,
     Field(discriminator="verb"),
 ]
 
@@ -120,12 +123,22 @@ class BackupFound(Frozen):
     host: str
     created: datetime
     snapshot: str = ""
-    snapshot_name: str = ""
     volume_id: str = ""
     size: int = 0
     added: int = 0
     files: int = 0
-    description: str = ""
+
+
+class Pruned(Frozen):
+    """What a prune did, or would do: numbers of snapshots and packs, and bytes."""
+
+    snapshots: int  # whose data stays: all
+    kept: int
+    repacked: int
+    deleted: int
+    repacked_bytes: int
+    freed_bytes: int
+    unneeded_bytes: int  # that stay
 
 
 class Locks(Frozen):
@@ -152,6 +165,7 @@ class Done(Frozen):
     location: str = ""  # as it is to be spelled from now on
     backups: tuple[BackupFound, ...] = ()
     description: str = ""
+    pruned: Pruned | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -164,4 +178,4 @@ class Failed(Frozen):
 
 
 Event = Annotated[Locks | Stepped | Done | Failed, Field(discriminator="event")]
-EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event)

@@ -82,7 +82,7 @@ class _Trees:
         for done, name in enumerate(names):
             self._tell(done, len(names))
             try:
-                snapshot = self._repository.snapshot(name)
+                snapshot = self._repository.read_snapshot(name)
             except NotFound:
                 continue  # deleted since they were listed
             except Damaged as error:

@@ -4,7 +4,7 @@ import json
 import re
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from convoy_py.restic import unpacked
@@ -63,9 +63,11 @@ class Index:
     def _clear(self) -> None:
         self._files: frozenset[str] = frozenset()  # that were read, or are known to be broken
         self._parts = {kind: [b""] * 256 for kind in BlobKind}
+        self._bases: dict[BlobKind, list[int]] = {}  # the number of the first blob of each part
         self._packs: list[bytes] = []
         self._ends: dict[bytes, int] = {}  # of packs of trees, which are few
         self._fresh: dict[tuple[BlobKind, bytes], bytes] = {}
+        self.marking: set[str] = set()  # files in which rustic marks packs that it will delete
 
     def __contains__(self, key: tuple[BlobKind, bytes]) -> bool:
         return key in self._fresh or next(self._sorted(*key), None) is not None
@@ -93,22 +95,55 @@ class Index:
         """Where the last blob ends, of a pack of trees."""
         return self._ends[pack]
 
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of the index files that it is made of."""
+        return self._files
+
+    def number(self, kind: BlobKind, name: bytes) -> int:
+        """A number below `count` of its own for each blob, which its copies share; or NotFound.
+
+        True from `settle` on until the index changes.
+        """
+        part = self._parts[kind][name[0]]
+        i = _first(part, name)
+        if not part.startswith(name, i * _RECORD.size):
+            raise NotFound(f"no pack has the {kind.value} blob {name.hex()}")
+        return self._bases[kind][name[0]] + i
+
+    def blobs(self) -> Iterator[tuple[int, bytes, Blob]]:
+        """Number, pack and place of each copy of each blob, a blob at a time; after `settle`."""
+        for kind, parts in self._parts.items():
+            for first, part in enumerate(parts):
+                base, number, before = self._bases[kind][first], 0, b""
+                for i, record in enumerate(_records(part)):
+                    name, pack, offset, length, plain_length = _RECORD.unpack(record)
+                    if name != before:
+                        number, before = base + i, name
+                    yield number, self._packs[pack], Blob(kind, name, offset, length, plain_length)
+
     def load(
-        self, store: Store, master: MasterKey, damaged: Callable[[Damaged], None] = _refuse
+        self,
+        store: Store,
+        master: MasterKey,
+        damaged: Callable[[Damaged], None] = _refuse,
+        *,
+        but: Collection[str] = (),
     ) -> None:
         """Read the index files that are not here yet; begin anew if one that is here has gone.
 
         `damaged` is told once of each that cannot be read, and may raise: without it, blobs that
         are there seem to be missing. A restore and a backup may go on so, whoever deletes may not.
+        `but` are files that are taken for gone.
         """
-        names = frozenset(name for name, _ in store.list(Kind.INDEX))
+        names = frozenset(name for name, _ in store.list(Kind.INDEX) if name not in but)
         if not self._files <= names:
             self._clear()
         added = _no_parts()
         try:
             for name in sorted(names - self._files):
                 try:
-                    self._load_file(unpacked.load(store, master, Kind.INDEX, name), added)
+                    self._load_file(name, unpacked.load(store, master, Kind.INDEX, name), added)
                 except NotFound:
                     continue  # deleted since: what it had, a newer one has
                 except Damaged as error:
@@ -128,13 +163,19 @@ class Index:
                 self._note_end(blob.kind, record)
         self._files |= {name}
         if len(self._fresh) >= _FRESH:
-            added = _no_parts()
-            for (kind, blob_id), records in self._fresh.items():
-                added[kind][blob_id[0]] += records
-            self._merge(added)
-            self._fresh = {}
+            self.settle()
 
-    def _load_file(self, fields: Any, added: _Parts) -> None:
+    def settle(self) -> None:
+        """Sort in what was added; needed for the numbers of blobs."""
+        added = _no_parts()
+        for (kind, blob_id), records in self._fresh.items():
+            added[kind][blob_id[0]] += records
+        self._merge(added)
+        self._fresh = {}
+
+    def _load_file(self, file: str, fields: Any, added: _Parts) -> None:
+        if isinstance(fields, dict) and fields.get("packs_to_delete"):
+            self.marking.add(file)
         for name, blobs in _listed(fields):
             for kind, record in _entries(blobs, self._add_pack(name)):
                 added[kind][record[0]] += record
@@ -151,21 +192,33 @@ class Index:
             self._ends[pack] = max(self._ends.get(pack, 0), offset + length)
 
     def _merge(self, added: _Parts) -> None:
-        """Sort records in."""
+        """Sort records in, which gives all blobs other numbers."""
         for kind, parts in added.items():
             for first, new in enumerate(parts):
                 if new:
                     records = [*_records(self._parts[kind][first]), *_records(bytes(new))]
                     self._parts[kind][first] = b"".join(sorted(records))
+        base = 0
+        for kind, sorted_in in self._parts.items():
+            self._bases[kind] = []
+            for part in sorted_in:
+                self._bases[kind].append(base)
+                base += len(part) // _RECORD.size
 
     def _sorted(self, kind: BlobKind, name: bytes) -> Iterator[bytes]:
         part = self._parts[kind][name[0]]
         size = _RECORD.size
-        count = len(part) // size
-        i = bisect_left(range(count), name, key=lambda i: part[i * size : i * size + _ID_SIZE])
-        while i < count and part.startswith(name, i * size):
+        i = _first(part, name)
+        while part.startswith(name, i * size):
             yield part[i * size : (i + 1) * size]
             i += 1
+
+
+def _first(part: bytes, name: bytes) -> int:
+    """Where in a part the records of that id begin, or would."""
+    size = _RECORD.size
+    count = len(part) // size
+    return bisect_left(range(count), name, key=lambda i: part[i * size : i * size + _ID_SIZE])
 
 
 def _no_parts() -> _Parts:

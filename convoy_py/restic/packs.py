@@ -51,6 +51,11 @@ class Blob:
         """The number of plain bytes."""
         return self.plain_length or self.length - OVERHEAD
 
+    @property
+    def entry_size(self) -> int:
+        """Bytes that its pack's header has of it."""
+        return (_COMPRESSED if self.plain_length else _PLAIN).size
+
     def open(self, master: MasterKey, sealed: Piece) -> bytes:
         """The plain bytes of what was read from its place; Damaged if they are any other."""
         try:
@@ -74,8 +79,8 @@ class Pack:
     @property
     def size(self) -> int:
         """Of its file, in bytes."""
-        entries = sum((_COMPRESSED if b.plain_length else _PLAIN).size for b in self.blobs)
-        return sum(b.length for b in self.blobs) + entries + OVERHEAD + _LENGTH.size
+        blobs = sum(blob.length + blob.entry_size for blob in self.blobs)
+        return blobs + OVERHEAD + _LENGTH.size
 
     def check(self, master: MasterKey, stored: Piece) -> None:
         """Damaged unless the bytes of its file are right: hash, header, and each blob."""

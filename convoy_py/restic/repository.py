@@ -116,14 +116,19 @@ class Repository:
         found = []
         for name in names:
             try:
-                found.append(self._snapshot(name))
+                found.append(self.read_snapshot(name))
             except NotFound:  # deleted since they were listed
                 continue
         return sorted(found, key=lambda snapshot: (snapshot.time, snapshot.id))
 
     def snapshot(self, prefix: str) -> Snapshot:
         """By its id, or the beginning of it if no other begins so."""
-        return self._snapshot(unpacked.find(self.store, Kind.SNAPSHOT, prefix))
+        return self.read_snapshot(unpacked.find(self.store, Kind.SNAPSHOT, prefix))
+
+    def read_snapshot(self, name: str) -> Snapshot:
+        """By its whole id."""
+        fields = unpacked.load(self.store, self.master_key, Kind.SNAPSHOT, name)
+        return snapshots.decode(name, fields)
 
     def delete_snapshot(self, name: str) -> None:
         """The caller has the exclusive lock; what it alone needed stays until a prune."""
@@ -156,7 +161,7 @@ class Repository:
         for name in dict.fromkeys(names):
             pack, blob = self.index.place(kind, name)
             packs.setdefault(pack, []).append(blob)
-        return [Range(pack, blobs) for pack, found in packs.items() for blobs in _together(found)]
+        return [Range(pack, blobs) for pack, found in packs.items() for blobs in together(found)]
 
     def read_range(self, part: Range) -> Iterator[tuple[bytes, bytes]]:
         """Id and plain bytes of each blob of a range; what is broken there is looked for elsewhere.
@@ -190,12 +195,8 @@ class Repository:
         except Damaged:
             return self.read_blob(blob.kind, blob.id)
 
-    def _snapshot(self, name: str) -> Snapshot:
-        fields = unpacked.load(self.store, self.master_key, Kind.SNAPSHOT, name)
-        return snapshots.decode(name, fields)
 
-
-def _together(blobs: list[Blob]) -> Iterator[list[Blob]]:
+def together(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:
     """Blobs of one pack, in groups that are read at once."""
     ordered = sorted(blobs, key=lambda blob: blob.offset)
     group = [ordered[0]]

@@ -1,14 +1,15 @@
 """A repository that is open in a session, and locked by restic's rules."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from convoy_py.models.session import Access
-from convoy_py.restic.errors import NoRepository
+from convoy_py.restic.errors import AppendOnly, NoRepository
 from convoy_py.restic.locks import Lock, Locks
 from convoy_py.restic.repository import Repository
-from convoy_py.restic.stores.base import Store
+from convoy_py.restic.stores.base import Kind, Store
 from convoy_py.session.speech import Speech
 
 # Seconds for which the locks of others are waited for.
@@ -23,6 +24,16 @@ def opened(store: Store, access: Access, now: datetime, *, create: bool = False)
         if not create:
             raise
         return Repository.create(store, access.password, now)
+
+
+def check_deletes(repository: Repository) -> None:
+    """AppendOnly where this host may delete nothing: told before anything is done."""
+    try:
+        repository.store.delete(Kind.SNAPSHOT, secrets.token_hex(32))  # that nobody has
+    except AppendOnly as error:
+        raise AppendOnly(
+            f"{error}; backups go on, and a host whose credentials may delete there has to do this"
+        ) from None
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What a session can be asked for, each by a function from its request to Done."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import assert_never
 
@@ -13,13 +12,14 @@ from convoy_py.models.session import (
     Forget,
     ListBackups,
     Open,
+    Prune,
     Request,
     Restore,
     Verify,
 )
 from convoy_py.restic import checker, restorer
 from convoy_py.restic.archive import DATA
-from convoy_py.restic.errors import Damaged, NotFound
+from convoy_py.restic.errors import Damaged
 from convoy_py.restic.locks import Clock
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
@@ -27,9 +27,9 @@ from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.stores.opening import open_store
 from convoy_py.restic.stores.urls import parse
 from convoy_py.restic.target import Restored
-from convoy_py.session import forgetting, marks
+from convoy_py.session import forgetting, marks, pruning
 from convoy_py.session.backing_up import BackingUp
-from convoy_py.session.opened import locked, opened
+from convoy_py.session.opened import check_deletes, locked, opened
 from convoy_py.session.speech import Speech
 
 _LONGEST_DESCRIPTION = 1 << 20
@@ -45,7 +45,13 @@ def perform(request: Request, speech: Speech, clock: Clock) -> Done:
         repository = opened(store, access, clock.now(), create=create)
         if isinstance(task, Open):
             return Done(repository=repository.id, location=store.location)
-        deletes = isinstance(task, Delete) or (isinstance(task, Forget) and not task.dry_run)
+        deletes = isinstance(task, Delete) or (
+            isinstance(task, Forget | Prune) and not task.dry_run
+        )
+        if deletes:
+            check_deletes(repository)
+        if isinstance(task, Prune):
+            return pruning.prune(repository, task, access, speech)
         with locked(repository, access, speech, exclusive=deletes) as lock:
             if isinstance(task, Backup):
                 return BackingUp(repository, access.host, lock, speech, clock).run(task)
@@ -63,9 +69,9 @@ def _done(
 ) -> Done:
     match task:
         case ListBackups():
-            return _list(repository, described=task.described)
+            return Done(backups=tuple(marks.backups(repository.snapshots())))
         case Describe():
-            return Done(description=_description(repository, _snapshot(repository, task.backup)))
+            return _describe(repository, task.backup)
         case Restore():
             return _restore(repository, task, speech)
         case Delete():
@@ -75,24 +81,13 @@ def _done(
     assert_never(task)
 
 
-def _list(repository: Repository, *, described: bool) -> Done:
-    listed = []
-    for snapshot, found in marks.backups(repository.snapshots()):
-        text = ""
-        if described:
-            # One that is damaged is listed all the same.
-            with suppress(Damaged, NotFound):
-                text = _description(repository, snapshot)
-        listed.append(found.model_copy(update={"description": text}))
-    return Done(backups=tuple(listed))
-
-
-def _description(repository: Repository, snapshot: Snapshot) -> str:
-    node = restorer.find(repository, snapshot.tree, [marks.DESCRIPTION])
+def _describe(repository: Repository, backup: str) -> Done:
+    tree = _snapshot(repository, backup).tree
+    node = restorer.find(repository, tree, [marks.DESCRIPTION])
     if node.size > _LONGEST_DESCRIPTION or not node.content:
-        raise Damaged(f"backup {snapshot.id}: its {marks.DESCRIPTION.decode()} is no description")
+        raise Damaged(f"backup {backup}: its {marks.DESCRIPTION.decode()} is no description")
     text = b"".join(repository.read_blob(BlobKind.DATA, name) for name in node.content)
-    return text.decode(errors="backslashreplace")
+    return Done(description=text.decode(errors="backslashreplace"))
 
 
 def _restore(repository: Repository, task: Restore, speech: Speech) -> Done:

@@ -21,7 +21,6 @@ class ReferenceStore:
     def __init__(self, run_dir: Path, boot: str) -> None:
         self.folder = run_dir / "references"
         self.boot = boot
-        self._none = References(boot=boot)
         self.unsaved: set[str] = set()  # volumes of which the last `save` failed
 
     def open(self) -> None:
@@ -31,8 +30,7 @@ class ReferenceStore:
             unfinished.unlink()
 
     def none(self) -> References:
-        """The same one for all."""
-        return self._none
+        return References(boot=self.boot)
 
     def load(self) -> dict[str, References]:
         """All references of this boot by volume; unreadable and older ones count as none.

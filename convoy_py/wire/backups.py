@@ -1,17 +1,8 @@
-"""Messages about backups: make, list, delete, forget, verify, restore."""
+"""Messages about backups: make, list, delete, forget, prune, verify, restore."""
 
-from typing import Annotated
-
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from convoy_py.wire.base import Message, Moment, Query
-
-
-def _bytes(value: object) -> object:
-    return str(value) if isinstance(value, int) else value or ""
-
-
-Bytes = Annotated[str, BeforeValidator(_bytes)]  # as text, as in Convoy; "" where it is not known
 
 REFERENCE = "a backup's URL, or the first digits of its id in a repository"
 
@@ -29,10 +20,6 @@ class CreateBackups(Message):
 class BackupsQuery(Query):
     volume: str = ""
     repository: str = Field("", description="empty: all that are known")
-    described: bool = Field(
-        default=False,
-        description="with DriverName, VolumeSize, VolumeCreatedAt: each is looked into",
-    )
 
 
 class BackupQuery(Query):
@@ -51,12 +38,7 @@ class BackupInfo(Message):
     host: str
     created: Moment = Field(alias="CreatedTime")
     snapshot: str = Field("", description="the id of the volume's snapshot that it is a copy of")
-    snapshot_name: str = Field("", description="of a snapshot that a user took")
-    snapshot_created: Moment = Field("", alias="SnapshotCreatedAt")
     volume_id: str = ""
-    driver: str = Field("", alias="DriverName", description="of what is described")
-    volume_size: Bytes = Field("", description="the volume's limit; 0: none")
-    volume_created: Moment = Field("", alias="VolumeCreatedAt")
     size: int  # bytes of all files
     added: int  # bytes that the repository grew by
     files: int
@@ -85,6 +67,26 @@ class Forgotten(Message):
 
     backups: list[BackupInfo]
     problems: list[str]
+    dry_run: bool = False
+
+
+class PruneRepository(Message):
+    """Give back what no snapshot in a repository needs any more."""
+
+    repository: str = ""
+    dry_run: bool = False
+
+
+class Pruned(Message):
+    """What was done with the packs of a repository, or would be; bytes as they are stored."""
+
+    snapshots: int
+    kept: int
+    repacked: int = Field(description="what is needed of these is in new packs")
+    deleted: int
+    repacked_bytes: int
+    freed_bytes: int
+    unneeded_bytes: int = Field(description="that stay, for it is not worth it")
     dry_run: bool = False
 
 

@@ -1,4 +1,4 @@
-"""The commands on backups: create, list, inspect, delete, forget, verify; and restore."""
+"""The commands on backups: create, list, inspect, delete, forget, prune, verify; and restore."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,12 +19,11 @@ from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
 from convoy_py.cli.terminal.output import complain, moment, note, say, show_json, show_table
-from convoy_py.cli.terminal.places import endpoint_option, is_place
+from convoy_py.cli.terminal.places import endpoint_option, is_place, located
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
-from convoy_py.errors import Kind, NotFound
+from convoy_py.errors import Kind
 from convoy_py.models.names import AT, check_name, check_volume, split_source
-from convoy_py.models.places import located
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.endpoints import (
     CREATE_BACKUPS,
@@ -33,6 +32,7 @@ from convoy_py.wire.endpoints import (
     INSPECT_BACKUP,
     INSPECT_SNAPSHOT,
     LIST_BACKUPS,
+    PRUNE_REPOSITORY,
     RESTORE_BACKUP,
     VERIFY_REPOSITORY,
 )
@@ -73,7 +73,7 @@ _from_option = repository_option("--from", "the repository; default: the only on
     "--dest",
     metavar="DEST",
     callback=not_empty,
-    help="as in Convoy: where a repository is, instead of --to",
+    help="as in Convoy: where a repository is that is known, instead of --to",
 )
 @click.option("--pause", is_flag=True, help="pause the containers that use them meanwhile")
 @no_wait_option
@@ -159,14 +159,10 @@ def list_backups(
         repository = located(dest, _endpoint())
     asked = volume or volume_name or ""
     wanted = wire.backups.BackupsQuery(
-        volume=check_name(asked) if asked else "",
-        repository=repository or "",
-        described=bool(dest),
+        volume=check_name(asked) if asked else "", repository=repository or ""
     )
     found = run(session, LIST_BACKUPS, wanted, no_wait=no_wait).backups
     found.sort(key=lambda each: (each.created, each.volume))
-    if dest and asked and not found:
-        raise NotFound(f"there is no backup of a volume {asked} in {dest}")
     if dest:
         show_json({each.url: each for each in found})
     elif session.output.wants_json:
@@ -216,7 +212,7 @@ def delete(
 ) -> None:
     """Delete backups, and print the URLs of those that are gone: all that are named, or none.
 
-    What no other backup needs of their data is given back by `restic prune`.
+    What no other backup needs of their data is given back by `convoy backup prune`.
     """
     named = [located(each, _endpoint()) for each in dict.fromkeys(references)]
     wanted = wire.backups.DeleteBackups(backups=named, repository=repository or "")
@@ -275,6 +271,32 @@ def forget(
         complain(problem)
     if done.problems:
         click.get_current_context().exit(EXIT_CODES[Kind.FAILED])
+
+
+@backup.command(short_help="Give back the room that no backup needs any more.")
+@_from_option
+@click.option("--dry-run", is_flag=True, help="only show what would be done")
+@no_wait_option
+@output_options
+@click.pass_obj
+def prune(session: Session, repository: str | None, dry_run: bool, no_wait: bool) -> None:
+    """Delete the data that no backup in a repository needs any more, of whichever host.
+
+    By restic's rules: what else a restic keeps there counts, too, and 5 % of what is stored may be
+    data that nobody needs. Backups wait meanwhile. If anything of the repository is damaged, or
+    cannot be read, nothing is deleted. In a pipe JSON.
+    """
+    wanted = wire.backups.PruneRepository(repository=repository or "", dry_run=dry_run)
+    done = run(session, PRUNE_REPOSITORY, wanted, no_wait=no_wait)
+    if session.output.wants_json:
+        show_json(done)
+        return
+    say(f"{done.snapshots} snapshots; packs: {done.kept} stay, {done.deleted} deleted")
+    say(f"packed anew: {done.repacked} packs, {format_size(done.repacked_bytes)}")
+    say(f"freed: {format_size(done.freed_bytes)}")
+    say(f"not needed, and stay: {format_size(done.unneeded_bytes)}")
+    if dry_run:
+        say("nothing was done, as --dry-run asks")
 
 
 def _percent(context: click.Context, parameter: click.Parameter, value: str | None) -> int:

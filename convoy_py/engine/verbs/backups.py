@@ -1,4 +1,4 @@
-"""The verbs on backups: create, list, inspect, delete, forget, verify."""
+"""The verbs on backups: create, list, inspect, delete, forget, prune, verify."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from convoy_py.errors import Conflict, ConvoyError, Invalid, OperationFailed
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.names import NameKind, joined, kind_of, volume_of
-from convoy_py.models.session import Delete, Forget, Verify
+from convoy_py.models.session import Delete, Forget, Prune, Pruned, Verify
 from convoy_py.models.snapshot import Way
 from convoy_py.restic.retention import Policy
 from convoy_py.state.records import Repository, SnapshotRecord
@@ -59,7 +59,7 @@ class Backups:
         One session has all of them. The snapshot stays, unlisted, as what the next backup is
         compared with, where that costs nothing; the one of before goes.
         """
-        repository = await self._repositories.reached(to, progress, make=True)
+        repository = self._repositories.chosen(to)
         taken = [name for name in sources if kind_of(name) is NameKind.SNAPSHOT]
         for name in taken:
             self._entries.get(name)
@@ -86,18 +86,13 @@ class Backups:
             raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
         return done
 
-    async def views(
-        self, volume: str, repository: str, progress: Progress, *, described: bool = False
-    ) -> list[BackupView]:
-        """The backups of one volume, or of all; of one repository, or of all that are known.
-
-        `described` ones tell of their volume, too, for which each is looked into.
-        """
-        return await self._finding.views(volume, repository, progress, described=described)
+    async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
+        """The backups of one volume, or of all; of one repository, or of all that are known."""
+        return await self._finding.views(volume, repository, progress)
 
     async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:
-        """One, described, by its URL, its id, or the start of that; raises NotFound, Invalid."""
-        return await self._finding.described(reference, repository, progress)
+        """One, by its URL, its id, or the start of that; raises NotFound, Invalid."""
+        return await self._finding.one(reference, repository, progress)
 
     async def delete(
         self, references: Sequence[str], repository: str, progress: Progress
@@ -127,6 +122,13 @@ class Backups:
         task = Forget(volume=volume, keep=keep, dry_run=dry_run)
         done = await self._repositories.run(record, task, progress)
         return [view_of(record, each) for each in done.backups], list(done.problems)
+
+    async def prune(self, repository: str, progress: Progress, *, dry_run: bool = False) -> Pruned:
+        """Give back what no snapshot in a repository needs, or only say what that is."""
+        record = self._repositories.chosen(repository)
+        done = await self._repositories.run(record, Prune(dry_run=dry_run), progress)
+        assert done.pruned
+        return done.pruned
 
     async def verify(self, repository: str, read_data: int, progress: Progress) -> list[str]:
         """What is wrong with a repository; reads that part of a hundred of its packs."""

@@ -38,6 +38,14 @@ FORGET_BACKUPS = Long(
     lambda: wire.backups.ForgetBackups,
     lambda: wire.backups.Forgotten,
 )
+PRUNE_REPOSITORY = Long(
+    "POST",
+    "/v1/backups/prune",
+    "Give back what no backup in a repository needs any more",
+    lambda: wire.backups.PruneRepository,
+    lambda: wire.backups.Pruned,
+    noun="repository",
+)
 VERIFY_REPOSITORY = Long(
     "POST",
     "/v1/backups/verify",

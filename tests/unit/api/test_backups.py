@@ -31,7 +31,6 @@ BACKUP = BackupInfo(
     volume="db",
     host="here",
     created="2026-01-02T03:04:05Z",
-    snapshot_created="2026-01-02T03:04:05Z",
     size=1000,
     added=10,
     files=3,
@@ -113,10 +112,7 @@ async def test_what_fails_names_what_was_to_be_backed_up(admin: Socket, verbs: F
 
 @pytest.mark.parametrize(
     ("query", "asked"),
-    [
-        ("", ("", "", False)),
-        ("?volume=db&repository=offsite&described=true", ("db", "offsite", True)),
-    ],
+    [("", ("", "")), ("?volume=db&repository=offsite", ("db", "offsite"))],
 )
 async def test_backups_are_listed(
     admin: Socket, verbs: FakeVerbs, query: str, asked: tuple[str, str]
@@ -156,6 +152,16 @@ async def test_backups_are_forgotten(admin: Socket, verbs: FakeVerbs) -> None:
     assert verbs.backups.asked == [("db", "", "7d", True)]
     answer = await ask(admin, "POST", "/v1/backups/forget", {})
     assert_failed(answer, 400, Kind.INVALID, "Keep")
+
+
+async def test_a_repository_is_pruned(admin: Socket, verbs: FakeVerbs) -> None:
+    """Or it is told what would be done."""
+    asked = {"Repository": "offsite", "DryRun": True}
+    answer = await ask(admin, "POST", "/v1/backups/prune", asked)
+    assert verbs.backups.asked == [("offsite", True)]
+    assert (answer.json["Verb"], answer.json["Volume"]) == ("backup-prune", "offsite")
+    told = answer.json["Result"]
+    assert (told["Repacked"], told["FreedBytes"], told["DryRun"]) == (2, 2048, True)
 
 
 async def test_a_repository_is_verified(admin: Socket, verbs: FakeVerbs) -> None:

@@ -1,4 +1,4 @@
-"""backup create, list, inspect, delete, verify, and restore: what is asked, what is printed."""
+"""The commands on backups, and restore: what is asked, what is printed."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.backups import BackupList, Forgotten, Verified
+from convoy_py.wire.backups import BackupList, Forgotten, Pruned, Verified
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, backup, snapshot, volume
 
@@ -158,21 +158,16 @@ def test_list_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> No
     ]
 
 
-def test_list_of_a_place_is_convoys_map(run: Run, daemon: FakeDaemon, told: Told) -> None:
-    """From the URL that create printed to the backup; a volume that has none is an error."""
-    target = "/v1/backups?volume=db&repository=vfs%3A%2F%2F%2Fsrv%2Foffsite&described=true"
+def test_list_of_a_place_is_convoys_map(run: Run, daemon: FakeDaemon) -> None:
+    """From the URL that create printed to the backup; empty where there is none."""
+    target = "/v1/backups?volume=db&repository=vfs%3A%2F%2F%2Fsrv%2Foffsite"
     daemon.done("GET", target, BackupList(backups=[FIRST]))
     words = ("backup", "list", "vfs:///srv/offsite", "--volume-name", "db")
     assert json.loads(run(*words).stdout) == {
         FIRST.url: FIRST.model_dump(mode="json", by_alias=True)
     }
     daemon.done("GET", target, BackupList(backups=[]))
-    result = run(*words)
-    assert result.exit_code == EXIT_CODES[Kind.NOT_FOUND]
-    assert "no backup of a volume db in vfs:///srv/offsite" in told(result)
-    target = "/v1/backups?repository=vfs%3A%2F%2F%2Fsrv%2Foffsite&described=true"
-    daemon.done("GET", target, BackupList(backups=[]))
-    assert json.loads(run("backup", "list", "vfs:///srv/offsite").stdout) == {}
+    assert json.loads(run(*words).stdout) == {}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +209,34 @@ def test_forget_shows_what_goes(run: Run, daemon: FakeDaemon) -> None:
     daemon.done("POST", "/v1/backups/forget", found)
     result = run("backup", "forget", "--keep", "1d")
     assert (result.exit_code, result.stderr) == (EXIT_CODES[Kind.FAILED], "convoy: db: a clock\n")
+
+
+def test_prune_shows_what_it_did(run: Run, screen: Screen, daemon: FakeDaemon) -> None:
+    """In words for a person, and as JSON."""
+    done = Pruned(
+        snapshots=3,
+        kept=5,
+        repacked=2,
+        deleted=1,
+        repacked_bytes=3 << 20,
+        freed_bytes=2 << 30,
+        unneeded_bytes=0,
+        dry_run=True,
+    )
+    daemon.done("POST", "/v1/backups/prune", done)
+    result = run("backup", "prune", "--from", "offsite", "--dry-run")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, done.model_dump(by_alias=True))
+    body = {"Repository": "offsite", "DryRun": True}
+    assert daemon.requests == [Request("POST", "/v1/backups/prune", body)]
+    code, shown = screen("backup", "prune", "--dry-run")
+    assert code == 0
+    assert shown.splitlines() == [
+        "3 snapshots; packs: 5 stay, 1 deleted",
+        "packed anew: 2 packs, 3MiB",
+        "freed: 2GiB",
+        "not needed, and stay: 0B",
+        "nothing was done, as --dry-run asks",
+    ]
 
 
 @pytest.mark.parametrize(

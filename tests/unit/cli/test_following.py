@@ -38,6 +38,7 @@ LONG_VERBS = [
     ("GET", "/v1/backups?volume=db", ("backup", "list", "db")),
     ("GET", "/v1/backups/inspect?backup=fedc", ("backup", "inspect", "fedc")),
     ("POST", "/v1/backups/delete", ("backup", "delete", "fedc")),
+    ("POST", "/v1/backups/prune", ("backup", "prune")),
     ("POST", "/v1/backups/verify", ("backup", "verify")),
     ("POST", "/v1/backups/restore", ("restore", "db")),
 ]
