@@ -53,8 +53,9 @@ class FakeRepositories(Repositories):
 class FakeBackups(Backups):
     """What was asked is told by `asked`; there is one backup, of the volume `db`."""
 
-    def __init__(self, volumes: Volumes) -> None:
+    def __init__(self, volumes: Volumes, repositories: FakeRepositories) -> None:
         self.volumes = volumes
+        self.repositories = repositories
         self.asked: list[object] = []
         self.problems: list[str] = []
         self.failure: Exception | None = None
@@ -93,6 +94,9 @@ class FakeBackups(Backups):
         if reference not in (self.backup.url, self.backup.id, self.backup.id[:8]):
             raise NotFound(f"no backup {reference}")
         return self.backup
+
+    async def remove_repository(self, name: str) -> None:
+        await self.repositories.remove(name)
 
     async def delete(
         self, references: Sequence[str], repository: str, progress: Progress

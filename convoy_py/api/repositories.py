@@ -37,7 +37,7 @@ async def inspect_repository(admin: Admin, call: Call[Nothing]) -> Reply[Reposit
 
 
 async def remove_repository(admin: Admin, call: Call[Nothing]) -> Reply[Nothing]:
-    await admin.verbs.repositories.remove(call.name)
+    await admin.verbs.backups.remove_repository(call.name)
     return Reply(status=HTTPStatus.NO_CONTENT)
 
 

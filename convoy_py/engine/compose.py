@@ -120,7 +120,7 @@ class Engine:
     def _compose_backups(self, settings: Settings, steps: Steps) -> None:
         """What has to do with repositories, and with the backups in them."""
         operations, host = self.operations, self.host
-        self._repository_store = store = RepositoryStore(host.store.root)
+        self._repository_store = store = RepositoryStore(host.store)
         sessions = Sessions(store, settings.host or platform.node())
         archiving = Archiving(steps, sessions)
         self.repositories = repositories = Repositories(operations, host, store, sessions)
@@ -163,6 +163,7 @@ class Engine:
         run = self.blocking.run
         entries = await run(self.recovery.load)
         self.trash.open(await run(self.host.trash.load))
+        await run(self._repository_store.sweep)
         self.repositories.open(await run(self._repository_store.load))
         self.operations.open(entries)
         return len(entries)

@@ -15,6 +15,7 @@ from convoy_py.restic.errors import (
     NotFound,
     RepositoryError,
     StoreFailed,
+    WrongPassword,
 )
 from convoy_py.restic.index import Index
 from convoy_py.restic.keyfiles import Scrypt
@@ -59,20 +60,28 @@ class Repository:
     def create(
         cls, store: Store, password: str, now: datetime, scrypt: Scrypt | None = None
     ) -> Self:
-        """A new one, empty; AlreadyThere if anything of one is there. `now` has a zone."""
+        """A new one, empty; AlreadyThere if anything of one is there. `now` has a zone.
+
+        What was cut off between its key and its config is continued by who has the password.
+        """
         store.prepare()
-        store.prepare()
-        for kind in (Kind.CONFIG, Kind.KEY, Kind.SNAPSHOT):
+        for kind in (Kind.CONFIG, Kind.SNAPSHOT, Kind.INDEX, Kind.PACK):
             if _any_of(store, kind):
                 raise AlreadyThere(f"{store.location}: there is a repository, or a part of one")
-        master, config = MasterKey.new(), Config.new()
-        key = keyfiles.add(store, master, password, now, scrypt)
+        key, master = "", _left_by_another_try(store, password)
+        if master is None:
+            master = MasterKey.new()
+            key = keyfiles.add(store, master, password, now, scrypt)
+        config = Config.new()
         # Last, and it alone makes a repository of what is there: of two at once, one wins.
         try:
             store.write(Kind.CONFIG, "", [config.encode(master)], create=True)
         except AlreadyThere:
+            with suppress(Damaged):  # who won may have continued what this one began
+                return cls.unlock(store, master)
             with suppress(StoreFailed):  # the same password may open it, and then nothing else
-                store.delete(Kind.KEY, key)
+                if key:
+                    store.delete(Kind.KEY, key)
             raise
         return cls(store, master, config)
 
@@ -208,6 +217,19 @@ def together(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:
             group = []
         group.append(blob)
     yield group
+
+
+def _left_by_another_try(store: Store, password: str) -> MasterKey | None:
+    """The key of a repository that has nothing else yet; None where there is none."""
+    try:
+        return keyfiles.find(store, password)
+    except NoRepository:
+        return None
+    except (WrongPassword, Damaged):
+        raise AlreadyThere(
+            f"{store.location}: there is no config, but the key of a repository, which another "
+            "password opens: it is being made just now, or that was cut off, and it holds nothing"
+        ) from None
 
 
 def _any_of(store: Store, kind: Kind) -> bool:

@@ -62,6 +62,7 @@ class BackingUp:
         writer.flush()
         self._lock.confirm()
         for volume, snapshot in self._pending:
+            # The point of no return: with its snapshot file it is a backup.
             self._done.append(marks.found(writer.commit(snapshot), volume))
         self._pending.clear()
 

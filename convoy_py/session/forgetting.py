@@ -27,7 +27,7 @@ def forget(repository: Repository, task: Forget, host: str, lock: Lock, now: dat
         for snapshot in surplus(snapshots, policy, now):
             if not task.dry_run:
                 lock.check()
-                repository.delete_snapshot(snapshot.id)
+                repository.delete_snapshot(snapshot.id)  # of each the point of no return
             gone.append(marks.found(snapshot, volume))
     return Done(backups=tuple(gone), problems=tuple(problems))
 

@@ -105,7 +105,7 @@ def _restore(repository: Repository, task: Restore, speech: Speech) -> Done:
 def _delete(repository: Repository, task: Delete) -> Done:
     known = repository.snapshots()
     for name in [_among(known, repository, backup).id for backup in task.backups]:
-        repository.delete_snapshot(name)
+        repository.delete_snapshot(name)  # of each the point of no return
     return Done()
 
 

@@ -1,12 +1,19 @@
-"""Keeps what is known of repositories: a record each, what is secret beside it, and their locks."""
+"""Keeps what is known of repositories: a record each, what is secret beside it, and their locks.
+
+A repository is known by its record: what lies beside comes before that, and goes after it.
+"""
 
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
+from convoy_py.state.ballast import relieved
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.records import LOCKS, REPOSITORY, Locks, Repository
+from convoy_py.state.store import Store
 
 log = logging.getLogger("convoy.state")
 
@@ -16,35 +23,69 @@ _RECORD, _LOCKS, _PASSWORD, _CREDENTIALS = ".json", ".locks", ".password", ".cre
 class RepositoryStore:
     """The repositories of one root. Methods do disk I/O and run in worker threads."""
 
-    def __init__(self, root: Path) -> None:
-        self.folder = root / "repositories"
+    def __init__(self, store: Store) -> None:
+        self.folder = store.root / "repositories"
+        self.ballast = store.ballast
+        self._changing = store.changing
 
     def load(self) -> dict[str, Repository]:
         """All that can be read, by name; the others are logged."""
-        found = {}
-        for path in sorted(self.folder.glob(f"*{_RECORD}")):
-            if not is_valid_name(path.stem):
-                continue
-            try:
-                found[path.stem] = REPOSITORY.decode(path.read_bytes())
-            except Unreadable as problem:
-                log.warning("repository %s is not known here: %s", path.stem, problem.at(path))
-        return found
+        names = sorted(path.stem for path in self.folder.glob(f"*{_RECORD}"))
+        found = {name: self.find(name) for name in names if is_valid_name(name)}
+        return {name: record for name, record in found.items() if record}
 
+    def find(self, name: str) -> Repository | None:
+        """One, if it is recorded and can be read."""
+        path = self._path(name, _RECORD)
+        try:
+            return REPOSITORY.decode(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("repository %s is not known here: %s", name, error)
+        except Unreadable as problem:
+            log.warning("repository %s is not known here: %s", name, problem.at(path))
+        return None
+
+    def has_record(self, name: str) -> bool:
+        """Whether there is one, even if it cannot be read."""
+        return os.path.lexists(self._path(name, _RECORD))
+
+    @relieved
     def save(self, record: Repository, password: str = "", credentials: str = "") -> None:
         """Record a repository, with what is to be kept of its secrets; durable on return."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        for ending, secret in ((_PASSWORD, password), (_CREDENTIALS, credentials)):
-            if secret:
-                files.durable_replace(self._path(record.name, ending), secret.encode())
-        # Whoever finds the record finds what it needs.
-        files.durable_replace(self._path(record.name, _RECORD), REPOSITORY.encode(record))
+        secrets = ((_PASSWORD, password), (_CREDENTIALS, credentials))
+        with self._changing():
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            for ending, secret in secrets:
+                if secret:
+                    files.durable_replace(self._path(record.name, ending), secret.encode())
+            # The point of no return: whoever finds the record finds what it needs.
+            files.durable_replace(self._path(record.name, _RECORD), REPOSITORY.encode(record))
+            self._drop(record.name, *(ending for ending, secret in secrets if not secret))
 
+    @relieved
     def forget(self, name: str) -> None:
         """The repository itself stays as it is."""
-        for ending in (_RECORD, _PASSWORD, _CREDENTIALS, _LOCKS):
-            self._path(name, ending).unlink(missing_ok=True)
-        files.fsync_dir(self.folder)
+        with self._changing():
+            self._path(name, _RECORD).unlink(missing_ok=True)  # the point of no return
+            self._drop(name, _PASSWORD, _CREDENTIALS, _LOCKS)  # what is left goes at the next start
+            try:
+                files.fsync_dir(self.folder)
+            except OSError as error:
+                raise files.Unsettled.after(error, self.folder) from error
+
+    def sweep(self) -> None:
+        """Delete secrets and notes of what is not recorded, as a crash leaves them."""
+        for path in self.folder.glob("*"):
+            if path.name.startswith(".") or not self.has_record(path.stem):
+                with suppress(OSError):
+                    path.unlink()
+
+    def _drop(self, name: str, *endings: str) -> None:
+        for ending in endings:
+            with suppress(OSError):
+                self._path(name, ending).unlink()
 
     def password(self, record: Repository) -> str:
         """Raises OSError."""
@@ -70,10 +111,12 @@ class RepositoryStore:
             log.warning("locks of repository %s: %s; they end by their age", name, problem)
             return ()
 
+    @relieved
     def note_locks(self, name: str, locks: tuple[str, ...]) -> None:
         """To be durable before a lock is written: then a crash leaves none that nobody knows."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        files.durable_replace(self._path(name, _LOCKS), LOCKS.encode(Locks(locks=locks)))
+        with self._changing():
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            files.durable_replace(self._path(name, _LOCKS), LOCKS.encode(Locks(locks=locks)))
 
     def _path(self, name: str, ending: str) -> Path:
         return self.folder / f"{name}{ending}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash import fork_server
-from tests.crash.fork_server import CONTROL, CONTROL_SIZE
+from tests.crash.tripwire import CONTROL, CONTROL_SIZE
 from tests.harness import PATIENCE, environment
 
 
@@ -68,7 +68,11 @@ class CrashPoints:
 
     def trace(self) -> list[str]:
         """The kinds of the changes since `arm` or `watch`, the one that it died before included."""
-        return [line.split()[0] for line in self._trace_file.read_text().splitlines()]
+        return [line.split()[0] for line in self.lines()]
+
+    def lines(self) -> list[str]:
+        """The same, with what was changed."""
+        return self._trace_file.read_text().splitlines()
 
     def launch(self, arguments: list[str], log: Path) -> "Forked":
         assert self._server.stdin is not None

@@ -17,9 +17,11 @@ from convoy_py.state.formats import Unreadable
 from convoy_py.state.passed import PASSED
 from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.references import ReferenceStore
+from convoy_py.state.repositories import RepositoryStore
 from convoy_py.state.store import CLONES, KEPT, RECORD, SNAPSHOTS, Store
 from convoy_py.state.trash import REMOVED
 from tests import harness, holding
+from tests.crash import offsite
 from tests.crash.contents import CANARY, read_canary, told
 from tests.crash.scene import Model, Scene
 from tests.harness import Daemon, Refused, eventually, is_open
@@ -153,7 +155,7 @@ def trash(scene: Scene) -> Iterator[str]:
 def leftovers(scene: Scene) -> Iterator[str]:
     """No temporary file, staging or trash folder, and nothing of unknown origin."""
     root, run = scene.daemon.root, scene.daemon.run_dir
-    yield from _strangers(root, {"lock", "volumes", "trash", "ballast", PASSED})
+    yield from _strangers(root, {"lock", "volumes", "trash", "ballast", "repositories", PASSED})
     yield from _strangers(root / "trash", set(scene.trash))
     # When a volume was removed means nothing elsewhere: the next Remove writes it anew.
     known = {RECORD, "data", "image", KEPT, SNAPSHOTS, CLONES, REMOVED}
@@ -172,6 +174,33 @@ def leftovers(scene: Scene) -> Iterator[str]:
     yield from _strangers(run / "mounts", {".lock", *names})
     yield from _strangers(run / "references", {f"{name}.json" for name in names})
     yield from _strangers(run / "frozen", set())
+
+
+def repositories(scene: Scene) -> Iterator[str]:
+    """Those are known that were added; of the others nothing is kept, and nothing compared with."""
+    known, model = offsite.listed(scene.daemon), scene.model
+    for name in known ^ model.repositories:
+        yield f"repository {name} is {'known' if name in known else 'not known'}"
+    files = {f"{name}{ending}" for name in known for ending in (".json", ".locks")}
+    yield from _strangers(scene.daemon.root / "repositories", files)
+    of = [(volume_of(name), record.base_of) for name, record in scene.bases.items()]
+    for volume, repository in set(of):
+        if repository not in known:
+            yield f"{volume} has a snapshot for the backups of {repository}"
+        if of.count((volume, repository)) > 1:
+            yield f"{volume} has more than one snapshot for the backups of {repository}"
+
+
+def backups(scene: Scene) -> Iterator[str]:
+    """What was backed up is in the repository, whole, and no lock but those that are noted."""
+    found = offsite.contents(scene.daemon)
+    if found != scene.model.backups:
+        texts = [", ".join(map(told, each)) or "none" for each in (found, scene.model.backups)]
+        yield f"backups of {texts[0]} are there, acknowledged were {texts[1]}"
+    yield from offsite.problems(scene.daemon)
+    noted = RepositoryStore(Store(scene.daemon.root)).locks(offsite.NAME)
+    for lock in offsite.locks(scene.daemon) - set(noted):
+        yield f"lock {lock} of the repository is not known"
 
 
 def mount_table(scene: Scene) -> Iterator[str]:
@@ -251,6 +280,8 @@ RULES: tuple[Rule, ...] = (
     leftovers,
     mount_table,
     references,
+    repositories,
+    backups,
     loop_devices,
     processes,
     sockets,
@@ -300,7 +331,7 @@ def _around(scene: Scene, name: str) -> Iterator[str]:
         yield from _strangers(mountpoint, {"data", "snapshots"})
         known = {
             each.uuid
-            for full, each in scene.snapshot_records.items()
+            for full, each in (scene.snapshot_records | scene.bases).items()
             if volume_of(full) == name and isinstance(each, SnapshotRecord)
         }
         yield from _strangers(mountpoint / "snapshots", known)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from convoy_py.linux import peers
 from convoy_py.models.names import HASH, clone_name
 from convoy_py.state.references import ReferenceStore
-from tests.crash import verbs
+from tests.crash import offsite, verbs
 from tests.crash.contents import CANARY, read_canary, write_canary
 from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER
@@ -38,6 +38,7 @@ class Operation:
     steps: frozenset[str]
     repeated: Callable[[Model], Sequence[Model]] = lambda before: ()
     refused: str = ""  # what a repeat of what was done is told, where it is an error
+    unanswered: bool = False  # it may be done and told as failed: to do it once more does no harm
 
 
 def _volume(*, mounted: bool = False, snapshot: bool = True) -> Callable[[Daemon, Kind], Model]:
@@ -102,7 +103,7 @@ def _removed(daemon: Daemon, kind: Kind) -> Model:
     return Model(trash={"v"})
 
 
-def _with(model: Model, **snapshots: bytes) -> Model:
+def with_snapshots(model: Model, **snapshots: bytes) -> Model:
     """The model, with more snapshots of `v`."""
     more = {f"v@{name.replace('_', '-')}": content for name, content in snapshots.items()}
     return replace(model, snapshots=model.snapshots | more)
@@ -113,7 +114,7 @@ def _renamed(model: Model, name: str) -> Model:
     return replace(model, volumes={name: model.volumes["v"]}, snapshots=snapshots)
 
 
-def _back(model: Model) -> Model:
+def back(model: Model) -> Model:
     """The model, with the volume as it was at its snapshot."""
     return replace(model, volumes={"v": OLD})
 
@@ -146,14 +147,14 @@ OPERATIONS: Mapping[str, Operation] = {
     "snapshot": Operation(
         begin=_volume(mounted=True),
         act=lambda daemon: verbs.snapshot(daemon, "v", "t"),
-        outcomes=lambda before: [before, _with(before, t=NEW)],
+        outcomes=lambda before: [before, with_snapshots(before, t=NEW)],
         refused="already exists",
         steps=frozenset({"os.mkdir", "os.rename", "fsync"}),
     ),
     "snapshot-unmounted": Operation(
         begin=_volume(),
         act=lambda daemon: verbs.snapshot(daemon, "v", "t"),
-        outcomes=lambda before: [before, _with(before, t=NEW)],
+        outcomes=lambda before: [before, with_snapshots(before, t=NEW)],
         refused="already exists",
         steps=frozenset({"os.mkdir", "os.rename", "fsync"}),
     ),
@@ -179,13 +180,13 @@ OPERATIONS: Mapping[str, Operation] = {
         act=lambda daemon: verbs.rollback(daemon, "v", "s"),
         outcomes=lambda before: [
             before,
-            _with(before, saved_1=NEW),
-            _with(_back(before), saved_1=NEW),
+            with_snapshots(before, saved_1=NEW),
+            with_snapshots(back(before), saved_1=NEW),
         ],
         repeated=lambda before: [
-            _with(_back(before), saved_1=NEW),
-            _with(_back(before), saved_1=NEW, saved_2=NEW),
-            _with(_back(before), saved_1=NEW, saved_2=OLD),
+            with_snapshots(back(before), saved_1=NEW),
+            with_snapshots(back(before), saved_1=NEW, saved_2=NEW),
+            with_snapshots(back(before), saved_1=NEW, saved_2=OLD),
         ],
         steps=frozenset({"os.rename", "renameat2", "fsync"}),
     ),
@@ -282,19 +283,19 @@ OPERATIONS: Mapping[str, Operation] = {
     "restore-file": Operation(
         begin=_volume(mounted=True),
         act=lambda daemon: verbs.restore_file(daemon, "v", "s", CANARY),
-        outcomes=lambda before: [before, _back(before)],
+        outcomes=lambda before: [before, back(before)],
         steps=frozenset({"os.rename", "fsync", "syncfs"}),
     ),
     "restore-file-unmounted": Operation(
         begin=_volume(),
         act=lambda daemon: verbs.restore_file(daemon, "v", "s", CANARY),
-        outcomes=lambda before: [before, _back(before)],
+        outcomes=lambda before: [before, back(before)],
         steps=frozenset({"os.rename", "fsync", "syncfs"}),
     ),
     "restore-folder": Operation(
         begin=_folder,
         act=lambda daemon: verbs.restore_file(daemon, "v", "s", CANARY),
-        outcomes=lambda before: [before, _back(before)],
+        outcomes=lambda before: [before, back(before)],
         steps=frozenset({"renameat2", "fsync", "syncfs"}),
     ),
     "adopt": Operation(
@@ -318,6 +319,7 @@ def clear(daemon: Daemon) -> None:
     while held := references.load():
         for name in held:
             daemon.unmount(name.partition(HASH)[0], CONTAINER)
+    offsite.clear(daemon)
     for name in daemon.listed():
         if daemon.get(name)["Status"]["protected"]:
             verbs.protect(daemon, name, on=False)

@@ -39,6 +39,8 @@ class Model:
     or_else: dict[str, bytes] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
     protected: set[str] = field(default_factory=set)
+    repositories: set[str] = field(default_factory=set)
+    backups: tuple[bytes, ...] = ()  # in the repository `offsite`, the oldest first
     # What Status says of some volumes, such as their size.
     status: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -54,6 +56,7 @@ class Scene:
     trash: list[str]  # the keys of what the daemon tells is there
     records: dict[str, Record | Unreadable]
     snapshot_records: dict[str, SnapshotRecord | Unreadable]
+    bases: dict[str, SnapshotRecord]  # what next backups are compared with, which is not listed
     clones: set[str]  # private clones, by full name
 
     @classmethod
@@ -63,6 +66,16 @@ class Scene:
         snapshots = daemon.admin("GET", "/v1/snapshots")["Snapshots"]
         trash = daemon.admin("GET", "/v1/trash")["Volumes"]
         records = store.load()
+        found = {
+            f"{name}{AT}{snapshot}": record
+            for name in records
+            for snapshot, record in SnapshotStore(store).load(name).items()
+        }
+        bases = {
+            name: record
+            for name, record in found.items()
+            if isinstance(record, SnapshotRecord) and record.base_of
+        }
         return cls(
             daemon,
             model,
@@ -70,11 +83,8 @@ class Scene:
             {each["FullName"]: each for each in snapshots},
             [each["Key"] for each in trash],
             records,
-            {
-                f"{name}{AT}{snapshot}": record
-                for name in records
-                for snapshot, record in SnapshotStore(store).load(name).items()
-            },
+            {name: record for name, record in found.items() if name not in bases},
+            bases,
             {f"{name}{HASH}{key}" for name in records for key in store.clones(name)},
         )
 

@@ -9,6 +9,7 @@ import errno
 import itertools
 import os
 import random
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ import pytest
 
 from convoy_py.models.names import AT
 from convoy_py.models.volume import State
+from tests.crash import offsite
+from tests.crash.backup_operations import BACKUP_OPERATIONS
 from tests.crash.conftest import FLAGS
 from tests.crash.contents import read_canary
 from tests.crash.crash_points import CrashPoints
@@ -34,6 +37,7 @@ pytestmark = pytest.mark.root
 _INSPECTOR = "faults"
 _UNREAD = "its snapshots cannot be read"
 SAMPLE = 6  # calls of each verb
+SAMPLE_OF_SESSIONS = 2  # of one that starts processes, each of which takes its second
 ALL = os.environ.get("FAULTS") == "all"
 SEED = os.environ.get("CRASH_SEED") or secrets.token_hex(4)
 _FAULTS = tuple(itertools.product((errno.EIO, errno.ENOSPC), (False, True)))
@@ -41,7 +45,9 @@ _FAULTS = tuple(itertools.product((errno.EIO, errno.ENOSPC), (False, True)))
 _FLAGS = (*FLAGS, "--trash-keep=24h", "--janitor-interval=3600", "--usage-interval=3600")
 # What a refusal says where something was done all the same.
 _TOLD = ("a power cut may undo", "is converted", "from the next start")
-# What is the point of no return of each verb, and which of its kind that is.
+_OF_SNAPSHOT_FILE = "session:os.rename .*/repository/snapshots/"
+_OF_DELETED = "session:os.remove .*/repository/snapshots/"
+# What is the point of no return of each verb, and which that matches is it.
 _FIRST, _LAST = 0, -1
 CASES = (
     ("convert-to-image", "directory", "host", "renameat2", _FIRST),
@@ -68,6 +74,17 @@ CASES = (
     ("snapshot-delete", "btrfs", "host", "os.rename", _FIRST),
     ("resize-unmounted", "ext4", "host", "os.rename", _FIRST),
     ("protect", "directory", "host", "os.rename", _FIRST),
+    ("backup", "directory", "host", _OF_SNAPSHOT_FILE, _FIRST),
+    ("backup", "directory", "btrfs", _OF_SNAPSHOT_FILE, _FIRST),
+    ("backup", "ext4", "xfs", _OF_SNAPSHOT_FILE, _FIRST),
+    ("restore-new", "directory", "host", "os.rename", _LAST),
+    ("restore-new", "ext4", "xfs", "os.rename", _LAST),
+    ("restore-in-place", "directory", "btrfs", "renameat2", _FIRST),
+    ("restore-in-place", "ext4", "host", "renameat2", _FIRST),
+    ("backup-delete", "directory", "host", _OF_DELETED, _FIRST),
+    ("forget", "directory", "host", _OF_DELETED, _FIRST),
+    ("repository-add", "directory", "host", "session:open .*/repository/config", _FIRST),
+    ("repository-remove", "directory", "host", "os.remove", _FIRST),
 )
 
 
@@ -83,12 +100,13 @@ def test_after_a_fault_it_is_before_or_after_and_told(
     with daemon_on(tmp_path, host, _FLAGS) as daemon:
         daemon.start(crash_points.launch)
         settled(daemon)
-        attempt = Attempt(daemon, crash_points, OPERATIONS[verb], kind)
-        steps = attempt.steps()
+        attempt = Attempt(daemon, crash_points, {**OPERATIONS, **BACKUP_OPERATIONS}[verb], kind)
+        steps = attempt.steps()  # what each changes is told, too
         chance = random.Random(f"{SEED}-{verb}-{kind}-{host}")
         chosen, faults = _from_turn(steps, turn, which), 0
         if not ALL:
-            chosen = chance.sample(chosen, min(SAMPLE, len(chosen)))
+            sample = SAMPLE_OF_SESSIONS if verb in BACKUP_OPERATIONS else SAMPLE
+            chosen = chance.sample(chosen, min(sample, len(chosen)))
         for step, at in chosen:
             for error, lasting in _FAULTS if ALL else [chance.choice(_FAULTS)]:
                 faults += attempt.fail(step, at, error, lasting=lasting)
@@ -100,10 +118,11 @@ def _from_turn(steps: Sequence[str], turn: str, which: int) -> list[tuple[str, i
     """The steps from the point of no return on: which of its kind each is, counted from 1."""
     seen: Counter[str] = Counter()
     every = []
-    for step in steps:
+    for line in steps:
+        step = line.split()[0]
         seen[step] += 1
         every.append((step, seen[step]))
-    turns = [number for number, (step, _) in enumerate(every) if step == turn]
+    turns = [number for number, line in enumerate(steps) if re.match(turn, line)]
     return every[turns[which] :]
 
 
@@ -124,7 +143,7 @@ class Attempt:
         self._points.watch(looks=True)
         self._operation.act(self._daemon)
         self._points.disarm()
-        steps = self._points.trace()
+        steps = self._points.lines()
         check(self._daemon, self._operation.outcomes(before)[-1])
         clear(self._daemon)
         return steps
@@ -141,7 +160,7 @@ class Attempt:
         try:
             more = _partly(before) if "from the next start" in refusal else ()
             found = usable(daemon, *(undone if refusal else ()), *more, done)
-            if refusal and found is done:
+            if refusal and found is done and not operation.unanswered:
                 assert any(told in refusal for told in _TOLD), refusal
             if self._forgot(log):
                 done = replace(done, swaying=done.swaying | done.held)
@@ -204,14 +223,16 @@ def _wrong(daemon: Daemon, model: Model) -> list[str]:
         (set(scene.listed), set(model.volumes), "listed"),
         (set(scene.modelled.values()), set(model.snapshots), "snapshots"),
         (set(names), model.trash, "in the trash"),
+        (offsite.listed(daemon), model.repositories, "repositories"),
     ):
         if told != wanted:
             wrong.append(f"{what}: {sorted(told)}, it should be {sorted(wanted)}")
+    if (found := offsite.contents(daemon)) != model.backups:
+        wrong.append(f"backups: {len(found)}, it should be {len(model.backups)}")
     contents = {name: model.volumes.get(name) for name in scene.listed}
     contents |= {real: model.snapshots.get(name) for real, name in scene.modelled.items()}
     for name, content in contents.items():
-        found = _content(daemon, name)
-        if found not in (content, None):
+        if _content(daemon, name) not in (content, None):
             wrong.append(f"{name} does not hold what it should")
     return wrong
 

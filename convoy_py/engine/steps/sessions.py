@@ -4,6 +4,7 @@ It gets the secrets by a pipe. A lock that it is about to write into the reposit
 first, so that a crash of either leaves none that nobody knows.
 """
 
+import logging
 import sys
 from collections import defaultdict
 from threading import Lock
@@ -37,6 +38,8 @@ from convoy_py.models.session import (
 )
 from convoy_py.state.records import Repository
 from convoy_py.state.repositories import RepositoryStore
+
+log = logging.getLogger("convoy.engine")
 
 PROGRAM = (sys.executable, "-m", "convoy_py.session")
 _ERRORS: dict[str, type[ConvoyError]] = {
@@ -131,6 +134,13 @@ class Sessions:
 
     def _note(self, name: str, key: object, locks: tuple[str, ...]) -> None:
         with self._mutex:
+            fewer = set(locks) < set(self._held[name][key])
             self._held[name][key] = locks
             held = {lock for locks in self._held[name].values() for lock in locks}
-            self._store.note_locks(name, tuple(sorted(held)))
+            try:
+                self._store.note_locks(name, tuple(sorted(held)))
+            except ConvoyError as error:
+                if not fewer:
+                    raise
+                # One too many does no harm, and the work is done.
+                log.warning("locks of repository %s: not noted anew: %s", name, error)

@@ -136,15 +136,25 @@ class Backups:
         done = await self._repositories.run(record, Verify(read_data=read_data), progress)
         return list(done.problems)
 
+    async def remove_repository(self, name: str) -> None:
+        """Forget a repository, which stays as it is; what its next backups need goes."""
+        await self._repositories.remove(name)
+        for volume in list(self._entries.volumes.values()):
+            for base in bases(volume, name):
+                await self._delete(base)
+
     async def sweep(self) -> None:
-        """Delete what backups that were cut off have left to be compared with.
+        """Delete what no backup to come is compared with; at start, when none is going on.
 
         What was backed up is the oldest that a repository has of a volume: a backup deletes all
-        that are older.
+        that are older, and one that was cut off leaves newer ones. Of a repository that nobody
+        knows any more none is needed.
         """
         for volume in list(self._entries.volumes.values()):
             for repository in {view.base_of for view in all_snapshot_views(volume)} - {""}:
-                for name in bases(volume, repository)[:-1]:
+                found = bases(volume, repository)
+                gone = await self._repositories.is_gone(repository)
+                for name in found if gone else found[:-1]:
                     await self._delete(name)
 
     # Steps

@@ -1,5 +1,7 @@
 """The verbs on repositories: add, list, inspect, remove."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from convoy_py.engine.running.jobs import Progress
@@ -7,7 +9,7 @@ from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.running.threads import Threads
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.sessions import Sessions
-from convoy_py.errors import AlreadyExists, Conflict, Invalid, NotFound
+from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound
 from convoy_py.models.backup import RepositoryView
 from convoy_py.models.names import check_name, is_valid_name
 from convoy_py.models.session import Done, Open, Task
@@ -112,9 +114,28 @@ class Repositories:
         """Forget a repository, which stays as it is, with all backups in it."""
         async with self._operations.locked(f"repository/{name}"):
             self.get(name)
-            with translated(name, "remove"):
-                await self._operations.blocking.run(self._store.forget, name)
+            async with self._as_on_disk(name):
+                with translated(name, "remove"):
+                    await self._operations.blocking.run(self._store.forget, name)
             del self._known[name]
+
+    async def is_gone(self, name: str) -> bool:
+        """Whether none of this name is recorded, not even one that cannot be read."""
+        has_record = self._store.has_record
+        return not await self._operations.blocking.run(has_record, name)
+
+    @asynccontextmanager
+    async def _as_on_disk(self, name: str) -> AsyncIterator[None]:
+        """Where the block fails, have memory be what the disk has of that repository."""
+        try:
+            yield
+        except (OSError, ConvoyError):
+            found = await self._operations.blocking.run(self._store.find, name)
+            if found:
+                self._known[name] = found
+            elif await self.is_gone(name):
+                self._known.pop(name, None)
+            raise
 
     async def _opened(
         self,
@@ -151,13 +172,14 @@ class Repositories:
             credentials_file=None if kept_credentials else credentials.file or None,
             keeps_credentials=kept_credentials,
         )
-        with translated(name, "add"):
-            await self._operations.blocking.run(
-                self._store.save,
-                record,
-                secret if kept else "",
-                secrets if kept_credentials else "",
-            )
+        async with self._as_on_disk(name):
+            with translated(name, "add"):
+                await self._operations.blocking.run(
+                    self._store.save,
+                    record,
+                    secret if kept else "",
+                    secrets if kept_credentials else "",
+                )
         self._known[name] = record
 
 

@@ -1,6 +1,7 @@
 """Volumes go into a repository and come back, by sessions that are real."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -13,7 +14,16 @@ from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps import sessions
 from convoy_py.engine.steps.backups import as_before
 from convoy_py.engine.verbs.repositories import Secret
-from convoy_py.errors import Cancelled, ConvoyError, Denied, Invalid, NotFound, OperationFailed
+from convoy_py.errors import (
+    Cancelled,
+    ConvoyError,
+    Denied,
+    Invalid,
+    NotFound,
+    OperationFailed,
+    Unsettled,
+)
+from convoy_py.linux import files
 from convoy_py.models.backup import BackupView
 from convoy_py.models.volume import Options
 from tests.fakes_engine import DAY, Engine
@@ -114,6 +124,35 @@ async def test_what_the_next_is_compared_with_is_kept_unlisted(backed: Engine) -
         backed.pass_time(1)
     assert backed.snapshots.views("db") == []
     assert len(backed.entries.get("db").snapshots) == 1
+
+
+async def test_with_a_repository_goes_what_its_next_backups_are_compared_with(
+    backed: Engine,
+) -> None:
+    await _back_up(backed, "db")
+    await backed.backups.remove_repository("offsite")
+    assert backed.entries.get("db").snapshots == {}
+
+
+async def test_a_start_drops_what_belongs_to_no_repository(backed: Engine) -> None:
+    await _back_up(backed, "db")
+    await backed.repositories.remove("offsite")
+    await backed.backups.sweep()
+    assert backed.entries.get("db").snapshots == {}
+
+
+async def test_a_repository_of_which_the_record_is_gone_is_not_known(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the disk failed then: memory tells what the next start finds."""
+
+    def fails(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(files, "fsync_dir", fails)
+    with pytest.raises(Unsettled):
+        await backed.backups.remove_repository("offsite")
+    assert backed.repositories.views() == []
 
 
 async def test_backups_are_listed_and_deleted(backed: Engine) -> None:

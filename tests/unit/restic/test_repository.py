@@ -91,6 +91,37 @@ def test_of_two_at_once_one_wins_and_the_other_leaves_nothing(store: MemoryStore
     Repository.open(store, "right")
 
 
+def test_what_was_cut_off_before_its_config_is_continued(store: MemoryStore) -> None:
+    """By who has the password; to everybody else it is a part of a repository."""
+
+    def fails(verb: str, kind: Kind, name: str) -> None:
+        if verb == "write" and kind is Kind.CONFIG:
+            raise StoreFailed("no room")
+
+    store.before = fails
+    with pytest.raises(StoreFailed):
+        new_repository(store)
+    store.before = lambda *_: None
+    with pytest.raises(AlreadyThere, match="another password"):
+        new_repository(store, "wrong")
+
+    made = new_repository(store)
+
+    assert len(store.names(Kind.KEY)) == 1
+    assert Repository.open(store, "right").id == made.id
+
+
+def test_of_two_that_continue_each_other_none_takes_the_key_away(store: MemoryStore) -> None:
+    def meanwhile(verb: str, kind: Kind, name: str) -> None:
+        if verb == "write" and kind is Kind.CONFIG:
+            store.before = lambda *_: None
+            new_repository(store)
+
+    store.before = meanwhile
+
+    assert new_repository(store).id == Repository.open(store, "right").id
+
+
 def test_snapshots_are_listed_by_time_and_found_by_the_beginning_of_their_id(
     repository: Repository,
 ) -> None:

@@ -1,0 +1,109 @@
+"""The verbs on repositories and backups, as operations that a crash or a fault interrupts.
+
+Each begins with the volume `v`, which holds NEW, and mostly with a backup of it in `offsite`, which
+holds OLD.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from tests.crash import offsite
+from tests.crash.contents import write_canary
+from tests.crash.operations import NEW, OLD, Kind, Operation, back, with_snapshots
+from tests.crash.scene import Model
+from tests.crash.volumes import CONTAINER
+from tests.harness import Daemon
+
+
+def _backed_up(*contents: bytes) -> Callable[[Daemon, Kind], Model]:
+    """With backups of these contents; the volume holds NEW."""
+
+    def begin(daemon: Daemon, kind: Kind) -> Model:
+        daemon.create("v", **kind)
+        folder = daemon.mount("v", CONTAINER)
+        offsite.add(daemon)
+        for content in contents:
+            write_canary(folder, content)
+            offsite.back_up(daemon, "v")
+        write_canary(folder, NEW)
+        daemon.unmount("v", CONTAINER)
+        return Model({"v": NEW}, repositories={offsite.NAME}, backups=contents)
+
+    return begin
+
+
+def _alone(daemon: Daemon, kind: Kind) -> Model:
+    daemon.create("v", **kind)
+    write_canary(daemon.mount("v", CONTAINER), NEW)
+    daemon.unmount("v", CONTAINER)
+    return Model({"v": NEW})
+
+
+def _delete_oldest(daemon: Daemon) -> None:
+    offsite.delete(daemon, offsite.snapshots(daemon)[0].id)
+
+
+_OLDER = b"older\n"
+
+BACKUP_OPERATIONS: Mapping[str, Operation] = {
+    "backup": Operation(
+        begin=_backed_up(OLD),
+        act=lambda daemon: offsite.back_up(daemon, "v"),
+        outcomes=lambda before: [before, replace(before, backups=(OLD, NEW))],
+        steps=frozenset(),
+        unanswered=True,
+    ),
+    "restore-new": Operation(
+        begin=_backed_up(OLD),
+        act=lambda daemon: offsite.restore(daemon, "v", "w"),
+        outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"w": OLD})],
+        repeated=lambda before: [replace(before, volumes=before.volumes | {"w": OLD})],
+        steps=frozenset(),
+    ),
+    "restore-in-place": Operation(
+        begin=_backed_up(OLD),
+        act=lambda daemon: offsite.restore(daemon, "v", "v"),
+        outcomes=lambda before: [
+            before,
+            with_snapshots(before, saved_1=NEW),
+            with_snapshots(back(before), saved_1=NEW),
+        ],
+        repeated=lambda before: [
+            with_snapshots(back(before), saved_1=NEW),
+            with_snapshots(back(before), saved_1=NEW, saved_2=NEW),
+            with_snapshots(back(before), saved_1=NEW, saved_2=OLD),
+        ],
+        steps=frozenset(),
+    ),
+    "backup-delete": Operation(
+        begin=_backed_up(OLD, NEW),
+        act=_delete_oldest,
+        outcomes=lambda before: [before, replace(before, backups=(NEW,))],
+        steps=frozenset(),
+        unanswered=True,
+    ),
+    "forget": Operation(
+        begin=_backed_up(OLD, _OLDER, NEW),
+        act=lambda daemon: offsite.forget(daemon, "1last"),
+        outcomes=lambda before: [
+            before,
+            replace(before, backups=(OLD, NEW)),
+            replace(before, backups=(_OLDER, NEW)),
+            replace(before, backups=(NEW,)),
+        ],
+        steps=frozenset(),
+        unanswered=True,
+    ),
+    "repository-add": Operation(
+        begin=_alone,
+        act=offsite.add,
+        outcomes=lambda before: [before, replace(before, repositories={offsite.NAME})],
+        steps=frozenset(),
+    ),
+    "repository-remove": Operation(
+        begin=_backed_up(OLD),
+        act=offsite.remove,
+        outcomes=lambda before: [before, replace(before, repositories=set())],
+        steps=frozenset(),
+    ),
+}

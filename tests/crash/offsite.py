@@ -1,0 +1,111 @@
+"""The repository `offsite` of a daemon: what a user asks of it, and what really lies in it."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from convoy_py.restic import checker, keyfiles, restorer
+from convoy_py.restic.archive import DATA
+from convoy_py.restic.packs import BlobKind
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.seal import MasterKey
+from convoy_py.restic.snapshots import Snapshot
+from convoy_py.restic.stores.base import Kind
+from convoy_py.restic.stores.local import LocalStore
+from tests.crash.contents import CANARY
+from tests.crash.verbs import job
+from tests.harness import Daemon
+
+NAME = "offsite"
+_PASSWORD = "a password"
+# A password takes half a second to try, and no two keys have the same name.
+_keys: dict[str, MasterKey] = {}
+
+
+def folder(daemon: Daemon) -> Path:
+    return daemon.folder / "repository"
+
+
+def add(daemon: Daemon) -> None:
+    password = daemon.folder / "password"
+    password.write_text(_PASSWORD)
+    named = {"Name": NAME, "Location": str(folder(daemon)), "PasswordFile": str(password)}
+    job(daemon, "POST", "/v1/repositories", **named)
+
+
+def remove(daemon: Daemon) -> None:
+    daemon.admin("DELETE", f"/v1/repositories/{NAME}")
+
+
+def listed(daemon: Daemon) -> set[str]:
+    return {each["Name"] for each in daemon.admin("GET", "/v1/repositories")["Repositories"]}
+
+
+def back_up(daemon: Daemon, *names: str) -> list[str]:
+    """The URLs of backups of these volumes."""
+    done = job(daemon, "POST", "/v1/backups", Sources=list(names), Repository=NAME)
+    return [backup["BackupURL"] for backup in done["Backups"]]
+
+
+def restore(daemon: Daemon, backup: str, name: str, **options: str) -> None:
+    asked = {"Backup": backup, "Repository": NAME, "Name": name, "Options": options}
+    job(daemon, "POST", "/v1/backups/restore", **asked)
+
+
+def delete(daemon: Daemon, *backups: str) -> None:
+    job(daemon, "POST", "/v1/backups/delete", Backups=list(backups), Repository=NAME)
+
+
+def forget(daemon: Daemon, keep: str) -> None:
+    job(daemon, "POST", "/v1/backups/forget", Repository=NAME, Keep=keep)
+
+
+def clear(daemon: Daemon) -> None:
+    """Neither the daemon nor the disk knows of it any more."""
+    if NAME in listed(daemon):
+        remove(daemon)
+    shutil.rmtree(folder(daemon), ignore_errors=True)
+
+
+# What lies there
+
+
+def snapshots(daemon: Daemon) -> Sequence[Snapshot]:
+    """What is there of backups, the oldest first."""
+    opened = _opened(daemon)
+    return opened.snapshots() if opened else ()
+
+
+def contents(daemon: Daemon) -> tuple[bytes, ...]:
+    """The canaries of all backups, the oldest first; read from the repository."""
+    opened = _opened(daemon)
+    if opened is None:
+        return ()
+    found = []
+    for snapshot in opened.snapshots():
+        node = restorer.find(opened, snapshot.tree, [DATA, CANARY.encode()])
+        found.append(b"".join(opened.read_blob(BlobKind.DATA, name) for name in node.content or ()))
+    return tuple(found)
+
+
+def problems(daemon: Daemon) -> list[str]:
+    """What is wrong with it, if all of it is read."""
+    opened = _opened(daemon)
+    return list(checker.check(opened, lambda done, total: None, 100)) if opened else []
+
+
+def locks(daemon: Daemon) -> set[str]:
+    if not folder(daemon).exists():
+        return set()
+    return {name for name, _ in LocalStore(folder(daemon)).list(Kind.LOCK)}
+
+
+def _opened(daemon: Daemon) -> Repository | None:
+    """None where there is none."""
+    if not (folder(daemon) / Kind.CONFIG.value).exists():
+        return None
+    store = LocalStore(folder(daemon))
+    names = "".join(sorted(name for name, _ in store.list(Kind.KEY)))
+    if names not in _keys:
+        _keys[names] = keyfiles.find(store, _PASSWORD)
+    return Repository.unlock(store, _keys[names])
