@@ -6,7 +6,17 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import calls, command, datapath, endtoend, footprint, freezing, rivals, snapshots
+from bench import (
+    backups,
+    calls,
+    command,
+    datapath,
+    endtoend,
+    footprint,
+    freezing,
+    rivals,
+    snapshots,
+)
 
 _PARTS = {
     "calls": "plugin calls, beside the bare system calls and other plugins",
@@ -16,11 +26,12 @@ _PARTS = {
     "command": "how long short commands take, beside an empty Python",
     "data": "writing into volumes and into a container's layer (starts an engine)",
     "docker": "docker run with one volume (starts an engine)",
+    "backup": "long: backups beside restic and borg, where these are installed (ten minutes)",
     "snapshots": "long: snapshots and clones by the amount of data (12 GiB of disk)",
     "freeze": "long: what a writer feels of snapshots (ten minutes)",
 }
 # Only where they are named.
-_LONG = ("snapshots", "freeze")
+_LONG = ("backup", "snapshots", "freeze")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     # What is mounted and started is taken down on a SIGTERM as it is on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     effort = calls.QUICK if given.quick else calls.Effort()
+    saved = backups.QUICK if given.quick else backups.Effort().times(given.scale)
     data = datapath.QUICK if given.quick else datapath.Effort()
     run: dict[str, Callable[[], None]] = {
         "calls": lambda: calls.run(effort, given.rival),
@@ -40,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         "command": lambda: command.run(quick=given.quick),
         "data": lambda: datapath.run(data),
         "docker": lambda: endtoend.run(quick=given.quick),
+        "backup": lambda: backups.run(saved),
         "snapshots": lambda: snapshots.run(snapshots.QUICK if given.quick else snapshots.Effort()),
         "freeze": lambda: freezing.run(freezing.QUICK if given.quick else freezing.Effort()),
     }
@@ -59,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         "part", nargs="*", choices=[*_PARTS, []], help="default: all but the long ones"
     )
     parser.add_argument("--quick", action="store_true", help="small numbers: does it run at all?")
+    parser.add_argument(
+        "--scale", type=float, default=1, metavar="N", help="so many times the data in `backup`"
+    )
     parser.add_argument(
         "--rival",
         type=rivals.given,

@@ -70,10 +70,11 @@ class Daemon:
                 return
             before = now
 
-    def busy(self) -> float:
-        """Processor seconds used so far."""
+    def busy(self, *, children: bool = False) -> float:
+        """Processor seconds used so far; with `children` also those of programs that have ended."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+        ticks = map(int, stat[11 : 15 if children else 13])
+        return sum(ticks) / os.sysconf("SC_CLK_TCK")
 
     def _status(self, key: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

@@ -1,6 +1,5 @@
 """Folders below a trusted one, reached without a link or a way out, whoever renames meanwhile."""
 
-import ctypes
 import errno
 import os
 import struct
@@ -66,9 +65,7 @@ def _make(parent: int, name: str) -> bool:
 
 def open_at(folder: int, relative: PurePath | bytes, flags: int) -> int:
     """A descriptor of what lies there below an open folder; OSError as by `opened`."""
-    how = ctypes.create_string_buffer(
-        _HOW.pack(flags | os.O_CLOEXEC, 0, _BENEATH | _NO_SYMLINKS), _HOW.size
-    )
+    how = _HOW.pack(flags | os.O_CLOEXEC, 0, _BENEATH | _NO_SYMLINKS)
     path = os.fsencode(relative)
     for _ in range(_ATTEMPTS):
         try:

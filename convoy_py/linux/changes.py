@@ -83,7 +83,7 @@ def between(
             return None
         # Was it moved meanwhile (defragmented, balanced), another may have got its place.
         if is_still or extents.parts(old) == before:
-            return list(_merged(_differences(before, now, moved or ())))
+            return _compared(before, now, moved or ())
     return None
 
 
@@ -139,6 +139,12 @@ def _share_blocks(one: Path, other: Path) -> bool:
         return False
     with opened(other) as fd:
         return extents.can_share(fd)
+
+
+def _compared(before: Sequence[Part], now: Sequence[Part], moved: Sequence[Range]) -> list[Range]:
+    if before == now and not moved and all(part.place is not None for part in now):
+        return []
+    return list(_merged(_differences(before, now, moved)))
 
 
 def _differences(

@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ _LAST, _INLINE, _SHARED = 0x1, 0x200, 0x2000
 _UNWRITTEN = 0x800
 # Unknown, delayed, encoded, encrypted, not aligned, inline, tail: not where, or not as, it is told.
 _VAGUE = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | _INLINE | 0x400
-_BATCH = 512
+# Most files are one extent; a map of thousands is asked for in large parts.
+_FEW, _BATCH = 16, 512
 _WHOLE = 2**64 - 1
 _SECTOR = 512
 
@@ -187,10 +189,10 @@ def _extents(fd: int, how: int) -> Iterator[tuple[int, int, int]]:
 
 def _mapped(fd: int, how: int) -> Iterator[tuple[int, int, int, int]]:
     """(where it begins in the file, and on the disk, bytes, flags) of each extent, in order."""
-    answer = ctypes.create_string_buffer(_REQUEST.size + _BATCH * _EXTENT.size)
     begin = 0
-    while True:
-        _REQUEST.pack_into(answer, 0, begin, _WHOLE - begin, how, 0, _BATCH, 0)
+    for batch in chain((_FEW,), repeat(_BATCH)):
+        answer = ctypes.create_string_buffer(_REQUEST.size + batch * _EXTENT.size)
+        _REQUEST.pack_into(answer, 0, begin, _WHOLE - begin, how, 0, batch, 0)
         # Not fcntl.ioctl, which holds the interpreter's lock, here until the file is written out.
         libc.call("ioctl", fd, ctypes.c_ulong(_FIEMAP), answer)
         count = _REQUEST.unpack_from(answer)[3]

@@ -16,7 +16,7 @@ from convoy_py.restic import contents, modes, xattrs
 from convoy_py.restic.chunks import Range
 from convoy_py.restic.contents import Contents, Counters, Tell
 from convoy_py.restic.errors import Damaged, NotFound
-from convoy_py.restic.folders import Position, closing, named, names, opened, reading
+from convoy_py.restic.folders import Position, closing, entries, named, opened, reading
 from convoy_py.restic.nodes import Node, encode_tree
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
@@ -86,8 +86,9 @@ class _Folder:
     node: Node
     before: Node | None
     previous: Mapping[bytes, Node]
-    pending: list[bytes]  # names, the next one last
+    pending: list[tuple[bytes, bool]]  # as folders.entries tells of them, the next one last
     nodes: list[Node] = field(default_factory=list)
+    is_same: bool = True  # so far, to what it was
 
 
 @dataclass(slots=True)
@@ -135,31 +136,39 @@ class _Archive:
         while True:
             folder = way[-1]
             if folder.pending:
-                below = self._entry(folder, folder.pending.pop())
+                below = self._entry(folder, *folder.pending.pop())
                 if below is not None:
                     way.append(below)
             else:
                 way.pop()
                 node = self._left(folder)
+                is_same = self._count(node, folder.before)
                 if not way:
                     return node
                 way[-1].nodes.append(node)
+                way[-1].is_same &= is_same
                 self._position.up()
 
     def _entered(self, node: Node, before: Node | None) -> _Folder:
         previous = self._nodes(before.subtree if before is not None else None)
-        return _Folder(node, before, previous, names(self._position.fd)[::-1])
+        return _Folder(node, before, previous, entries(self._position.fd)[::-1])
 
     def _left(self, folder: _Folder) -> Node:
-        folder.node.subtree = self._tree(folder.nodes)
-        self._count(folder.node, folder.before)
+        before, count = folder.before, len(folder.nodes)
+        if before is not None and folder.is_same and count == len(folder.previous) > 0:
+            folder.node.subtree = before.subtree  # which was read just now: it is there
+        else:
+            folder.node.subtree = self._tree(folder.nodes)
         return folder.node
 
-    def _entry(self, folder: _Folder, name: bytes) -> _Folder | None:
+    def _entry(self, folder: _Folder, name: bytes, is_file: bool) -> _Folder | None:
         """Store what bears a name; if it is a folder, go into it instead."""
         self._name = name
         try:
-            fd = opened(self._position.fd, name, os.O_PATH | os.O_NOFOLLOW)
+            if is_file:
+                fd = reading(self._position.fd, name)
+            else:
+                fd = opened(self._position.fd, name, os.O_PATH | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 self._left_out.append(self.path())
@@ -169,6 +178,8 @@ class _Archive:
             raise
         with closing(fd):
             found = os.fstat(fd)
+            if stat.S_ISREG(found.st_mode) != is_file:
+                raise contents.changed(self.path(), "was replaced")
             before = folder.previous.get(name)
             if stat.S_ISDIR(found.st_mode):
                 node = _node(name, fd, found)
@@ -176,7 +187,7 @@ class _Archive:
                 self._name = b""
                 return self._entered(node, before)
             node = self._file(name, fd, found, before)
-        self._count(node, before)
+        folder.is_same &= self._count(node, before)
         folder.nodes.append(node)
         return None
 
@@ -197,8 +208,7 @@ class _Archive:
             node.device = found.st_rdev
         elif node.type == "file":
             node.size = found.st_size
-            with closing(reading(fd)) as file:
-                node.content = self._content(file, found, before)
+            node.content = self._content(fd, found, before)
         return node
 
     def _content(self, fd: int, found: os.stat_result, before: Node | None) -> list[bytes]:
@@ -241,14 +251,16 @@ class _Archive:
         except (NotFound, Damaged):
             return {}
 
-    def _count(self, node: Node, before: Node | None) -> None:
-        counters = self._contents.counters
+    def _count(self, node: Node, before: Node | None) -> bool:
+        """Whether it is just what it was."""
+        counters, is_same = self._contents.counters, node == before
         kind = "dirs" if node.type == "dir" else "files"
-        how = "new" if before is None else "unmodified" if node == before else "changed"
+        how = "new" if before is None else "unmodified" if is_same else "changed"
         setattr(counters, f"{kind}_{how}", getattr(counters, f"{kind}_{how}") + 1)
         if node.type == "file":
             self._count_total(node)
         self._tell(counters)
+        return is_same
 
     def _count_total(self, node: Node) -> None:
         self._contents.counters.total_files += 1
@@ -256,7 +268,7 @@ class _Archive:
 
 
 def _node(name: bytes, fd: int, found: os.stat_result) -> Node:
-    """What any file or folder bears; `fd` may be an O_PATH descriptor."""
+    """What any file or folder bears; unless it is a file, `fd` may be an O_PATH descriptor."""
     kind = _TYPES[stat.S_IFMT(found.st_mode)]
     return Node(
         name=name,
@@ -268,5 +280,5 @@ def _node(name: bytes, fd: int, found: os.stat_result) -> Node:
         uid=found.st_uid,
         gid=found.st_gid,
         links=0 if kind == "dir" else found.st_nlink,
-        xattrs=xattrs.of(f"/proc/self/fd/{fd}"),
+        xattrs=xattrs.of(fd if kind == "file" else f"/proc/self/fd/{fd}"),
     )

@@ -70,10 +70,10 @@ class Contents:
         """
         kept = Kept((), 0, ())
         if previous is not None and previous.content is not None:
-            ids = unfolded(previous.content, previous.size, self._length)
-            if ids is not None and not changed and previous.size == size:
+            if not changed and previous.size == size and self._has(previous.content, size):
                 self.counters.bytes_processed += size
                 return previous.content
+            ids = unfolded(previous.content, previous.size, self._length)
             kept = Kept(ids or (), previous.size if ids else 0, changed)
         return self._folded([*self._chunks(path, fd, size, kept)], size)
 
@@ -113,10 +113,17 @@ class Contents:
             self._zeros.add(length)
         return zero_id(length)
 
+    def _has(self, content: Sequence[bytes], size: int) -> bool:
+        """Whether all of these blobs are there, and so many bytes together."""
+        for name in content:
+            length = self._length(name)
+            if length is None:
+                return False
+            size -= length
+        return size == 0
+
     def _length(self, name: bytes) -> int | None:
-        for _, blob in self._index.places(BlobKind.DATA, name):
-            return blob.size
-        return None
+        return self._index.size(BlobKind.DATA, name)
 
 
 def changed(path: bytes, how: str) -> SourceChanged:

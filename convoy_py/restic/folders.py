@@ -91,10 +91,13 @@ def closing(fd: int) -> Iterator[int]:
         os.close(fd)
 
 
-def reading(found: int) -> int:
-    """Open for reading what an O_PATH descriptor pins."""
-    path, flags = f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC
-    return _untouched(lambda noatime: os.open(path, flags | noatime))
+def reading(folder: int, name: bytes) -> int:
+    """A regular file in an open folder, open for reading, as `opened` does.
+
+    Should it be something else by now, opening it neither waits nor does anything to it.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
+    return _untouched(lambda noatime: opened(folder, name, flags | noatime))
 
 
 def _untouched(opening: Callable[[int], int]) -> int:
@@ -108,6 +111,12 @@ def _untouched(opening: Callable[[int], int]) -> int:
 def names(folder: int) -> list[bytes]:
     """What is in an open folder, in the order of bytes."""
     return sorted(map(os.fsencode, os.listdir(folder)))
+
+
+def entries(folder: int) -> list[tuple[bytes, bool]]:
+    """The same, each with whether it is a regular file."""
+    with os.scandir(folder) as found:
+        return sorted((os.fsencode(e.name), e.is_file(follow_symlinks=False)) for e in found)
 
 
 @contextmanager

@@ -91,6 +91,12 @@ class Index:
             return found
         raise NotFound(f"no pack has the {kind.value} blob {name.hex()}")
 
+    def size(self, kind: BlobKind, name: bytes) -> int | None:
+        """The bytes of a blob as it was saved; None if there is no such blob."""
+        for _, blob in self.places(kind, name):
+            return blob.size
+        return None
+
     def end(self, pack: bytes) -> int:
         """Where the last blob ends, of a pack of trees."""
         return self._ends[pack]

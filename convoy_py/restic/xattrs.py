@@ -9,8 +9,11 @@ _USERS = (b"user.", b"trusted.", b"system.posix_acl_")
 _CAPABILITY = b"security.capability"
 
 
-def of(place: str) -> dict[bytes, bytes]:
-    """Those that the caller may see, by name, but for those of a filesystem's own."""
+def of(place: str | int) -> dict[bytes, bytes]:
+    """Those that the caller may see, by name, but for those of a filesystem's own.
+
+    `place` is a path, or an open file.
+    """
     return {name: os.getxattr(place, name) for name in sorted(_names(place))}
 
 
@@ -36,7 +39,7 @@ def _is_users(name: bytes) -> bool:
     return name.startswith(_USERS) or name == _CAPABILITY
 
 
-def _names(place: str) -> list[bytes]:
+def _names(place: str | int) -> list[bytes]:
     try:
         found = map(os.fsencode, os.listxattr(place))
     except OSError as error:

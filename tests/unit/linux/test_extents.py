@@ -50,8 +50,9 @@ def fiemap(monkeypatch: pytest.MonkeyPatch) -> Fiemap:
         ([], Shares(0, 0), [0]),
         ([0], Shares(4 * KIB, 0), [0]),
         ([SHARED, 0, SHARED], Shares(12 * KIB, 8 * KIB), [0]),
-        ([0] * 512, Shares(2048 * KIB, 0), [0]),
-        ([SHARED] * 1025, Shares(4100 * KIB, 4100 * KIB), [0, 2048 * KIB, 4096 * KIB]),
+        ([0] * 16, Shares(64 * KIB, 0), [0]),
+        ([0] * 528, Shares(2112 * KIB, 0), [0, 64 * KIB]),
+        ([SHARED] * 1025, Shares(4100 * KIB, 4100 * KIB), [0, 64 * KIB, 2112 * KIB]),
     ],
 )
 def test_extents_are_counted_with_no_look_more_than_needed(

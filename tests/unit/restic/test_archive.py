@@ -1,17 +1,20 @@
 """Folders that become trees: all that they bear, and nothing read that did not change."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from convoy_py.linux import files, trees
+from convoy_py.restic.archive import DATA
 from convoy_py.restic.chunks import CHUNK, RUN, zero_id
 from convoy_py.restic.errors import SourceChanged
+from convoy_py.restic.nodes import encode_tree
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.restorer import find
+from convoy_py.restic.writer import Writer
 from tests.archiving import VOLUME, archived, ignore, restored
 from tests.facts import facts, nest
 from tests.fakes_restic import MemoryStore
@@ -154,6 +157,73 @@ def test_kind_that_changed_is_stored_anew(
     second = archived(repository, source, previous=first.tree, changes=unchanged)
     restored(repository, second.tree, target)
     assert facts(target) == facts(source)
+
+
+def _chmod(top: Path) -> None:
+    (top / "folder" / "file").chmod(0o400)
+
+
+def _rename(top: Path) -> None:
+    (top / "folder" / "file").rename(top / "folder" / "renamed")
+
+
+def _add(top: Path) -> None:
+    (top / "folder" / "below" / "added").write_bytes(b"")
+
+
+def _remove(top: Path) -> None:
+    (top / "folder" / "below" / "last").unlink()
+
+
+def _link(top: Path) -> None:
+    os.link(top / "folder" / "below" / "last", top / "linked")
+
+
+def _own(top: Path) -> None:
+    os.setxattr(top / "folder" / "below", "user.x", b"y")
+
+
+@pytest.mark.parametrize("change", [_chmod, _rename, _add, _remove, _link, _own])
+def test_tree_is_the_same_with_a_previous_one_or_without(
+    repository: Repository, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """Folders in which nothing changed are taken over as they are, and no others."""
+    top = tmp_path / "top"
+    (top / "folder" / "below").mkdir(parents=True)
+    for name in ("first", "folder/file", "folder/below/last", "other"):
+        (top / name).write_bytes(name.encode())
+    first = archived(repository, top)
+    change(top)
+    with_it = archived(repository, top, previous=first.tree, changes=unchanged)
+    assert with_it.tree == archived(repository, top).tree != first.tree
+
+
+def test_folder_of_which_the_previous_tree_is_missing_is_stored(
+    repository: Repository, source: Path
+) -> None:
+    """An empty one, too, which is as good as it was."""
+    first = archived(repository, source)
+    folder = find(repository, first.tree, [DATA])
+    assert folder.subtree
+    nodes = repository.read_tree(folder.subtree)
+    for node in nodes:
+        if node.name == b"empty folder":
+            node.subtree = bytes(32)
+    with Writer(repository) as writer:
+        folder.subtree = writer.save(BlobKind.TREE, encode_tree(nodes))
+        previous = writer.save(BlobKind.TREE, encode_tree([folder]))
+        writer.flush()
+    assert archived(repository, source, previous=previous, changes=unchanged).tree == first.tree
+
+
+def test_file_that_is_replaced_is_told(repository: Repository, source: Path) -> None:
+    def replace(_done: object) -> None:
+        if (source / "sparse").is_file():
+            (source / "sparse").unlink()
+            (source / "sparse").mkdir()
+
+    with pytest.raises(SourceChanged, match="sparse was replaced"):
+        archived(repository, source, replace)
 
 
 def test_holes_are_not_read(repository: Repository, tmp_path: Path, target: Path) -> None:
