@@ -10,10 +10,13 @@ from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import NotFound
 from convoy_py.models.backup import BackupView, RepositoryView
-from convoy_py.models.session import Pruned
+from convoy_py.models.session import Done, KeyFound, LockFound, Pruned
 from convoy_py.models.volume import Options, View
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+KEY = KeyFound(id="cd" * 32, created="2026-01-02T03:04:05Z", user="root", host="here", in_use=True)
 
 
 class FakeRepositories(Repositories):
@@ -32,7 +35,14 @@ class FakeRepositories(Repositories):
         return self.known[name]
 
     async def add(
-        self, name: str, location: str, password: Secret, credentials: Secret, progress: Progress
+        self,
+        name: str,
+        location: str,
+        password: Secret,
+        credentials: Secret,
+        progress: Progress,
+        *,
+        keeper: bool = False,
     ) -> RepositoryView:
         self.secrets += [password.content, credentials.content]
         self.known[name] = RepositoryView(
@@ -42,8 +52,26 @@ class FakeRepositories(Repositories):
             created=CREATED,
             password_file=password.file,
             credentials_file=credentials.file,
+            keeper="here" if keeper else "",
         )
         return self.known[name]
+
+    async def keys(self, name: str, progress: Progress) -> Sequence[KeyFound]:
+        self.inspect(name)
+        return [KEY]
+
+    async def add_key(self, name: str, password: str, progress: Progress) -> KeyFound:
+        self.secrets.append(password)
+        return KEY
+
+    async def remove_key(self, name: str, key: str, progress: Progress) -> KeyFound:
+        if not KEY.id.startswith(key):
+            raise NotFound(f"no key {key}")
+        return KEY
+
+    async def unlock(self, name: str, progress: Progress, *, everything: bool) -> Done:
+        lock = LockFound(id="ab" * 32, exclusive=True, told="exclusively by root@there")
+        return Done(unlocked=(lock,)) if everything else Done(locked=(lock,))
 
     async def remove(self, name: str) -> None:
         self.inspect(name)

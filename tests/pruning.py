@@ -37,15 +37,17 @@ def backed_up(
 
 
 def files_of(repository: Repository, name: str) -> dict[bytes, bytes]:
-    """What is in such a snapshot, read blob by blob."""
-    (data,) = repository.read_tree(repository.read_snapshot(name).tree)
-    assert data.subtree
-    return {
-        node.name: b"".join(
-            repository.read_blob(BlobKind.DATA, blob) for blob in node.content or ()
-        )
-        for node in repository.read_tree(data.subtree)
-    }
+    """The files of a snapshot, by its id or the start of it: by name, wherever they lie."""
+    found = {}
+    way = [repository.snapshot(name).tree]
+    while way:
+        for node in repository.read_tree(way.pop()):
+            if node.subtree:
+                way.append(node.subtree)
+            elif node.type == "file":
+                data = (repository.read_blob(BlobKind.DATA, blob) for blob in node.content or ())
+                found[node.name] = b"".join(data)
+    return found
 
 
 def some_files(chance: random.Random, count: int = 6) -> dict[bytes, bytes]:

@@ -33,6 +33,7 @@ class RepositoryView(Frozen):
     created: datetime  # when it was made known here: aware, UTC
     password_file: str = ""  # empty: the password is kept below the root
     credentials_file: str = ""
+    keeper: str = ""  # the host that prunes it
 
 
 class BackupView(Frozen):

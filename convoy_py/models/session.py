@@ -101,8 +101,45 @@ class Prune(Frozen):
     dry_run: bool = False
 
 
+class ListKeys(Frozen):
+    verb: Literal["keys"] = "keys"
+
+
+class AddKey(Frozen):
+    """Have the repository open by one more password."""
+
+    verb: Literal["add-key"] = "add-key"
+    new_password: str = Field(repr=False)
+
+
+class RemoveKey(Frozen):
+    """Have it open by a password no longer, which is not the one in use."""
+
+    verb: Literal["remove-key"] = "remove-key"
+    key: str  # the first digits of its id
+
+
+class Unlock(Frozen):
+    """Remove the locks of those who are gone, or all."""
+
+    verb: Literal["unlock"] = "unlock"
+    everything: bool = False
+
+
 Task = Annotated[
-    Open | ListBackups | Backup | Describe | Restore | Delete | Forget | Verify | Prune,
+    Open
+    | ListBackups
+    | Backup
+    | Describe
+    | Restore
+    | Delete
+    | Forget
+    | Verify
+    | Prune
+    | ListKeys
+    | AddKey
+    | RemoveKey
+    | Unlock,
     Field(discriminator="verb"),
 ]
 
@@ -141,6 +178,24 @@ class Pruned(Frozen):
     unneeded_bytes: int  # that stay
 
 
+class KeyFound(Frozen):
+    """A key of a repository: what it says of itself may be empty, or anything."""
+
+    id: str
+    created: str
+    user: str
+    host: str
+    in_use: bool = False  # it opens by the password that is known here
+
+
+class LockFound(Frozen):
+    """A lock in a repository."""
+
+    id: str
+    exclusive: bool
+    told: str  # who has it, and since when, in words
+
+
 class Locks(Frozen):
     """The locks that may lie in the repository and are this session's; to be noted."""
 
@@ -166,6 +221,10 @@ class Done(Frozen):
     backups: tuple[BackupFound, ...] = ()
     description: str = ""
     pruned: Pruned | None = None
+    made_by: str = ""  # the host that made the repository
+    keys: tuple[KeyFound, ...] = ()
+    unlocked: tuple[LockFound, ...] = ()  # that are gone
+    locked: tuple[LockFound, ...] = ()  # that stay
     problems: tuple[str, ...] = ()
 
 

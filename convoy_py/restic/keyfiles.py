@@ -7,8 +7,10 @@ import json
 import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from convoy_py.restic import unpacked
@@ -82,16 +84,26 @@ class KeyFile:
 
 
 def add(
-    store: Store, master: MasterKey, password: str, now: datetime, scrypt: Scrypt | None = None
+    store: Store,
+    master: MasterKey,
+    password: str,
+    now: datetime,
+    scrypt: Scrypt | None = None,
+    host: str = "",
 ) -> str:
-    """One more password for the repository; returns the id of its key file."""
-    stored = encode(master, password, now, scrypt or Scrypt())
+    """One more password for the repository; returns the id of its key file.
+
+    `host` is where it is made, for people; default: this host's name.
+    """
+    stored = encode(master, password, now, scrypt or Scrypt(), host)
     name = hashlib.sha256(stored).hexdigest()
     store.write(Kind.KEY, name, [stored])
     return name
 
 
-def encode(master: MasterKey, password: str, now: datetime, scrypt: Scrypt) -> bytes:
+def encode(
+    master: MasterKey, password: str, now: datetime, scrypt: Scrypt, host: str = ""
+) -> bytes:
     """A key file; `now` has a zone."""
     salt = secrets.token_bytes(_SALT)
     parts = {
@@ -101,7 +113,7 @@ def encode(master: MasterKey, password: str, now: datetime, scrypt: Scrypt) -> b
     fields = {
         "created": now.isoformat(),
         "username": _username(),
-        "hostname": socket.gethostname(),
+        "hostname": host or socket.gethostname(),
         "kdf": "scrypt",
         "N": scrypt.n,
         "r": scrypt.r,
@@ -159,6 +171,16 @@ def every(store: Store) -> Iterator[KeyFile]:
             yield decode(name, store.read(Kind.KEY, name))
         except Damaged:
             continue
+
+
+def opened_by(store: Store, password: str) -> frozenset[str]:
+    """The ids of the keys that a password opens; of the first twenty that are whole."""
+    found = set()
+    for key in islice(every(store), _MOST_TRIED):
+        with suppress(WrongPassword):
+            key.open(password)
+            found.add(key.id)
+    return frozenset(found)
 
 
 def remove(store: Store, name: str) -> None:

@@ -58,7 +58,12 @@ class Repository:
 
     @classmethod
     def create(
-        cls, store: Store, password: str, now: datetime, scrypt: Scrypt | None = None
+        cls,
+        store: Store,
+        password: str,
+        now: datetime,
+        scrypt: Scrypt | None = None,
+        host: str = "",
     ) -> Self:
         """A new one, empty; AlreadyThere if anything of one is there. `now` has a zone.
 
@@ -71,7 +76,7 @@ class Repository:
         key, master = "", _left_by_another_try(store, password)
         if master is None:
             master = MasterKey.new()
-            key = keyfiles.add(store, master, password, now, scrypt)
+            key = keyfiles.add(store, master, password, now, scrypt, host)
         config = Config.new()
         # Last, and it alone makes a repository of what is there: of two at once, one wins.
         try:

@@ -23,7 +23,7 @@ def opened(store: Store, access: Access, now: datetime, *, create: bool = False)
     except NoRepository:
         if not create:
             raise
-        return Repository.create(store, access.password, now)
+        return Repository.create(store, access.password, now, host=access.host)
 
 
 def check_deletes(repository: Repository) -> None:

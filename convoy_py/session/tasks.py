@@ -5,16 +5,22 @@ from itertools import islice
 from typing import assert_never
 
 from convoy_py.models.session import (
+    Access,
+    AddKey,
     Backup,
     Delete,
     Describe,
     Done,
     Forget,
     ListBackups,
+    ListKeys,
     Open,
     Prune,
+    RemoveKey,
     Request,
     Restore,
+    Task,
+    Unlock,
     Verify,
 )
 from convoy_py.restic import checker, restorer
@@ -27,13 +33,15 @@ from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.stores.opening import open_store
 from convoy_py.restic.stores.urls import parse
 from convoy_py.restic.target import Restored
-from convoy_py.session import forgetting, marks, pruning
+from convoy_py.session import forgetting, marks, pruning, upkeep
 from convoy_py.session.backing_up import BackingUp
 from convoy_py.session.opened import check_deletes, locked, opened
 from convoy_py.session.speech import Speech
 
 _LONGEST_DESCRIPTION = 1 << 20
 _TOLD_PROBLEMS = 1000
+_Simple = ListBackups | Describe | Restore | Delete | Verify
+_Locked = Backup | Forget | ListKeys | AddKey | RemoveKey | _Simple
 
 
 def perform(request: Request, speech: Speech, clock: Clock) -> Done:
@@ -43,28 +51,50 @@ def perform(request: Request, speech: Speech, clock: Clock) -> Done:
     try:
         create = isinstance(task, Open) and task.create
         repository = opened(store, access, clock.now(), create=create)
-        if isinstance(task, Open):
-            return Done(repository=repository.id, location=store.location)
-        deletes = isinstance(task, Delete) or (
-            isinstance(task, Forget | Prune) and not task.dry_run
-        )
-        if deletes:
+        if _deletes(task):
             check_deletes(repository)
-        if isinstance(task, Prune):
-            return pruning.prune(repository, task, access, speech)
-        with locked(repository, access, speech, exclusive=deletes) as lock:
-            if isinstance(task, Backup):
-                return BackingUp(repository, access.host, lock, speech, clock).run(task)
-            if isinstance(task, Forget):
-                return forgetting.forget(repository, task, access.host, lock, clock.now())
-            return _done(repository, task, speech)
+        match task:
+            case Open():
+                made_by = upkeep.maker_of(repository)
+                return Done(repository=repository.id, location=store.location, made_by=made_by)
+            case Unlock():
+                return upkeep.unlock(repository, task, access, clock)
+            case Prune():
+                return pruning.prune(repository, task, access, speech)
+            case _:
+                return _locked(repository, task, access, speech, clock)
     finally:
         store.close()
 
 
+def _locked(
+    repository: Repository, task: _Locked, access: Access, speech: Speech, clock: Clock
+) -> Done:
+    """What needs one lock, from its begin to its end."""
+    with locked(repository, access, speech, exclusive=_deletes(task)) as lock:
+        match task:
+            case Backup():
+                return BackingUp(repository, access.host, lock, speech, clock).run(task)
+            case Forget():
+                return forgetting.forget(repository, task, access.host, lock, clock.now())
+            case ListKeys() | AddKey() | RemoveKey():
+                return upkeep.keys(repository, task, access, clock)
+            case _:
+                return _done(repository, task, speech)
+
+
+def _deletes(task: Task) -> bool:
+    """Whether it takes something away that others may be using: it has to be alone then."""
+    match task:
+        case Forget() | Prune():
+            return not task.dry_run
+        case _:
+            return isinstance(task, Delete | RemoveKey)
+
+
 def _done(
     repository: Repository,
-    task: ListBackups | Describe | Restore | Delete | Verify,
+    task: _Simple,
     speech: Speech,
 ) -> Done:
     match task:

@@ -130,6 +130,7 @@ class Repository(Frozen):
     password_file: str | None = None
     credentials_file: str | None = None
     keeps_credentials: bool = False
+    keeper: str = ""  # the host that prunes it; empty: nobody has said
 
 
 class Locks(Frozen):
@@ -152,7 +153,7 @@ REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)
 RESTORE = Format("restore", Restore)
 RELEASE = Format("release", Release)
-REPOSITORY = Format("repository", Repository)
+REPOSITORY = Format("repository", Repository, _fields_added)
 LOCKS = Format("locks", Locks)
 # Daemons that knew of no numbers would not read these with one, and delete the latter two.
 REMOVAL = Format("removal", Removal, numbered_from=2)

@@ -33,13 +33,11 @@ def read_secret(what: str, path: str) -> str:
     return text
 
 
-def ask_password(repository: str) -> str:
+def ask_password(repository: str, what: str = "password", option: str = "--password-file") -> str:
     """Asked twice at a terminal; elsewhere a usage error that says how to make a file."""
     if not sys.stdin.isatty():
-        raise click.UsageError(
-            f"name the file with the repository's password by --password-file F; {_HOW}"
-        )
+        raise click.UsageError(f"name the file with the repository's {what} by {option} F; {_HOW}")
     password: str = click.prompt(
-        f"password of repository {repository}", hide_input=True, confirmation_prompt=True, err=True
+        f"{what} of repository {repository}", hide_input=True, confirmation_prompt=True, err=True
     )
     return password

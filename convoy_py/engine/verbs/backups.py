@@ -124,8 +124,13 @@ class Backups:
         return [view_of(record, each) for each in done.backups], list(done.problems)
 
     async def prune(self, repository: str, progress: Progress, *, dry_run: bool = False) -> Pruned:
-        """Give back what no snapshot in a repository needs, or only say what that is."""
+        """Give back what no snapshot in a repository needs, or only say what that is.
+
+        Raises Denied on any host but the repository's keeper.
+        """
         record = self._repositories.chosen(repository)
+        if not dry_run:
+            self._repositories.check_keeper(record)
         done = await self._repositories.run(record, Prune(dry_run=dry_run), progress)
         assert done.pruned
         return done.pruned

@@ -1,6 +1,6 @@
-"""The verbs on repositories: add, list, inspect, remove."""
+"""The verbs on repositories: add, list, inspect, remove; their keys, their locks, who prunes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -9,10 +9,19 @@ from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.running.threads import Threads
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.sessions import Sessions
-from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Invalid, NotFound
+from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Denied, Invalid, NotFound
 from convoy_py.models.backup import RepositoryView
 from convoy_py.models.names import check_name, is_valid_name
-from convoy_py.models.session import Done, Open, Task
+from convoy_py.models.session import (
+    AddKey,
+    Done,
+    KeyFound,
+    ListKeys,
+    Open,
+    RemoveKey,
+    Task,
+    Unlock,
+)
 from convoy_py.restic.errors import BadLocation
 from convoy_py.restic.stores.urls import Location, parse
 from convoy_py.state.records import Repository, timestamp
@@ -88,11 +97,19 @@ class Repositories:
         return await self.threads.run_long(self._sessions.run, record, task, progress)
 
     async def add(
-        self, name: str, location: str, password: Secret, credentials: Secret, progress: Progress
+        self,
+        name: str,
+        location: str,
+        password: Secret,
+        credentials: Secret,
+        progress: Progress,
+        *,
+        keeper: bool = False,
     ) -> RepositoryView:
         """Open a repository, or make it where there is none, and know it by a name from now on.
 
-        Raises AlreadyExists for a name that means another; doing it again is done already.
+        Its keeper is the host that made it, or this one from now on. Raises AlreadyExists for a
+        name that means another; doing it again is done already.
         """
         check_name(name, "repository")
         if not password.file and not password.content:
@@ -107,8 +124,40 @@ class Repositories:
         async with self._operations.locked(f"repository/{name}"):
             if (known := self._known.get(name)) and known.location != location:
                 raise AlreadyExists(f"repository {name} exists already, at {known.location}")
-            await self._opened(name, location, password, credentials, progress)
+            host = self._sessions.host if keeper else ""
+            await self._opened(name, location, password, credentials, progress, host)
         return self.inspect(name)
+
+    def check_keeper(self, record: Repository) -> None:
+        """Raises Denied unless this host is the one that prunes a repository."""
+        here = self._sessions.host
+        if record.keeper != here:
+            who = f"host {record.keeper}" if record.keeper else "nobody that is known here"
+            raise Denied(
+                f"repository {record.name}: one host prunes, and that is {who}, not {here}; "
+                f"`convoy repository add {record.name} {record.location} --keeper`, with the files "
+                "as before, makes it this one"
+            )
+
+    async def keys(self, name: str, progress: Progress) -> Sequence[KeyFound]:
+        """The passwords by which a repository opens, and which of them is in use here."""
+        return (await self.run(self.get(name), ListKeys(), progress)).keys
+
+    async def add_key(self, name: str, password: str, progress: Progress) -> KeyFound:
+        """Have it open by one more; the one that is known here stays in use."""
+        if not (word := password_in(password)):
+            raise Invalid(f"repository {name}: the new password is empty")
+        (key,) = (await self.run(self.get(name), AddKey(new_password=word), progress)).keys
+        return key
+
+    async def remove_key(self, name: str, key: str, progress: Progress) -> KeyFound:
+        """By the first digits of its id; the one in use is refused."""
+        (gone,) = (await self.run(self.get(name), RemoveKey(key=key), progress)).keys
+        return gone
+
+    async def unlock(self, name: str, progress: Progress, *, everything: bool) -> Done:
+        """Remove stale locks, or all: `unlocked` are gone, `locked` stay."""
+        return await self.run(self.get(name), Unlock(everything=everything), progress)
 
     async def remove(self, name: str) -> None:
         """Forget a repository, which stays as it is, with all backups in it."""
@@ -144,6 +193,7 @@ class Repositories:
         password: Secret,
         credentials: Secret,
         progress: Progress,
+        keeper: str,
     ) -> None:
         run = self.threads.run_long
         with translated(name, "add"):
@@ -161,7 +211,8 @@ class Repositories:
             Open(create=True),
             progress,
         )
-        if (known := self._known.get(name)) and known.id != opened.repository:
+        known = self._known.get(name)
+        if known and known.id != opened.repository:
             raise Conflict(f"at {location} is another repository than {name} was: remove it first")
         record = Repository(
             name=name,
@@ -171,6 +222,7 @@ class Repositories:
             password_file=None if kept else password.file,
             credentials_file=None if kept_credentials else credentials.file or None,
             keeps_credentials=kept_credentials,
+            keeper=keeper or (known.keeper if known else "") or opened.made_by,
         )
         async with self._as_on_disk(name):
             with translated(name, "add"):
@@ -211,4 +263,5 @@ def _view(record: Repository) -> RepositoryView:
         created=record.created,
         password_file=record.password_file or "",
         credentials_file=record.credentials_file or "",
+        keeper=record.keeper,
     )

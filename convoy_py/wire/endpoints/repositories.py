@@ -35,3 +35,35 @@ REMOVE_REPOSITORY = Direct(
     statuses=(204,),
     noun="repository",
 )
+LIST_KEYS = Long(
+    "GET",
+    "/v1/repositories/{name}/keys",
+    "The passwords of a repository: who made each, and when",
+    nothing,
+    lambda: wire.repositories.KeyList,
+    noun="repository",
+)
+ADD_KEY = Long(
+    "POST",
+    "/v1/repositories/{name}/keys",
+    "Have a repository open by one more password",
+    lambda: wire.repositories.AddKey,
+    lambda: wire.repositories.KeyInfo,
+    noun="repository",
+)
+REMOVE_KEY = Long(
+    "POST",
+    "/v1/repositories/{name}/keys/remove",
+    "Have a repository open by a password no longer",
+    lambda: wire.repositories.RemoveKey,
+    lambda: wire.repositories.KeyInfo,
+    noun="repository",
+)
+UNLOCK = Long(
+    "POST",
+    "/v1/repositories/{name}/unlock",
+    "Remove the locks of those who are gone, or all",
+    lambda: wire.repositories.Unlock,
+    lambda: wire.repositories.Unlocked,
+    noun="repository",
+)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from convoy_py.errors import Conflict, Kind, Unavailable
+from convoy_py.models.backup import RepositoryView
 from convoy_py.models.volume import Options
 from convoy_py.wire.backups import BackupInfo
 from convoy_py.wire.repositories import RepositoryInfo
@@ -152,6 +153,32 @@ async def test_backups_are_forgotten(admin: Socket, verbs: FakeVerbs) -> None:
     assert verbs.backups.asked == [("db", "", "7d", True)]
     answer = await ask(admin, "POST", "/v1/backups/forget", {})
     assert_failed(answer, 400, Kind.INVALID, "Keep")
+
+
+async def test_the_keys_of_a_repository(admin: Socket, verbs: FakeVerbs) -> None:
+    """Shown, added by a password that no answer has, removed."""
+    verbs.repositories.known["offsite"] = RepositoryView.model_validate(INFO.model_dump())
+    answer = await ask(admin, "GET", "/v1/repositories/offsite/keys")
+    (key,) = answer.json["Result"]["Keys"]
+    assert (answer.json["Verb"], answer.json["Volume"]) == ("key-list", "offsite")
+    assert (key["Id"], key["Host"], key["InUse"]) == ("cd" * 32, "here", True)
+    answer = await ask(admin, "POST", "/v1/repositories/offsite/keys", {"Password": "canary"})
+    assert answer.json["Result"] == key
+    assert verbs.repositories.secrets == ["canary"]
+    assert "canary" not in answer.body.decode()
+    answer = await ask(admin, "POST", "/v1/repositories/offsite/keys/remove", {"Key": "cdcd"})
+    assert answer.json["Result"] == key
+    answer = await ask(admin, "POST", "/v1/repositories/offsite/keys/remove", {"Key": "00"})
+    assert_failed(answer, 404, Kind.NOT_FOUND, "no key 00")
+
+
+async def test_a_repository_is_unlocked(admin: Socket) -> None:
+    """What is gone, and what stays, is told with who has it."""
+    lock = {"Id": "ab" * 32, "Exclusive": True, "Told": "exclusively by root@there"}
+    answer = await ask(admin, "POST", "/v1/repositories/offsite/unlock", {})
+    assert answer.json["Result"] == {"Unlocked": [], "Locked": [lock]}
+    answer = await ask(admin, "POST", "/v1/repositories/offsite/unlock", {"All": True})
+    assert answer.json["Result"] == {"Unlocked": [lock], "Locked": []}
 
 
 async def test_a_repository_is_pruned(admin: Socket, verbs: FakeVerbs) -> None:

@@ -126,6 +126,10 @@ def test_what_is_in_the_trash_completes(run: Run, daemon: FakeDaemon) -> None:
     [
         "repository inspect",
         "repository remove on",
+        "repository key list",
+        "repository key remove",
+        "repository unlock",
+        "backup prune --from",
         "backup create db --to",
         "backup list --from",
         "backup verify",

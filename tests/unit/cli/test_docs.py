@@ -183,7 +183,7 @@ def test_the_keys_of_a_volume() -> None:
 def test_every_command_has_a_row_for_its_output() -> None:
     """Nobody need guess what goes to stdout."""
     rows = re.findall(r"^\| `([a-z -]+)` \|", SECTIONS["Output"], re.MULTILINE)
-    only_help = {"backup", "repository", "snapshot", "trash"}
+    only_help = {"backup", "repository", "repository key", "snapshot", "trash"}
     assert sorted(rows) == sorted(set(COMMANDS) - only_help)
 
 

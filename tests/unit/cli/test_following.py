@@ -39,6 +39,9 @@ LONG_VERBS = [
     ("GET", "/v1/backups/inspect?backup=fedc", ("backup", "inspect", "fedc")),
     ("POST", "/v1/backups/delete", ("backup", "delete", "fedc")),
     ("POST", "/v1/backups/prune", ("backup", "prune")),
+    ("GET", "/v1/repositories/o/keys", ("repository", "key", "list", "o")),
+    ("POST", "/v1/repositories/o/keys/remove", ("repository", "key", "remove", "o", "ab")),
+    ("POST", "/v1/repositories/o/unlock", ("repository", "unlock", "o")),
     ("POST", "/v1/backups/verify", ("backup", "verify")),
     ("POST", "/v1/backups/restore", ("restore", "db")),
 ]

@@ -1,4 +1,4 @@
-"""repository add, list, inspect, remove: what they ask the daemon, what they print."""
+"""The commands on repositories: what they ask the daemon, what they print."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.repositories import RepositoryList
+from convoy_py.wire.repositories import KeyInfo, KeyList, LockInfo, RepositoryList, Unlocked
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, repository
 
@@ -49,6 +49,7 @@ def test_add_sends_the_file_and_what_is_in_it(
         "Password": "canary\n",
         "CredentialsFile": str(keys),
         "Credentials": "AWS_ACCESS_KEY_ID=a\n",
+        "Keeper": False,
     }
     shown = json.loads(run("repository", "add", "offsite", place, *files, "--json").stdout)
     assert shown == added.model_dump(mode="json", by_alias=True)
@@ -236,3 +237,64 @@ def test_a_name_leads_to_no_other_path(
     assert result.exit_code == EXIT_CODES[Kind.INVALID]
     assert "invalid repository name" in result.stderr
     assert daemon.requests == []
+
+
+KEY = KeyInfo(
+    id="cd" * 32, created="2026-01-02T03:04:05+01:00", user="root", host="db-1", in_use=True
+)
+
+
+def test_keys_are_shown(run: Run, screen: Screen, daemon: FakeDaemon) -> None:
+    """With which of them is in use."""
+    daemon.done("GET", "/v1/repositories/offsite/keys", KeyList(keys=[KEY]))
+    result = run("repository", "key", "list", "offsite")
+    assert json.loads(result.stdout) == [KEY.model_dump(by_alias=True)]
+    _, shown = screen("repository", "key", "list", "offsite")
+    assert shown.splitlines()[1].split() == [
+        *("cdcdcdcd", "root", "db-1", "2026-01-02T03:04:05+01:00", "here")
+    ]
+
+
+def test_a_key_is_added_by_a_file(run: Run, daemon: FakeDaemon, password: Path) -> None:
+    """Never by an argument."""
+    daemon.done("POST", "/v1/repositories/offsite/keys", KEY)
+    file = ("--new-password-file", str(password))
+    result = run("repository", "key", "add", "offsite", *file)
+    assert (result.exit_code, result.stdout) == (0, "cdcdcdcd\n")
+    assert daemon.requests[0].body == {"Password": "canary\n"}
+
+
+def test_a_key_is_added_with_nothing_to_ask_nobody(run: Run, told: Told) -> None:
+    """The line names the option."""
+    result = run("repository", "key", "add", "offsite")
+    assert result.exit_code == EXIT_CODES[Kind.INVALID]
+    assert "new password by --new-password-file F" in told(result)
+
+
+def test_a_key_is_removed(run: Run, daemon: FakeDaemon) -> None:
+    daemon.done("POST", "/v1/repositories/offsite/keys/remove", KEY)
+    result = run("repository", "key", "remove", "offsite", "cdcd")
+    assert (result.exit_code, result.stdout) == (0, "cdcdcdcd\n")
+    assert daemon.requests[0].body == {"Key": "cdcd"}
+
+
+def test_unlock_says_who_has_what(run: Run, daemon: FakeDaemon) -> None:
+    """What is gone on stdout, who has what stays, or was robbed, on stderr."""
+    lock = LockInfo(id="ab" * 32, exclusive=True, told="exclusively by root@there")
+    unlock = ("POST", "/v1/repositories/offsite/unlock")
+    daemon.done(*unlock, Unlocked(unlocked=[lock], locked=[lock]))
+    result = run("repository", "unlock", "offsite")
+    assert (result.exit_code, result.stdout) == (0, "abababab\n")
+    assert result.stderr == "convoy: still locked exclusively by root@there\n"
+    result = run("repository", "unlock", "offsite", "--remove-all")
+    assert daemon.requests[-1].body == {"All": True}
+    assert "removed the lock exclusively by root@there: if that one works still" in result.stderr
+
+
+def test_the_keeper_is_said_at_add(run: Run, daemon: FakeDaemon, password: Path) -> None:
+    daemon.done(*ADD, repository("offsite", keeper="here"))
+    words = ("--password-file", str(password), "--keeper")
+    assert run("repository", "add", "offsite", "/srv/b", *words).exit_code == 0
+    body = daemon.requests[0].body
+    assert body
+    assert body["Keeper"] is True
