@@ -177,6 +177,12 @@ class Settings(BaseModel):
     host: str | None = Field(
         None, description="this machine's name in backups; default: its host name"
     )
+    backup_password_file: Path | None = Field(
+        None, description="the password of repositories that Convoy's scripts name by their place"
+    )
+    backup_credentials_file: Path | None = Field(
+        None, description="who comes to them: lines such as AWS_ACCESS_KEY_ID=…"
+    )
     docker_host: Annotated[str | None, AfterValidator(_engine)] = Field(
         None,
         description="the Docker Engine's socket, such as unix:///run/docker.sock; "

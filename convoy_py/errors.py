@@ -1,7 +1,7 @@
 """Every error that a user can meet, in a few kinds; each edge maps kinds, never classes.
 
 ConvoyError
-├── NotFound        VolumeNotFound, SnapshotNotFound
+├── NotFound        VolumeNotFound, SnapshotNotFound, NoRepository
 ├── Invalid         InvalidName, InvalidOption, InvalidSetting, HelpAsked
 ├── Conflict        OptionsDiffer, DataDiffers, AlreadyExists
 ├── InUse           VolumeInUse
@@ -62,6 +62,10 @@ class SnapshotNotFound(VolumeNotFound):
         ConvoyError.__init__(
             self, f"no such snapshot: {name}; there are {', '.join(existing) or 'none'}"
         )
+
+
+class NoRepository(NotFound):
+    """There is none at a place that may have one."""
 
 
 class Invalid(ConvoyError):

@@ -43,6 +43,7 @@ class FakeRepositories(Repositories):
         progress: Progress,
         *,
         keeper: bool = False,
+        make: bool = True,
     ) -> RepositoryView:
         self.secrets += [password.content, credentials.content]
         self.known[name] = RepositoryView(
@@ -114,8 +115,10 @@ class FakeBackups(Backups):
             raise self.failure
         return [self.backup]
 
-    async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
-        self.asked.append((volume, repository))
+    async def views(
+        self, volume: str, repository: str, progress: Progress, *, described: bool = False
+    ) -> list[BackupView]:
+        self.asked.append((volume, repository, described))
         return [self.backup] if volume in ("", self.backup.volume) else []
 
     async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:

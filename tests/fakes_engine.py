@@ -155,6 +155,7 @@ class Engine(compose.Engine):
         boot: str = "boot",
         time_limit: float = 25.0,
         trash_keep: float = 0.0,
+        backup_password_file: Path | None = None,
     ) -> None:
         kernel.daemons.append(self)
         self.folder = folder
@@ -183,6 +184,7 @@ class Engine(compose.Engine):
             trash_keep=trash_keep,
             rollback_keep=4,
             reference_grace=GRACE,
+            backup_password_file=backup_password_file,
         )
         docker = cast("Docker", self.containers)
         super().__init__(settings, host, docker, self.metrics, self.clock, time_limit=time_limit)

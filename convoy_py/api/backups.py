@@ -49,7 +49,11 @@ async def backups(admin: Admin, call: Call[BackupsQuery]) -> Reply[BackupList]:
     asked = call.message
 
     async def work(progress: Progress) -> BackupList:
-        return _list(await admin.verbs.backups.views(asked.volume, asked.repository, progress))
+        return _list(
+            await admin.verbs.backups.views(
+                asked.volume, asked.repository, progress, described=asked.described
+            )
+        )
 
     return await admin.job("backup-list", call, work)
 

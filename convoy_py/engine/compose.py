@@ -4,6 +4,7 @@ import asyncio
 import platform
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
@@ -30,7 +31,7 @@ from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
 from convoy_py.engine.verbs.finding import Finding
 from convoy_py.engine.verbs.releases import Releases
-from convoy_py.engine.verbs.repositories import Repositories
+from convoy_py.engine.verbs.repositories import Repositories, Secret
 from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import LOOK_SECONDS, Room
 from convoy_py.engine.verbs.snapshots import Snapshots
@@ -123,7 +124,14 @@ class Engine:
         self._repository_store = store = RepositoryStore(host.store)
         sessions = Sessions(store, settings.host or platform.node())
         archiving = Archiving(steps, sessions)
-        self.repositories = repositories = Repositories(operations, host, store, sessions)
+        self.repositories = repositories = Repositories(
+            operations,
+            host,
+            store,
+            sessions,
+            password=_secret(settings.backup_password_file),
+            credentials=_secret(settings.backup_credentials_file),
+        )
         finding = Finding(repositories)
         self.backups = Backups(
             operations, repositories, self.snapshots, self.uses, finding, archiving
@@ -202,3 +210,7 @@ class Engine:
         if settings.trim_interval:
             chores.append((self.space.trim_in_background, settings.trim_interval))
         return chores
+
+
+def _secret(file: Path | None) -> Secret:
+    return Secret(str(file) if file else "")

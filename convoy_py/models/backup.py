@@ -46,10 +46,19 @@ class BackupView(Frozen):
     host: str
     created: datetime  # when the data was so
     snapshot: str = ""  # the uuid of the volume's snapshot that it is a copy of
+    snapshot_name: str = ""  # if a user took it
     volume_id: str = ""  # the volume's uuid
     size: int = 0  # bytes of all files
     added: int = 0  # bytes that it added to the repository
     files: int = 0
+    # What the backup itself says; only of one that is described.
+    driver: str = ""  # the volume's backend
+    volume_size: int | None = None  # the volume's limit in bytes; 0: none
+    volume_created: datetime | None = None
+
+    @property
+    def snapshot_created(self) -> datetime:
+        return self.created
 
     @property
     def name(self) -> str:

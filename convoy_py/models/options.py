@@ -14,6 +14,7 @@ from convoy_py.models import docker_local
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.modes import parse_mode
 from convoy_py.models.names import is_source, is_valid_name
+from convoy_py.models.places import located
 from convoy_py.models.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -249,6 +250,8 @@ OPTIONS = (
     ),
     Option("inodes", ("nr_inodes",), _count, "NUMBER", "how many files there may be at most"),
 )
+# Convoy's, beside the URL of a backup that has no server in it.
+_ENDPOINT = "endpoint"
 # The `o` of Docker's local driver and of Podman packs several options into one value.
 _PACKED = "o"
 _UNPACKED = ("size", "uid", "gid", "mode", "inodes", "nr_inodes")
@@ -292,7 +295,7 @@ def parse_options(raw: Mapping[str, str]) -> "Options":
     if asks_help(raw):
         raise HelpAsked(help_line())
     given: dict[str, object] = {}
-    for key, text in _flatten(raw):
+    for key, text in _flatten(_at_endpoint(raw)):
         option = _BY_NAME.get(plain(key))
         if option is None:
             raise InvalidOption(f"unknown option {key!r}: use {known_options()}")
@@ -307,6 +310,18 @@ def parse_options(raw: Mapping[str, str]) -> "Options":
     if "path" not in given and docker_local.binds(_of_local(raw)):
         raise InvalidOption("o=bind without a folder: add device=FOLDER, or path=FOLDER alone")
     return models.volume.Options.model_validate(given)
+
+
+def _at_endpoint(raw: Mapping[str, str]) -> Mapping[str, str]:
+    """The same with Convoy's `endpoint` as a part of the URL that it belongs to."""
+    endpoints = [key for key in raw if plain(key) == _ENDPOINT]
+    if not endpoints:
+        return raw
+    found = {key: text for key, text in raw.items() if key not in endpoints}
+    backup = next((key for key in found if plain(key) == "backup"), None)
+    if backup is None:
+        raise InvalidOption("Endpoint option can only be used when creating a volume from a backup")
+    return found | {backup: located(found[backup], raw[endpoints[0]])}
 
 
 def is_blank(text: str) -> bool:

@@ -37,6 +37,7 @@ class Source(Frozen):
     volume: str
     volume_id: str
     created: datetime
+    snapshot_name: str = ""  # if a user took the snapshot
     data: Data
     bases: tuple[Data, ...] = ()  # older ones, the newest first
     description: str  # JSON: what the volume is
@@ -50,7 +51,10 @@ class Open(Frozen):
 
 
 class ListBackups(Frozen):
+    """All backups of volumes; `described` ones with the description that lies in each."""
+
     verb: Literal["list"] = "list"
+    described: bool = False
 
 
 class Backup(Frozen):
@@ -160,10 +164,12 @@ class BackupFound(Frozen):
     host: str
     created: datetime
     snapshot: str = ""
+    snapshot_name: str = ""
     volume_id: str = ""
     size: int = 0
     added: int = 0
     files: int = 0
+    description: str = ""
 
 
 class Pruned(Frozen):
@@ -237,4 +243,4 @@ class Failed(Frozen):
 
 
 Event = Annotated[Locks | Stepped | Done | Failed, Field(discriminator="event")]
-EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))

@@ -1,6 +1,7 @@
 """How a backup of ours is known in a repository: its paths, its tags, what lies beside its data."""
 
 from collections.abc import Iterator
+from datetime import UTC
 
 from convoy_py.models.names import is_valid_name
 from convoy_py.models.session import BackupFound, Source
@@ -8,7 +9,7 @@ from convoy_py.restic.snapshots import Snapshot
 
 DESCRIPTION = b"volume.json"
 _PATH = "/convoy/"
-_VOLUME, _SNAPSHOT = "volume-id=", "snapshot-id="
+_VOLUME, _SNAPSHOT, _NAME = "volume-id=", "snapshot-id=", "snapshot="
 
 
 def path_of(volume: str) -> str:
@@ -17,14 +18,15 @@ def path_of(volume: str) -> str:
 
 
 def tags_of(source: Source) -> tuple[str, ...]:
-    return (f"{_VOLUME}{source.volume_id}", f"{_SNAPSHOT}{source.data.uuid}")
+    name = (f"{_NAME}{source.snapshot_name}",) if source.snapshot_name else ()
+    return (f"{_VOLUME}{source.volume_id}", f"{_SNAPSHOT}{source.data.uuid}", *name)
 
 
-def backups(snapshots: list[Snapshot]) -> Iterator[BackupFound]:
+def backups(snapshots: list[Snapshot]) -> Iterator[tuple[Snapshot, BackupFound]]:
     """Those that are of volumes; what else a restic keeps in the repository is its own affair."""
     for snapshot in snapshots:
         if (volume := volume_of(snapshot)) is not None:
-            yield found(snapshot, volume)
+            yield snapshot, found(snapshot, volume)
 
 
 def volume_of(snapshot: Snapshot) -> str | None:
@@ -40,8 +42,9 @@ def found(snapshot: Snapshot, volume: str) -> BackupFound:
         id=snapshot.original or snapshot.id,
         volume=volume,
         host=snapshot.hostname,
-        created=snapshot.time,
+        created=snapshot.time.astimezone(UTC),
         snapshot=snapshot_id(snapshot),
+        snapshot_name=_tagged(snapshot, _NAME),
         volume_id=_tagged(snapshot, _VOLUME),
         size=size_of(snapshot),
         added=_number(snapshot, "data_added_packed"),

@@ -1,6 +1,7 @@
 """What a session can be asked for, each by a function from its request to Done."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import assert_never
 
@@ -25,7 +26,7 @@ from convoy_py.models.session import (
 )
 from convoy_py.restic import checker, restorer
 from convoy_py.restic.archive import DATA
-from convoy_py.restic.errors import Damaged
+from convoy_py.restic.errors import Damaged, NotFound
 from convoy_py.restic.locks import Clock
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
@@ -99,9 +100,9 @@ def _done(
 ) -> Done:
     match task:
         case ListBackups():
-            return Done(backups=tuple(marks.backups(repository.snapshots())))
+            return _list(repository, described=task.described)
         case Describe():
-            return _describe(repository, task.backup)
+            return Done(description=_description(repository, _snapshot(repository, task.backup)))
         case Restore():
             return _restore(repository, task, speech)
         case Delete():
@@ -111,13 +112,24 @@ def _done(
     assert_never(task)
 
 
-def _describe(repository: Repository, backup: str) -> Done:
-    tree = _snapshot(repository, backup).tree
-    node = restorer.find(repository, tree, [marks.DESCRIPTION])
+def _list(repository: Repository, *, described: bool) -> Done:
+    listed = []
+    for snapshot, found in marks.backups(repository.snapshots()):
+        text = ""
+        if described:
+            # One that is damaged is listed all the same.
+            with suppress(Damaged, NotFound):
+                text = _description(repository, snapshot)
+        listed.append(found.model_copy(update={"description": text}))
+    return Done(backups=tuple(listed))
+
+
+def _description(repository: Repository, snapshot: Snapshot) -> str:
+    node = restorer.find(repository, snapshot.tree, [marks.DESCRIPTION])
     if node.size > _LONGEST_DESCRIPTION or not node.content:
-        raise Damaged(f"backup {backup}: its {marks.DESCRIPTION.decode()} is no description")
+        raise Damaged(f"backup {snapshot.id}: its {marks.DESCRIPTION.decode()} is no description")
     text = b"".join(repository.read_blob(BlobKind.DATA, name) for name in node.content)
-    return Done(description=text.decode(errors="backslashreplace"))
+    return text.decode(errors="backslashreplace")
 
 
 def _restore(repository: Repository, task: Restore, speech: Speech) -> Done:

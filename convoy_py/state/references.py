@@ -21,6 +21,7 @@ class ReferenceStore:
     def __init__(self, run_dir: Path, boot: str) -> None:
         self.folder = run_dir / "references"
         self.boot = boot
+        self._none = References(boot=boot)
         self.unsaved: set[str] = set()  # volumes of which the last `save` failed
 
     def open(self) -> None:
@@ -30,7 +31,8 @@ class ReferenceStore:
             unfinished.unlink()
 
     def none(self) -> References:
-        return References(boot=self.boot)
+        """The same one for all."""
+        return self._none
 
     def load(self) -> dict[str, References]:
         """All references of this boot by volume; unreadable and older ones count as none.

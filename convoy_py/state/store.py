@@ -23,6 +23,7 @@ from pathlib import Path
 from convoy_py.errors import AlreadyExists, Corrupt, RootLocked, Unavailable, Unsettled, failed
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
+from convoy_py.models.volume import Spec
 from convoy_py.state.ballast import Ballast, relieved
 from convoy_py.state.formats import Newer, Unreadable
 from convoy_py.state.presence import Presence
@@ -115,11 +116,16 @@ class Store:
     def load(self) -> dict[str, Record | Unreadable]:
         """Every volume with its record, or why that cannot be read. Changes nothing."""
         found: dict[str, Record | Unreadable] = {}
+        specs: dict[Spec, Spec] = {}  # of thousands most are the same, and kept once
         with os.scandir(self.volumes) as entries:
             for entry in entries:
                 if not is_valid_name(entry.name) or not entry.is_dir(follow_symlinks=False):
                     continue
-                if (record := self.find(entry.name)) is not None:
+                record = self.find(entry.name)
+                if isinstance(record, Record):
+                    spec = specs.setdefault(record.spec, record.spec)
+                    found[entry.name] = record.model_copy(update={"spec": spec})
+                elif record is not None:
                     found[entry.name] = record
         return found
 

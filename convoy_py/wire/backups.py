@@ -1,8 +1,17 @@
 """Messages about backups: make, list, delete, forget, prune, verify, restore."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from convoy_py.wire.base import Message, Moment, Query
+
+
+def _bytes(value: object) -> object:
+    return str(value) if isinstance(value, int) else value or ""
+
+
+Bytes = Annotated[str, BeforeValidator(_bytes)]  # as text, as in Convoy; "" where it is not known
 
 REFERENCE = "a backup's URL, or the first digits of its id in a repository"
 
@@ -20,6 +29,10 @@ class CreateBackups(Message):
 class BackupsQuery(Query):
     volume: str = ""
     repository: str = Field("", description="empty: all that are known")
+    described: bool = Field(
+        default=False,
+        description="with DriverName, VolumeSize, VolumeCreatedAt: each is looked into",
+    )
 
 
 class BackupQuery(Query):
@@ -38,7 +51,12 @@ class BackupInfo(Message):
     host: str
     created: Moment = Field(alias="CreatedTime")
     snapshot: str = Field("", description="the id of the volume's snapshot that it is a copy of")
+    snapshot_name: str = Field("", description="of a snapshot that a user took")
+    snapshot_created: Moment = Field("", alias="SnapshotCreatedAt")
     volume_id: str = ""
+    driver: str = Field("", alias="DriverName", description="of what is described")
+    volume_size: Bytes = Field("", description="the volume's limit; 0: none")
+    volume_created: Moment = Field("", alias="VolumeCreatedAt")
     size: int  # bytes of all files
     added: int  # bytes that the repository grew by
     files: int

@@ -19,11 +19,12 @@ from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
 from convoy_py.cli.terminal.output import complain, moment, note, say, show_json, show_table
-from convoy_py.cli.terminal.places import endpoint_option, is_place, located
+from convoy_py.cli.terminal.places import endpoint_option, is_place
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
-from convoy_py.errors import Kind
+from convoy_py.errors import Kind, NotFound
 from convoy_py.models.names import AT, check_name, check_volume, split_source
+from convoy_py.models.places import located
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.endpoints import (
     CREATE_BACKUPS,
@@ -73,7 +74,7 @@ _from_option = repository_option("--from", "the repository; default: the only on
     "--dest",
     metavar="DEST",
     callback=not_empty,
-    help="as in Convoy: where a repository is that is known, instead of --to",
+    help="as in Convoy: where a repository is, instead of --to",
 )
 @click.option("--pause", is_flag=True, help="pause the containers that use them meanwhile")
 @no_wait_option
@@ -159,10 +160,14 @@ def list_backups(
         repository = located(dest, _endpoint())
     asked = volume or volume_name or ""
     wanted = wire.backups.BackupsQuery(
-        volume=check_name(asked) if asked else "", repository=repository or ""
+        volume=check_name(asked) if asked else "",
+        repository=repository or "",
+        described=bool(dest),
     )
     found = run(session, LIST_BACKUPS, wanted, no_wait=no_wait).backups
     found.sort(key=lambda each: (each.created, each.volume))
+    if dest and asked and not found:
+        raise NotFound(f"there is no backup of a volume {asked} in {dest}")
     if dest:
         show_json({each.url: each for each in found})
     elif session.output.wants_json:

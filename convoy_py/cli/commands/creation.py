@@ -4,10 +4,11 @@ import click
 
 from convoy_py import wire
 from convoy_py.cli.terminal.options import output_options, refused
-from convoy_py.cli.terminal.places import endpoint_option, located
+from convoy_py.cli.terminal.places import endpoint_option
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
 from convoy_py.models.names import check_name
+from convoy_py.models.places import located
 from convoy_py.wire.endpoints import CREATE_VOLUME
 
 

@@ -164,6 +164,7 @@ def _source(chosen: Chosen, stack: ExitStack) -> Source:
         volume=volume.name,
         volume_id=volume.uuid,
         created=record.created,
+        snapshot_name="" if record.base_of else record.name,
         data=_data(chosen.snapshot, stack),
         bases=tuple(_data(base, stack) for base in chosen.bases),
         description=described.model_dump_json(exclude_none=True, indent=2),

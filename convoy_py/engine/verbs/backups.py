@@ -59,7 +59,7 @@ class Backups:
         One session has all of them. The snapshot stays, unlisted, as what the next backup is
         compared with, where that costs nothing; the one of before goes.
         """
-        repository = self._repositories.chosen(to)
+        repository = await self._repositories.reached(to, progress, make=True)
         taken = [name for name in sources if kind_of(name) is NameKind.SNAPSHOT]
         for name in taken:
             self._entries.get(name)
@@ -86,13 +86,18 @@ class Backups:
             raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
         return done
 
-    async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
-        """The backups of one volume, or of all; of one repository, or of all that are known."""
-        return await self._finding.views(volume, repository, progress)
+    async def views(
+        self, volume: str, repository: str, progress: Progress, *, described: bool = False
+    ) -> list[BackupView]:
+        """The backups of one volume, or of all; of one repository, or of all that are known.
+
+        `described` ones tell of their volume, too, for which each is looked into.
+        """
+        return await self._finding.views(volume, repository, progress, described=described)
 
     async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:
-        """One, by its URL, its id, or the start of that; raises NotFound, Invalid."""
-        return await self._finding.one(reference, repository, progress)
+        """One, described, by its URL, its id, or the start of that; raises NotFound, Invalid."""
+        return await self._finding.described(reference, repository, progress)
 
     async def delete(
         self, references: Sequence[str], repository: str, progress: Progress

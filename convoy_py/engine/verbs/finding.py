@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.verbs.repositories import Repositories
-from convoy_py.errors import Invalid, NotFound
-from convoy_py.models.backup import BackupView, is_url, parse_url
-from convoy_py.models.session import BackupFound, ListBackups
+from convoy_py.errors import Invalid, NoRepository, NotFound
+from convoy_py.models.backup import BackupView, Description, is_url, parse_url
+from convoy_py.models.session import BackupFound, Describe, ListBackups
+from convoy_py.models.sizes import parse_size
 from convoy_py.state.records import Repository
 
 
@@ -16,12 +19,21 @@ class Finding:
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
 
-    async def views(self, volume: str, repository: str, progress: Progress) -> list[BackupView]:
-        """The backups of one volume, or of all; of one repository, or of all that are known."""
+    async def views(
+        self, volume: str, repository: str, progress: Progress, *, described: bool = False
+    ) -> list[BackupView]:
+        """The backups of one volume, or of all; of one repository, or of all that are known.
+
+        A place that may have a repository, and has none, has no backups.
+        """
         names = [repository] if repository else [v.name for v in self._repositories.views()]
         found: list[BackupView] = []
         for name in names:
-            found += await self._in(self._repositories.get(name), progress)
+            try:
+                record = await self._repositories.reached(name, progress)
+            except NoRepository:
+                continue
+            found += await self._in(record, progress, ListBackups(described=described))
         return [view for view in found if volume in ("", view.volume)]
 
     async def one(self, reference: str, repository: str, progress: Progress) -> BackupView:
@@ -29,13 +41,20 @@ class Finding:
         (found,) = await self.several([reference], repository, progress)
         return found
 
+    async def described(self, reference: str, repository: str, progress: Progress) -> BackupView:
+        """The same, with what it says of its volume."""
+        found = await self.one(reference, repository, progress)
+        record = self._repositories.get(found.repository)
+        done = await self._repositories.run(record, Describe(backup=found.id), progress)
+        return found.model_copy(update=_told(done.description))
+
     async def several(
         self, references: Sequence[str], repository: str, progress: Progress
     ) -> list[BackupView]:
         """Each as by `one`; a repository is asked once for all of them."""
-        named = [self._named(reference, repository) for reference in references]
+        named = [await self._named(reference, repository, progress) for reference in references]
         views = {
-            name: await self._in(self._repositories.get(name), progress)
+            name: await self._in(self._repositories.get(name), progress, ListBackups())
             for name in dict.fromkeys(record.name for record, _ in named)
         }
         return [_one(views[record.name], digits, record.name) for record, digits in named]
@@ -59,20 +78,43 @@ class Finding:
             raise NotFound(f"repository {option} has no backup of a volume {volume}")
         return _newest(views, volume)
 
-    def _named(self, reference: str, repository: str) -> tuple[Repository, str]:
+    async def _named(
+        self, reference: str, repository: str, progress: Progress
+    ) -> tuple[Repository, str]:
         """In which repository it is looked for, and by the first digits of which id."""
         if is_url(reference):
             url = parse_url(reference)
-            return self._repositories.at(url.location), url.id
-        return self._repositories.chosen(repository), reference
+            return await self._repositories.reached(url.location, progress), url.id
+        return await self._repositories.reached(repository, progress), reference
 
-    async def _in(self, record: Repository, progress: Progress) -> list[BackupView]:
-        done = await self._repositories.run(record, ListBackups(), progress)
+    async def _in(
+        self, record: Repository, progress: Progress, task: ListBackups
+    ) -> list[BackupView]:
+        done = await self._repositories.run(record, task, progress)
         return [view_of(record, each) for each in done.backups]
 
 
 def view_of(record: Repository, found: BackupFound) -> BackupView:
-    return BackupView(repository=record.name, location=record.location, **found.model_dump())
+    known = found.model_dump(exclude={"description"}) | _told(found.description)
+    return BackupView(repository=record.name, location=record.location, **known)
+
+
+def _told(text: str) -> dict[str, object]:
+    """What a description tells of the volume that was backed up; nothing if it makes no sense."""
+    try:
+        description = Description.model_validate_json(text)
+    except ValidationError:
+        return {}
+    options = description.options
+    try:
+        size = parse_size(options.get("size", "0"))
+    except ValueError:
+        size = 0
+    return {
+        "driver": options.get("backend", ""),
+        "volume_size": size,
+        "volume_created": description.created,
+    }
 
 
 def _newest(backups: Sequence[BackupView], volume: str) -> BackupView:

@@ -1,15 +1,27 @@
 """The verbs on repositories: add, list, inspect, remove; their keys, their locks, who prunes."""
 
+import posixpath
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.running.threads import Threads
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.sessions import Sessions
-from convoy_py.errors import AlreadyExists, Conflict, ConvoyError, Denied, Invalid, NotFound
+from convoy_py.errors import (
+    AlreadyExists,
+    Conflict,
+    ConvoyError,
+    Denied,
+    Invalid,
+    NoRepository,
+    NotFound,
+)
 from convoy_py.models.backup import RepositoryView
 from convoy_py.models.names import check_name, is_valid_name
 from convoy_py.models.session import (
@@ -42,12 +54,22 @@ class Repositories:
     """The repositories that one daemon knows."""
 
     def __init__(
-        self, operations: Operations, host: Host, store: RepositoryStore, sessions: Sessions
+        self,
+        operations: Operations,
+        host: Host,
+        store: RepositoryStore,
+        sessions: Sessions,
+        *,
+        password: Secret = Secret(),
+        credentials: Secret = Secret(),
     ) -> None:
+        """The secrets are those of repositories that are known by their place alone."""
         self._operations = operations
         self._host = host
         self._store = store
         self._sessions = sessions
+        self._password = password
+        self._credentials = credentials
         self._known: dict[str, Repository] = {}
         # What a repository keeps waiting has threads of its own.
         self.threads = Threads(2, 8, 1, patience=60.0, as_one=False)
@@ -83,8 +105,31 @@ class Repositories:
                 return record
         raise NotFound(
             f"no repository is known at {place}: `convoy repository add NAME {place} "
-            "--password-file FILE` makes it known, and makes it where there is none"
+            "--password-file FILE` makes it known, and makes it where there is none; with the "
+            "setting backup_password_file a place is enough"
         )
+
+    async def reached(self, name: str, progress: Progress, *, make: bool = False) -> Repository:
+        """As `chosen`; what is known by its place alone is made known by the settings' secrets.
+
+        `make` makes it where there is none. Raises NoRepository, NotFound, Invalid.
+        """
+        try:
+            return self.chosen(name)
+        except NotFound:
+            if is_valid_name(name) or not self._password.file:
+                raise
+        place = _place(name)
+        if place.scheme == "local" and not await self.threads.run(Path(place.path).is_dir):
+            raise Invalid(f"VFS path {place.path} doesn't exist or is not a directory")
+        chosen = _name_of(place)
+        try:
+            await self.add(
+                chosen, str(place), self._password, self._credentials, progress, make=make
+            )
+        except NotFound as error:
+            raise NoRepository(str(error)) from error
+        return self.get(chosen)
 
     def views(self) -> list[RepositoryView]:
         return [_view(record) for _, record in sorted(self._known.items())]
@@ -105,8 +150,9 @@ class Repositories:
         progress: Progress,
         *,
         keeper: bool = False,
+        make: bool = True,
     ) -> RepositoryView:
-        """Open a repository, or make it where there is none, and know it by a name from now on.
+        """Open a repository, or `make` it where there is none, and know it by a name from now on.
 
         Its keeper is the host that made it, or this one from now on. Raises AlreadyExists for a
         name that means another; doing it again is done already.
@@ -125,7 +171,7 @@ class Repositories:
             if (known := self._known.get(name)) and known.location != location:
                 raise AlreadyExists(f"repository {name} exists already, at {known.location}")
             host = self._sessions.host if keeper else ""
-            await self._opened(name, location, password, credentials, progress, host)
+            await self._opened(name, location, password, credentials, progress, host, make=make)
         return self.inspect(name)
 
     def check_keeper(self, record: Repository) -> None:
@@ -194,6 +240,8 @@ class Repositories:
         credentials: Secret,
         progress: Progress,
         keeper: str,
+        *,
+        make: bool,
     ) -> None:
         run = self.threads.run_long
         with translated(name, "add"):
@@ -208,7 +256,7 @@ class Repositories:
             location,
             word,
             parsed(secrets),
-            Open(create=True),
+            Open(create=make),
             progress,
         )
         known = self._known.get(name)
@@ -233,6 +281,12 @@ class Repositories:
                     secrets if kept_credentials else "",
                 )
         self._known[name] = record
+
+
+def _name_of(place: Location) -> str:
+    """A name that no other place gets, and that a person knows it by."""
+    last = re.sub(r"[^a-zA-Z0-9_.-]", "-", posixpath.basename(place.path.rstrip("/")))[:64]
+    return f"at-{last or place.bucket}-{sha256(str(place).encode()).hexdigest()[:8]}"
 
 
 def _place(text: str) -> Location:

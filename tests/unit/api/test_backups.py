@@ -32,6 +32,7 @@ BACKUP = BackupInfo(
     volume="db",
     host="here",
     created="2026-01-02T03:04:05Z",
+    snapshot_created="2026-01-02T03:04:05Z",
     size=1000,
     added=10,
     files=3,
@@ -113,7 +114,10 @@ async def test_what_fails_names_what_was_to_be_backed_up(admin: Socket, verbs: F
 
 @pytest.mark.parametrize(
     ("query", "asked"),
-    [("", ("", "")), ("?volume=db&repository=offsite", ("db", "offsite"))],
+    [
+        ("", ("", "", False)),
+        ("?volume=db&repository=offsite&described=true", ("db", "offsite", True)),
+    ],
 )
 async def test_backups_are_listed(
     admin: Socket, verbs: FakeVerbs, query: str, asked: tuple[str, str]

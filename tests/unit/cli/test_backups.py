@@ -158,16 +158,21 @@ def test_list_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> No
     ]
 
 
-def test_list_of_a_place_is_convoys_map(run: Run, daemon: FakeDaemon) -> None:
-    """From the URL that create printed to the backup; empty where there is none."""
-    target = "/v1/backups?volume=db&repository=vfs%3A%2F%2F%2Fsrv%2Foffsite"
+def test_list_of_a_place_is_convoys_map(run: Run, daemon: FakeDaemon, told: Told) -> None:
+    """From the URL that create printed to the backup; a volume that has none is an error."""
+    target = "/v1/backups?volume=db&repository=vfs%3A%2F%2F%2Fsrv%2Foffsite&described=true"
     daemon.done("GET", target, BackupList(backups=[FIRST]))
     words = ("backup", "list", "vfs:///srv/offsite", "--volume-name", "db")
     assert json.loads(run(*words).stdout) == {
         FIRST.url: FIRST.model_dump(mode="json", by_alias=True)
     }
     daemon.done("GET", target, BackupList(backups=[]))
-    assert json.loads(run(*words).stdout) == {}
+    result = run(*words)
+    assert result.exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert "no backup of a volume db in vfs:///srv/offsite" in told(result)
+    target = "/v1/backups?repository=vfs%3A%2F%2F%2Fsrv%2Foffsite&described=true"
+    daemon.done("GET", target, BackupList(backups=[]))
+    assert json.loads(run("backup", "list", "vfs:///srv/offsite").stdout) == {}
 
 
 @pytest.mark.parametrize(

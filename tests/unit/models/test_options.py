@@ -2,7 +2,7 @@
 
 import pytest
 
-from convoy_py.errors import HelpAsked, InvalidOption
+from convoy_py.errors import HelpAsked, Invalid, InvalidOption
 from convoy_py.linux import filesystems
 from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
 from convoy_py.models.options import (
@@ -300,3 +300,23 @@ def test_a_password_among_mount_options_is_not_repeated() -> None:
 def test_a_host_folder_in_the_local_drivers_form(raw: dict[str, str]) -> None:
     """What is a bind mount there is a `path` here."""
     assert parse_options(raw) == Options(path="/srv/x")
+
+
+@pytest.mark.parametrize(
+    "backup",
+    [
+        "s3://bucket@eu-west-1/pg?backup=backup-0123456789abcdef&volume=db",
+        "s3:http://e:9000/bucket/pg?backup=backup-0123456789abcdef&volume=db",
+    ],
+)
+def test_convoys_endpoint_is_a_part_of_the_backups_url(backup: str) -> None:
+    """Also where it is there already, as in the URLs that are printed here."""
+    options = parse_options({"backup": backup, "endpoint": "http://e:9000"})
+    assert options.backup == "s3:http://e:9000/bucket/pg?backup=backup-0123456789abcdef&volume=db"
+
+
+@pytest.mark.parametrize("raw", [{}, {"backup": "offsite"}, {"backup": "vfs:///srv?backup=x"}])
+def test_an_endpoint_of_nothing_is_refused(raw: dict[str, str]) -> None:
+    """As in Convoy."""
+    with pytest.raises(Invalid, match="ndpoint"):
+        parse_options(raw | {"endpoint": "http://e:9000"})

@@ -52,6 +52,15 @@ def test_a_committed_volume_is_loaded(store: Store) -> None:
     assert store.half_made() == []
 
 
+def test_volumes_with_the_same_options_share_them(store: Store) -> None:
+    """Of thousands they are most of what each would take in memory."""
+    for name in ("a", "b"):
+        _make(store, name)
+    loaded = [record for record in store.load().values() if isinstance(record, Record)]
+    assert {record.name for record in loaded} == {"a", "b"}
+    assert loaded[0].spec is loaded[1].spec
+
+
 def test_what_is_being_built_is_no_volume(store: Store) -> None:
     """A crash before the commit leaves something to sweep, under a name no volume can have."""
     staging = store.stage()

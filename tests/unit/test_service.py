@@ -1,0 +1,25 @@
+"""What the daemon loads, and makes ready, before anybody calls."""
+
+import subprocess
+import sys
+
+# Each takes megabytes: what speaks with Docker, and what only a session needs.
+_RARE = {"docker", "requests", "cryptography", "obstore", "convoy_py.session", "convoy_py.cli"}
+_CODE = """
+import sys
+import convoy_py.daemon, convoy_py.service
+from convoy_py.models import session
+from convoy_py.wire import backups
+print(*sys.modules)
+print(session.Request.__pydantic_complete__, backups.CreateBackups.__pydantic_complete__)
+"""
+
+
+def test_a_daemon_at_rest_has_only_what_all_calls_need() -> None:
+    """Programs and messages of rare verbs come with the first of them."""
+    told = subprocess.run(
+        [sys.executable, "-c", _CODE], capture_output=True, text=True, check=True
+    ).stdout
+    loaded, are_built = told.splitlines()
+    assert _RARE & set(loaded.split()) == set()
+    assert are_built == "False False"
