@@ -168,6 +168,12 @@ class Settings(BaseModel):
         le=300.0,
         description="how long a snapshot may keep a volume's writers waiting",
     )
+    hook_limit: Duration = Field(
+        300.0,
+        gt=0.0,
+        le=86400.0,
+        description="how long a command in a container, before or after a snapshot, may take",
+    )
     trim_interval: Annotated[Duration, AfterValidator(_seldom)] = Field(
         0.0,
         ge=0.0,

@@ -12,13 +12,13 @@ from typing import Any
 from convoy_py.containers import (
     PROJECT,
     Container,
-    DockerContainers,
     alive,
     check_name,
     container_of,
     listed,
     volumes_of,
 )
+from convoy_py.docker_commands import DockerCommands
 from convoy_py.errors import NotFound, Unsupported
 
 LOCAL = "local"
@@ -43,7 +43,7 @@ class LocalVolume:
         return on_host(self.mountpoint)
 
 
-class Docker(DockerContainers):
+class Docker(DockerCommands):
     """The Docker Engine at one socket, with its volumes."""
 
     def local_volume(self, name: str) -> LocalVolume:

@@ -27,6 +27,7 @@ from convoy_py.errors import (
     VolumeNotFound,
 )
 from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.names import AT, joined, volume_of
 from convoy_py.models.snapshot import Consistency, Plan, SnapshotView, Way
 from convoy_py.models.trash import RemovedView
@@ -232,12 +233,12 @@ class FakeSnapshots(Snapshots):
         name: str,
         progress: Progress,
         *,
-        pause: bool = False,
+        hooks: Hooks = NO_HOOKS,
         compose_project: str = "",
         container: str = "",
         base_of: str = "",
     ) -> list[SnapshotView]:
-        self.asked.append((list(volumes), name, pause, compose_project, container))
+        self.asked.append((list(volumes), name, hooks.pause, compose_project, container))
         progress.total, progress.note = 100, "copying"
         await self.volumes.pass_gate()
         progress(100)

@@ -10,6 +10,7 @@ from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import NotFound
 from convoy_py.models.backup import BackupView, RepositoryView
+from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.session import Done, KeyFound, LockFound, Pruned
 from convoy_py.models.volume import Options, View
 
@@ -108,9 +109,9 @@ class FakeBackups(Backups):
         *,
         everything: bool = False,
         compose_project: str = "",
-        pause: bool = False,
+        hooks: Hooks = NO_HOOKS,
     ) -> list[BackupView]:
-        self.asked.append((list(sources), to, everything, compose_project, pause))
+        self.asked.append((list(sources), to, everything, compose_project, hooks))
         if self.failure:
             raise self.failure
         return [self.backup]

@@ -2,10 +2,12 @@
 
 import json
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from socket import socketpair
 from typing import Any
 
 import pytest
@@ -29,6 +31,10 @@ class Sdk:
         self.broken: dict[str, Exception] = {}
         self.meanwhile: dict[str, Callable[[], object]] = {}  # what others do before such a call
         self.open = 0
+        self.prints: list[bytes] = []  # what a command prints
+        self.code, self.runs_on, self.hangs = 0, 0, False  # how it ends, and when that shows
+        self._streams: list[socket.socket] = []
+        self.kept: list[socket.socket] = []
         self.root = Path("/var/lib/docker")
 
     def put(self, name: str, *volumes: str, state: str = "running", **extra: Any) -> Container:
@@ -93,6 +99,31 @@ class Sdk:
             raise APIError("409", explanation="cannot start a paused container")
         self._change("start", key, None, "running")
 
+    def exec_create(self, key: str, words: list[str]) -> dict[str, str]:
+        self.calls.append(f"execute {key} {' '.join(words)}")
+        self._found(key)
+        return {"Id": "1"}
+
+    def exec_start(self, key: str, *, socket: bool) -> Any:
+        ours, theirs = socketpair()
+        for piece in self.prints:
+            theirs.sendall(struct.pack(">BxxxL", 1, len(piece)) + piece)
+        if self.hangs:
+            self.kept.append(theirs)
+        else:
+            theirs.close()
+        self._streams.append(ours)
+        return ours
+
+    def exec_inspect(self, key: str) -> dict[str, Any]:
+        self.runs_on -= 1
+        return {"Running": self.runs_on >= 0, "ExitCode": self.code}
+
+    @property
+    def streams(self) -> list[socket.socket]:
+        """Those that are still open."""
+        return [each for each in self._streams if each.fileno() >= 0]
+
     def volumes(self, filters: dict[str, str]) -> dict[str, Any]:
         driver = filters.get("driver")
         found = [v for v in self.known.values() if driver in (None, v["Driver"])]
@@ -151,6 +182,8 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
 
     monkeypatch.setattr(containers, "_connect", connect)
     yield found
+    for kept in found.kept:
+        kept.close()
     assert found.open == 0
 
 

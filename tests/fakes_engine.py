@@ -76,6 +76,17 @@ class FakeContainers:
     def unpause(self, containers: Sequence[Container]) -> None:
         """Nobody is left paused by a `paused` that failed."""
 
+    def execute(
+        self,
+        container: str,
+        words: Sequence[str],
+        limit: float,
+        follow: Callable[[], object] = lambda: None,
+    ) -> None:
+        follow()
+        self.calls.append(f"{container}: {words[-1]}")
+        self._called("execute", words[-1])
+
     def stoppable(self, containers: Sequence[Container]) -> list[Container]:
         return list(containers)
 

@@ -2,6 +2,7 @@
 
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
+from convoy_py.api.snapshots import hooks_of
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Invalid
 from convoy_py.models.backup import BackupView, is_url, parse_url
@@ -30,6 +31,7 @@ async def back_up(admin: Admin, call: Call[CreateBackups]) -> Reply[BackupList]:
     asked = call.message
     if bool(asked.sources) + asked.all + bool(asked.compose_project) != 1:
         raise Invalid("give one of Sources, All and ComposeProject: what is to be backed up")
+    hooks = hooks_of(asked)
 
     async def work(progress: Progress) -> BackupList:
         views = await admin.verbs.backups.create(
@@ -38,7 +40,7 @@ async def back_up(admin: Admin, call: Call[CreateBackups]) -> Reply[BackupList]:
             progress,
             everything=asked.all,
             compose_project=asked.compose_project,
-            pause=asked.pause,
+            hooks=hooks,
         )
         return _list(views)
 

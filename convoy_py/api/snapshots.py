@@ -5,8 +5,10 @@ from http import HTTPStatus
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.models.hooks import Hooks
 from convoy_py.models.names import check_name, check_volume, joined
 from convoy_py.wire import endpoints
+from convoy_py.wire.backups import CreateBackups
 from convoy_py.wire.base import Nothing
 from convoy_py.wire.snapshots import (
     CreateGroup,
@@ -35,11 +37,11 @@ async def snapshot_plan(admin: Admin, call: Call[Nothing]) -> Reply[PlanInfo]:
 
 async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply[SnapshotInfo]:
     asked = call.message
-    name = _snapshot_name(asked.name)
+    name, hooks = _snapshot_name(asked.name), hooks_of(asked)
 
     async def work(progress: Progress) -> SnapshotInfo:
         snapshots = admin.verbs.snapshots
-        (view,) = await snapshots.create([call.name], name, progress, pause=asked.pause)
+        (view,) = await snapshots.create([call.name], name, progress, hooks=hooks)
         return admin.snapshot(view)
 
     return await admin.job("snapshot create", call, work)
@@ -48,13 +50,14 @@ async def snapshot_create(admin: Admin, call: Call[CreateSnapshot]) -> Reply[Sna
 async def snapshot_group(admin: Admin, call: Call[CreateGroup]) -> Reply[SnapshotList]:
     asked = call.message
     volumes, name = [check_volume(volume) for volume in asked.volumes], _snapshot_name(asked.name)
+    hooks = hooks_of(asked)
 
     async def work(progress: Progress) -> SnapshotList:
         views = await admin.verbs.snapshots.create(
             volumes,
             name,
             progress,
-            pause=asked.pause,
+            hooks=hooks,
             compose_project=asked.compose_project,
             container=asked.container,
         )
@@ -83,6 +86,11 @@ async def rollback(admin: Admin, call: Call[Rollback]) -> Reply[RolledBack]:
         )
 
     return await admin.job("rollback", call, work)
+
+
+def hooks_of(asked: CreateSnapshot | CreateGroup | CreateBackups) -> Hooks:
+    """What is to be done to containers; raises Invalid."""
+    return Hooks.asked(asked.before, asked.after, pause=asked.pause, stop=asked.stop)
 
 
 def _snapshot_name(name: str) -> str:

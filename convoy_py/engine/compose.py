@@ -10,6 +10,7 @@ from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.running.announcing import Announcing
 from convoy_py.engine.running.deletions import Deletions
+from convoy_py.engine.running.hooks import Hooking
 from convoy_py.engine.running.jobs import Jobs
 from convoy_py.engine.running.operations import TIME_LIMIT_SECONDS, Operations
 from convoy_py.engine.running.pausing import Pausing
@@ -67,6 +68,8 @@ class Engine:
         self.announcing = Announcing(operations)
         self.deletions = deletions = Deletions(operations, steps)
         self.pausing = pausing = Pausing(docker, settings.run_dir / "paused")
+        owed = host.store.root / "hooks"
+        self.hooking = Hooking(docker, pausing, self.blocking, owed, settings.hook_limit)
         frozen = settings.run_dir / "frozen"
         copying = Copying(steps, frozen, settings.freeze_limit, metrics)
         cloning = Cloning(steps, copying)
@@ -81,7 +84,7 @@ class Engine:
             copying,
             deletions=deletions,
             containers=docker,
-            pausing=pausing,
+            hooking=self.hooking,
             rollback_keep=settings.rollback_keep,
         )
         self._compose_backups(settings, steps)
@@ -204,6 +207,7 @@ class Engine:
             (self.trash.expire, often),
             (self.releases.sweep, often),
             (self.let_go, often),
+            (partial(self.blocking.run_long, self.hooking.recover), often),
             (self.room.watch, LOOK_SECONDS),
             (self.autogrow.watch, 1.0),
         ]

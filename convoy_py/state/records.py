@@ -107,6 +107,12 @@ class Pause(RootModel[tuple[Halt, tuple[tuple[str, str] | tuple[str, str, str], 
     """
 
 
+class Owed(Frozen):
+    """Commands that are to be run in containers after a snapshot: `<root>/hooks/<id>.json`."""
+
+    commands: tuple[tuple[str, ...], ...]  # each a container's name or id, and the words
+
+
 class Release(Frozen):
     """What a release may have half made under Docker: `<root>/releasing/<id>.json`."""
 
@@ -153,6 +159,7 @@ REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)
 RESTORE = Format("restore", Restore)
 RELEASE = Format("release", Release)
+OWED = Format("owed", Owed)
 REPOSITORY = Format("repository", Repository, _fields_added)
 LOCKS = Format("locks", Locks)
 # Daemons that knew of no numbers would not read these with one, and delete the latter two.

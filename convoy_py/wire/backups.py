@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from convoy_py.wire.base import Message, Moment, Query
+from convoy_py.wire.base import HOOK, Message, Moment, Query
 
 
 def _bytes(value: object) -> object:
@@ -24,6 +24,9 @@ class CreateBackups(Message):
     compose_project: str = ""
     repository: str = Field("", description="empty: the only one that is known")
     pause: bool = False
+    stop: bool = False
+    before: list[str] = Field(default_factory=list, description=HOOK)
+    after: list[str] = Field(default_factory=list, description=HOOK)
 
 
 class BackupsQuery(Query):

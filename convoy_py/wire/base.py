@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_pascal
 
+HOOK = "CONTAINER: command"
+
 
 class Message(BaseModel):
     """`model_validate` makes one of a value of the engine, too, by the names of its fields."""

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from convoy_py.wire.base import Message
+from convoy_py.wire.base import HOOK, Message
 
 
 class SnapshotInfo(Message):
@@ -25,10 +25,16 @@ class SnapshotInfo(Message):
 
 
 class CreateSnapshot(Message):
-    """`name` is made up when it is empty; `pause` has the containers stand still meanwhile."""
+    """`name` is made up when it is empty; `pause` has the containers stand still meanwhile.
+
+    `before` and `after` are run in containers; `stop` has those that use it stopped meanwhile.
+    """
 
     name: str = ""
     pause: bool = False
+    stop: bool = False
+    before: list[str] = Field(default_factory=list, description=HOOK)
+    after: list[str] = Field(default_factory=list, description=HOOK)
 
 
 class CreateGroup(Message):
@@ -39,6 +45,9 @@ class CreateGroup(Message):
     container: str = ""
     name: str = ""
     pause: bool = False
+    stop: bool = False
+    before: list[str] = Field(default_factory=list, description=HOOK)
+    after: list[str] = Field(default_factory=list, description=HOOK)
 
 
 class SnapshotList(Message):

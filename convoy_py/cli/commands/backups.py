@@ -1,7 +1,7 @@
 """The commands on backups: create, list, inspect, delete, forget, prune, verify; and restore."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from convoy_py.cli.terminal.arguments import (
     volume_argument,
 )
 from convoy_py.cli.terminal.exits import EXIT_CODES
+from convoy_py.cli.terminal.hooks import hook_options
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
 from convoy_py.cli.terminal.output import complain, moment, note, say, show_json, show_table
@@ -76,7 +77,7 @@ _from_option = repository_option("--from", "the repository; default: the only on
     callback=not_empty,
     help="as in Convoy: where a repository is, instead of --to",
 )
-@click.option("--pause", is_flag=True, help="pause the containers that use them meanwhile")
+@hook_options
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -89,8 +90,8 @@ def create(
     compose_project: str | None,
     repository: str | None,
     dest: str | None,
-    pause: bool,
     no_wait: bool,
+    **hooks: Any,
 ) -> None:
     """Back up volumes, and print the URL of each backup.
 
@@ -113,7 +114,7 @@ def create(
         all=everything,
         compose_project=compose_project or "",
         repository=repository or "",
-        pause=pause,
+        **hooks,
     )
     _show_urls(session, run(session, CREATE_BACKUPS, wanted, no_wait=no_wait).backups)
 

@@ -1,7 +1,7 @@
 """The commands on snapshots: create, list, inspect, delete; and rollback."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ from convoy_py.cli.terminal.arguments import (
     snapshot_argument,
     volume_argument,
 )
+from convoy_py.cli.terminal.hooks import hook_options
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
 from convoy_py.cli.terminal.output import moment, note, say, show_json, show_table
@@ -64,7 +65,7 @@ def snapshot(context: click.Context) -> None:
     callback=not_empty,
     help="the volumes of a container too",
 )
-@click.option("--pause", is_flag=True, help="pause the containers that use it meanwhile")
+@hook_options
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -77,8 +78,8 @@ def create(
     group: tuple[str, ...],
     compose_project: str | None,
     container: str | None,
-    pause: bool,
     no_wait: bool,
+    **hooks: Any,
 ) -> None:
     """Make a snapshot of VOLUME and print its name, such as db@nightly.
 
@@ -96,7 +97,7 @@ def create(
         )
     _foretell(session.client(), [volume] if volume is not None else members)
     if volume is not None:
-        wanted = wire.snapshots.CreateSnapshot(name=chosen, pause=pause)
+        wanted = wire.snapshots.CreateSnapshot(name=chosen, **hooks)
         made = run(session, CREATE_SNAPSHOT, wanted, of=volume, no_wait=no_wait)
         session.output.answer(made.full_name, made)
         return
@@ -105,7 +106,7 @@ def create(
         compose_project=compose_project or "",
         container=container or "",
         name=chosen,
-        pause=pause,
+        **hooks,
     )
     _show_group(session, run(session, CREATE_GROUP, several, no_wait=no_wait).snapshots)
 

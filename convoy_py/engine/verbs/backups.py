@@ -15,6 +15,7 @@ from convoy_py.engine.verbs.uses import Uses
 from convoy_py.errors import Conflict, ConvoyError, Invalid, OperationFailed
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
+from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.names import NameKind, joined, kind_of, volume_of
 from convoy_py.models.session import Delete, Forget, Prune, Pruned, Verify
 from convoy_py.models.snapshot import Way
@@ -52,7 +53,7 @@ class Backups:
         *,
         everything: bool = False,
         compose_project: str = "",
-        pause: bool = False,
+        hooks: Hooks = NO_HOOKS,
     ) -> list[BackupView]:
         """Back up volumes, by a snapshot of all at one moment, or snapshots that are there.
 
@@ -69,11 +70,14 @@ class Backups:
         if volumes or compose_project or not taken:
             volumes = await self._snapshots.chosen(volumes, compose_project, "")
         made: list[str] = []
+        failed: list[str] = []
         if volumes:
-            views = await self._snapshots.create(
-                volumes, "", progress, pause=pause, base_of=repository.name
+            views, failed = await self._snapshots.take(
+                volumes, "", progress, hooks, base_of=repository.name
             )
             made = [joined(view.volume, view.name) for view in views]
+        elif hooks != NO_HOOKS:
+            raise Invalid("before, after, pause and stop are of a snapshot that is yet to be taken")
         done: list[BackupView] = []
         problems: Sequence[str] = ()
         try:
@@ -81,9 +85,12 @@ class Backups:
         finally:
             for name in made:
                 await self._let_bases_go(repository, name, done)
+        told = ", ".join(view.volume for view in done) or "nothing"
         if problems:
-            told = ", ".join(view.volume for view in done) or "nothing"
+            problems = [*problems, *failed]
             raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
+        if failed:
+            raise OperationFailed(f"{told} backed up; but {'; '.join(failed)}")
         return done
 
     async def views(

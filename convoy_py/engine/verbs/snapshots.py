@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.views import snapshot_view, snapshot_views
 from convoy_py.engine.running.deletions import Deletions
+from convoy_py.engine.running.hooks import Hooking
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.mirror import as_on_disk
 from convoy_py.engine.running.operations import Locked, Operations
-from convoy_py.engine.running.pausing import Pausing, stopped
+from convoy_py.engine.running.pausing import stopped
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.parts import Part, planned, power
 from convoy_py.engine.steps.snapshots import Copying
@@ -26,7 +27,6 @@ from convoy_py.errors import (
     AlreadyExists,
     Cancelled,
     Conflict,
-    ContainerRestarts,
     ConvoyError,
     Invalid,
     OperationFailed,
@@ -34,6 +34,7 @@ from convoy_py.errors import (
     Unsettled,
 )
 from convoy_py.logs import event
+from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.names import NameKind, check_name, joined, kind_of, name_within
 from convoy_py.models.snapshot import Plan, SnapshotView
 from convoy_py.state.records import timestamp
@@ -55,7 +56,7 @@ class Snapshots:
         *,
         deletions: Deletions,
         containers: DockerContainers,
-        pausing: Pausing,
+        hooking: Hooking,
         rollback_keep: int = 0,
     ) -> None:
         """`rollback_keep`: how many of those that rollbacks make a volume keeps; 0 means all."""
@@ -67,10 +68,9 @@ class Snapshots:
         self._room = room
         self._uses = uses
         self._containers = containers
-        self._pausing = pausing
+        self._pausing = hooking.pausing
+        self._hooking = hooking
         self._rollback_keep = rollback_keep
-
-    # Reads
 
     def views(self, volume: str = "") -> list[SnapshotView]:
         """The snapshots of one volume, or of all; those of each volume oldest first."""
@@ -89,43 +89,43 @@ class Snapshots:
         backend, place = self._entries.get(volume).usable()
         return await self._operations.do(volume, "plan", power(backend, volume).plan, place)
 
-    # Changes
-
     async def create(
         self,
         volumes: Sequence[str],
         name: str,
         progress: Progress,
         *,
-        pause: bool = False,
+        hooks: Hooks = NO_HOOKS,
         compose_project: str = "",
         container: str = "",
         base_of: str = "",
     ) -> list[SnapshotView]:
-        """Snapshots of volumes, all at one moment: all are made, or none.
+        """As `take`; raises OperationFailed as well for what went wrong after they were taken."""
+        names = await self.chosen(volumes, compose_project, container)
+        views, problems = await self.take(names, name, progress, hooks, base_of=base_of)
+        if problems:
+            told = ", ".join(joined(view.volume, view.name) for view in views)
+            raise OperationFailed(f"{told} was taken; but {'; '.join(problems)}")
+        return views
+
+    async def take(
+        self,
+        names: Sequence[str],
+        name: str,
+        progress: Progress,
+        hooks: Hooks = NO_HOOKS,
+        *,
+        base_of: str = "",
+    ) -> tuple[list[SnapshotView], list[str]]:
+        """Snapshots of volumes, all at one moment: all are made, or none; and what failed later.
 
         Without a name it is made up from the time. Those that are the `base_of` a repository's next
-        backup are not listed. Waits for other long work on the volumes.
-        Raises AlreadyExists, Unsupported, Cancelled.
+        backup are not listed. Waits for other long work. Raises AlreadyExists, Unsupported.
         """
         if name:
             check_name(name, "snapshot")
-        names = await self.chosen(volumes, compose_project, container)
-        blocking = self._operations.blocking
-        users = await blocking.run(self._containers.users, names) if pause else []
-        still = bool(users)
-        async with AsyncExitStack() as restarting:
-            while True:
-                try:
-                    return await self._create(
-                        names, name, progress, users, still=still, base_of=base_of
-                    )
-                except ContainerRestarts as error:
-                    # It cannot be paused, and may run at any moment: so it is stopped, with
-                    # nothing locked, for the engine calls Unmount and Mount.
-                    found = [user for user in users if user.id == error.container]
-                    users = [user for user in users if user not in found]
-                    await restarting.enter_async_context(stopped(self._pausing, blocking, found))
+        take = partial(self._create, names, name, progress, base_of=base_of)
+        return await self._hooking.around(hooks, names, progress, take)
 
     async def _create(
         self,

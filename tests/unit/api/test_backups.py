@@ -6,6 +6,7 @@ import pytest
 
 from convoy_py.errors import Conflict, Kind, Unavailable
 from convoy_py.models.backup import RepositoryView
+from convoy_py.models.hooks import Hooks
 from convoy_py.models.volume import Options
 from convoy_py.wire.backups import BackupInfo
 from convoy_py.wire.repositories import RepositoryInfo
@@ -79,7 +80,11 @@ async def test_a_failure_of_a_repository_names_it(admin: Socket, verbs: FakeVerb
     [
         ({"Sources": ["db", "logs@noon"], "Repository": "offsite"}, ["db", "logs@noon"], "db,"),
         ({"All": True, "Pause": True}, [], ""),
-        ({"ComposeProject": "shop"}, [], "shop"),
+        (
+            {"ComposeProject": "shop", "Before": ["db: sync"], "After": ["db: go"], "Stop": True},
+            [],
+            "shop",
+        ),
     ],
 )
 async def test_volumes_are_backed_up(
@@ -93,7 +98,12 @@ async def test_volumes_are_backed_up(
             asked.get("Repository", ""),
             "All" in asked,
             asked.get("ComposeProject", ""),
-            "Pause" in asked,
+            Hooks.asked(
+                asked.get("Before", []),
+                asked.get("After", []),
+                pause="Pause" in asked,
+                stop="Stop" in asked,
+            ),
         )
     ]
     assert answer.json["Volume"].startswith(subject)

@@ -13,6 +13,7 @@ from tests.unit.cli.fake_daemon import FakeDaemon, Request, snapshot
 
 BACK = RolledBack(snapshot="db@nightly", saved_as="db@before-1", stopped=["web", "worker"])
 MAKE = ("POST", "/v1/volumes/db/snapshots")
+NO_HOOKS: dict[str, object] = {"Pause": False, "Stop": False, "Before": [], "After": []}
 GROUP = ("POST", "/v1/snapshots")
 
 
@@ -45,7 +46,7 @@ def test_create_prints_the_full_name(run: Run, daemon: FakeDaemon) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "db@nightly\n", "")
     assert daemon.requests == [
         Request("GET", "/v1/volumes/db/plan", None),
-        Request(*MAKE, {"Name": "nightly", "Pause": True}),
+        Request(*MAKE, {**NO_HOOKS, "Name": "nightly", "Pause": True}),
     ]
 
 
@@ -54,7 +55,7 @@ def test_create_can_show_the_snapshot(run: Run, daemon: FakeDaemon) -> None:
     daemon.done(*MAKE, snapshot("db@x"))
     shown = json.loads(run("snapshot", "create", "db", "--json").stdout)
     assert shown == snapshot("db@x").model_dump(mode="json", by_alias=True)
-    assert daemon.requests[1].body == {"Name": "", "Pause": False}
+    assert daemon.requests[1].body == {"Name": "", **NO_HOOKS}
 
 
 @pytest.mark.parametrize(
@@ -111,8 +112,17 @@ def test_a_group_is_made_at_one_moment(run: Run, daemon: FakeDaemon) -> None:
         "ComposeProject": "shop",
         "Container": "web",
         "Name": "r7",
-        "Pause": False,
+        **NO_HOOKS,
     }
+
+
+def test_what_is_done_to_containers_is_asked_for(run: Run, daemon: FakeDaemon) -> None:
+    """Commands in their order, as they are written."""
+    daemon.done(*MAKE, snapshot("db@nightly"))
+    words = ("--before", "db: a", "--before", "web: b c", "--after", "db: d", "--stop")
+    assert run("snapshot", "create", "db", *words).exit_code == 0
+    asked = {"Before": ["db: a", "web: b c"], "After": ["db: d"], "Pause": False, "Stop": True}
+    assert daemon.requests[-1].body == {"Name": "", **asked}
 
 
 def test_a_group_as_json_is_a_list(run: Run, daemon: FakeDaemon) -> None:

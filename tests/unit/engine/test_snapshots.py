@@ -20,11 +20,13 @@ from convoy_py.errors import (
     VolumeNotFound,
 )
 from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.hooks import Hooks
 from convoy_py.models.snapshot import Consistency, SnapshotView, Way
 from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine
 
 DOCKER = "100:1"
+PAUSE = Hooks(pause=True)
 IMAGE = Options(fs=Filesystem.EXT4, size=4096)
 
 
@@ -173,7 +175,7 @@ async def test_containers_are_paused_while_it_is_taken(engine: Engine) -> None:
     await engine.uses.mount("db", "container", DOCKER)
     engine.backend.way = Way.FILES
     engine.containers.using["db"] = [Container("1", "app", "running")]
-    (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
+    (view,) = await engine.snapshots.create(["db"], "a", Progress(), hooks=PAUSE)
     assert view.consistency is Consistency.PAUSED
     assert engine.containers.calls == ["pause", "unpause"]
 
@@ -196,7 +198,7 @@ async def test_one_that_crashes_again_and_again_is_stopped_meanwhile(
     engine.containers.restarting = {"2"}
     seen: list[str] = []
     engine.containers.when_stopped = lambda: seen.append(engine.entries.get("db").doing)
-    (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
+    (view,) = await engine.snapshots.create(["db"], "a", Progress(), hooks=PAUSE)
     assert view.consistency is Consistency.PAUSED
     assert engine.containers.calls == ["stop", "pause", "unpause", "start"]
     assert seen == [""]
@@ -210,7 +212,7 @@ async def test_what_was_stopped_for_a_snapshot_runs_also_if_that_fails(engine: E
     engine.containers.refuses_start = "no"
     engine.kernel.failures["copy", "db"] = OperationFailed("disk")
     with pytest.raises(OperationFailed, match="disk"):
-        await engine.snapshots.create(["db"], "a", Progress(), pause=True)
+        await engine.snapshots.create(["db"], "a", Progress(), hooks=PAUSE)
     assert engine.containers.calls == ["stop", "start"]
 
 
@@ -219,10 +221,10 @@ async def test_nobody_who_could_not_be_paused_is_said_to_have_been(engine: Engin
     await engine.volumes.create("db", Options())
     await engine.uses.mount("db", "convoy", OPERATOR)
     engine.backend.way = Way.FILES
-    (view,) = await engine.snapshots.create(["db"], "a", Progress(), pause=True)
+    (view,) = await engine.snapshots.create(["db"], "a", Progress(), hooks=PAUSE)
     assert view.consistency is Consistency.PER_FILE
     engine.containers.using["db"] = [Container("1", "app", "running")]
-    (view,) = await engine.snapshots.create(["db"], "b", Progress(), pause=True)
+    (view,) = await engine.snapshots.create(["db"], "b", Progress(), hooks=PAUSE)
     assert view.consistency is Consistency.PER_FILE
 
 

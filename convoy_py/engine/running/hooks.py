@@ -1,0 +1,183 @@
+"""Commands and rests of containers around the taking of a snapshot: what is owed is noted first."""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from convoy_py.containers import Container
+from convoy_py.docker_volumes import Docker
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.running.operations import translated
+from convoy_py.engine.running.pausing import Pausing, stopped
+from convoy_py.engine.running.threads import Blocking
+from convoy_py.errors import ContainerRestarts, ConvoyError, OperationFailed, Unavailable
+from convoy_py.linux import files
+from convoy_py.logs import event
+from convoy_py.models.hooks import Command, Hooks
+from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.records import OWED, Owed
+
+log = logging.getLogger("convoy.engine")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Take(Protocol[T_co]):
+    """Takes a snapshot, with containers paused for that time."""
+
+    def __call__(self, users: Sequence[Container], *, still: bool) -> Awaitable[T_co]:
+        """With `still`, nobody but `users` and operators uses the volumes."""
+        ...
+
+
+class Hooking:
+    """Surrounds snapshots by what is done to containers; `notes` is a folder below the root.
+
+    A note is there as long as a command of `after` may be owed, by this daemon or an earlier one.
+    """
+
+    def __init__(
+        self,
+        docker: Docker,
+        pausing: Pausing,
+        blocking: Blocking,
+        notes: Path,
+        limit: float,
+    ) -> None:
+        """`limit`: for how many seconds a command is waited for."""
+        self._docker = docker
+        self.pausing = pausing
+        self._blocking = blocking
+        self._notes = notes
+        self._limit = limit
+        self._in_use: set[Path] = set()
+        self._told: dict[Path, str] = {}  # what was last logged of a note
+
+    async def around(
+        self, hooks: Hooks, volumes: Sequence[str], progress: Progress, take: Take[T]
+    ) -> tuple[T, list[str]]:
+        """What is taken, and what went wrong with containers after that.
+
+        Raises what fails before it was taken. What is in `after` is run in any case.
+        """
+        if not hooks.after:
+            return await self._within(hooks, volumes, progress, take)
+        with translated(", ".join(volumes), "hooks"):
+            note = await self._blocking.run(self._noted, hooks.after)
+        try:
+            taken, problems = await self._within(hooks, volumes, progress, take)
+        except BaseException:
+            for problem in await self._blocking.run_long(self._settle, note, hooks.after):
+                event(log, logging.ERROR, "hook failed", failure=problem)
+            raise
+        progress.note = "running what comes after"
+        later = await self._blocking.run_long(self._settle, note, hooks.after)
+        return taken, [*problems, *map(str, later)]
+
+    def recover(self) -> None:
+        """Run what is owed by an earlier daemon, or could not be run yet.
+
+        Called again and again; what cannot be done yet is logged once.
+        """
+        for note in set(self._notes.glob("*.json")) - self._in_use:
+            try:
+                rows = OWED.decode(note.read_bytes()).commands
+                owed = [Command(container=row[0], words=row[1:]) for row in rows]
+            except Newer as problem:
+                self._tell(note, problem)
+                continue
+            except (Unreadable, OSError, IndexError):
+                log.warning("%s is not a note of ours; it is deleted", note)
+                note.unlink(missing_ok=True)
+                continue
+            if problems := self._settle(note, owed):
+                self._tell(note, OperationFailed("; ".join(map(str, problems))))
+            else:
+                names = ", ".join(map(str, owed))
+                event(log, logging.WARNING, "was owed, and is run", commands=names)
+
+    # Steps
+
+    async def _within(
+        self, hooks: Hooks, volumes: Sequence[str], progress: Progress, take: Take[T]
+    ) -> tuple[T, list[str]]:
+        for command in hooks.before:
+            progress.note = f"running {command}"
+            await self._blocking.run_long(self._run, command, lambda: progress(0))
+        users = await self._blocking.run(self._docker.users, volumes) if hooks.halts else []
+        halted = [user for user in users if hooks.stop or user.id in hooks.stopped]
+        left = [user for user in users if user not in halted]
+        paused = [user for user in left if hooks.pause or user.id in hooks.paused]
+        taken: list[T] = []
+        try:
+            async with stopped(self.pausing, self._blocking, halted):
+                taken.append(
+                    await self._paused(paused, take, still=bool(paused) and paused == left)
+                )
+        except (OperationFailed, Unavailable) as error:
+            if not taken:
+                raise
+            return taken[0], [str(error)]
+        return taken[0], []
+
+    async def _paused(self, users: Sequence[Container], take: Take[T], *, still: bool) -> T:
+        async with AsyncExitStack() as restarting:
+            while True:
+                try:
+                    return await take(users, still=still)
+                except ContainerRestarts as error:
+                    # It cannot be paused, and may run at any moment: so it is stopped, with
+                    # nothing locked, for the engine calls Unmount and Mount.
+                    found = [user for user in users if user.id == error.container]
+                    users = [user for user in users if user not in found]
+                    await restarting.enter_async_context(
+                        stopped(self.pausing, self._blocking, found)
+                    )
+
+    def _run(self, command: Command, follow: Callable[[], object] = lambda: None) -> None:
+        try:
+            self._docker.execute(command.container, command.words, self._limit, follow)
+        except (OperationFailed, Unavailable) as error:
+            raise type(error)(f"{command}: {error}") from error
+
+    def _settle(self, note: Path, owed: Sequence[Command]) -> list[ConvoyError]:
+        """Run each on its own; the note stays for those whose containers do not run just now."""
+        problems: list[ConvoyError] = []
+        left: list[Command] = []
+        for command in owed:
+            try:
+                self._run(command)
+            except ConvoyError as error:
+                problems.append(error)
+                if isinstance(error, Unavailable):
+                    left.append(command)
+        self._in_use.discard(note)
+        if left:
+            self._write(note, left)
+        else:
+            note.unlink(missing_ok=True)
+            self._told.pop(note, None)
+        return problems
+
+    def _noted(self, owed: Sequence[Command]) -> Path:
+        self._notes.mkdir(mode=0o700, exist_ok=True)
+        note = self._notes / f"{secrets.token_hex(8)}.json"
+        self._in_use.add(note)
+        try:
+            self._write(note, owed)
+        except BaseException:
+            self._in_use.discard(note)
+            raise
+        return note
+
+    def _write(self, note: Path, owed: Sequence[Command]) -> None:
+        rows = tuple((command.container, *command.words) for command in owed)
+        files.durable_replace(note, OWED.encode(Owed(commands=rows)))
+
+    def _tell(self, note: Path, failure: Exception) -> None:
+        if self._told.get(note) != str(failure):
+            event(log, logging.WARNING, "hook failed", note=note, failure=failure)
+        self._told[note] = str(failure)

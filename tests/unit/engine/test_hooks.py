@@ -1,0 +1,169 @@
+"""What is done to containers around a snapshot: in order, undone in any case, also by the next."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from convoy_py.containers import Container
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs.repositories import Secret
+from convoy_py.errors import (
+    Cancelled,
+    ConvoyError,
+    Invalid,
+    NotFound,
+    OperationFailed,
+    Unavailable,
+)
+from convoy_py.models.hooks import Command, Hooks
+from convoy_py.models.volume import Options
+from tests.fakes_engine import Engine
+
+APP, WEB = Container("1", "app", "running"), Container("2", "web", "running")
+HOOKS = Hooks.asked(["app: sync", "web: flush"], ["app: go", "web: open"], stop=True)
+BEFORE, AFTER = ["app: sync", "web: flush"], ["app: go", "web: open"]
+HALTED = ["stop", "stop", "start", "start"]
+
+
+@pytest.fixture
+async def used(engine: Engine) -> Engine:
+    """An engine with a volume `db` that two containers use."""
+    await engine.volumes.create("db", Options())
+    engine.containers.using["db"] = [APP, WEB]
+    return engine
+
+
+def owed(engine: Engine) -> list[Path]:
+    """The notes of what is still to be run."""
+    return list(engine.store.root.glob("hooks/*.json"))
+
+
+async def take(engine: Engine, hooks: Hooks, progress: Progress | None = None) -> None:
+    await engine.snapshots.create(["db"], "a", progress or Progress(), hooks=hooks)
+
+
+async def test_all_is_done_in_its_order(used: Engine) -> None:
+    """Nothing is locked while commands run or containers stop: they may call for the volume."""
+    seen: list[str] = []
+    used.containers.when_called = lambda call, name: seen.append(used.entries.get("db").doing)
+    await take(used, HOOKS)
+    assert used.containers.calls == [*BEFORE, *HALTED, *AFTER]
+    assert set(seen) == {""}
+    assert owed(used) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "done"),
+    [
+        (("execute", "flush"), BEFORE),
+        (("copy", "db"), [*BEFORE, *HALTED]),
+    ],
+)
+async def test_what_comes_after_is_run_whatever_failed(
+    used: Engine, at: tuple[str, str], done: Sequence[str]
+) -> None:
+    """And the failure is what is told; nothing is taken."""
+    failures = used.containers.failures if at[0] == "execute" else used.kernel.failures
+    failures[at] = OperationFailed("exit code 1: no space")
+    with pytest.raises(OperationFailed, match="exit code 1: no space"):
+        await take(used, HOOKS)
+    assert used.containers.calls == [*done, *AFTER]
+    assert used.snapshots.views("db") == []
+    assert (used.left(), owed(used)) == ([], [])
+
+
+async def test_a_daemon_that_stops_runs_what_comes_after(used: Engine) -> None:
+    """Work that is cut off is cancelled, wherever it is."""
+    progress = Progress()
+    progress.cancelled = "the daemon stopped"
+    with pytest.raises(Cancelled):
+        await take(used, HOOKS, progress)
+    assert used.containers.calls == AFTER
+
+
+async def test_what_fails_afterwards_is_told_with_what_was_taken(used: Engine) -> None:
+    """Each on its own: the others are run."""
+    used.containers.failures["execute", "go"] = OperationFailed("exit code 2")
+    used.containers.refuses_start = "no such network"
+    told = r"db@a was taken; but no such network.*; 'go' in container app: exit code 2"
+    with pytest.raises(OperationFailed, match=told):
+        await take(used, HOOKS)
+    assert used.containers.calls[-2:] == AFTER
+    assert [view.name for view in used.snapshots.views("db")] == ["a"]
+
+
+async def test_the_next_daemon_runs_what_a_killed_one_owed(used: Engine) -> None:
+    """Once the container runs; one that is gone is owed nothing."""
+    used.containers.failures["execute", "go"] = Unavailable("container app does not run")
+    used.containers.failures["execute", "open"] = Unavailable("no engine answers")
+    with pytest.raises(OperationFailed, match="does not run"):
+        await take(used, HOOKS)
+    assert len(owed(used)) == 1
+    after = used.restarted()
+    after.containers.failures["execute", "go"] = Unavailable("container app does not run")
+    after.containers.failures["execute", "open"] = NotFound("no such container")
+    after.hooking.recover()
+    assert len(owed(after)) == 1
+    after.containers.calls.clear()
+    after.containers.failures.clear()
+    for _ in range(2):
+        after.hooking.recover()
+    assert after.containers.calls == ["app: go"]
+    assert owed(after) == []
+
+
+async def test_what_is_owed_by_a_snapshot_in_progress_is_its_own(used: Engine) -> None:
+
+    def look(call: str, name: str) -> None:
+        used.hooking.recover()
+
+    used.containers.when_called = look
+    await take(used, HOOKS)
+    assert used.containers.calls == [*BEFORE, *HALTED, *AFTER]
+
+
+async def test_some_containers_alone_are_stopped_or_paused(used: Engine) -> None:
+    await take(used, Hooks(stopped=frozenset("1"), paused=frozenset("2")))
+    assert used.containers.calls == ["stop", "pause", "unpause", "start"]
+
+
+async def test_a_backup_is_finished_before_what_failed_after_its_snapshot_is_told(
+    used: Engine, tmp_path: Path
+) -> None:
+    """Hooks surround the snapshot: what follows may take long."""
+    file = tmp_path / "password"
+    file.write_text("secret")
+    repositories = used.repositories
+    await repositories.add("offsite", f"{tmp_path}/r", Secret(str(file)), Secret(), Progress())
+    used.containers.failures["execute", "go"] = OperationFailed("exit code 2")
+    told = r"db backed up; but 'go' in container app: exit code 2"
+    with pytest.raises(OperationFailed, match=told):
+        await used.backups.create(["db"], "", Progress(), hooks=HOOKS)
+    (backup,) = await used.backups.views("db", "", Progress())
+    assert backup.files == 0
+    await used.snapshot("db", "nightly")
+    with pytest.raises(Invalid, match="of a snapshot that is yet to be taken"):
+        await used.backups.create(["db@nightly"], "", Progress(), hooks=HOOKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("db: psql -c CHECKPOINT", ("/bin/sh", "-c", "psql -c CHECKPOINT")),
+        ("db:echo a: b", ("/bin/sh", "-c", "echo a: b")),
+        (' db : ["/app", "a b"]', ("/app", "a b")),
+    ],
+)
+def test_a_command_is_a_line_or_a_list(text: str, words: tuple[str, ...]) -> None:
+    """A list needs no shell in the container."""
+    assert Command.parsed(text) == Command(container="db", words=words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "db", "db:", ": x", "two words: x", "db: [", "db: []", "db: [1]", 'db: ["\\u0000"]'],
+)
+def test_what_is_no_command_is_refused(text: str) -> None:
+    with pytest.raises(ConvoyError, match=r"CONTAINER: command|is no command"):
+        Command.parsed(text)
