@@ -158,9 +158,7 @@ class Settings(BaseModel):
         description="how long a removed volume stays in the trash, such as 24h or 7d; 0: no trash",
     )
     rollback_keep: int = Field(
-        10,
-        ge=0,
-        description="how many of the snapshots that its rollbacks make a volume keeps; 0: all",
+        10, ge=0, description="how many snapshots of its rollbacks a volume keeps; 0: all"
     )
     freeze_limit: Duration = Field(
         30.0,
@@ -180,19 +178,19 @@ class Settings(BaseModel):
         le=_LONGEST_SECONDS,
         description="how often all volumes are trimmed, such as 7d; 0: never by itself",
     )
-    host: str | None = Field(
-        None, description="this machine's name in backups; default: its host name"
-    )
+    host: str | None = Field(None, description="this machine's name in backups; else its host name")
     backup_password_file: Path | None = Field(
         None, description="the password of repositories that Convoy's scripts name by their place"
     )
     backup_credentials_file: Path | None = Field(
         None, description="who comes to them: lines such as AWS_ACCESS_KEY_ID=…"
     )
+    repository_patience: Duration = Field(
+        300.0, gt=0.0, le=86400.0, description="how long a repository's folder may not answer"
+    )
     docker_host: Annotated[str | None, AfterValidator(_engine)] = Field(
         None,
-        description="the Docker Engine's socket, such as unix:///run/docker.sock; "
-        "default: docker.sock beside run_dir, or where Docker's own command looks",
+        description="the Docker Engine's socket; default: docker.sock beside run_dir, or as docker",
     )
     log: Path | None = Field(None, description="log file; default: standard output")
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = Field(

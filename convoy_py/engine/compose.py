@@ -125,7 +125,7 @@ class Engine:
         """What has to do with repositories, and with the backups in them."""
         operations, host = self.operations, self.host
         self._repository_store = store = RepositoryStore(host.store)
-        sessions = Sessions(store, settings.host or platform.node())
+        sessions = Sessions(store, settings.host or platform.node(), settings.repository_patience)
         archiving = Archiving(steps, sessions)
         self.repositories = repositories = Repositories(
             operations,

@@ -115,6 +115,11 @@ class Conversation:
         self._child = child
         self._heard = b""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the program has ended: what waits for dead storage may outlive its SIGKILL."""
+        return self._child.poll() is not None
+
     def say(self, line: str) -> None:
         """Raises BrokenPipeError if it has ended."""
         assert self._child.stdin is not None
@@ -147,12 +152,13 @@ class Conversation:
 def conversation(argv: Sequence[str]) -> Iterator[Conversation]:
     """Run a program, by its whole path, and speak with it; it ends with the block, and with us.
 
-    If the block ends before it, it gets SIGTERM, and SIGKILL after 5 s. Raises ProcessFailed for an
-    exit status other than 0, unless the block raises.
+    If the block ends before it, it gets SIGTERM, and SIGKILL after 5 s. What the kernel does not
+    let end then is left behind: see `Conversation.is_over`. Raises ProcessFailed for an exit status
+    other than 0, unless the block raises.
     """
-    with (
-        tempfile.TemporaryFile() as told,
-        subprocess.Popen(
+    with tempfile.TemporaryFile() as told:
+        # Not as a context, which would wait for its end without a limit.
+        child = subprocess.Popen(
             [*_DIE_WITH_US, *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -161,9 +167,9 @@ def conversation(argv: Sequence[str]) -> Iterator[Conversation]:
             cwd="/",
             process_group=0,
             bufsize=0,
-        ) as child,
-    ):
+        )
         assert child.stdin is not None
+        assert child.stdout is not None
         try:
             yield Conversation(child)
             child.stdin.close()
@@ -172,6 +178,9 @@ def conversation(argv: Sequence[str]) -> Iterator[Conversation]:
             _end(child)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
+        finally:
+            child.stdin.close()
+            child.stdout.close()
         if child.returncode:
             told.seek(0)
             said = told.read().decode(errors="backslashreplace")
@@ -180,10 +189,14 @@ def conversation(argv: Sequence[str]) -> Iterator[Conversation]:
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
     child.terminate()
-    try:
-        child.wait(_FAREWELL_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
+    for last in (False, True):
+        try:
+            child.wait(_FAREWELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if not last:
+                os.killpg(child.pid, signal.SIGKILL)
+        else:
+            return
 
 
 def _located(program: str) -> str:

@@ -20,6 +20,7 @@ class Access(Frozen):
     password: str = Field(repr=False)
     credentials: dict[str, str] = Field(default_factory=dict, repr=False)
     host: str
+    patience: float  # seconds after which a storage that does not answer is given up
     leftover_locks: tuple[str, ...] = ()  # of sessions of ours that were cut off
 
 

@@ -1,11 +1,14 @@
 """How a session speaks with the daemon: lines of JSON, from any of its threads."""
 
+import os
+import signal
 import time
 from collections.abc import Sequence
 from threading import Lock
 from typing import TextIO
 
-from convoy_py.models.session import Event, Locks, Stepped
+from convoy_py.errors import Kind
+from convoy_py.models.session import Event, Failed, Locks, Stepped
 
 # Seconds between two lines that tell how far it is.
 _STEP_SECONDS = 0.2
@@ -32,6 +35,11 @@ class Speech:
         with self._mutex:
             self._told.write(event.model_dump_json() + "\n")
             self._told.flush()
+
+    def give_up(self, why: str) -> None:
+        """Tell why, and end at once: no thread is waited for, nor any lock given back."""
+        self.tell(Failed(kind=Kind.UNAVAILABLE.value, message=why))
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def note(self, locks: Sequence[str]) -> None:
         """Return once these are noted on the daemon's disk as what may be ours."""

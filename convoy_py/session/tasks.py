@@ -38,6 +38,7 @@ from convoy_py.session import forgetting, marks, pruning, upkeep
 from convoy_py.session.backing_up import BackingUp
 from convoy_py.session.opened import check_deletes, locked, opened
 from convoy_py.session.speech import Speech
+from convoy_py.session.watch import Watched
 
 _LONGEST_DESCRIPTION = 1 << 20
 _TOLD_PROBLEMS = 1000
@@ -48,7 +49,10 @@ _Locked = Backup | Forget | ListKeys | AddKey | RemoveKey | _Simple
 def perform(request: Request, speech: Speech, clock: Clock) -> Done:
     """Have one task done; raises RepositoryError, OSError."""
     access, task = request.access, request.task
-    store = open_store(parse(access.location), access.credentials)
+    location = parse(access.location)
+    store = open_store(location, access.credentials)
+    if location.scheme == "local":  # what speaks to a network has limits of its own
+        store = Watched(store, access.patience, speech.give_up)
     try:
         create = isinstance(task, Open) and task.create
         repository = opened(store, access, clock.now(), create=create)

@@ -14,7 +14,7 @@ from tests.crash.contents import read_canary
 from tests.crash.verbs import clone, job, resize, snapshot
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.fuse import Fuse
-from tests.harness import Daemon, eventually
+from tests.harness import Daemon, Refused, eventually
 
 pytestmark = pytest.mark.root
 
@@ -213,6 +213,44 @@ def test_a_folder_whose_storage_hangs_is_unmounted_at_once(tmp_path: Path, stora
             assert daemon.listed() == {"stuck": ""}
             assert not daemon.left()
             daemon.remove("stuck")
+    finally:
+        daemon.clean()
+
+
+def test_a_repository_whose_storage_hangs_is_given_up(tmp_path: Path, storage: Fuse) -> None:
+    """Within the time that is set; other volumes and repositories are served meanwhile.
+
+    When it is back the next one works, and finds no lock in its way.
+    """
+    flags = [each for each in FLAGS if not each.startswith("--janitor")]
+    daemon = Daemon(tmp_path, *flags, "--repository-patience=5")
+    password = tmp_path / "password"
+    password.write_text("a password")
+    try:
+        daemon.start()
+        for name, folder in (("stuck", storage.at), ("well", tmp_path)):
+            named = {
+                "Name": name,
+                "Location": f"{folder}/repository",
+                "PasswordFile": str(password),
+            }
+            job(daemon, "POST", "/v1/repositories", **named)
+        bring(daemon, "v", KINDS["directory"], Stage.READY)
+        job(daemon, "POST", "/v1/backups", Sources=["v"], Repository="stuck")
+        with ThreadPoolExecutor(10) as pool, storage.silent():
+            asked = {"Sources": ["v"], "Repository": "stuck"}
+            waiting = [pool.submit(job, daemon, "POST", "/v1/backups", **asked)]
+            waiting += [
+                pool.submit(job, daemon, "POST", "/v1/backups/verify", Repository="stuck")
+                for _ in range(3)
+            ]
+            _served(daemon, create=True)
+            job(daemon, "POST", "/v1/backups", Sources=["dir"], Repository="well")
+            for each in waiting:
+                with pytest.raises(Refused, match=r"has not answered for 5 s"):
+                    each.result()
+        job(daemon, "POST", "/v1/backups", Sources=["v"], Repository="stuck")
+        assert list((storage.behind / "repository/locks").iterdir()) == []
     finally:
         daemon.clean()
 

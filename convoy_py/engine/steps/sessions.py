@@ -64,12 +64,17 @@ class Follow(Protocol):
 class Sessions:
     """The sessions of one daemon. Methods block, for as long as the repository takes."""
 
-    def __init__(self, store: RepositoryStore, host: str) -> None:
-        """`host` is this machine's name, by which its backups are known in a repository."""
+    def __init__(self, store: RepositoryStore, host: str, patience: float) -> None:
+        """`host` is this machine's name, by which its backups are known in a repository.
+
+        `patience` are the seconds after which a storage that does not answer is given up.
+        """
         self.host = host
+        self._patience = patience
         self._store = store
         self._mutex = Lock()
         self._held: dict[str, dict[object, tuple[str, ...]]] = defaultdict(dict)
+        self._lost: list[tuple[str, object, process.Conversation]] = []
 
     def run(self, record: Repository, task: Task, follow: Follow) -> Done:
         """Have a task done with a repository that is known; raises ConvoyError."""
@@ -97,8 +102,10 @@ class Sessions:
             password=password,
             credentials=credentials,
             host=self.host,
+            patience=self._patience,
             leftover_locks=self._take_over(name, key),
         )
+        talk: process.Conversation | None = None
         try:
             with process.conversation(PROGRAM) as talk:
                 talk.say(Request(access=access, task=task).model_dump_json())
@@ -120,17 +127,27 @@ class Sessions:
         except (OSError, ValidationError) as error:
             raise OperationFailed(f"repository {name}: its session failed: {error}") from error
         finally:
-            with self._mutex:  # what it did not take away is noted, and the next one's
-                del self._held[name][key]
+            with self._mutex:
+                if talk is None or talk.is_over:
+                    del self._held[name][key]  # what it did not take away is noted, the next one's
+                else:
+                    self._lost.append((name, key, talk))
         raise OperationFailed(f"repository {name}: its session ended without a word")
 
     def _take_over(self, name: str, key: object) -> tuple[str, ...]:
         """The locks that sessions which are over left in the repository are this one's now."""
         with self._mutex:
+            self._forget_lost()
             held = {lock for locks in self._held[name].values() for lock in locks}
             left = tuple(lock for lock in self._store.locks(name) if lock not in held)
             self._held[name][key] = left
             return left
+
+    def _forget_lost(self) -> None:
+        """Of those that could not be ended: who has ended by now does nothing there any more."""
+        for lost in [lost for lost in self._lost if lost[2].is_over]:
+            self._lost.remove(lost)
+            del self._held[lost[0]][lost[1]]
 
     def _note(self, name: str, key: object, locks: tuple[str, ...]) -> None:
         with self._mutex:

@@ -193,7 +193,7 @@ class Backups:
             async with self._uses.steady("a backup of it", locked, *kept):
                 progress.note = f"backing up to {record.name}"
                 with translated(", ".join(names), "backup"):
-                    done = await self._repositories.threads.run_long(
+                    done = await self._repositories.threads_of(record.name).run_long(
                         self._archiving.back_up, record, chosen, progress
                     )
         return [view_of(record, each) for each in done.backups], done.problems

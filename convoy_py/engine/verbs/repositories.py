@@ -71,8 +71,7 @@ class Repositories:
         self._password = password
         self._credentials = credentials
         self._known: dict[str, Repository] = {}
-        # What a repository keeps waiting has threads of its own.
-        self.threads = Threads(2, 8, 1, patience=60.0, as_one=False)
+        self._threads: dict[str, Threads] = {}
 
     def open(self, known: dict[str, Repository]) -> None:
         """Take those that are recorded."""
@@ -120,9 +119,11 @@ class Repositories:
             if is_valid_name(name) or not self._password.file:
                 raise
         place = _place(name)
-        if place.scheme == "local" and not await self.threads.run(Path(place.path).is_dir):
-            raise Invalid(f"VFS path {place.path} doesn't exist or is not a directory")
-        chosen = _name_of(place)
+        chosen, path = _name_of(place), Path(place.path)
+        if place.scheme == "local":
+            is_there = await self.threads_of(chosen).ask(f"folder {path}", path.is_dir)
+            if not is_there:
+                raise Invalid(f"VFS path {path} doesn't exist or is not a directory")
         try:
             await self.add(
                 chosen, str(place), self._password, self._credentials, progress, make=make
@@ -137,9 +138,17 @@ class Repositories:
     def inspect(self, name: str) -> RepositoryView:
         return _view(self.get(name))
 
+    def threads_of(self, name: str) -> Threads:
+        """Those for one repository: what keeps it waiting takes none from another."""
+        if name not in self._threads:
+            self._threads[name] = Threads(2, 4, 1, patience=60.0, as_one=False)
+        return self._threads[name]
+
     async def run(self, record: Repository, task: Task, progress: Progress) -> Done:
         """Have a session do what has to do with no volume of this host."""
-        return await self.threads.run_long(self._sessions.run, record, task, progress)
+        return await self.threads_of(record.name).run_long(
+            self._sessions.run, record, task, progress
+        )
 
     async def add(
         self,
@@ -213,6 +222,8 @@ class Repositories:
                 with translated(name, "remove"):
                     await self._operations.blocking.run(self._store.forget, name)
             del self._known[name]
+            self.threads_of(name).close()
+            del self._threads[name]
 
     async def is_gone(self, name: str) -> bool:
         """Whether none of this name is recorded, not even one that cannot be read."""
@@ -243,14 +254,14 @@ class Repositories:
         *,
         make: bool,
     ) -> None:
-        run = self.threads.run_long
+        threads = self.threads_of(name)
         with translated(name, "add"):
-            kept, secret = await self.threads.run(_read, password)
-            kept_credentials, secrets = await self.threads.run(_read, credentials)
+            kept, secret = await threads.run(_read, password)
+            kept_credentials, secrets = await threads.run(_read, credentials)
         word = password_in(secret)
         if not word:
             raise Invalid(f"repository {name}: the password in {password.file} is empty")
-        opened = await run(
+        opened = await threads.run_long(
             self._sessions.run_with,
             name,
             location,

@@ -79,7 +79,8 @@ class Restores:
     async def _built(
         self, name: str, found: BackupView, options: Options, progress: Progress
     ) -> Entry:
-        record, run = self._repositories.get(found.repository), self._repositories.threads.run_long
+        record = self._repositories.get(found.repository)
+        run = self._repositories.threads_of(record.name).run_long
         progress.note = f"restoring {found.url}"
         with translated(name, "restore"):
             return await self._room.made_for(
@@ -88,7 +89,8 @@ class Restores:
 
     async def _put_back(self, name: str, found: BackupView, progress: Progress) -> None:
         """Build the data beside, then have the volume go back to it as to a snapshot."""
-        record, run = self._repositories.get(found.repository), self._repositories.threads.run_long
+        record = self._repositories.get(found.repository)
+        run = self._repositories.threads_of(record.name).run_long
         volume = self._entries.get(name)
         progress.note = f"restoring {found.url}"
         with translated(name, "restore"):

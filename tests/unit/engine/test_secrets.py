@@ -146,7 +146,9 @@ async def test_no_secret_is_shown_by_what_anyone_can_look_at(
 
 def test_no_secret_is_in_what_values_say_of_themselves() -> None:
     """As in a traceback, or in a line for debugging."""
-    reached = Access(location="/srv", password=CANARY, credentials={"KEY": CANARY}, host="here")
+    reached = Access(
+        location="/srv", password=CANARY, credentials={"KEY": CANARY}, host="here", patience=1
+    )
     asked = AddRepository(name="a", location="/srv", password=CANARY, credentials=CANARY)
     for value in (reached, Request(access=reached, task=ListBackups()), asked, Secret("f", CANARY)):
         assert CANARY not in f"{value!r} {value}"
