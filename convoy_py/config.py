@@ -12,7 +12,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from convoy_py.errors import InvalidSetting
@@ -90,6 +98,14 @@ def _engine(host: str | None) -> str | None:
     return host
 
 
+def _address(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not re.match(r"/|(ntfy:)?https?://", text):
+        # Not what it is instead: it may be a secret.
+        raise ValueError("it is no http(s)://…, no ntfy:http(s)://…, nor the /path of a file")
+    return secret
+
+
 def _level(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -97,6 +113,7 @@ def _level(value: object) -> object:
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_list)]
+Address = Annotated[SecretStr, AfterValidator(_address)]
 Guarded = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_guarded)]
 
 
@@ -187,6 +204,14 @@ class Settings(BaseModel):
     )
     repository_patience: Duration = Field(
         300.0, gt=0.0, le=86400.0, description="how long a repository's folder may not answer"
+    )
+    webhook: Address | None = Field(
+        None,
+        description="the URL that is told of runs that failed, and of the first that works again; "
+        "or a file that has it",
+    )
+    ping: Address | None = Field(
+        None, description="the URL that is asked after each good backup; or a file that has it"
     )
     docker_host: Annotated[str | None, AfterValidator(_engine)] = Field(
         None,

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import platform
 import socket
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
 from convoy_py.api.connections import Shortage
+from convoy_py.api.webhooks import Webhooks
 from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
 from convoy_py.docker_volumes import Docker
@@ -74,6 +76,11 @@ class _Service:
         )
         docker = Docker(settings.docker_address)
         self._engine = Engine(settings, host, docker, self._metrics, time.monotonic)
+        if settings.webhook or settings.ping:
+            name = settings.host or platform.node()
+            self._engine.announcing.listen(
+                Webhooks(settings.webhook, settings.ping, name, time.monotonic)
+            )
 
     async def run(
         self, plugin: socket.socket, admin: socket.socket, heard: signals.Signals

@@ -65,7 +65,7 @@ class Engine:
             self.blocking, time_limit=time_limit, refuse=host.store.presence.refuse
         )
         self.jobs = jobs = Jobs(operations, host.wall_clock)
-        self.announcing = Announcing(operations)
+        self.announcing = Announcing(operations, host.wall_clock)
         self.deletions = deletions = Deletions(operations, steps)
         self.pausing = pausing = Pausing(docker, settings.run_dir / "paused")
         owed = host.store.root / "hooks"
@@ -137,7 +137,13 @@ class Engine:
         )
         finding = Finding(repositories)
         self.backups = Backups(
-            operations, repositories, self.snapshots, self.uses, finding, archiving
+            operations,
+            repositories,
+            self.snapshots,
+            self.uses,
+            finding,
+            archiving,
+            announcing=self.announcing,
         )
         self.restores = Restores(
             operations,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from convoy_py.cli.terminal.options import output_options, refused, without_json
@@ -58,7 +59,7 @@ def _metavar(field: FieldInfo) -> str:
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):
             return "|".join(str(member.value) for member in kind)
-    for plain, name in ((Path, "PATH"), (int, "NUMBER"), (float, "NUMBER")):
+    for plain, name in ((SecretStr, "URL"), (Path, "PATH"), (int, "NUMBER"), (float, "NUMBER")):
         if plain in kinds:
             return name
     return "NAME"

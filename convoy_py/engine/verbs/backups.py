@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.views import all_snapshot_views, bases
+from convoy_py.engine.running.announcing import Announcing
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import Archiving, Chosen
@@ -36,6 +37,8 @@ class Backups:
         uses: Uses,
         finding: Finding,
         archiving: Archiving,
+        *,
+        announcing: Announcing,
     ) -> None:
         self._operations = operations
         self._entries = operations.entries
@@ -44,6 +47,7 @@ class Backups:
         self._uses = uses
         self._finding = finding
         self._archiving = archiving
+        self._announcing = announcing
 
     async def create(
         self,
@@ -69,28 +73,14 @@ class Backups:
             volumes = sorted(self._entries.volumes)
         if volumes or compose_project or not taken:
             volumes = await self._snapshots.chosen(volumes, compose_project, "")
-        made: list[str] = []
-        failed: list[str] = []
-        if volumes:
-            views, failed = await self._snapshots.take(
-                volumes, "", progress, hooks, base_of=repository.name
-            )
-            made = [joined(view.volume, view.name) for view in views]
-        elif hooks != NO_HOOKS:
+        if not volumes and hooks != NO_HOOKS:
             raise Invalid("before, after, pause and stop are of a snapshot that is yet to be taken")
-        done: list[BackupView] = []
-        problems: Sequence[str] = ()
-        try:
-            done, problems = await self._back_up(repository, [*taken, *made], progress)
-        finally:
-            for name in made:
-                await self._let_bases_go(repository, name, done)
-        told = ", ".join(view.volume for view in done) or "nothing"
-        if problems:
-            problems = [*problems, *failed]
-            raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
-        if failed:
-            raise OperationFailed(f"{told} backed up; but {'; '.join(failed)}")
+        ids = {
+            name: self._entries.get(name).volume_record().uuid
+            for name in dict.fromkeys([*volumes, *map(volume_of, taken)])
+        }
+        with self._announcing.by_hand(ids, repository.name) as done:
+            await self._created(repository, taken, volumes, hooks, progress, done)
         return done
 
     async def views(
@@ -175,6 +165,36 @@ class Backups:
                     await self._delete(name)
 
     # Steps
+
+    async def _created(
+        self,
+        repository: Repository,
+        taken: Sequence[str],
+        volumes: Sequence[str],
+        hooks: Hooks,
+        progress: Progress,
+        done: list[BackupView],
+    ) -> None:
+        """Put into `done` what is backed up, and raise what the rest failed of."""
+        made: list[str] = []
+        failed: list[str] = []
+        if volumes:
+            views, failed = await self._snapshots.take(
+                volumes, "", progress, hooks, base_of=repository.name
+            )
+            made = [joined(view.volume, view.name) for view in views]
+        try:
+            backed_up, problems = await self._back_up(repository, [*taken, *made], progress)
+            done += backed_up
+        finally:
+            for name in made:
+                await self._let_bases_go(repository, name, done)
+        told = ", ".join(view.volume for view in done) or "nothing"
+        if problems:
+            problems = [*problems, *failed]
+            raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
+        if failed:
+            raise OperationFailed(f"{told} backed up; but {'; '.join(failed)}")
 
     async def _back_up(
         self, record: Repository, names: Sequence[str], progress: Progress

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 from click.testing import Result
+from pydantic import SecretStr
 
 from convoy_py.config import Configuration, LogLevel, Settings
 from tests.unit.cli.conftest import Run
@@ -33,6 +34,8 @@ def sample(key: str) -> tuple[list[str], Any]:
     special: dict[str, tuple[str, Any]] = {
         "trim_interval": ("7d", 7 * 86400.0),
         "rollback_keep": ("3", 3),
+        "webhook": ("https://a/b", SecretStr("https://a/b")),
+        "ping": ("/a/b", SecretStr("/a/b")),
         "docker_host": ("unix:///sample", "unix:///sample"),
     }
     if key in special:

@@ -25,6 +25,7 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import files
 from convoy_py.models.backup import BackupView
+from convoy_py.models.schedule import FinishedRun
 from convoy_py.models.volume import Options
 from tests.fakes_engine import DAY, Engine
 
@@ -353,6 +354,33 @@ async def test_nothing_is_forgotten_while_a_clock_is_wrong(backed: Engine) -> No
     gone, (problem,) = await backed.backups.forget("", "", "1", Progress())
     assert gone == []
     assert problem.startswith("db: it has a backup from the future, so a clock was or is wrong")
+
+
+async def test_who_listens_is_told_how_a_backup_by_hand_ended(
+    backed: Engine, tmp_path: Path
+) -> None:
+    """That it failed, and that it works again; not what a user cancelled."""
+    heard: list[FinishedRun] = []
+
+    async def listener(run: FinishedRun) -> None:
+        heard.append(run)
+
+    backed.announcing.listen(listener)
+    (tmp_path / "repository/config").rename(tmp_path / "config")
+    for _ in range(2):
+        with pytest.raises(ConvoyError):
+            await _back_up(backed, "db")
+    (tmp_path / "config").rename(tmp_path / "repository/config")
+    cancelled = Progress()
+    cancelled.cancelled = "enough"
+    with pytest.raises(Cancelled):
+        await backed.backups.create(["db"], "", cancelled)
+    (backup,) = await _back_up(backed, "db")
+    await backed.settled()
+    assert [(run.failures, run.failed_before) for run in heard] == [(1, 0), (2, 1), (0, 2)]
+    assert heard[0].error.startswith("repository offsite: ")
+    assert (heard[2].volume, heard[2].repository, heard[2].error) == ("db", "offsite", "")
+    assert heard[2].what == backup.url
 
 
 async def test_what_other_hosts_have_backed_up_is_theirs(
