@@ -11,8 +11,9 @@ import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from convoy_py.errors import (
@@ -36,7 +37,7 @@ PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.swarm.service.name"
 # One that restarts may run at the next moment; the others are "created", "exited", "dead" and
 # "removing".
-_ALIVE = ["running", "paused", "restarting"]
+ALIVE = ["running", "paused", "restarting"]
 # What Docker lets a container, or a volume of its own driver, be called.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _SHORT = 12
@@ -53,6 +54,7 @@ class Container:
     id: str
     name: str
     state: str
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"container {self.name} ({self.id[:_SHORT]})"
@@ -68,6 +70,11 @@ class DockerContainers:
     def __init__(self, host: str | None) -> None:
         """`host` is such as unix:///run/docker.sock; None: DOCKER_HOST, or Docker's default."""
         self._host = host or os.environ.get("DOCKER_HOST") or _DEFAULT_HOST
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no socket at all, for which the SDK need not be loaded."""
+        return not Path(self._host.removeprefix(_SCHEME)).exists()
 
     # Who uses what
 
@@ -141,7 +148,7 @@ class DockerContainers:
             except NotFound:
                 continue
             state = info["State"]
-            if state["Status"] in _ALIVE:
+            if state["Status"] in ALIVE:
                 _check_comes_back(container, info)
                 # As text the times do not compare: the engine leaves out zeros at the end.
                 began = datetime.fromisoformat(state["StartedAt"])
@@ -218,7 +225,7 @@ class DockerContainers:
                 client.start(container.id)
         except (NotFound, OperationFailed):  # a network of its own may not be found either
             state = self._state(container)
-            if state and state not in _ALIVE:
+            if state and state not in ALIVE:
                 raise
         if container.state == "paused":
             self._pause(container)
@@ -319,7 +326,7 @@ def _line(said: object) -> str:
 
 
 def alive(client: Any) -> list[dict[str, Any]]:
-    return list(client.containers(filters={"status": _ALIVE}))
+    return list(client.containers(filters={"status": ALIVE}))
 
 
 def listed(client: Any, filters: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -335,7 +342,8 @@ def volumes_of(entry: Mapping[str, Any]) -> list[str]:
 def container_of(entry: Mapping[str, Any]) -> Container:
     # Beside its own name, as /db, there are those that others gave it by a link, as /web/db.
     names = [name[1:] for name in entry["Names"] or () if "/" not in name[1:]]
-    return Container(entry["Id"], names[0] if names else entry["Id"][:_SHORT], entry["State"])
+    name = names[0] if names else entry["Id"][:_SHORT]
+    return Container(entry["Id"], name, entry["State"], entry.get("Labels") or {})
 
 
 def _check_comes_back(container: Container, info: Mapping[str, Any]) -> None:

@@ -4,12 +4,14 @@ Blocking, as `containers`: while the engine makes or looks up a volume it calls 
 nobody may have a volume's lock across a call.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convoy_py.containers import (
+    ALIVE,
     PROJECT,
     Container,
     alive,
@@ -19,7 +21,10 @@ from convoy_py.containers import (
     volumes_of,
 )
 from convoy_py.docker_commands import DockerCommands
-from convoy_py.errors import NotFound, Unsupported
+from convoy_py.errors import ConvoyError, NotFound, Unsupported
+from convoy_py.logs import event
+
+log = logging.getLogger("convoy.containers")
 
 LOCAL = "local"
 # Options by which the `local` driver mounts something instead of using its own folder.
@@ -43,8 +48,42 @@ class LocalVolume:
         return on_host(self.mountpoint)
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the engine knows of some volumes, by their names, and who is alive that uses any."""
+
+    users: list[Container] = field(default_factory=list)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Of all containers that have it: what the image was called, and its digest.
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
 class Docker(DockerCommands):
     """The Docker Engine at one socket, with its volumes."""
+
+    def known(self, volumes: Collection[str]) -> Known:
+        """What there is to be known of these; what takes the engine too long is left out."""
+        if self.is_absent:
+            return Known()
+        with self._client() as client:
+            entries = [
+                entry
+                for entry in client.containers(all=True)
+                if not set(volumes).isdisjoint(volumes_of(entry))
+            ]
+        users = [container_of(entry) for entry in entries if entry["State"] in ALIVE]
+        try:
+            with self._client() as client:
+                labels = {
+                    info["Name"]: dict(info["Labels"])
+                    for info in listed(client, {})
+                    if info["Labels"] and info["Name"] in volumes
+                }
+                images = _images(client, entries, volumes) if entries else {}
+        except ConvoyError as error:
+            event(log, logging.WARNING, "labels and images are not known", failure=error)
+            return Known(users)
+        return Known(users, labels, images)
 
     def local_volume(self, name: str) -> LocalVolume:
         """A volume of the `local` driver; raises NotFound.
@@ -104,6 +143,20 @@ class Docker(DockerCommands):
         """Delete a volume; raises OperationFailed if a container has it, NotFound."""
         with self._client(slow=True) as client:
             client.remove_volume(name)
+
+
+def _images(
+    client: Any, entries: Iterable[Mapping[str, Any]], volumes: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """The digests of what containers were made of, by their volumes and what it is called."""
+    digests = {each["Id"]: each["RepoDigests"] for each in client.images()}
+    found: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        # One that was built here has none of a registry.
+        digest = min(digests.get(entry["ImageID"]) or [entry["ImageID"]])
+        for volume in set(volumes).intersection(volumes_of(entry)):
+            found.setdefault(volume, {})[entry["Image"]] = digest
+    return {volume: dict(sorted(images.items())) for volume, images in found.items()}
 
 
 def on_host(path: Path) -> Path:

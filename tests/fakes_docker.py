@@ -46,6 +46,8 @@ class Sdk:
             "State": state,
             "Mounts": [*mounts, {"Type": "bind", "Source": "/db"}],
             "Labels": extra.get("labels", {}),
+            "Image": extra.get("image", "app"),
+            "ImageID": extra.get("image_id", "sha256:1"),
             "started": extra.get("started", "2026-01-01T00:00:00Z"),
             "auto_remove": extra.get("auto_remove", False),
         }
@@ -73,6 +75,14 @@ class Sdk:
             for entry in self.entries.values()
             if (not label or label in [f"{k}={v}" for k, v in entry["Labels"].items()])
             and (not states or entry["State"] in states)
+        ]
+
+    def images(self) -> list[dict[str, Any]]:
+        if failure := self.broken.get("images"):
+            raise failure
+        return [
+            {"Id": "sha256:1", "RepoDigests": ["app@sha256:b", "app@sha256:a"]},
+            {"Id": "sha256:2", "RepoDigests": None},
         ]
 
     def inspect_container(self, key: str) -> dict[str, Any]:
@@ -127,7 +137,8 @@ class Sdk:
     def volumes(self, filters: dict[str, str]) -> dict[str, Any]:
         driver = filters.get("driver")
         found = [v for v in self.known.values() if driver in (None, v["Driver"])]
-        labelled = [v for v in found if filters["label"] in (v["Labels"] or ())]
+        label = filters.get("label")
+        labelled = [v for v in found if label is None or label in (v["Labels"] or ())]
         return {"Volumes": labelled or None}
 
     def inspect_volume(self, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import cast
 
 from convoy_py.config import Settings
 from convoy_py.containers import Container
-from convoy_py.docker_volumes import Docker, LocalVolume
+from convoy_py.docker_volumes import Docker, Known, LocalVolume
 from convoy_py.engine import compose
 from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.engine.running.jobs import Progress
@@ -63,6 +63,12 @@ class FakeContainers:
 
     def users(self, volumes: Collection[str]) -> list[Container]:
         return [user for volume in volumes for user in self.using.get(volume, [])]
+
+    def known(self, volumes: Collection[str]) -> Known:
+        self._called("known", "")
+        labels = {name: self.ours[name] for name in volumes if name in self.ours}
+        images = {name: {"app:1": "app@sha256:1"} for name in volumes if self.using.get(name)}
+        return Known(self.users(volumes), labels, images)
 
     @contextmanager
     def paused(self, containers: Sequence[Container]) -> Iterator[None]:

@@ -87,7 +87,7 @@ class Engine:
             hooking=self.hooking,
             rollback_keep=settings.rollback_keep,
         )
-        self._compose_backups(settings, steps)
+        self._compose_backups(settings, steps, docker)
         self.volumes = volumes = Volumes(
             operations,
             uses,
@@ -121,7 +121,7 @@ class Engine:
             chores=self._chores(settings),
         )
 
-    def _compose_backups(self, settings: Settings, steps: Steps) -> None:
+    def _compose_backups(self, settings: Settings, steps: Steps, docker: Docker) -> None:
         """What has to do with repositories, and with the backups in them."""
         operations, host = self.operations, self.host
         self._repository_store = store = RepositoryStore(host.store)
@@ -144,6 +144,7 @@ class Engine:
             finding,
             archiving,
             announcing=self.announcing,
+            docker=docker,
         )
         self.restores = Restores(
             operations,

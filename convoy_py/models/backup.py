@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from convoy_py.errors import Invalid
 from convoy_py.models.values import Frozen
@@ -22,6 +22,10 @@ class Description(BaseModel):
     uuid: str
     created: datetime
     options: dict[str, str]  # as a user would give them, to get the same volume
+    # What the Docker Engine knew: the volume's labels, and of the containers that had it what their
+    # images were called, with their digests.
+    labels: dict[str, str] = Field(default_factory=dict)
+    images: dict[str, str] = Field(default_factory=dict)
 
 
 class RepositoryView(Frozen):

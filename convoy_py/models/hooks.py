@@ -1,12 +1,15 @@
 """What is done to containers around the taking of a snapshot, so that its data is consistent."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from convoy_py.errors import Invalid
 from convoy_py.models.values import Frozen
 
+# What a container's labels begin with that are heeded when its volumes are backed up.
+LABEL = "convoy.backup."
+_LABELS = ("before", "after", "pause", "stop")
 _FORM = "such as 'db: pg_dump app -f /data/dump.sql'"
 
 
@@ -76,9 +79,37 @@ class Hooks(Frozen):
             stop=stop,
         )
 
+    def labelled(self, key: str, name: str, labels: Mapping[str, str]) -> "Hooks":
+        """With what the labels of a container that uses the volumes ask for; raises Invalid."""
+        asked = {what: labels.get(f"{LABEL}{what}", "") for what in _LABELS}
+        try:
+            before, after = (
+                (Command.of(name, asked[when]),) if asked[when] else ()
+                for when in ("before", "after")
+            )
+            pause, stop = (
+                frozenset([key] if _is_on(asked[what]) else []) for what in ("pause", "stop")
+            )
+        except Invalid as error:
+            raise Invalid(f"container {name}, label {LABEL}…: {error}") from None
+        return Hooks(
+            before=(*self.before, *before),
+            after=(*self.after, *after),
+            pause=self.pause,
+            stop=self.stop,
+            paused=self.paused | pause,
+            stopped=self.stopped | stop,
+        )
+
     @property
     def halts(self) -> bool:
         return bool(self.pause or self.stop or self.paused or self.stopped)
+
+
+def _is_on(text: str) -> bool:
+    if text.lower() not in ("", "true", "false"):
+        raise Invalid(f"{text!r} is not true or false")
+    return text.lower() == "true"
 
 
 NO_HOOKS = Hooks()

@@ -7,7 +7,7 @@ import pytest
 from docker.errors import APIError
 
 from convoy_py import containers
-from convoy_py.docker_volumes import Docker
+from convoy_py.docker_volumes import Docker, Known
 from convoy_py.errors import NotFound, OperationFailed, Unsupported
 from tests.fakes_docker import Sdk
 
@@ -146,3 +146,29 @@ def test_where_local_volumes_lie(sdk: Sdk, docker: Docker, tmp_path: Path) -> No
     assert docker.folder() == tmp_path / "volumes"
     sdk.root = Path("/nosuch/docker")
     assert docker.folder() == Path("/proc/1/root/nosuch/docker/volumes")
+
+
+def test_what_is_known_of_volumes(sdk: Sdk, tmp_path: Path) -> None:
+    """Who is alive that uses any, their labels, and the images of all that have one."""
+    (tmp_path / "docker.sock").touch()
+    docker = Docker(f"unix://{tmp_path}/docker.sock")
+    app = sdk.put("app", "db", labels={"a": "b"})
+    sdk.put("old", "db", "web", state="exited", image="built", image_id="sha256:2")
+    sdk.put("other", "elsewhere")
+    sdk.put_volume("db", "convoy")
+    sdk.put_volume("web", "convoy")
+    sdk.known["db"]["Labels"] = {"project": "shop"}
+    known = docker.known(["db", "web"])
+    assert ([user.labels for user in known.users], known.users) == ([{"a": "b"}], [app])
+    assert known.labels == {"db": {"project": "shop"}}
+    assert known.images == {
+        "db": {"app": "app@sha256:a", "built": "sha256:2"},
+        "web": {"built": "sha256:2"},
+    }
+    sdk.broken["images"] = APIError("500", explanation="no")
+    assert docker.known(["db"]) == Known([app])
+
+
+def test_nothing_is_known_without_an_engine(tmp_path: Path) -> None:
+    """And the SDK is not loaded for it."""
+    assert Docker(f"unix://{tmp_path}/none").known(["db"]) == Known()

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from convoy_py.backends.base import COMMON, Backend, Place
+from convoy_py.docker_volumes import Known
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.steps.cloning import fitting, give_owner, refuse_path
 from convoy_py.engine.steps.parts import opened, power
@@ -40,6 +41,7 @@ class Chosen:
     volume: Entry
     snapshot: Entry
     bases: tuple[Entry, ...]  # newest first; what of them is in the repository, the session knows
+    known: Known
 
 
 class Archiving:
@@ -158,7 +160,12 @@ def _source(chosen: Chosen, stack: ExitStack) -> Source:
     assert isinstance(record, SnapshotRecord)
     volume = chosen.volume.volume_record()
     described = Description(
-        name=volume.name, uuid=volume.uuid, created=volume.created, options=volume.spec.shown()
+        name=volume.name,
+        uuid=volume.uuid,
+        created=volume.created,
+        options=volume.spec.shown(),
+        labels=chosen.known.labels.get(volume.name, {}),
+        images=chosen.known.images.get(volume.name, {}),
     )
     return Source(
         volume=volume.name,
@@ -167,7 +174,7 @@ def _source(chosen: Chosen, stack: ExitStack) -> Source:
         snapshot_name="" if record.base_of else record.name,
         data=_data(chosen.snapshot, stack),
         bases=tuple(_data(base, stack) for base in chosen.bases),
-        description=described.model_dump_json(exclude_none=True, indent=2),
+        description=described.model_dump_json(exclude_defaults=True, indent=2),
     )
 
 

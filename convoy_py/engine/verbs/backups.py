@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from convoy_py.docker_volumes import Docker, Known
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.views import all_snapshot_views, bases
 from convoy_py.engine.running.announcing import Announcing
@@ -39,6 +40,7 @@ class Backups:
         archiving: Archiving,
         *,
         announcing: Announcing,
+        docker: Docker,
     ) -> None:
         self._operations = operations
         self._entries = operations.entries
@@ -48,6 +50,7 @@ class Backups:
         self._finding = finding
         self._archiving = archiving
         self._announcing = announcing
+        self._docker = docker
 
     async def create(
         self,
@@ -176,15 +179,18 @@ class Backups:
         done: list[BackupView],
     ) -> None:
         """Put into `done` what is backed up, and raise what the rest failed of."""
+        known = await self._known([*volumes, *map(volume_of, taken)])
         made: list[str] = []
         failed: list[str] = []
         if volumes:
+            for user in known.users:
+                hooks = hooks.labelled(user.id, user.name, user.labels)
             views, failed = await self._snapshots.take(
                 volumes, "", progress, hooks, base_of=repository.name
             )
             made = [joined(view.volume, view.name) for view in views]
         try:
-            backed_up, problems = await self._back_up(repository, [*taken, *made], progress)
+            backed_up, problems = await self._back_up(repository, [*taken, *made], progress, known)
             done += backed_up
         finally:
             for name in made:
@@ -196,8 +202,16 @@ class Backups:
         if failed:
             raise OperationFailed(f"{told} backed up; but {'; '.join(failed)}")
 
+    async def _known(self, volumes: Sequence[str]) -> Known:
+        """What the Docker Engine knows of volumes; nothing where none answers."""
+        try:
+            return await self._operations.blocking.run(self._docker.known, volumes)
+        except ConvoyError as error:
+            event(log, logging.INFO, "no labels are looked at", failure=error)
+            return Known()
+
     async def _back_up(
-        self, record: Repository, names: Sequence[str], progress: Progress
+        self, record: Repository, names: Sequence[str], progress: Progress, known: Known
     ) -> tuple[list[BackupView], Sequence[str]]:
         """Back up snapshots, which stay as they are meanwhile; also tells of which that failed."""
         chosen: list[Chosen] = []
@@ -205,7 +219,7 @@ class Backups:
         for name in names:
             volume, snapshot = self._entries.get(volume_of(name)), self._entries.get(name)
             older = [self._entries.get(each) for each in bases(volume, record.name) if each != name]
-            chosen.append(Chosen(volume, snapshot, tuple(older)))
+            chosen.append(Chosen(volume, snapshot, tuple(older), known))
             kept += [snapshot, *older]
         async with self._operations.locked_idle(*(entry.name for entry in kept)) as locked:
             if any(self._entries.find(entry.name) is not entry for entry in kept):

@@ -1,6 +1,7 @@
 """What is done to containers around a snapshot: in order, undone in any case, also by the next."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from convoy_py.errors import (
     OperationFailed,
     Unavailable,
 )
-from convoy_py.models.hooks import Command, Hooks
+from convoy_py.models.backup import Description
+from convoy_py.models.hooks import NO_HOOKS, Command, Hooks
+from convoy_py.models.session import Describe
 from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine
 
@@ -128,23 +131,68 @@ async def test_some_containers_alone_are_stopped_or_paused(used: Engine) -> None
     assert used.containers.calls == ["stop", "pause", "unpause", "start"]
 
 
-async def test_a_backup_is_finished_before_what_failed_after_its_snapshot_is_told(
-    used: Engine, tmp_path: Path
-) -> None:
-    """Hooks surround the snapshot: what follows may take long."""
+@pytest.fixture
+async def backed(used: Engine, tmp_path: Path) -> Engine:
+    """The same, with a repository."""
     file = tmp_path / "password"
     file.write_text("secret")
-    repositories = used.repositories
-    await repositories.add("offsite", f"{tmp_path}/r", Secret(str(file)), Secret(), Progress())
-    used.containers.failures["execute", "go"] = OperationFailed("exit code 2")
+    add = used.repositories.add
+    await add("offsite", f"{tmp_path}/r", Secret(str(file)), Secret(), Progress())
+    return used
+
+
+async def test_labels_of_containers_say_what_a_backup_does(backed: Engine) -> None:
+    """After what is asked for; of those that use its volumes, and not for a snapshot alone."""
+    labels = {"before": "sync", "after": '["/app", "go"]', "stop": "true"}
+    app = replace(APP, labels={f"convoy.backup.{key}": text for key, text in labels.items()})
+    web = replace(WEB, labels={"convoy.backup.pause": "True", "convoy.backup.stop": "false"})
+    backed.containers.using["db"] = [app, web]
+    await take(backed, NO_HOOKS)
+    assert backed.containers.calls == []
+    hooks = Hooks.asked(["web: flush"], [])
+    await backed.backups.create(["db"], "", Progress(), hooks=hooks)
+    calls = ["web: flush", "app: sync", "stop", "pause", "unpause", "start", "app: go"]
+    assert backed.containers.calls == calls
+
+
+@pytest.mark.parametrize("label", [{"pause": "maybe"}, {"before": "["}])
+async def test_a_label_that_makes_no_sense_is_told(backed: Engine, label: dict[str, str]) -> None:
+    """With the container whose it is."""
+    labels = {f"convoy.backup.{key}": text for key, text in label.items()}
+    backed.containers.using["db"] = [replace(APP, labels=labels)]
+    with pytest.raises(Invalid, match=r"container app, label convoy\.backup\.…: "):
+        await backed.backups.create(["db"], "", Progress())
+
+
+async def test_a_backup_says_what_the_engine_knew_of_its_volume(backed: Engine) -> None:
+    """Its labels, and the digests of the images that used it; nothing where none answers."""
+    backed.containers.ours["db"] = {"project": "shop"}
+
+    async def told() -> dict[str, object]:
+        (backup,) = await backed.backups.create(["db"], "", Progress())
+        record = backed.repositories.get("offsite")
+        done = await backed.repositories.run(record, Describe(backup=backup.id), Progress())
+        return Description.model_validate_json(done.description).model_dump()
+
+    known = {"labels": {"project": "shop"}, "images": {"app:1": "app@sha256:1"}}
+    assert known.items() <= (await told()).items()
+    backed.containers.failures["known", ""] = Unavailable("it does not answer")
+    assert {"labels": {}, "images": {}}.items() <= (await told()).items()
+
+
+async def test_a_backup_is_finished_before_what_failed_after_its_snapshot_is_told(
+    backed: Engine,
+) -> None:
+    """Hooks surround the snapshot: what follows may take long."""
+    backed.containers.failures["execute", "go"] = OperationFailed("exit code 2")
     told = r"db backed up; but 'go' in container app: exit code 2"
     with pytest.raises(OperationFailed, match=told):
-        await used.backups.create(["db"], "", Progress(), hooks=HOOKS)
-    (backup,) = await used.backups.views("db", "", Progress())
+        await backed.backups.create(["db"], "", Progress(), hooks=HOOKS)
+    (backup,) = await backed.backups.views("db", "", Progress())
     assert backup.files == 0
-    await used.snapshot("db", "nightly")
+    await backed.snapshot("db", "nightly")
     with pytest.raises(Invalid, match="of a snapshot that is yet to be taken"):
-        await used.backups.create(["db@nightly"], "", Progress(), hooks=HOOKS)
+        await backed.backups.create(["db@nightly"], "", Progress(), hooks=HOOKS)
 
 
 @pytest.mark.parametrize(
