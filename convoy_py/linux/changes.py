@@ -99,8 +99,10 @@ def _by_places(
     old = _before(top, path)
     if old is None:
         return None
-    with closing(old):
+    try:  # as `closing` does, in half the time: there may be millions of files
         return between(old, fd, moved, is_still=is_still)
+    finally:
+        os.close(old)
 
 
 def _by_times(

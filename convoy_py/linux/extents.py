@@ -14,7 +14,7 @@ from typing import NamedTuple
 from convoy_py.linux import files, libc, pulse
 from convoy_py.linux.descriptors import opened
 
-_FIEMAP = 0xC020660B
+_FIEMAP = ctypes.c_ulong(0xC020660B)
 _SYNC = 1
 _LAST, _INLINE, _SHARED = 0x1, 0x200, 0x2000
 _UNWRITTEN = 0x800
@@ -57,6 +57,9 @@ class Part(NamedTuple):
     begin: int
     end: int
     place: int | None
+
+
+_NOTHING = Part(0, 0, None)
 
 
 @dataclass(slots=True)
@@ -157,7 +160,7 @@ def parts(fd: int) -> list[Part] | None:
     What was reserved and never written is a hole. None if the filesystem does not tell.
     """
     found: list[Part] = []
-    last = Part(0, 0, None)
+    last = _NOTHING
     try:
         for begin, place, length, flags in _mapped(fd, _SYNC):
             if flags & _UNWRITTEN:
@@ -194,7 +197,7 @@ def _mapped(fd: int, how: int) -> Iterator[tuple[int, int, int, int]]:
         answer = ctypes.create_string_buffer(_REQUEST.size + batch * _EXTENT.size)
         _REQUEST.pack_into(answer, 0, begin, _WHOLE - begin, how, 0, batch, 0)
         # Not fcntl.ioctl, which holds the interpreter's lock, here until the file is written out.
-        libc.call("ioctl", fd, ctypes.c_ulong(_FIEMAP), answer)
+        libc.call("ioctl", fd, _FIEMAP, answer)
         count = _REQUEST.unpack_from(answer)[3]
         places = range(_REQUEST.size, _REQUEST.size + count * _EXTENT.size, _EXTENT.size)
         found = [_EXTENT.unpack_from(answer, place) for place in places]

@@ -148,11 +148,9 @@ def _decoded(fields: Any) -> Node:
 
 
 def _text(value: Any) -> str:
-    match value:
-        case str(text) if text.isascii() or _is_unicode(text):
-            return text
-        case _:
-            raise Damaged(f"a node has something else where a text should be: {value!r:.80}")
+    if isinstance(value, str) and (value.isascii() or _is_unicode(value)):
+        return value
+    raise Damaged(f"a node has something else where a text should be: {value!r:.80}")
 
 
 def _number(value: Any) -> int:
@@ -166,7 +164,7 @@ def _name(value: Any) -> bytes:
 
 
 def _time(value: Any) -> int:
-    return quoting.nanoseconds(_text(value))
+    return quoting.nanoseconds(value if isinstance(value, str) else _text(value))
 
 
 def _target(value: Any) -> bytes:

@@ -33,7 +33,9 @@ class BackingUp:
         self._host = host
         self._lock = lock
         self._speech = speech
-        self._known = repository.snapshots()
+        known = repository.snapshots()  # the newest last
+        self._by_snapshot = {marks.snapshot_id(snapshot): snapshot for snapshot in known}
+        self._newest = {each.paths: each for each in known if each.hostname == host}
         self._pending: list[tuple[str, Snapshot]] = []
         self._done: list[BackupFound] = []
         self._problems: list[str] = []
@@ -71,10 +73,12 @@ class BackingUp:
         before = replace(writer.counters)
         parent, base = self._parent(source)
 
-        def tell(counters: Counters) -> None:
-            done = self._processed + counters.bytes_processed
-            added = writer.counters.bytes_new - before.bytes_new
-            self._speech.step(done, 0, f"{source.volume}: {_told(counters)}, {added} bytes new")
+        def tell(counters: Counters, *, is_last: bool = False) -> None:
+            if is_last or self._speech.is_due:  # it is asked for each file
+                done = self._processed + counters.bytes_processed
+                added = writer.counters.bytes_new - before.bytes_new
+                note = f"{source.volume}: {_told(counters)}, {added} bytes new"
+                self._speech.step(done, 0, note, is_last=is_last)
 
         with nullcontext() if base is None else _changes(base, source.data) as changed:
             archived = archive(
@@ -86,6 +90,7 @@ class BackingUp:
                 previous=parent.tree if parent else None,
                 changes=changed,
             )
+        tell(archived.counters, is_last=True)
         self._processed += archived.counters.bytes_processed
         return Snapshot(
             time=source.created.astimezone(),
@@ -105,13 +110,10 @@ class BackingUp:
         The data counts only if that very snapshot was backed up: with another one what is taken
         from the backup would be wrong. Without any all is read.
         """
-        by_snapshot = {marks.snapshot_id(snapshot): snapshot for snapshot in self._known}
         for base in source.bases:
-            if parent := by_snapshot.get(base.uuid):
+            if parent := self._by_snapshot.get(base.uuid):
                 return parent, base
-        path = (marks.path_of(source.volume),)
-        ours = [s for s in self._known if s.hostname == self._host and s.paths == path]
-        return (ours[-1] if ours else None), None
+        return self._newest.get((marks.path_of(source.volume),)), None
 
 
 def _changes(base: Data, data: Data) -> AbstractContextManager[changes.Hook]:

@@ -47,9 +47,13 @@ class Speech:
             self.tell(Locks(locks=tuple(locks)))
             self.hear()
 
-    def step(self, done: int, total: int, note: str = "") -> None:
-        """Say how far it is, but not too often."""
-        now = time.monotonic()
-        if now >= self._again:
-            self._again = now + _STEP_SECONDS
+    @property
+    def is_due(self) -> bool:
+        """Whether `step` would say anything by now."""
+        return time.monotonic() >= self._again
+
+    def step(self, done: int, total: int, note: str = "", *, is_last: bool = False) -> None:
+        """Say how far it is, but not too often; the last step in any case."""
+        if is_last or self.is_due:
+            self._again = time.monotonic() + _STEP_SECONDS
             self.tell(Stepped(done=done, total=total, note=note))
