@@ -152,8 +152,9 @@ class Conversation:
 def conversation(argv: Sequence[str]) -> Iterator[Conversation]:
     """Run a program, by its whole path, and speak with it; it ends with the block, and with us.
 
-    If the block ends before it, it gets SIGTERM, and SIGKILL after 5 s. What the kernel does not
-    let end then is left behind: see `Conversation.is_over`. Raises ProcessFailed for an exit status
+    If the block raises it gets SIGTERM, and SIGKILL after 5 s; so does one that has not ended 5 s
+    after the block, which has said what it had to say. What the kernel does not let end then is
+    left behind: see `Conversation.is_over`. Raises ProcessFailed for an exit status
     other than 0, unless the block raises.
     """
     with tempfile.TemporaryFile() as told:
@@ -174,10 +175,12 @@ def conversation(argv: Sequence[str]) -> Iterator[Conversation]:
             yield Conversation(child)
             child.stdin.close()
             child.wait(_FAREWELL_SECONDS)
-        except BaseException as error:
+        except subprocess.TimeoutExpired:
             _end(child)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+            return
+        except BaseException:
+            _end(child)
+            raise
         finally:
             child.stdin.close()
             child.stdout.close()

@@ -36,7 +36,7 @@ class CrashPoints:
             stdout=subprocess.PIPE,
             cwd="/",
             env=environment(),
-            text=True,
+            bufsize=0,  # who waits for a line by select does not see one that was read ahead
         )
 
     def close(self) -> None:
@@ -77,8 +77,7 @@ class CrashPoints:
     def launch(self, arguments: list[str], log: Path) -> "Forked":
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps([arguments, str(log)]) + "\n")
-        self._server.stdin.flush()
+        self._server.stdin.write(json.dumps([arguments, str(log)]).encode() + b"\n")
         return Forked(int(self._server.stdout.readline()), self._server.stdout)
 
     def _set(self, kind: str, at: int, seen: int, error: int = 0, *, lasting: bool = False) -> None:

@@ -207,7 +207,7 @@ def usable(daemon: Daemon, *models: Model) -> Model:
         return []
 
     try:
-        return eventually(settled, "the daemon is usable", 5)[0]
+        return eventually(settled, "the daemon is usable")[0]
     except AssertionError:
         log = daemon.log.read_text().splitlines()[-10:]
         raise AssertionError("\n".join([*found, "the end of the log:", *log])) from None

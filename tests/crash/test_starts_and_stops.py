@@ -116,7 +116,7 @@ def test_a_program_dies_with_the_daemon(daemon: Daemon) -> None:
         program = eventually(lambda: child(daemon.pid, "mke2fs"), "mkfs is at work")
         eventually(lambda: waits_in(program, _PWRITE64), "it writes")
         daemon.kill()
-        eventually(lambda: _is_killed(program), "mkfs is killed", 10)
+        eventually(lambda: _is_killed(program), "mkfs is killed")
         with pytest.raises(Unanswered):
             create.result()
     daemon.start()

@@ -81,8 +81,14 @@ def remove_cgroups(name: str) -> None:
 
 
 def end_processes_of(home: Path) -> None:
-    """Kill whatever has `home` on its command line, with its children: ours alone can have it."""
-    ours = [pid for pid in _pids() if str(home) in _command_line(pid)]
+    """Kill whatever has `home` on its command line, with its children.
+
+    Only what sees our mounts: in another run of the tests a folder may have the same name.
+    """
+    here = _mount_namespace(os.getpid())
+    ours = [
+        pid for pid in _pids() if str(home) in _command_line(pid) and _mount_namespace(pid) == here
+    ]
     ours += [pid for pid in _pids() if _parent(pid) in ours]
     for pid in set(ours) - {os.getpid()}:
         with suppress(ProcessLookupError):
@@ -103,6 +109,13 @@ def _command_line(pid: int) -> str:
     """Empty for a process that has ended, even if nobody has waited for it yet."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _mount_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
     except OSError:
         return ""
 

@@ -115,6 +115,15 @@ def test_companion_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_who_has_said_all_may_be_slow_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it said counts, on a busy machine too; it is ended then."""
+    monkeypatch.setattr(process, "_FAREWELL_SECONDS", 0.1)
+    script = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    with process.conversation([sys.executable, "-c", script]) as talk:
+        pid = int(next(talk.lines(lambda: None)))
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_companion_gets_none_of_our_descriptors(tmp_path: Path) -> None:
     """Not even one made to be inherited: a lock would outlive us, and a mount stay busy."""
     with (tmp_path / "lock").open("w") as lock:
