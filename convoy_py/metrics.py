@@ -1,6 +1,6 @@
 """What the daemon counts and measures, in a registry of its own, for Prometheus."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -58,6 +58,12 @@ class Metrics:
             buckets=_FREEZE_BUCKETS,
             registry=self._registry,
         )
+        self._proven = self._gauge(
+            "backup_proven_timestamp_seconds",
+            "When a backup was last restored and found as it should be, since 1970",
+            "repository",
+            "volume",
+        )
         self._problems = self._gauge("problems", "Reasons for which the daemon is not healthy")
         self._gauge("build_info", "The daemon's version", "version").labels(version).set(1)
         # Finding a labelled child takes a lock; there are few of them, so they are kept.
@@ -90,6 +96,12 @@ class Metrics:
         self._references.set(references)
         self._lingering.set(lingering)
         self._problems.set(problems)
+
+    def proven(self, times: Iterable[tuple[str, str, float]]) -> None:
+        """Set when backups were proven: of each repository and volume the last time."""
+        self._proven.clear()
+        for repository, volume, time in sorted(times):
+            self._proven.labels(repository, volume).set(time)
 
     def inodes(self, counts: Mapping[str, tuple[int | None, int | None]]) -> None:
         """Set what the last samples found: by volume, inodes (used, available), where known."""

@@ -35,7 +35,7 @@ from convoy_py.models.volume import Options, Spec, State, Usage, View
 from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume
 from convoy_py.wire.snapshots import RolledBack
 from convoy_py.wire.space import Space, VolumeSpace
-from tests.fakes_backups import FakeBackups, FakeRepositories, FakeRestores
+from tests.fakes_backups import FakeBackups, FakeProofs, FakeRepositories, FakeRestores
 
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 CREATED = datetime.fromtimestamp(NOW, UTC)
@@ -418,6 +418,7 @@ class FakeVerbs(Verbs):
     releases: FakeReleases
     repositories: FakeRepositories
     backups: FakeBackups
+    proofs: FakeProofs
     restores: FakeRestores
     space: FakeSpace
     trash: FakeTrash
@@ -434,7 +435,8 @@ class FakeVerbs(Verbs):
             adoptions=FakeAdoptions(),
             releases=FakeReleases(),
             repositories=(repositories := FakeRepositories()),
-            backups=FakeBackups(volumes, repositories),
+            backups=(backups := FakeBackups(volumes, repositories)),
+            proofs=FakeProofs(backups),
             restores=FakeRestores(volumes),
             space=FakeSpace(volumes),
             trash=FakeTrash(volumes),

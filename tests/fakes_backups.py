@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.verbs.backups import Backups
+from convoy_py.engine.verbs.proofs import Proofs
 from convoy_py.engine.verbs.repositories import Repositories, Secret
 from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.volumes import Volumes
@@ -13,6 +14,7 @@ from convoy_py.models.backup import BackupView, RepositoryView
 from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.session import Done, KeyFound, LockFound, Pruned
 from convoy_py.models.volume import Options, View
+from convoy_py.state.records import Proof
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -25,7 +27,11 @@ class FakeRepositories(Repositories):
 
     def __init__(self) -> None:
         self.known: dict[str, RepositoryView] = {}
+        self.proven: list[tuple[str, Proof]] = []
         self.secrets: list[str] = []
+
+    def all_proofs(self) -> list[tuple[str, Proof]]:
+        return self.proven
 
     def views(self) -> list[RepositoryView]:
         return list(self.known.values())
@@ -158,6 +164,20 @@ class FakeBackups(Backups):
         if self.failure:
             raise self.failure
         return self.problems
+
+
+class FakeProofs(Proofs):
+    """Proves what is asked for, but for the problems of the backups."""
+
+    def __init__(self, backups: FakeBackups) -> None:
+        self.backups = backups
+
+    async def prove(
+        self, references: Sequence[str], repository: str, progress: Progress
+    ) -> tuple[list[BackupView], list[str]]:
+        self.backups.asked.append((list(references), repository))
+        found = self.backups.backup.model_copy(update={"proven": CREATED})
+        return [found], self.backups.problems
 
 
 class FakeRestores(Restores):

@@ -210,7 +210,8 @@ class Engine(compose.Engine):
     def start(self) -> "Engine":
         entries = self.recovery.load()
         self.trash.open(self.host.trash.load())
-        self.repositories.open(self._repository_store.load())
+        known = self._repository_store.load()
+        self.repositories.open(known, self._repository_store.all_proofs(known))
         self.operations.open(entries)
         return self
 

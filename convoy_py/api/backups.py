@@ -18,6 +18,8 @@ from convoy_py.wire.backups import (
     DeleteBackups,
     ForgetBackups,
     Forgotten,
+    ProveBackups,
+    Proved,
     Pruned,
     PruneRepository,
     RestoreBackup,
@@ -102,6 +104,18 @@ async def prune_repository(admin: Admin, call: Call[PruneRepository]) -> Reply[P
     return await admin.job("backup-prune", call, work)
 
 
+async def prove_backups(admin: Admin, call: Call[ProveBackups]) -> Reply[Proved]:
+    asked = call.message
+    if bool(asked.backups) == asked.all:
+        raise Invalid("give either Backups or All: what is to be proven")
+
+    async def work(progress: Progress) -> Proved:
+        views, problems = await admin.verbs.proofs.prove(asked.backups, asked.repository, progress)
+        return Proved(backups=[_info(view) for view in views], problems=problems)
+
+    return await admin.job("backup-prove", call, work)
+
+
 async def verify_repository(admin: Admin, call: Call[VerifyRepository]) -> Reply[Verified]:
     asked = call.message
 
@@ -151,6 +165,9 @@ ROUTES = (
     Route(endpoints.FORGET_BACKUPS, forget_backups, subject=lambda name, asked: asked.volume),
     Route(
         endpoints.PRUNE_REPOSITORY, prune_repository, subject=lambda name, asked: asked.repository
+    ),
+    Route(
+        endpoints.PROVE_BACKUPS, prove_backups, subject=lambda name, asked: ",".join(asked.backups)
     ),
     Route(
         endpoints.VERIFY_REPOSITORY,

@@ -79,6 +79,10 @@ async def metrics(admin: Admin, call: Call[Nothing]) -> Reply[Nothing]:
             if view.usage
         }
     )
+    admin.metrics.proven(
+        (name, proof.volume, proof.proven.timestamp())
+        for name, proof in admin.verbs.repositories.all_proofs()
+    )
     return Reply(admin.metrics.render())
 
 

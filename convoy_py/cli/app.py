@@ -120,7 +120,7 @@ _COMMANDS = (
     ("rename", "volumes", "rename", "Give a volume another name."),
     ("repository", "repositories", "repository", "Repositories of backups: add, show, remove."),
     ("resize", "space", "resize", "Make a volume larger and print its new size."),
-    ("restore", "backups", "restore", "Bring the data of a backup back."),
+    ("restore", "restores", "restore", "Bring the data of a backup back."),
     ("restore-file", "copies", "restore_file", "Bring a file back from a snapshot."),
     ("rollback", "snapshots", "rollback", "Put a volume back to a snapshot."),
     ("snapshot", "snapshots", "snapshot", "Snapshots: make, show, delete."),

@@ -31,6 +31,7 @@ from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
 from convoy_py.engine.verbs.finding import Finding
+from convoy_py.engine.verbs.proofs import Proofs
 from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.repositories import Repositories, Secret
 from convoy_py.engine.verbs.restores import Restores
@@ -146,6 +147,7 @@ class Engine:
             announcing=self.announcing,
             docker=docker,
         )
+        self.proofs = Proofs(host, repositories, finding, archiving)
         self.restores = Restores(
             operations,
             repositories,
@@ -169,6 +171,7 @@ class Engine:
             releases=self.releases,
             repositories=self.repositories,
             backups=self.backups,
+            proofs=self.proofs,
             restores=self.restores,
             space=self.space,
             trash=self.trash,
@@ -182,7 +185,8 @@ class Engine:
         entries = await run(self.recovery.load)
         self.trash.open(await run(self.host.trash.load))
         await run(self._repository_store.sweep)
-        self.repositories.open(await run(self._repository_store.load))
+        known = await run(self._repository_store.load)
+        self.repositories.open(known, await run(self._repository_store.all_proofs, known))
         self.operations.open(entries)
         return len(entries)
 

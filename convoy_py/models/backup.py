@@ -55,6 +55,7 @@ class BackupView(Frozen):
     size: int = 0  # bytes of all files
     added: int = 0  # bytes that it added to the repository
     files: int = 0
+    proven: datetime | None = None  # when it was last restored here and found as it should be
     # What the backup itself says; only of one that is described.
     driver: str = ""  # the volume's backend
     volume_size: int | None = None  # the volume's limit in bytes; 0: none

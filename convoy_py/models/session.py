@@ -78,6 +78,14 @@ class Restore(Frozen):
     into: Path
 
 
+class Prove(Frozen):
+    """Restore the data of a backup into an empty folder, and compare it with the backup."""
+
+    verb: Literal["prove"] = "prove"
+    backup: str
+    into: Path
+
+
 class Delete(Frozen):
     verb: Literal["delete"] = "delete"
     backups: tuple[str, ...]
@@ -137,6 +145,7 @@ Task = Annotated[
     | Backup
     | Describe
     | Restore
+    | Prove
     | Delete
     | Forget
     | Verify

@@ -124,7 +124,7 @@ class _Archive:
 
     def run(self, beside: Mapping[bytes, bytes], previous: bytes | None) -> Archived:
         before = self._nodes(previous)
-        top = _node(DATA, self._position.fd, os.fstat(self._position.fd))
+        top = node_of(DATA, self._position.fd, os.fstat(self._position.fd))
         data = self._folder(top, before.get(DATA))
         small = [self._small(name, content) for name, content in beside.items()]
         tree = self._tree([data, *small])
@@ -182,7 +182,7 @@ class _Archive:
                 raise contents.changed(self.path(), "was replaced")
             before = folder.previous.get(name)
             if stat.S_ISDIR(found.st_mode):
-                node = _node(name, fd, found)
+                node = node_of(name, fd, found)
                 self._position.down(name)
                 self._name = b""
                 return self._entered(node, before)
@@ -198,7 +198,7 @@ class _Archive:
             if not linked.names_left:
                 del self._linked[found.st_ino]
             return replace(linked.node, name=name)
-        node = _node(name, fd, found)
+        node = node_of(name, fd, found)
         if found.st_nlink > 1:
             node.inode, node.device_id = self._number(), _DEVICE_ID
             self._linked[found.st_ino] = _Linked(node, found.st_nlink - 1)
@@ -267,7 +267,7 @@ class _Archive:
         self._contents.counters.total_bytes += node.size
 
 
-def _node(name: bytes, fd: int, found: os.stat_result) -> Node:
+def node_of(name: bytes, fd: int, found: os.stat_result) -> Node:
     """What any file or folder bears; unless it is a file, `fd` may be an O_PATH descriptor."""
     kind = _TYPES[stat.S_IFMT(found.st_mode)]
     return Node(

@@ -35,6 +35,11 @@ def give(place: str, wanted: dict[bytes, bytes]) -> None:
                 raise OSError(error.errno, reason) from error
 
 
+def of_users(found: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Those that users set: the labels of security modules are the host's own."""
+    return {name: value for name, value in found.items() if _is_users(name)}
+
+
 def _is_users(name: bytes) -> bool:
     return name.startswith(_USERS) or name == _CAPABILITY
 

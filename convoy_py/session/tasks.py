@@ -16,6 +16,7 @@ from convoy_py.models.session import (
     ListBackups,
     ListKeys,
     Open,
+    Prove,
     Prune,
     RemoveKey,
     Request,
@@ -24,10 +25,11 @@ from convoy_py.models.session import (
     Unlock,
     Verify,
 )
-from convoy_py.restic import checker, restorer
+from convoy_py.restic import checker, prover, restorer
 from convoy_py.restic.archive import DATA
 from convoy_py.restic.errors import Damaged, NotFound
 from convoy_py.restic.locks import Clock
+from convoy_py.restic.nodes import Node
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.snapshots import Snapshot
@@ -42,7 +44,7 @@ from convoy_py.session.watch import Watched
 
 _LONGEST_DESCRIPTION = 1 << 20
 _TOLD_PROBLEMS = 1000
-_Simple = ListBackups | Describe | Restore | Delete | Verify
+_Simple = ListBackups | Describe | Restore | Prove | Delete | Verify
 _Locked = Backup | Forget | ListKeys | AddKey | RemoveKey | _Simple
 
 
@@ -108,7 +110,10 @@ def _done(
         case Describe():
             return Done(description=_description(repository, _snapshot(repository, task.backup)))
         case Restore():
-            return _restore(repository, task, speech)
+            _restore(repository, task, speech)
+            return Done()
+        case Prove():
+            return _prove(repository, task, speech)
         case Delete():
             return _delete(repository, task)
         case Verify():
@@ -136,7 +141,8 @@ def _description(repository: Repository, snapshot: Snapshot) -> str:
     return text.decode(errors="backslashreplace")
 
 
-def _restore(repository: Repository, task: Restore, speech: Speech) -> Done:
+def _restore(repository: Repository, task: Restore | Prove, speech: Speech) -> Node:
+    """Returns the folder of the backup that was restored."""
     snapshot = _snapshot(repository, task.backup)
     total = marks.size_of(snapshot)
 
@@ -145,7 +151,17 @@ def _restore(repository: Repository, task: Restore, speech: Speech) -> Done:
 
     data = restorer.find(repository, snapshot.tree, [DATA])
     restorer.restore(repository, data, task.into, tell, devices=True)
-    return Done()
+    return data
+
+
+def _prove(repository: Repository, task: Prove, speech: Speech) -> Done:
+    data = _restore(repository, task, speech)
+
+    def tell(done: int) -> None:
+        speech.step(done, 0, f"{done} bytes compared")
+
+    found = prover.differences(repository, data, task.into, tell)
+    return Done(problems=tuple(islice(found, _TOLD_PROBLEMS)))
 
 
 def _delete(repository: Repository, task: Delete) -> Done:

@@ -139,6 +139,19 @@ class Repository(Frozen):
     keeper: str = ""  # the host that prunes it; empty: nobody has said
 
 
+class Proof(Frozen):
+    """That a backup was restored and found to be what it says."""
+
+    volume: str
+    proven: AwareDatetime
+
+
+class Proofs(Frozen):
+    """Of backups by their ids: `<root>/repositories/<name>.proofs`."""
+
+    proofs: dict[str, Proof]
+
+
 class Locks(Frozen):
     """What sessions may have locked: `<root>/repositories/<name>.locks`.
 
@@ -162,6 +175,7 @@ RELEASE = Format("release", Release)
 OWED = Format("owed", Owed)
 REPOSITORY = Format("repository", Repository, _fields_added)
 LOCKS = Format("locks", Locks)
+PROOFS = Format("proofs", Proofs)
 # Daemons that knew of no numbers would not read these with one, and delete the latter two.
 REMOVAL = Format("removal", Removal, numbered_from=2)
 FREEZE = Format("freeze", Freeze, numbered_from=2)

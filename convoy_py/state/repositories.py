@@ -5,6 +5,7 @@ A repository is known by its record: what lies beside comes before that, and goe
 
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.ballast import relieved
 from convoy_py.state.formats import Unreadable
-from convoy_py.state.records import LOCKS, REPOSITORY, Locks, Repository
+from convoy_py.state.records import LOCKS, PROOFS, REPOSITORY, Locks, Proof, Proofs, Repository
 from convoy_py.state.store import Store
 
 log = logging.getLogger("convoy.state")
 
 _RECORD, _LOCKS, _PASSWORD, _CREDENTIALS = ".json", ".locks", ".password", ".credentials"
+_PROOFS = ".proofs"
 
 
 class RepositoryStore:
@@ -69,7 +71,9 @@ class RepositoryStore:
         """The repository itself stays as it is."""
         with self._changing():
             self._path(name, _RECORD).unlink(missing_ok=True)  # the point of no return
-            self._drop(name, _PASSWORD, _CREDENTIALS, _LOCKS)  # what is left goes at the next start
+            self._drop(
+                name, _PASSWORD, _CREDENTIALS, _LOCKS, _PROOFS
+            )  # what is left goes at the next start
             try:
                 files.fsync_dir(self.folder)
             except OSError as error:
@@ -117,6 +121,26 @@ class RepositoryStore:
         with self._changing():
             self.folder.mkdir(mode=0o700, exist_ok=True)
             files.durable_replace(self._path(name, _LOCKS), LOCKS.encode(Locks(locks=locks)))
+
+    def proofs(self, name: str) -> dict[str, Proof]:
+        """Which backups were proven, by their ids."""
+        try:
+            return PROOFS.decode(self._path(name, _PROOFS).read_bytes()).proofs
+        except FileNotFoundError:
+            return {}
+        except (OSError, Unreadable) as problem:
+            log.warning("proofs of repository %s: %s; none counts", name, problem)
+            return {}
+
+    def all_proofs(self, names: Iterable[str]) -> dict[str, dict[str, Proof]]:
+        """Of several repositories, by their names."""
+        return {name: self.proofs(name) for name in names}
+
+    @relieved
+    def save_proofs(self, name: str, proofs: dict[str, Proof]) -> None:
+        """In place of those that there were; durable on return."""
+        with self._changing():
+            files.durable_replace(self._path(name, _PROOFS), PROOFS.encode(Proofs(proofs=proofs)))
 
     def _path(self, name: str, ending: str) -> Path:
         return self.folder / f"{name}{ending}"

@@ -63,6 +63,7 @@ class BackupInfo(Message):
     size: int  # bytes of all files
     added: int  # bytes that the repository grew by
     files: int
+    proven: Moment = Field("", description="when it was restored and compared here; empty: never")
 
 
 class BackupList(Message):
@@ -109,6 +110,24 @@ class Pruned(Message):
     freed_bytes: int
     unneeded_bytes: int = Field(description="that stay, for it is not worth it")
     dry_run: bool = False
+
+
+class ProveBackups(Message):
+    """Restore backups into a place beside, and compare: those that are named, or the newest of all.
+
+    All: of each volume of each host.
+    """
+
+    backups: list[str] = Field(default_factory=list, description=REFERENCE)
+    all: bool = False
+    repository: str = ""
+
+
+class Proved(Message):
+    """The backups that are what they should be, and what is not so in others."""
+
+    backups: list[BackupInfo]
+    problems: list[str]
 
 
 class VerifyRepository(Message):

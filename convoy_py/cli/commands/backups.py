@@ -1,4 +1,4 @@
-"""The commands on backups: create, list, inspect, delete, forget, prune, verify; and restore."""
+"""The commands on backups: create, list, inspect, delete, forget, prune, prove, verify."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,9 @@ from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.cli.terminal.hooks import hook_options
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
-from convoy_py.cli.terminal.output import complain, moment, note, say, show_json, show_table
+from convoy_py.cli.terminal.output import complain, moment, say, show_json, show_table
 from convoy_py.cli.terminal.places import endpoint_option, is_place
 from convoy_py.cli.terminal.session import Session
-from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
 from convoy_py.errors import Kind, NotFound
 from convoy_py.models.names import AT, check_name, check_volume, split_source
 from convoy_py.models.places import located
@@ -34,8 +33,8 @@ from convoy_py.wire.endpoints import (
     INSPECT_BACKUP,
     INSPECT_SNAPSHOT,
     LIST_BACKUPS,
+    PROVE_BACKUPS,
     PRUNE_REPOSITORY,
-    RESTORE_BACKUP,
     VERIFY_REPOSITORY,
 )
 
@@ -177,7 +176,7 @@ def list_backups(
         show_table(map(_row, found), _COLUMNS)
 
 
-_COLUMNS = ("ID", "VOLUME", "CREATED", "SIZE", "ADDED", "FILES", "HOST", "REPOSITORY")
+_COLUMNS = ("ID", "VOLUME", "CREATED", "SIZE", "ADDED", "FILES", "PROVEN", "HOST", "REPOSITORY")
 
 
 def _row(each: "BackupInfo") -> tuple[str, ...]:
@@ -188,6 +187,7 @@ def _row(each: "BackupInfo") -> tuple[str, ...]:
         format_size(each.size),
         format_size(each.added),
         str(each.files),
+        moment(each.proven) if each.proven else "",
         each.host,
         each.repository,
     )
@@ -312,6 +312,42 @@ def _percent(context: click.Context, parameter: click.Parameter, value: str | No
     return int(digits)
 
 
+@backup.command(short_help="Restore backups beside, and compare.")
+@click.argument("references", metavar="[BACKUP...]", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="the newest of each volume of each host")
+@repository_option("--from", "the repository; default: the only one, with --all every one")
+@no_wait_option
+@output_options
+@click.pass_obj
+def prove(
+    session: Session,
+    /,
+    *,
+    references: tuple[str, ...],
+    everything: bool,
+    repository: str | None,
+    no_wait: bool,
+) -> None:
+    """Restore backups into a place beside, which goes again, and compare all with the backup.
+
+    Prints the URLs of those that are what they should be, which `list` tells from then on. What is
+    not so is told on stderr, with exit code 10.
+    """
+    if bool(references) == everything:
+        raise click.UsageError("name backups, or --all for the newest of each volume")
+    named = [located(each, _endpoint()) for each in dict.fromkeys(references)]
+    wanted = wire.backups.ProveBackups(backups=named, all=everything, repository=repository or "")
+    done = run(session, PROVE_BACKUPS, wanted, no_wait=no_wait)
+    if session.output.asked_json:
+        show_json(done)
+    else:
+        _show_urls(session, done.backups)
+    for problem in done.problems:
+        complain(problem)
+    if done.problems:
+        click.get_current_context().exit(EXIT_CODES[Kind.CORRUPT])
+
+
 @backup.command(short_help="Look whether a repository is whole.")
 @repository_argument("repository", required=False, callback=not_empty)
 @click.option(
@@ -340,43 +376,3 @@ def verify(session: Session, repository: str | None, read_data: int, no_wait: bo
     if found.problems:
         complain(f"{len(found.problems)} found wrong: restore what can be, and back up anew")
         click.get_current_context().exit(EXIT_CODES[Kind.CORRUPT])
-
-
-@click.command()
-@volume_argument("reference", metavar="VOLUME|BACKUP", callback=not_empty)
-@repository_option("--from", "the repository; default: all, or for an id the only one")
-@click.option("--as", "as_name", metavar="OTHER", help="give the volume another name")
-@volume_options(without=("from", "path", "per_mount", "backup"), defaults=False)
-@no_wait_option
-@output_options
-@click.pass_obj
-def restore(
-    session: Session,
-    /,
-    reference: str,
-    *,
-    repository: str | None,
-    as_name: str | None,
-    pairs: tuple[str, ...],
-    no_wait: bool,
-    **flags: str | bool | None,
-) -> None:
-    """Bring the data of a backup back, and print the volume's name.
-
-    VOLUME is the newest backup of the volume of that name. It becomes a volume again, with options
-    as they were unless they are given; any backend, filesystem and size that holds the data will
-    do. A volume that is there, and not in use, gets the data in the place of its own, which stays
-    as a snapshot: `convoy snapshot list` shows it, and `convoy rollback` goes back to it.
-    """
-    wanted = wire.backups.RestoreBackup(
-        backup=reference,
-        repository=repository or "",
-        name="" if as_name is None else check_name(as_name),
-        options=chosen_options(session, pairs, flags),
-    )
-    made = run(session, RESTORE_BACKUP, wanted, no_wait=no_wait)
-    session.output.answer(made.name, made)
-    # What was made anew has none.
-    if saved := [each for each in made.snapshots.values() if each.automatic]:
-        full = max(saved, key=lambda each: each.created_time).full_name
-        note(f"{made.name} is as the backup was; `convoy rollback {full}` undoes it")

@@ -25,7 +25,7 @@ from convoy_py.linux import files
 from convoy_py.models.backup import Description
 from convoy_py.models.names import joined
 from convoy_py.models.options import is_known, parse_options
-from convoy_py.models.session import Backup, Data, Describe, Done, Restore, Source
+from convoy_py.models.session import Backup, Data, Describe, Done, Prove, Restore, Source
 from convoy_py.models.volume import Options, Spec
 from convoy_py.state.records import Repository, SnapshotRecord
 from convoy_py.state.store import STAGING
@@ -78,6 +78,25 @@ class Archiving:
                 return _as_found(folder, settled)
 
         return self._steps.built(name, backend, spec, fill)
+
+    def prove(self, repository: Repository, backup: str, follow: Follow) -> Sequence[str]:
+        """What is not as it should be in a volume that is built of a backup, and goes again.
+
+        It never gets a name; while it is there, it holds the space that the volume would.
+        """
+        described = self._described(repository, backup, follow)
+        backend, spec = self._chosen(
+            as_before(described.options, Options(), self._host.backends), Options()
+        )
+        place = self._host.place(self._host.record(described.name, spec))
+        key = f"{STAGING}{secrets.token_hex(8)}"
+        with self._steps.building(backend, place, promised_as=key) as staged:
+            settled = replace(staged, spec=backend.create(staged))
+            with power(backend, described.name).writing(settled) as folder, fitting(staged):
+                done = self._sessions.run(repository, Prove(backup=backup, into=folder), follow)
+        self._steps.abandon(backend, staged)
+        self._host.ledger.forget(key)
+        return done.problems
 
     def restore_beside(
         self, volume: Entry, repository: Repository, backup: str, follow: Follow

@@ -7,6 +7,7 @@ from convoy_py.engine.verbs.adoptions import Adoptions
 from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
+from convoy_py.engine.verbs.proofs import Proofs
 from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.restores import Restores
@@ -31,6 +32,7 @@ class Verbs:
     releases: Releases
     repositories: Repositories
     backups: Backups
+    proofs: Proofs
     restores: Restores
     space: SpaceVerbs
     trash: TrashBin

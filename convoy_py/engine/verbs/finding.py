@@ -91,7 +91,14 @@ class Finding:
         self, record: Repository, progress: Progress, task: ListBackups
     ) -> list[BackupView]:
         done = await self._repositories.run(record, task, progress)
-        return [view_of(record, each) for each in done.backups]
+        proofs = self._repositories.proofs(record.name)
+        views = [view_of(record, each) for each in done.backups]
+        return [
+            view.model_copy(update={"proven": proofs[view.id].proven})
+            if view.id in proofs
+            else view
+            for view in views
+        ]
 
 
 def view_of(record: Repository, found: BackupFound) -> BackupView:

@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -36,7 +36,7 @@ from convoy_py.models.session import (
 )
 from convoy_py.restic.errors import BadLocation
 from convoy_py.restic.stores.urls import Location, parse
-from convoy_py.state.records import Repository, timestamp
+from convoy_py.state.records import Proof, Repository, timestamp
 from convoy_py.state.repositories import RepositoryStore, parsed, password_in
 
 _LONGEST = 2**16  # characters of a secret
@@ -72,10 +72,26 @@ class Repositories:
         self._credentials = credentials
         self._known: dict[str, Repository] = {}
         self._threads: dict[str, Threads] = {}
+        self._proofs: dict[str, dict[str, Proof]] = {}
 
-    def open(self, known: dict[str, Repository]) -> None:
-        """Take those that are recorded."""
+    def open(self, known: dict[str, Repository], proofs: dict[str, dict[str, Proof]]) -> None:
+        """Take those that are recorded, and which of their backups were proven."""
         self._known = known
+        self._proofs = proofs
+
+    def proofs(self, name: str) -> Mapping[str, Proof]:
+        """Of the backups in a repository, by their ids."""
+        return self._proofs.get(name, {})
+
+    def all_proofs(self) -> list[tuple[str, Proof]]:
+        """Each with the name of its repository."""
+        return [(name, proof) for name, of in self._proofs.items() for proof in of.values()]
+
+    async def remember(self, name: str, proofs: dict[str, Proof]) -> None:
+        """Which backups of a repository were proven, in place of what was known of that."""
+        with translated(name, "remember what was proven"):
+            await self._operations.blocking.run(self._store.save_proofs, name, proofs)
+        self._proofs[name] = proofs
 
     def get(self, name: str) -> Repository:
         """By its name, or by its place; raises NotFound, with what there is."""
@@ -224,6 +240,7 @@ class Repositories:
             del self._known[name]
             self.threads_of(name).close()
             del self._threads[name]
+            self._proofs.pop(name, None)
 
     async def is_gone(self, name: str) -> bool:
         """Whether none of this name is recorded, not even one that cannot be read."""

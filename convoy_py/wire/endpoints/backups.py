@@ -46,6 +46,13 @@ PRUNE_REPOSITORY = Long(
     lambda: wire.backups.Pruned,
     noun="repository",
 )
+PROVE_BACKUPS = Long(
+    "POST",
+    "/v1/backups/prove",
+    "Restore backups into a place beside, which goes again, and compare",
+    lambda: wire.backups.ProveBackups,
+    lambda: wire.backups.Proved,
+)
 VERIFY_REPOSITORY = Long(
     "POST",
     "/v1/backups/verify",

@@ -1,5 +1,6 @@
 """The admin API's routes about repositories and backups."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from convoy_py.errors import Conflict, Kind, Unavailable
 from convoy_py.models.backup import RepositoryView
 from convoy_py.models.hooks import Hooks
 from convoy_py.models.volume import Options
+from convoy_py.state.records import Proof
 from convoy_py.wire.backups import BackupInfo
 from convoy_py.wire.repositories import RepositoryInfo
 from convoy_py.wire.volumes import VolumeInfo
@@ -203,6 +205,32 @@ async def test_a_repository_is_pruned(admin: Socket, verbs: FakeVerbs) -> None:
     assert (answer.json["Verb"], answer.json["Volume"]) == ("backup-prune", "offsite")
     told = answer.json["Result"]
     assert (told["Repacked"], told["FreedBytes"], told["DryRun"]) == (2, 2048, True)
+
+
+async def test_backups_are_proven(admin: Socket, verbs: FakeVerbs) -> None:
+    """What is not so is the answer, not an error."""
+    verbs.backups.problems = ["db: gone"]
+    asked: dict[str, Any] = {"Backups": [URL], "Repository": "offsite"}
+    answer = await ask(admin, "POST", "/v1/backups/prove", asked)
+    assert verbs.backups.asked == [([URL], "offsite")]
+    proven = BACKUP.model_copy(update={"proven": "2026-01-02T03:04:05Z"})
+    told = {"Backups": [proven.model_dump(by_alias=True)], "Problems": ["db: gone"]}
+    assert answer.json["Result"] == told
+    await ask(admin, "POST", "/v1/backups/prove", {"All": True})
+    assert verbs.backups.asked[1:] == [([], "")]
+    for wrong in ({}, asked | {"All": True}):
+        answer = await ask(admin, "POST", "/v1/backups/prove", wrong)
+        assert_failed(answer, 400, Kind.INVALID, "either Backups or All")
+
+
+async def test_the_metrics_tell_when_a_volume_was_proven(admin: Socket, verbs: FakeVerbs) -> None:
+    """Of several of its backups the last."""
+    for day in (2, 1):
+        proof = Proof(volume="db", proven=datetime(2026, 1, day, tzinfo=UTC))
+        verbs.repositories.proven.append(("offsite", proof))
+    answer = await ask(admin, "GET", "/metrics")
+    line = 'convoy_backup_proven_timestamp_seconds{repository="offsite",volume="db"} 1.7673120e+09'
+    assert line.replace("20e", "2e") in answer.body.decode()
 
 
 async def test_a_repository_is_verified(admin: Socket, verbs: FakeVerbs) -> None:

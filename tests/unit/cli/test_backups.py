@@ -7,7 +7,7 @@ import pytest
 
 from convoy_py.cli.terminal.exits import EXIT_CODES
 from convoy_py.errors import Kind
-from convoy_py.wire.backups import BackupList, Forgotten, Pruned, Verified
+from convoy_py.wire.backups import BackupList, Forgotten, Proved, Pruned, Verified
 from tests.unit.cli.conftest import Run, Screen, Told
 from tests.unit.cli.fake_daemon import FakeDaemon, Request, backup, snapshot, volume
 
@@ -148,13 +148,17 @@ def test_list_in_a_pipe_is_json(
 
 def test_list_on_a_terminal_is_a_table(screen: Screen, daemon: FakeDaemon) -> None:
     """Whose host it was stands there too."""
-    daemon.done("GET", "/v1/backups", BackupList(backups=[FIRST]))
+    proven = FIRST.model_copy(update={"proven": "2026-02-03T04:05:06Z"})
+    daemon.done("GET", "/v1/backups", BackupList(backups=[proven]))
     code, shown = screen("backup", "list")
     assert code == 0
     head, line = (line.split() for line in shown.splitlines())
-    assert head == ["ID", "VOLUME", "CREATED", "SIZE", "ADDED", "FILES", "HOST", "REPOSITORY"]
+    assert head == [
+        *("ID", "VOLUME", "CREATED", "SIZE", "ADDED", "FILES", "PROVEN", "HOST", "REPOSITORY")
+    ]
     assert line == [
-        *("fedcba98", "db", "2026-01-02T03:04:05Z", "3MiB", "1KiB", "12", "here", "offsite")
+        *("fedcba98", "db", "2026-01-02T03:04:05Z", "3MiB", "1KiB", "12", "2026-02-03T04:05:06Z"),
+        *("here", "offsite"),
     ]
 
 
@@ -214,6 +218,22 @@ def test_forget_shows_what_goes(run: Run, daemon: FakeDaemon) -> None:
     daemon.done("POST", "/v1/backups/forget", found)
     result = run("backup", "forget", "--keep", "1d")
     assert (result.exit_code, result.stderr) == (EXIT_CODES[Kind.FAILED], "convoy: db: a clock\n")
+
+
+def test_prove_prints_what_is_proven_and_fails_by_the_rest(
+    run: Run, daemon: FakeDaemon, told: Told
+) -> None:
+    daemon.done("POST", "/v1/backups/prove", Proved(backups=[FIRST], problems=["x: a: gone"]))
+    result = run("backup", "prove", "fedc", SECOND.url, "--from", "offsite")
+    assert (result.exit_code, result.stdout) == (EXIT_CODES[Kind.CORRUPT], f"{FIRST.url}\n")
+    assert result.stderr == "convoy: x: a: gone\n"
+    body = {"Backups": ["fedc", SECOND.url], "All": False, "Repository": "offsite"}
+    assert daemon.requests == [Request("POST", "/v1/backups/prove", body)]
+    daemon.done("POST", "/v1/backups/prove", Proved(backups=[FIRST], problems=[]))
+    assert run("backup", "prove", "--all").exit_code == 0
+    for words in ((), ("fedc", "--all")):
+        result = run("backup", "prove", *words)
+        assert "name backups, or --all" in told(result)
 
 
 def test_prune_shows_what_it_did(run: Run, screen: Screen, daemon: FakeDaemon) -> None:

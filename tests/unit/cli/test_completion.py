@@ -130,6 +130,7 @@ def test_what_is_in_the_trash_completes(run: Run, daemon: FakeDaemon) -> None:
         "repository key remove",
         "repository unlock",
         "backup prune --from",
+        "backup prove --all --from",
         "backup create db --to",
         "backup list --from",
         "backup verify",

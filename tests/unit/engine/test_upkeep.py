@@ -1,12 +1,14 @@
-"""A repository is pruned, gets other passwords and is unlocked, by sessions that are real."""
+"""Backups are proven; a repository is pruned, gets other passwords, is unlocked: really."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps import sessions
 from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.errors import ConvoyError, Denied, Invalid, NotFound
 from convoy_py.models.volume import Options
@@ -160,3 +162,71 @@ def _lock(place: Path, time: datetime) -> str:
     }
     plain = json.dumps(fields).encode()
     return unpacked.save(repository.store, repository.master_key, Kind.LOCK, plain)
+
+
+def _volumes(engine: Engine) -> list[Path]:
+    """All that lies beside volumes, too."""
+    return sorted(engine.store.root.glob("volumes/*"))
+
+
+async def test_a_backup_is_proven_and_that_is_remembered(backed: Engine, place: Path) -> None:
+    """By a restore that leaves nothing, and is no volume."""
+    before = _volumes(backed)
+    (never,) = await backed.backups.views("db", "", Progress())
+    assert never.proven is None
+    proven, problems = await backed.proofs.prove([], "", Progress())
+    assert [(view.id, problems) for view in proven] == [(never.id, [])]
+    assert proven[0].proven == datetime.fromtimestamp(backed.wall(), UTC)
+    assert _volumes(backed) == before
+    after = backed.restarted()
+    (again,) = await after.backups.views("db", "", Progress())
+    assert again.proven == proven[0].proven
+    await after.backups.delete([again.url], "", Progress())
+    await after.backups.create(["db"], "", Progress())
+    await after.proofs.prove([], "", Progress())
+    assert [proof.volume for _, proof in after.repositories.all_proofs()] == ["db"]
+    await after.repositories.remove("offsite")
+    assert list(after.store.root.glob("repositories/*")) == []
+
+
+async def test_what_is_not_as_the_backup_says_is_told_and_no_longer_proven(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the owner of a file is another by the time it is compared."""
+    await backed.proofs.prove([], "", Progress())
+    (view,) = await backed.backups.views("db", "", Progress())
+    assert view.proven
+    monkeypatch.setattr(sessions, "PROGRAM", (sys.executable, "-c", _HARMED))
+    proven, problems = await backed.proofs.prove([view.id[:8]], "offsite", Progress())
+    assert proven == []
+    assert [problem.removeprefix(view.url) for problem in problems] == [
+        ": file: content from byte 0 on"
+    ]
+    monkeypatch.undo()
+    (view,) = await backed.backups.views("db", "", Progress())
+    assert view.proven is None
+
+
+_HARMED = """
+import sys
+from convoy_py.restic import prover
+from convoy_py.session.__main__ import main
+
+pieces = prover._pieces
+prover._pieces = lambda *where: (piece[::-1] + b"x" for piece in pieces(*where))
+sys.exit(main())
+"""
+
+
+async def test_what_cannot_be_restored_is_a_problem_of_that_backup(
+    backed: Engine, place: Path
+) -> None:
+    (view,) = await backed.backups.views("db", "", Progress())
+    for pack in _packs(place):
+        pack.chmod(0o600)
+        pack.write_bytes(bytes(pack.stat().st_size))
+    proven, problems = await backed.proofs.prove([view.url], "", Progress())
+    assert proven == []
+    assert [problem.startswith(f"{view.url}: repository offsite: ") for problem in problems] == [
+        True
+    ]
