@@ -9,6 +9,7 @@ import select
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 from convoy_py.containers import DockerContainers, check_name
@@ -65,7 +66,8 @@ class _Output:
         """Whether it ended by then."""
         poll = select.poll()
         poll.register(self._stream, select.POLLIN)
-        with self._stream:
+        # The SDK leaves the connection to whoever has the stream, and ties the one to the other.
+        with self._stream, closing(getattr(self._stream, "_response", self._stream)):
             while (left := until - time.monotonic()) > 0:
                 follow()
                 if poll.poll(1000 * min(left, _LOOK_SECONDS)):

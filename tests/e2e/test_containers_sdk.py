@@ -142,3 +142,37 @@ def test_engine_that_is_away(docker: Engine, seen: Seen) -> None:
         seen.volumes_of_container("web")
     docker.start()
     assert seen.volumes_of_container("web") == ["data"]
+
+
+def test_commands(docker: Engine, seen: Seen) -> None:
+    """12.15: run to their end; what fails tells what it printed, what takes too long goes on."""
+    db = docker.background("data:/data", name="db")
+    seen.execute(
+        "db", ("/bin/sh", "-c", "echo one >/data/log; sleep 0.2; echo two >>/data/log"), 30.0
+    )
+    log = Path(docker.inspect("data")["Mountpoint"]) / "log"
+    assert log.read_text() == "one\ntwo\n"
+    with pytest.raises(OperationFailed, match=r"^exit code 3: out err$"):
+        seen.execute("db", ("/bin/sh", "-c", "echo out; sleep 0.1; echo err >&2; exit 3"), 30.0)
+    with pytest.raises(OperationFailed, match=r"exec: .*nosuch|nosuch.*not found"):
+        seen.execute("db", ("nosuch",), 30.0)
+    many = "head -c 300000 /dev/zero | tr '\\0' x; echo; echo last; exit 1"
+    with pytest.raises(OperationFailed, match=r"x last$"):
+        seen.execute(db.id, ("/bin/sh", "-c", many), 30.0)
+    with pytest.raises(OperationFailed, match=r"^it goes on after 0\.5 s: begun$"):
+        seen.execute("db", ("/bin/sh", "-c", "echo begun; sleep 60"), 0.5)
+    db.pause()
+    with pytest.raises(Unavailable, match="container db does not run: it is paused"):
+        seen.execute("db", ("true",), 30.0)
+
+
+def test_what_is_known_of_volumes(docker: Engine, seen: Seen) -> None:
+    """A volume's labels, its containers' labels, and what their images are."""
+    docker.client.volumes.create("data", labels={"a": "b"})
+    docker.background("data:/data", name="web", labels={"convoy.backup.stop": "true"})
+    docker.create("data:/data", name="new")
+    known = seen.known(["data", "absent"])
+    labels = [(user.name, user.labels["convoy.backup.stop"]) for user in known.users]
+    assert labels == [("web", "true")]
+    assert known.labels == {"data": {"a": "b"}}
+    assert [digest.partition(":")[0] for digest in known.images["data"].values()] == ["sha256"]
