@@ -1,12 +1,13 @@
 """Carries out what a plan of a prune says: the one thing here that deletes what may be needed.
 
-New packs, their index, the indexes without the packs that go; then it is looked whether what will
-remain is all there; then the old indexes go, and then the packs. Whenever it ends, and however,
-every blob that is needed is in a pack that is there and in an index that is there.
+What no index names goes first, for on a full disk there may be no room before. Then come new packs,
+their index, the indexes without the packs that go; then it is looked whether what will remain is
+all there; then the old indexes go, and then the packs. Whenever it ends, and however, every blob
+that is needed is in a pack that is there and in an index that is there.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from convoy_py.restic import index as indexes
 from convoy_py.restic import unpacked
@@ -40,17 +41,21 @@ class _Pruner:
         self._plan = plan
         self._guard = guard
         self._tell = tell
-        self._new_packs: dict[str, int] = {}
-        self._new_indexes: set[str] = set()
+        # What there has to be, as far as it is done.
+        self._packs = dict(plan.listed.packs)
+        self._indexes = set(plan.listed.indexes)
 
     def run(self) -> None:
+        self._check_unchanged()
+        self._delete(Kind.PACK, self._plan.unindexed)
         self._write_index(self._repacked(), _INDEXED_AFTER)
         old = self._rewritten()
-        self._prove(old)
+        self._check_unchanged()
+        self._prove_complete(old)
         self._delete(Kind.INDEX, old)
         # A delete that did not happen would leave an index of packs that are not there.
-        self._prove(old, gone=True)
-        self._delete(Kind.PACK, [*(pack.hex() for pack in self._plan.gone), *self._plan.unindexed])
+        self._check_unchanged()
+        self._delete(Kind.PACK, [pack.hex() for pack in self._plan.gone])
 
     # Steps
 
@@ -91,7 +96,7 @@ class _Pruner:
         pack = file.finish(self._repository.master_key)
         self._guard()
         self._store.write(Kind.PACK, pack.id.hex(), file.pieces)
-        self._new_packs[pack.id.hex()] = pack.size
+        self._packs[pack.id.hex()] = pack.size
         return pack
 
     def _rewritten(self) -> list[str]:
@@ -125,30 +130,24 @@ class _Pruner:
         self._guard()
         plain = indexes.encode(packs)
         master = self._repository.master_key
-        self._new_indexes.add(unpacked.save(self._store, master, Kind.INDEX, plain))
+        self._indexes.add(unpacked.save(self._store, master, Kind.INDEX, plain))
 
-    def _prove(self, old: list[str], *, gone: bool = False) -> None:
-        """Whatever is needed will be there without the old indexes, and nobody has changed a thing.
-
-        It is read again from the storage; a RepositoryError if one thing is not as it should be.
-        """
-        plan = self._plan
+    def _check_unchanged(self) -> None:
+        """Whether the storage lists all that is to be there, and nothing that others have done."""
         listed = Listed(
-            snapshots=plan.listed.snapshots,
-            indexes=plan.listed.indexes.union(self._new_indexes) - set(old if gone else ()),
-            packs={**plan.listed.packs, **self._new_packs},
+            snapshots=self._plan.listed.snapshots,
+            indexes=frozenset(self._indexes),
+            packs=self._packs,
         )
         if Listed.of(self._repository) != listed:
             raise RepositoryError("the repository was changed meanwhile: nothing more is deleted")
-        if not gone:
-            self._prove_complete(old)
 
-    def _prove_complete(self, old: list[str]) -> None:
-        packs = {**self._plan.listed.packs, **self._new_packs}
+    def _prove_complete(self, old: Collection[str]) -> None:
+        """Without the old indexes there is still whatever is needed; all is read again."""
         remaining = Index()
         remaining.load(self._store, self._repository.master_key, but=old)
         for pack, size in sizes_of(remaining).items():
-            if pack in self._plan.gone or packs.get(pack.hex()) != size:
+            if pack in self._plan.gone or self._packs.get(pack.hex()) != size:
                 raise RepositoryError(f"the new index names pack {pack.hex()}, which is not whole")
         for number, _, blob in self._repository.index.blobs():
             if number in self._plan.needed and (blob.kind, blob.id) not in remaining:
@@ -156,8 +155,10 @@ class _Pruner:
                     f"the new index has not the {blob.kind.value} blob {blob.id.hex()}"
                 )
 
-    def _delete(self, kind: Kind, names: list[str]) -> None:
+    def _delete(self, kind: Kind, names: Collection[str]) -> None:
         for done, name in enumerate(names):
             self._tell(done, len(names), f"deleted of {kind.value}")
             self._guard()
             self._store.delete(kind, name)
+            self._packs.pop(name, None)
+            self._indexes.discard(name)

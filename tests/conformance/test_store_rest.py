@@ -11,11 +11,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from convoy_py.restic.config import Config
 from convoy_py.restic.errors import AlreadyThere, AppendOnly, StoreFailed
+from convoy_py.restic.repository import Repository
+from convoy_py.restic.seal import MasterKey
 from convoy_py.restic.stores.base import Kind, Store
 from convoy_py.restic.stores.opening import open_store
 from convoy_py.restic.stores.retries import Patience
 from convoy_py.restic.stores.urls import parse
+from convoy_py.session.opened import check_deletes
 from tests.conformance.servers import rest_served
 
 NAME, OTHER = "ab" * 32, "cd" * 32
@@ -44,6 +48,17 @@ def test_locks_are_deleted_even_there(append_only: Store) -> None:
     append_only.write(Kind.LOCK, NAME, [b"lock"])
     append_only.delete(Kind.LOCK, NAME)
     assert not list(append_only.list(Kind.LOCK))
+
+
+def test_who_may_delete_nothing_is_told_before_anything_is_done(append_only: Store) -> None:
+    """With who has to do it; a session asks before it forgets, deletes or prunes."""
+    repository = Repository(append_only, MasterKey.new(), Config.new())
+    before = list(append_only.list(Kind.SNAPSHOT))
+    with pytest.raises(
+        AppendOnly, match="a host whose credentials may delete there has to do this"
+    ):
+        check_deletes(repository)
+    assert list(append_only.list(Kind.SNAPSHOT)) == before
 
 
 def test_what_is_there_is_stored_already(append_only: Store) -> None:

@@ -1,5 +1,6 @@
 """One suite over every kind of store: what the repository format relies on."""
 
+import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,8 +14,10 @@ from convoy_py.restic.stores.base import Kind, Store, path_of
 from convoy_py.restic.stores.local import LocalStore
 from convoy_py.restic.stores.opening import open_store
 from convoy_py.restic.stores.urls import parse
+from convoy_py.session.opened import check_deletes
 from tests.conformance.servers import BUCKET, S3_CREDENTIALS, bucket_at
 from tests.fakes_restic import MemoryStore, new_repository
+from tests.pruning import assert_whole, indexed, pruned, with_garbage
 from tests.restic import Restic
 
 NAMES = [f"{number:02x}" * 32 for number in range(40)]
@@ -105,6 +108,16 @@ def test_what_is_not_there_is_told_as_that(store: Store, kind: Kind, name: str) 
     with pytest.raises(NotFound):
         store.read_range(kind, name, 0, 1)
     store.delete(kind, name)
+
+
+def test_a_repository_is_pruned_there(store: Store) -> None:
+    """Where deletes are allowed, which is asked before."""
+    repository = new_repository(store)
+    kept = with_garbage(repository, random.Random(1), rounds=4)
+    check_deletes(repository)
+    assert pruned(repository).repacked
+    assert_whole(store, kept)
+    assert indexed(repository) == {name for name, _ in store.list(Kind.PACK)}
 
 
 def test_a_pack_of_many_pieces_comes_back_whole(store: Store) -> None:

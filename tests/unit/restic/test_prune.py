@@ -3,10 +3,12 @@
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from io import StringIO
 from itertools import count, product
 
 import pytest
 
+from convoy_py.models.session import Access, Prune
 from convoy_py.restic import index as indexes
 from convoy_py.restic import unpacked
 from convoy_py.restic.errors import Damaged, LockLost, RepositoryError, StoreFailed
@@ -17,6 +19,8 @@ from convoy_py.restic.repository import Repository
 from convoy_py.restic.stores.base import Kind
 from convoy_py.restic.surplus import plan
 from convoy_py.restic.writer import Writer
+from convoy_py.session.pruning import prune
+from convoy_py.session.speech import Speech
 from tests.fakes_restic import MemoryStore, new_repository, new_snapshot
 from tests.pruning import (
     Files,
@@ -109,6 +113,18 @@ def test_the_order_is_packs_indexes_old_indexes_old_packs(store: MemoryStore) ->
     ]
     assert changes == sorted(changes, key=order.index)
     assert set(changes) == set(order)
+
+
+def test_what_no_index_names_goes_first(store: MemoryStore, kept: dict[str, Files]) -> None:
+    """It needs no room, of which there may be none."""
+    name = "ab" * 32
+    store.write(Kind.PACK, name, [b"left by what was cut off"])
+    repository = opened(store)
+    store.calls.clear()
+    pruned(repository)
+    changes = [call for call in store.calls if call[0] in ("write", "delete")]
+    assert changes[0] == ("delete", Kind.PACK, name)
+    assert_whole(store, kept)
 
 
 def stops(how: str, at: int, error: BaseException) -> Callable[[str, Kind, str], None]:
@@ -268,6 +284,30 @@ def test_a_snapshot_that_came_meanwhile_stops_it(
         carry_out(repository, planned, ignore, ignore)
     assert deletes(store) == []
     assert_whole(store, {**kept, late.id: files})
+
+
+def test_a_backup_that_came_before_the_lock_is_seen(
+    store: MemoryStore, kept: dict[str, Files]
+) -> None:
+    """A session plans beside others: by the time that it is alone all may be different."""
+    repository = opened(store)
+    files = some_files(random.Random(9))
+    late: list[str] = []
+
+    def meanwhile(verb: str, kind: Kind, name: str) -> None:
+        locks = [call for call in store.calls if call[:2] == ("write", Kind.LOCK)]
+        if (verb, kind) == ("write", Kind.LOCK) and len(locks) == 2 and not late:
+            late.append("")
+            late[0] = backed_up(opened(store), files).id
+
+    store.before = meanwhile
+    heard = StringIO("\n" * 100)
+    access = Access(location="memory:", password="right", host="here", patience=60.0)
+    done = prune(repository, Prune(), access, Speech(heard, StringIO()))
+    assert done.pruned
+    assert done.pruned.snapshots == len(kept) + 1
+    assert_whole(store, {**kept, late[0]: files})
+    assert store.names(Kind.LOCK) == []
 
 
 @pytest.mark.parametrize("lost", [Kind.PACK, Kind.INDEX])
