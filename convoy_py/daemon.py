@@ -6,7 +6,6 @@ this module imports stays small, and the server itself is loaded when the socket
 
 import importlib
 import os
-import re
 import resource
 import socket
 from collections.abc import Iterator, Mapping
@@ -16,12 +15,9 @@ from pathlib import Path
 from convoy_py import logs
 from convoy_py.config import Configuration
 from convoy_py.errors import InvalidSetting, RootLocked, Unavailable
-from convoy_py.linux import files, mounts, signals, sockets
+from convoy_py.linux import files, mounts, outside, signals, sockets
 from convoy_py.state.ballast import Ballast
 from convoy_py.state.store import Store
-
-# How a managed plugin sees its own root filesystem, which dies with it.
-_PLUGIN_ROOT = re.compile(r"/plugins/[0-9a-f]{64}/rootfs$")
 
 
 def serve(configuration: Configuration) -> int:
@@ -90,8 +86,7 @@ def _locked(folder: Path, mode: int, who: str, ballast: Ballast) -> Iterator[Non
 def _refuse_mortal(configuration: Configuration) -> None:
     """Refuse a root inside of a managed plugin, which `docker plugin rm` deletes."""
     root = configuration.settings.root
-    mount = mounts.holding(root)
-    if mount.mountpoint == "/" and _PLUGIN_ROOT.search(mount.root):
+    if outside.is_of_plugin(mounts.holding(root)):
         raise InvalidSetting(
             "root",
             configuration.sources["root"],

@@ -155,6 +155,13 @@ class StillRunning(Unavailable):
         super().__init__(f"{self.told}; repeat the command to join it")
 
 
+class StillRestoring(Unavailable):
+    """A volume is not there yet; `told` is how far it is."""
+
+    def __init__(self, name: str, told: str) -> None:
+        super().__init__(f"volume {name} is {told}; come back then")
+
+
 class NoAnswer(Unavailable):
     """The storage of something hangs; `what` is such as a volume's name."""
 

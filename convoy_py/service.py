@@ -7,6 +7,7 @@ import platform
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
@@ -15,10 +16,10 @@ from convoy_py.api.webhooks import Webhooks
 from convoy_py.backends import BACKENDS
 from convoy_py.config import Configuration
 from convoy_py.docker_volumes import Docker
-from convoy_py.engine.compose import Engine
+from convoy_py.engine.compose import PATIENCE_SECONDS, Engine
 from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.engine.steps.host import Host
-from convoy_py.linux import outside, peers, signals, sockets
+from convoy_py.linux import mounts, outside, peers, signals, sockets
 from convoy_py.metrics import Metrics
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
@@ -75,7 +76,16 @@ class _Service:
             PassedTime(settings.root, boot, _boottime, _wall_clock),
         )
         docker = Docker(settings.docker_address)
-        self._engine = Engine(settings, host, docker, self._metrics, time.monotonic)
+        # Docker gives Mount two minutes, and a managed plugin half a minute for each call.
+        managed = outside.is_of_plugin(mounts.holding(Path("/")))
+        self._engine = Engine(
+            settings,
+            host,
+            docker,
+            self._metrics,
+            time.monotonic,
+            patience=25.0 if managed else PATIENCE_SECONDS,
+        )
         if settings.webhook or settings.ping:
             name = settings.host or platform.node()
             self._engine.announcing.listen(

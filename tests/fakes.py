@@ -115,7 +115,9 @@ class FakeVolumes(Volumes, Uses, Daemon):
     async def ready(self) -> None:
         await self.opened.wait()
 
-    async def create(self, name: str, options: Options, *, adopt: bool = False) -> None:
+    async def create(
+        self, name: str, options: Options, *, adopt: bool = False, patience: float = 0.0
+    ) -> None:
         self.fail("create")
         if name in self.known and AT in name:
             return

@@ -23,6 +23,8 @@ from convoy_py.wire.volumes import (
     VolumeList,
 )
 
+# A person is told how a restore ended that takes no longer, in seconds.
+_RESTORE_PATIENCE = 20.0
 # So many volumes are told between two chances for Docker's calls to be served.
 _BATCH = 200
 
@@ -44,7 +46,10 @@ async def create(admin: Admin, call: Call[CreateVolume]) -> Reply[VolumeInfo]:
     asked = call.message
     name = check_name(asked.name or f"volume-{secrets.token_hex(8)}")
     try:
-        await admin.verbs.volumes.create(name, parse_options(asked.options), adopt=asked.adopt)
+        options = parse_options(asked.options)
+        await admin.verbs.volumes.create(
+            name, options, adopt=asked.adopt, patience=_RESTORE_PATIENCE
+        )
     except StillRunning as error:
         if asked.name:
             raise

@@ -44,6 +44,9 @@ from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.metrics import Metrics
 from convoy_py.state.repositories import RepositoryStore
 
+# Docker gives a Mount two minutes.
+PATIENCE_SECONDS = 100.0
+
 
 class Engine:
     """The verbs of one daemon, and what goes on beside them."""
@@ -57,8 +60,12 @@ class Engine:
         clock: Callable[[], float],
         *,
         time_limit: float = TIME_LIMIT_SECONDS,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """`clock` gives seconds that never go back; an engine waits `time_limit` seconds."""
+        """`clock` gives seconds that never go back; an engine waits `time_limit` seconds.
+
+        A Mount of what is being restored waits `patience` seconds.
+        """
         self.host = host
         self.steps = steps = Steps(host)
         self.blocking = Blocking()
@@ -76,7 +83,15 @@ class Engine:
         cloning = Cloning(steps, copying)
         self.trash = trash = TrashBin(operations, host, deletions, keep=settings.trash_keep)
         self.room = room = Room(operations, trash, host, deletions, clock)
-        self.uses = uses = Uses(operations, room, steps, cloning, deletions=deletions, clock=clock)
+        self.uses = uses = Uses(
+            operations,
+            room,
+            steps,
+            cloning,
+            deletions=deletions,
+            clock=clock,
+            patience=patience,
+        )
         self.snapshots = Snapshots(
             operations,
             uses,
@@ -88,7 +103,7 @@ class Engine:
             hooking=self.hooking,
             rollback_keep=settings.rollback_keep,
         )
-        self._compose_backups(settings, steps, docker)
+        self._compose_backups(settings, steps, docker, clock)
         self.volumes = volumes = Volumes(
             operations,
             uses,
@@ -122,7 +137,9 @@ class Engine:
             chores=self._chores(settings),
         )
 
-    def _compose_backups(self, settings: Settings, steps: Steps, docker: Docker) -> None:
+    def _compose_backups(
+        self, settings: Settings, steps: Steps, docker: Docker, clock: Callable[[], float]
+    ) -> None:
         """What has to do with repositories, and with the backups in them."""
         operations, host = self.operations, self.host
         self._repository_store = store = RepositoryStore(host.store)
@@ -155,7 +172,9 @@ class Engine:
             self.snapshots,
             self.room,
             archiving,
+            host=host,
             jobs=self.jobs,
+            clock=clock,
         )
 
     @property
@@ -188,6 +207,7 @@ class Engine:
         known = await run(self._repository_store.load)
         self.repositories.open(known, await run(self._repository_store.all_proofs, known))
         self.operations.open(entries)
+        self.restores.resume()
         return len(entries)
 
     async def run(self) -> None:
@@ -207,6 +227,7 @@ class Engine:
         await self.snapshots.sweep(self.recovery.half_taken)
         await self.copies.sweep(self.recovery.half_restored)
         await self.backups.sweep()
+        self.restores.resume()
         await self.blocking.run(self.recovery.sweep)
 
     def _chores(self, settings: Settings) -> list[tuple[Callable[[], Awaitable[None]], float]]:

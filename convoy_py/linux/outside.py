@@ -1,5 +1,6 @@
 """Where the host has folders that a managed plugin sees under other names."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,6 +8,14 @@ from pathlib import Path, PurePosixPath
 
 from convoy_py.linux import mounts
 from convoy_py.linux.mounts import Mount
+
+# How a managed plugin sees its own root filesystem, which dies with it.
+_PLUGIN_ROOT = re.compile(r"/plugins/[0-9a-f]{64}/rootfs$")
+
+
+def is_of_plugin(mount: Mount) -> bool:
+    """Whether it is the root filesystem of a managed plugin, in which this process is."""
+    return mount.mountpoint == "/" and bool(_PLUGIN_ROOT.search(mount.root))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ class State(StrEnum):
 
     READY = "ready"
     MOUNTED = "mounted"
+    RESTORING = "restoring"  # its data is not there yet
     BROKEN = "broken"
 
 
@@ -53,6 +54,18 @@ class Options(Frozen):
     def given(self) -> dict[str, object]:
         """What was said, by field."""
         return {key: value for key, value in self if value not in _UNSET}
+
+    def shown(self) -> dict[str, str]:
+        """What was said, as text."""
+        return {option_of(key): show(key, value) for key, value in self.given().items()}
+
+    def differences(self, options: "Options") -> dict[str, tuple[str, str]]:
+        """Option -> (here, asked) for each given option that does not match."""
+        return {
+            option_of(key): (show(key, getattr(self, key)), show(key, asked))
+            for key, asked in options.given().items()
+            if asked != getattr(self, key)
+        }
 
 
 # On disk: any change of a field, or of what it may hold, is a new format of the records that have
@@ -98,15 +111,7 @@ class Spec(Options):
 
     def shown(self) -> dict[str, str]:
         """The options that apply to this volume, as text."""
-        return {option_of(key): show(key, value) for key, value in self.options().given().items()}
-
-    def differences(self, options: Options) -> dict[str, tuple[str, str]]:
-        """Option -> (recorded, asked) for each given option that does not match."""
-        return {
-            option_of(key): (show(key, getattr(self, key)), show(key, asked))
-            for key, asked in options.given().items()
-            if asked != getattr(self, key)
-        }
+        return self.options().shown()
 
 
 class Usage(Frozen):

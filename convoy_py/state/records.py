@@ -93,6 +93,16 @@ class Restore(Frozen):
     path: str  # within the volume's data
 
 
+class Pending(Frozen):
+    """A volume that is to be made of a backup: `<root>/restores/<name>.json`."""
+
+    repository: str  # its name
+    backup: str  # its id
+    url: str  # the same, for people
+    created: AwareDatetime
+    options: dict[str, str]  # as a user gives them
+
+
 class Freeze(RootModel[tuple[str, ...]]):
     """The mountpoints that are frozen at this moment: `<run>/frozen/<id>.json`."""
 
@@ -171,6 +181,7 @@ SNAPSHOT = Sealed("snapshot", SnapshotRecord, _fields_added, _fields_added, _fie
 REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)
 RESTORE = Format("restore", Restore)
+PENDING = Format("pending", Pending)
 RELEASE = Format("release", Release)
 OWED = Format("owed", Owed)
 REPOSITORY = Format("repository", Repository, _fields_added)

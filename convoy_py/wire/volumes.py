@@ -27,7 +27,7 @@ STATUS: dict[str, Any] = {
     "data": _key("string", "the host's folder with the data, or how to have one shown"),
     "size": _key("integer", "bytes: the limit, else what the filesystem offers"),
     "references": _key("integer", "counted mounts"),
-    "state": _key("string", "ready, mounted or broken"),
+    "state": _key("string", "ready, mounted, restoring or broken"),
     "reason": _key("string", "why the volume is broken"),
     "options": _key("object", "the options that hold for the volume, as text"),
     "snapshots": _key("integer", "how many snapshots the volume has"),

@@ -155,7 +155,10 @@ def trash(scene: Scene) -> Iterator[str]:
 def leftovers(scene: Scene) -> Iterator[str]:
     """No temporary file, staging or trash folder, and nothing of unknown origin."""
     root, run = scene.daemon.root, scene.daemon.run_dir
-    yield from _strangers(root, {"lock", "volumes", "trash", "ballast", "repositories", PASSED})
+    yield from _strangers(
+        root, {"lock", "volumes", "trash", "ballast", "repositories", "restores", PASSED}
+    )
+    yield from _strangers(root / "restores", set())
     yield from _strangers(root / "trash", set(scene.trash))
     # When a volume was removed means nothing elsewhere: the next Remove writes it anew.
     known = {RECORD, "data", "image", KEPT, SNAPSHOTS, CLONES, REMOVED}

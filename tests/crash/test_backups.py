@@ -21,6 +21,7 @@ pytestmark = pytest.mark.root
 
 _OPERATOR = "operator"
 _ROUNDS = 8
+_RESTORES = 3
 _LONGEST = 3.0  # seconds from the begin of a backup or a restore to the end of its daemon
 _PASSWORD = "a password"
 
@@ -179,6 +180,34 @@ def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
     eventually(lambda: len(list(snapshots.iterdir())) <= 1, "the rest are swept away")
     daemon.unmount("db", _OPERATOR)
     tell(f"backups: {_ROUNDS} kills, {len(kept)} backups acknowledged, all restored")
+
+
+@pytest.mark.parametrize("daemon", ["xfs"], indirect=True)
+def test_what_docker_was_told_of_is_restored_whenever_the_daemon_dies(
+    daemon: Daemon, backups: Backups
+) -> None:
+    """At any moment it is listed; what a Mount shows is all of it, or the Mount is refused."""
+    moments = chance("backups", "kills of restores")
+    daemon.create("db", **KINDS["ext4"])
+    folder = daemon.mount("db", _OPERATOR)
+    _fill(folder, moments)
+    (url,) = backups.create("db")
+    told = _told(folder)
+    for number in range(_RESTORES):
+        name = f"of-{number}"
+        daemon.create(name, backup=url)
+        for _ in range(2):
+            Event().wait(moments.uniform(0, _LONGEST))
+            daemon.kill()
+            daemon.start()
+            assert name in daemon.listed()
+            assert daemon.get(name)["Status"]["state"] in ("restoring", "ready")
+        assert _told(daemon.mount(name, _OPERATOR)) == told
+        daemon.unmount(name, _OPERATOR)
+        daemon.remove(name)
+    daemon.unmount("db", _OPERATOR)
+    assert list((backups.repository / "locks").iterdir()) == []
+    assert list((daemon.root / "restores").iterdir()) == []
 
 
 def _killed_during(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from convoy_py.backends.base import Backend, Place
-from convoy_py.errors import BrokenVolume, VolumeInUse
+from convoy_py.engine.memory.restoring import Restoring
+from convoy_py.errors import BrokenVolume, StillRestoring, VolumeInUse
 from convoy_py.models.names import NameKind, kind_of
 from convoy_py.models.volume import Spec, State, Usage
 from convoy_py.state.records import Record, References, SnapshotRecord
@@ -46,12 +47,14 @@ class Entry:
     held_at: float = 0.0  # clock of the last Mount, or look, that showed someone who holds it
     suspects: frozenset[str] = frozenset()  # mount IDs that nobody held at the janitor's last look
     work: Work | None = None  # what reads it without the lock: it stays, and stays mounted
+    restoring: Restoring | None = None  # it is yet to be made of a backup: there is no record
     leaving: bool = False  # its name is being given to a volume of Docker's own: engines see none
     snapshots: dict[str, "Entry"] = field(default_factory=dict)
     clones: dict[str, "Entry"] = field(default_factory=dict)
 
     def usable(self) -> tuple[Backend, Place]:
         """The volume's backend and place; raises BrokenVolume if its record cannot be read."""
+        self._refuse_restoring()
         if self.place is None:
             raise BrokenVolume(self.name, self.reason)
         assert self.backend is not None
@@ -59,13 +62,20 @@ class Entry:
 
     def volume_record(self) -> Record:
         """The record of a volume; raises BrokenVolume if it cannot be read."""
+        self._refuse_restoring()
         if not isinstance(self.record, Record):
             raise BrokenVolume(self.name, self.reason)
         return self.record
 
+    def _refuse_restoring(self) -> None:
+        if self.restoring and not self.reason:
+            raise StillRestoring(self.name, "still being restored from a backup")
+
     @property
     def doing(self) -> str:
         """The long work that goes on with it, in words."""
+        if self.work and self.restoring:
+            return f"{self.work.what}: {self.restoring.far}"
         return self.work.what if self.work else ""
 
     def idle(self) -> None:
@@ -160,6 +170,8 @@ class Entry:
     def state(self) -> State:
         if self.reason:
             return State.BROKEN
+        if self.restoring:
+            return State.RESTORING
         mounted = self.mounted or any(clone.mounted for clone in self.clones.values())
         return State.MOUNTED if mounted else State.READY
 

@@ -58,6 +58,14 @@ class Archiving:
             sources = tuple(_source(each, stack) for each in chosen)
             return self._sessions.run(repository, Backup(sources=sources), follow)
 
+    def foreseen(
+        self, repository: Repository, backup: str, options: Options, follow: Follow
+    ) -> None:
+        """Raise what a restore would be refused for, as far as that can be told beforehand."""
+        refuse_path(options)
+        described = self._described(repository, backup, follow)
+        self._chosen(as_before(described.options, options, self._host.backends), options)
+
     def restore(
         self, name: str, repository: Repository, backup: str, options: Options, follow: Follow
     ) -> Entry:

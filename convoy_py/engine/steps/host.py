@@ -16,6 +16,7 @@ from convoy_py.models.volume import Options, Spec, option_of
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.references import ReferenceStore
+from convoy_py.state.restores import RestoreStore
 from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import Store
 from convoy_py.state.trash import Trash
@@ -40,6 +41,7 @@ class Host:
         self.store = store
         self.ballast = store.ballast
         self.snapshot_store = SnapshotStore(store)
+        self.restore_store = RestoreStore(store)
         self.trash = Trash(store, passed)
         self.reference_store = reference_store
         self.backends = backends

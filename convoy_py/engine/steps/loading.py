@@ -4,11 +4,13 @@ import uuid as uuids
 
 from convoy_py.backends.base import Place
 from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.memory.restoring import Restoring
 from convoy_py.engine.steps.host import Host
-from convoy_py.errors import failed
+from convoy_py.errors import Invalid, failed
 from convoy_py.models.names import clone_of, joined, name_within
+from convoy_py.models.options import parse_options
 from convoy_py.state.formats import Unreadable
-from convoy_py.state.records import Record, SnapshotRecord
+from convoy_py.state.records import Pending, Record, SnapshotRecord
 
 
 def entry(host: Host, name: str, record: Record | Unreadable) -> Entry:
@@ -31,6 +33,21 @@ def entry(host: Host, name: str, record: Record | Unreadable) -> Entry:
         _load_within(host, entry, record, promised)
     except OSError as error:
         entry.reason = str(failed("its snapshots cannot be read", error))
+    return entry
+
+
+def pending_entry(host: Host, name: str, pending: Pending | Unreadable) -> Entry:
+    """A volume that is yet to be made of a backup."""
+    entry = Entry(name, host.reference_store.none())
+    if isinstance(pending, Unreadable):
+        entry.reason = str(pending)
+        return entry
+    try:
+        options = parse_options(pending.options)
+    except Invalid as error:
+        entry.reason = f"it cannot be restored from {pending.url}: {error}"
+        return entry
+    entry.restoring = Restoring(pending.repository, pending.backup, pending.url, options)
     return entry
 
 

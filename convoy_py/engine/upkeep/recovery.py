@@ -57,6 +57,7 @@ class Recovery:
         for name, record in records.items():
             if isinstance(record, Unreadable):
                 event(log, logging.WARNING, "broken", volume=name, failure=record)
+        self._add_pending(entries)
         known = _everything(entries)
         mounted = self._mounted()
         repairs = plan(set(known), mounted, set(held))
@@ -76,6 +77,18 @@ class Recovery:
         self._leftovers = self._find_leftovers()
         self._remove_mountpoints({*_everything(entries), *mounted})
         return entries
+
+    def _add_pending(self, entries: dict[str, Entry]) -> None:
+        """What is yet to be made of a backup is a volume, too, for Docker was told so."""
+        host = self._host
+        for name, pending in host.restore_store.load().items():
+            if name not in entries:
+                entries[name] = loading.pending_entry(host, name, pending)
+            elif entries[name].record is not None:
+                try:
+                    host.restore_store.forget(name)
+                except ConvoyError as error:
+                    event(log, logging.WARNING, "note not deleted", volume=name, failure=error)
 
     def _make_folders(self) -> None:
         """Make what is missing below the run folder; on a full disk some of it is done without."""

@@ -1,18 +1,28 @@
 """The verb that brings backups back: as a new volume, or in the place of what a volume has."""
 
-from convoy_py.engine.memory.entry import Entry
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from convoy_py.engine.memory.entry import Entry, Work
+from convoy_py.engine.memory.restoring import Restoring
 from convoy_py.engine.memory.views import volume_view
-from convoy_py.engine.running.jobs import Jobs, Progress
+from convoy_py.engine.running.jobs import Job, Jobs, Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import OF_NO_BACKUP, Archiving
+from convoy_py.engine.steps.host import Host
 from convoy_py.engine.verbs.finding import Finding
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.snapshots import Snapshots
-from convoy_py.errors import Invalid
+from convoy_py.errors import ConvoyError, Invalid
+from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.names import check_name
 from convoy_py.models.volume import Options, View
+from convoy_py.state.records import Pending, Repository, timestamp
+
+log = logging.getLogger("convoy.engine")
 
 
 class Restores:
@@ -27,8 +37,14 @@ class Restores:
         room: Room,
         archiving: Archiving,
         *,
+        host: Host,
         jobs: Jobs,
+        clock: Callable[[], float],
     ) -> None:
+        """`clock` gives seconds that never go back."""
+        self._host = host
+        self._clock = clock
+        self._running: dict[str, Job[View]] = {}  # restores in the background, by the volume's name
         self._operations = operations
         self._entries = operations.entries
         self._repositories = repositories
@@ -53,7 +69,9 @@ class Restores:
         name = check_name(name or found.volume)
         async with self._operations.locked(name):
             if name not in self._entries.volumes:
-                self._entries.put(await self._built(name, found, options, progress))
+                record = self._repositories.get(found.repository)
+                made = await self._built(name, record, found.id, found.url, options, progress)
+                self._entries.put(made)
                 return volume_view(self._entries.get(name))
         if options.given():
             raise Invalid(
@@ -63,28 +81,128 @@ class Restores:
         await self._put_back(name, found, progress)
         return volume_view(self._entries.get(name))
 
-    async def fill(self, name: str, options: Options, progress: Progress | None) -> Entry:
-        """A volume that begins as the backup which the options name; the caller has its lock."""
+    # In the background
+
+    async def begin(self, name: str, options: Options) -> None:
+        """Have a volume begin as the backup which the options name; the caller has its lock.
+
+        Once this returns it is a volume, which is being restored: whatever comes between, it gets
+        its data or says why not. What can be refused before that is.
+        """
         assert options.backup is not None
-        backup = options.backup
-
-        async def work(progress: Progress) -> Entry:
-            found = await self._finding.named(backup, name, progress)
-            return await self._built(name, found, options, progress)
-
-        if progress is not None:
-            return await work(progress)
-        return await self._jobs.run("restore", name, work)
-
-    async def _built(
-        self, name: str, found: BackupView, options: Options, progress: Progress
-    ) -> Entry:
+        progress = Progress()
+        found = await self._finding.named(options.backup, name, progress)
         record = self._repositories.get(found.repository)
         run = self._repositories.threads_of(record.name).run_long
-        progress.note = f"restoring {found.url}"
+        with translated(name, "restore"):
+            await run(self._archiving.foreseen, record, found.id, options, progress)
+        pending = Pending(
+            repository=record.name,
+            backup=found.id,
+            url=found.url,
+            created=timestamp(self._host.wall_clock()),
+            options=options.shown(),
+        )
+        note = self._host.restore_store.note
+        await self._operations.do(name, "restore", note, name, pending)
+        entry = Entry(name, self._host.reference_store.none())
+        entry.restoring = Restoring(record.name, found.id, found.url, options)
+        self._entries.put(entry)
+        self._start(entry)
+
+    def resume(self) -> None:
+        """Go on with what an earlier daemon was to restore."""
+        for entry in list(self._entries.volumes.values()):
+            if entry.restoring is not None:
+                self._start(entry)
+
+    async def settled(self, name: str, seconds: float) -> None:
+        """Wait for a restore that has just begun, but not for longer.
+
+        One that failed by then raises why, and leaves nothing, for nobody was told of it.
+        """
+        job = self._running.get(name)
+        if job is None or not await self._jobs.wait(job, seconds):
+            return
+        assert job.task is not None
+        if (error := job.task.exception()) is not None:
+            async with self._operations.locked(name):
+                await self.give_up(name)
+            raise error
+
+    async def cancel(self, name: str) -> None:
+        """Have the restore of a volume that is not there yet end, and wait for that."""
+        job = self._running.get(name)
+        if job is not None:
+            job.progress.cancelled = f"volume {name} was removed"
+            await self._jobs.wait(job, self._operations.time_limit)
+
+    async def give_up(self, name: str) -> bool:
+        """Forget a volume that is not there yet; whether it was one. The caller has its lock."""
+        entry = self._entries.find(name)
+        if entry is None or entry.restoring is None or name in self._running:
+            return False
+        await self._operations.do(name, "remove", self._host.restore_store.forget, name)
+        self._entries.forget(name)
+        return True
+
+    def _start(self, entry: Entry) -> None:
+        """Unless it is going on."""
+        restoring = entry.restoring
+        assert restoring is not None
+        restoring.begin = partial(self._start, entry)
+        if entry.name in self._running or self._entries.find(entry.name) is not entry:
+            return
+        work = Work(f"its restore from {restoring.url}", still=True)
+        complete = partial(self._complete, entry, restoring, work)
+        self._running[entry.name] = self._jobs.start("restore", entry.name, complete)
+        entry.reason, entry.work = "", work
+
+    async def _complete(
+        self, entry: Entry, restoring: Restoring, work: Work, progress: Progress
+    ) -> View:
+        name, found = entry.name, restoring
+        restoring.steps, restoring.begun = progress, self._clock()
+        try:
+            record = self._repositories.get(found.repository)
+            made = await self._built(name, record, found.backup, found.url, found.options, progress)
+            async with self._operations.locked(name):
+                self._entries.put(made)
+            await self._noted_no_more(name)
+        except Exception as error:
+            entry.reason = (
+                f"its restore from {found.url} failed: {error}; the next mount begins it again, "
+                "and to remove the volume gives it up"
+            )
+            raise
+        finally:
+            del self._running[name]
+            restoring.steps = entry.work = None
+            work.ended.set()
+        return volume_view(made)
+
+    async def _noted_no_more(self, name: str) -> None:
+        try:
+            await self._operations.do(name, "restore", self._host.restore_store.forget, name)
+        except ConvoyError as error:  # the next start sees that it is there
+            event(log, logging.WARNING, "note not deleted", volume=name, failure=error)
+
+    # Steps
+
+    async def _built(
+        self,
+        name: str,
+        record: Repository,
+        backup: str,
+        url: str,
+        options: Options,
+        progress: Progress,
+    ) -> Entry:
+        run = self._repositories.threads_of(record.name).run_long
+        progress.note = f"restoring {url}"
         with translated(name, "restore"):
             return await self._room.made_for(
-                lambda: run(self._archiving.restore, name, record, found.id, options, progress)
+                lambda: run(self._archiving.restore, name, record, backup, options, progress)
             )
 
     async def _put_back(self, name: str, found: BackupView, progress: Progress) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import shlex
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from convoy_py.engine.memory import references
 from convoy_py.engine.memory.entry import Entry, Work
@@ -17,7 +17,7 @@ from convoy_py.engine.running.operations import Locked, Operations, translated
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.verbs.room import Room
-from convoy_py.errors import ConvoyError, Corrupt, Unavailable, VolumeInUse
+from convoy_py.errors import ConvoyError, Corrupt, StillRestoring, Unavailable, VolumeInUse
 from convoy_py.logs import event
 from convoy_py.models.names import NameKind, clone_name
 from convoy_py.state.records import Record, References
@@ -41,8 +41,10 @@ class Uses:
         *,
         deletions: Deletions,
         clock: Callable[[], float],
+        patience: float,
     ) -> None:
-        """`clock` gives seconds that never go back."""
+        """`clock` gives seconds that never go back; so many a Mount waits for a restore."""
+        self._patience = patience
         self._operations = operations
         self._entries = operations.entries
         self._steps = steps
@@ -55,13 +57,32 @@ class Uses:
 
     async def mount(self, name: str, reference: str, epoch: str) -> str:
         """Mount if it is not mounted, count the reference, return the exposed folder."""
-        self._entries.get(name)
+        await self._restored(self._entries.get(name))
 
         async def undo() -> None:
             await self._unmount(name, reference, epoch)
 
         work = self._mount(name, reference, epoch)
         return await self._operations.bounded(name, "mount", work, undo)
+
+    async def _restored(self, entry: Entry) -> None:
+        """Wait until a volume that is being restored is there, as long as an engine waits.
+
+        One of which that failed begins anew. Raises StillRestoring with how far it is, or what it
+        failed for.
+        """
+        restoring = entry.restoring
+        if restoring is None:
+            return
+        restoring.begin()
+        if (work := entry.work) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await work.ended.wait()
+        if self._entries.find(entry.name) is entry:
+            if entry.reason:
+                raise Unavailable(f"volume {entry.name}: {entry.reason}")
+            raise StillRestoring(entry.name, restoring.told(self._clock()))
 
     async def unmount(self, name: str, reference: str) -> None:
         """Drop one count of the reference; with the last one unmount, now or later.

@@ -87,10 +87,14 @@ class Volumes:
 
     # Changes
 
-    async def create(self, name: str, options: Options, *, adopt: bool = False) -> None:
+    async def create(
+        self, name: str, options: Options, *, adopt: bool = False, patience: float = 0.0
+    ) -> None:
         """Make a volume; do nothing if it exists and the given options match.
 
-        `adopt` takes over the data that already lies in the volume's place.
+        One that begins as a backup is restored in the background, for which `patience` seconds are
+        waited: what fails by then leaves nothing. `adopt` takes over the data that already lies in
+        the volume's place.
         Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
         """
         if kind_of(name) is NameKind.SNAPSHOT:
@@ -104,6 +108,8 @@ class Volumes:
         await self._operations.bounded(
             name, "create", self._create(name, options, adopt=adopt, progress=None)
         )
+        if options.backup is not None:
+            await self._restores.settled(name, patience)
 
     async def clone(self, name: str, options: Options, progress: Progress) -> View:
         """Make a volume from the source in `options`, as part of a job; as `create` does."""
@@ -161,7 +167,7 @@ class Volumes:
                 if await self._is_there(name, options, adopt=adopt):
                     return
                 if options.backup is not None:
-                    self._entries.put(await self._restores.fill(name, options, progress))
+                    await self._restores.begin(name, options)
                     return
                 if options.source is None:
                     at, build = options.path, self._steps.adopt if adopt else self._steps.create
@@ -179,8 +185,13 @@ class Volumes:
     async def _is_there(self, name: str, options: Options, *, adopt: bool) -> bool:
         """Whether a volume exists, with these options; raises OptionsDiffer."""
         entry = self._entries.volumes.get(name)
-        if entry is None or (adopt and await self._lacks_record(entry)):
+        if entry is None or (adopt and entry.restoring is None and await self._lacks_record(entry)):
             return False
+        if entry.restoring is not None:
+            if differences := entry.restoring.options.differences(options):
+                raise OptionsDiffer(name, differences)
+            entry.restoring.begin()
+            return True
         spec = entry.volume_record().spec
         do = self._operations.do_at
         asked = await do(options.path, name, "create", self._settled, entry, options)
@@ -241,7 +252,10 @@ class Volumes:
         return not await self._operations.do(entry.name, "create", has_record, entry.name)
 
     async def _remove(self, name: str, *, keep_data: bool, to_trash: bool) -> None:
+        await self._restores.cancel(name)
         async with self._operations.locked(name):
+            if await self._restores.give_up(name):
+                return
             entry = self._entries.get(name)
             _, place = entry.usable()
             if entry.volume_record().protected:

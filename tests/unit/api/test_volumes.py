@@ -122,7 +122,9 @@ async def test_a_name_that_was_made_up_is_told_while_the_work_goes_on(
     """The same command without it would make another volume."""
     asked: list[str] = []
 
-    async def create(name: str, options: Options, *, adopt: bool = False) -> None:
+    async def create(
+        name: str, options: Options, *, adopt: bool = False, patience: float = 0.0
+    ) -> None:
         asked.append(name)
         raise StillRunning(name, "create", 25.0)
 

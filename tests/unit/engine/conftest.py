@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.linux import files, freeze, mounts
 from convoy_py.linux.holders import Census
+from convoy_py.models.volume import Options
 from tests.fakes_engine import DAY, Engine, FakeKernel
 
 
@@ -46,3 +49,21 @@ def engine(kernel: FakeKernel, tmp_path: Path) -> Iterator[Engine]:
         gate.open()
     for daemon in kernel.daemons:
         daemon.killed()
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Secret:
+    """A file with a password, as a user has it."""
+    file = tmp_path / "password"
+    file.write_text("canary-0123456789\n")
+    return Secret(str(file))
+
+
+@pytest.fixture
+async def backed(engine: Engine, tmp_path: Path, password: Secret) -> Engine:
+    """An engine with the repository `offsite`, and a volume `db` with something in it."""
+    location = str(tmp_path / "repository")
+    await engine.repositories.add("offsite", location, password, Secret(), Progress())
+    await engine.volumes.create("db", Options(size=8192))
+    engine.write("db", "one")
+    return engine

@@ -33,23 +33,6 @@ GIB = 2**30
 CANARY = "canary-0123456789"
 
 
-@pytest.fixture
-def password(tmp_path: Path) -> Secret:
-    """A file with a password, as a user has it."""
-    file = tmp_path / "password"
-    file.write_text(f"{CANARY}\n")
-    return Secret(str(file))
-
-
-@pytest.fixture
-async def backed(engine: Engine, tmp_path: Path, password: Secret) -> Engine:
-    """An engine with the repository `offsite`, and a volume `db` with something in it."""
-    await _add(engine, tmp_path, password)
-    await engine.volumes.create("db", Options(size=8192))
-    engine.write("db", "one")
-    return engine
-
-
 async def _add(engine: Engine, folder: Path, password: Secret, name: str = "offsite") -> None:
     location = str(folder / "repository")
     await engine.repositories.add(name, location, password, Secret(), Progress())
@@ -98,14 +81,15 @@ async def test_docker_makes_a_volume_of_a_backup(backed: Engine) -> None:
     (backup,) = await _back_up(backed, "db")
     await backed.volumes.remove("db")
     for _ in range(2):
-        await backed.volumes.create("db", Options(backup="offsite"))
+        await backed.volumes.create("db", Options(backup="offsite"), patience=60)
     assert backed.read("db") == "one"
-    await backed.volumes.create("other", Options(backup=backup.url, size=16384))
+    await backed.volumes.create("other", Options(backup=backup.url, size=16384), patience=60)
     assert backed.read("other") == "one"
     with pytest.raises(NotFound, match="repository offsite has no backup of a volume web"):
         await backed.volumes.create("web", Options(backup="offsite"))
     with pytest.raises(Invalid, match="a volume begins as one of the two"):
         await backed.volumes.create("web", Options(backup="offsite", source="db"))
+    assert list(backed.host.restore_store.folder.iterdir()) == []
 
 
 async def test_a_snapshot_is_backed_up_as_it_is(backed: Engine) -> None:

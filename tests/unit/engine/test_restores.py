@@ -1,0 +1,114 @@
+"""Volumes that begin as backups are there for Docker before their data is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.errors import ConvoyError, OptionsDiffer, StillRestoring, Unavailable
+from convoy_py.models.backup import BackupView
+from convoy_py.models.volume import Options, State
+from tests.fakes_engine import Engine
+
+GIB = 2**30
+
+
+async def _back_up(engine: Engine) -> list[BackupView]:
+    return await engine.backups.create(["db"], "", Progress())
+
+
+async def test_it_is_a_volume_while_it_is_restored_and_a_mount_waits(backed: Engine) -> None:
+    """Get and List tell it; whoever else wants the name is refused."""
+    await _back_up(backed)
+    await backed.volumes.remove("db")
+    asked = Options(backup="offsite")
+    await backed.volumes.create("db", asked)
+    await backed.volumes.create("db", asked)
+    view = backed.volumes.get("db")
+    assert (view.state, view.reason) == (State.RESTORING, "")
+    assert "its restore from" in view.doing
+    assert backed.volumes.listing() == [("db", "")]
+    with pytest.raises(OptionsDiffer, match="size"):
+        await backed.volumes.create("db", Options(backup="offsite", size=GIB))
+    for refused in (
+        backed.volumes.rename("db", "other"),
+        backed.volumes.protect("db", on=True),
+        backed.restores.restore("db", "offsite", "", Options(), Progress()),
+    ):
+        with pytest.raises(StillRestoring, match="volume db is still being restored"):
+            await refused
+    await backed.uses.mount("db", "container", "epoch")
+    assert backed.volumes.get("db").state is State.MOUNTED
+    assert backed.read("db") == "one"
+
+
+async def test_a_mount_that_waited_long_enough_is_told_how_far_it_is(
+    backed: Engine,
+) -> None:
+    await _back_up(backed)
+    await backed.volumes.remove("db")
+    backed.uses._patience = 0
+    await backed.volumes.create("db", Options(backup="offsite"))
+    with pytest.raises(StillRestoring, match=r"db is being restored from .*; come back then"):
+        await backed.uses.mount("db", "container", "epoch")
+    await backed.settled()
+    assert await backed.uses.mount("db", "container", "epoch")
+
+
+async def test_a_restore_that_was_cut_off_goes_on_at_the_next_start(backed: Engine) -> None:
+    """Whatever was built is thrown away; the volume is listed all the time."""
+    await _back_up(backed)
+    await backed.volumes.remove("db")
+    await backed.volumes.create("db", Options(backup="offsite"))
+    backed.jobs.stop()
+    await backed.settled()
+    assert backed.volumes.get("db").state is State.BROKEN
+    again = backed.restarted()
+    assert again.volumes.get("db").state is State.RESTORING
+    again.restores.resume()
+    await again.uses.mount("db", "container", "epoch")
+    assert again.read("db") == "one"
+    assert list(again.host.restore_store.folder.iterdir()) == []
+
+
+async def test_a_restore_that_failed_is_told_and_begins_anew_with_a_mount(
+    backed: Engine, tmp_path: Path
+) -> None:
+    """Docker was told of the volume: so it does not become an empty one, nor vanish."""
+    await _back_up(backed)
+    await backed.volumes.remove("db")
+    await backed.volumes.create("db", Options(backup="offsite"))
+    packs, away = tmp_path / "repository/data", tmp_path / "away"
+    packs.rename(away)
+    await backed.settled()
+    view = backed.volumes.get("db")
+    assert view.state is State.BROKEN
+    assert re.search("its restore from .* failed: .* the next mount begins it again", view.reason)
+    with pytest.raises(Unavailable, match="failed"):
+        await backed.uses.mount("db", "container", "epoch")
+    away.rename(packs)
+    await backed.uses.mount("db", "container", "epoch")
+    assert backed.read("db") == "one"
+
+
+async def test_what_is_being_restored_can_be_removed(backed: Engine) -> None:
+    """Then it is given up, and leaves nothing."""
+    await _back_up(backed)
+    await backed.volumes.remove("db")
+    await backed.volumes.create("db", Options(backup="offsite"))
+    await backed.volumes.remove("db")
+    assert backed.volumes.listing() == []
+    assert backed.left() == []
+    assert list(backed.host.restore_store.folder.iterdir()) == []
+
+
+async def test_a_restore_that_fails_before_the_answer_leaves_nothing(
+    backed: Engine, tmp_path: Path
+) -> None:
+    (backup,) = await _back_up(backed)
+    (tmp_path / "repository/data").rename(tmp_path / "away")
+    (packs := tmp_path / "repository/index").rename(packs.with_name("indexes"))
+    with pytest.raises(ConvoyError):
+        await backed.volumes.create("web", Options(backup=backup.url), patience=60)
+    assert [name for name, _ in backed.volumes.listing()] == ["db"]
