@@ -64,6 +64,17 @@ class Metrics:
             "repository",
             "volume",
         )
+        self._schedules = {
+            name: self._gauge(f"schedule_{name}", meaning, "volume", "task", "repository")
+            for name, meaning in (
+                ("good_age_seconds", "Time since the last good run of a schedule began"),
+                ("next_timestamp_seconds", "When it runs next"),
+                ("failures", "Its failed runs in a row, up to the last"),
+                ("seconds", "How long its last run took"),
+                ("size_bytes", "Bytes of all files of its last run's backup"),
+                ("added_bytes", "Bytes that the repository grew by with it"),
+            )
+        }
         self._problems = self._gauge("problems", "Reasons for which the daemon is not healthy")
         self._gauge("build_info", "The daemon's version", "version").labels(version).set(1)
         # Finding a labelled child takes a lock; there are few of them, so they are kept.
@@ -110,6 +121,14 @@ class Metrics:
             for name, found in counts.items():
                 if (value := found[at]) is not None:
                     gauge.labels(name).set(value)
+
+    def schedules(self, found: Iterable[tuple[tuple[str, str, str], Mapping[str, float]]]) -> None:
+        """Set what is known of schedules: by (volume, task, repository), values by name."""
+        for gauge in self._schedules.values():
+            gauge.clear()
+        for labels, values in found:
+            for name, value in values.items():
+                self._schedules[name].labels(*labels).set(value)
 
     def leaked(self, references: int) -> None:
         """Count references that were dropped because nobody stood behind them."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from convoy_py.engine.running.jobs import Jobs, Progress
 from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.running.threads import Blocking
+from convoy_py.engine.steps.parts import BY_HAND, Purpose
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.verbs.adoptions import Adoptions
 from convoy_py.engine.verbs.copies import Copies, Differences
@@ -35,7 +36,13 @@ from convoy_py.models.volume import Options, Spec, State, Usage, View
 from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume
 from convoy_py.wire.snapshots import RolledBack
 from convoy_py.wire.space import Space, VolumeSpace
-from tests.fakes_backups import FakeBackups, FakeProofs, FakeRepositories, FakeRestores
+from tests.fakes_backups import (
+    FakeBackups,
+    FakeProofs,
+    FakeRepositories,
+    FakeRestores,
+    FakeSchedules,
+)
 
 NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
 CREATED = datetime.fromtimestamp(NOW, UTC)
@@ -238,7 +245,7 @@ class FakeSnapshots(Snapshots):
         hooks: Hooks = NO_HOOKS,
         compose_project: str = "",
         container: str = "",
-        base_of: str = "",
+        purpose: Purpose = BY_HAND,
     ) -> list[SnapshotView]:
         self.asked.append((list(volumes), name, hooks.pause, compose_project, container))
         progress.total, progress.note = 100, "copying"
@@ -422,6 +429,7 @@ class FakeVerbs(Verbs):
     backups: FakeBackups
     proofs: FakeProofs
     restores: FakeRestores
+    schedules: FakeSchedules
     space: FakeSpace
     trash: FakeTrash
     room: FakeRoom
@@ -440,6 +448,7 @@ class FakeVerbs(Verbs):
             backups=(backups := FakeBackups(volumes, repositories)),
             proofs=FakeProofs(backups),
             restores=FakeRestores(volumes),
+            schedules=FakeSchedules(volumes),
             space=FakeSpace(volumes),
             trash=FakeTrash(volumes),
             room=FakeRoom(),

@@ -1,17 +1,19 @@
 """Stand-ins for the verbs on repositories and backups."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.proofs import Proofs
 from convoy_py.engine.verbs.repositories import Repositories, Secret
 from convoy_py.engine.verbs.restores import Restores
+from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import NotFound
 from convoy_py.models.backup import BackupView, RepositoryView
 from convoy_py.models.hooks import NO_HOOKS, Hooks
+from convoy_py.models.schedule import LastRun, ScheduleView, TaskView
 from convoy_py.models.session import Done, KeyFound, LockFound, Pruned
 from convoy_py.models.volume import Options, View
 from convoy_py.state.records import Proof
@@ -199,3 +201,60 @@ class FakeRestores(Restores):
         name = name or "db"
         await self.volumes.create(name, options)
         return self.volumes.get(name)
+
+
+class FakeSchedules(Schedules):
+    """By volume; what is set is run at once, and `error` is what becomes of it."""
+
+    def __init__(self, volumes: Volumes) -> None:
+        self.volumes = volumes
+        self.known: dict[str, dict[str, str | None]] = {}
+        self.error = ""
+
+    def views(self) -> list[ScheduleView]:
+        return [self.inspect(volume) for volume in sorted(self.known)]
+
+    def inspect(self, volume: str) -> ScheduleView:
+        self.volumes.get(volume)
+        if volume not in self.known:
+            raise NotFound(f"volume {volume} has no schedule")
+        fields = self.known[volume]
+        return ScheduleView(
+            volume=volume,
+            snapshot=self._told(fields.get("schedule_snapshot"), ""),
+            backup=self._told(fields.get("schedule_backup"), fields.get("schedule_to") or ""),
+            to=fields.get("schedule_to") or "",
+            keep=fields.get("schedule_keep") or "",
+        )
+
+    async def set(self, volume: str, changes: Mapping[str, str | None]) -> ScheduleView:
+        self.volumes.get(volume)
+        self.known[volume] = {**self.known.get(volume, {}), **changes}
+        return self.inspect(volume)
+
+    async def remove(self, volume: str) -> None:
+        self.inspect(volume)
+        del self.known[volume]
+
+    def _told(self, expression: str | None, repository: str) -> TaskView | None:
+        if not expression:
+            return None
+        last = LastRun(
+            due=CREATED,
+            began=CREATED,
+            seconds=1.5,
+            repository=repository,
+            what="" if self.error else "made",
+            size=1000,
+            added=10,
+            error=self.error,
+        )
+        good = None if self.error else CREATED
+        return TaskView(
+            expression=expression,
+            next=CREATED + timedelta(days=1),
+            running=False,
+            last=last,
+            good=good,
+            failures=1 if self.error else 0,
+        )

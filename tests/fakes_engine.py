@@ -200,6 +200,8 @@ class Engine(compose.Engine):
             run_dir=folder / "run",
             trash_keep=trash_keep,
             rollback_keep=4,
+            timezone="UTC",
+            host="here",
             reference_grace=GRACE,
             backup_password_file=backup_password_file,
         )

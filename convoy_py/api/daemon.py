@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from time import monotonic
 
@@ -10,6 +11,7 @@ from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.config import Settings
 from convoy_py.metrics import CONTENT_TYPE
+from convoy_py.models.schedule import ScheduleView, Task, TaskView
 from convoy_py.models.volume import State
 from convoy_py.wire import endpoints
 from convoy_py.wire.base import Nothing
@@ -83,7 +85,29 @@ async def metrics(admin: Admin, call: Call[Nothing]) -> Reply[Nothing]:
         (name, proof.volume, proof.proven.timestamp())
         for name, proof in admin.verbs.repositories.all_proofs()
     )
+    admin.metrics.schedules(_scheduled(admin.verbs.schedules.views(), admin.clock()))
     return Reply(admin.metrics.render())
+
+
+def _scheduled(
+    views: Iterable[ScheduleView], now: float
+) -> Iterator[tuple[tuple[str, str, str], dict[str, float]]]:
+    for view in views:
+        if view.snapshot:
+            yield (view.volume, Task.SNAPSHOT, ""), _measured(view.snapshot, now)
+        if view.backup:
+            yield (view.volume, Task.BACKUP, view.to), _measured(view.backup, now)
+
+
+def _measured(told: TaskView, now: float) -> dict[str, float]:
+    found: dict[str, float] = {"failures": told.failures}
+    if told.good:
+        found["good_age_seconds"] = max(0.0, now - told.good.timestamp())
+    if told.next:
+        found["next_timestamp_seconds"] = told.next.timestamp()
+    if last := told.last:
+        found |= {"seconds": last.seconds, "size_bytes": last.size, "added_bytes": last.added}
+    return found
 
 
 async def health(admin: Admin, call: Call[Nothing]) -> Reply[Health]:

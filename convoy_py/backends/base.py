@@ -62,12 +62,12 @@ from convoy_py.linux.extents import Shares
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.reflink import Step
 from convoy_py.models.snapshot import Plan
-from convoy_py.models.volume import Options, Spec, Usage
+from convoy_py.models.volume import SCHEDULE, Options, Spec, Usage
 
 _NAMED = 3
 # The fields of Options that every backend takes, and means the same by.
 COMMON = frozenset(
-    {"backend", "uid", "gid", "mode", "mount_options", "source", "per_mount", "backup"}
+    {"backend", "uid", "gid", "mode", "mount_options", "source", "per_mount", "backup", *SCHEDULE}
 )
 
 

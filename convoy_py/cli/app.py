@@ -123,6 +123,7 @@ _COMMANDS = (
     ("restore", "restores", "restore", "Bring the data of a backup back."),
     ("restore-file", "copies", "restore_file", "Bring a file back from a snapshot."),
     ("rollback", "snapshots", "rollback", "Put a volume back to a snapshot."),
+    ("schedule", "schedules", "schedule", "Schedules: set, show, remove."),
     ("snapshot", "snapshots", "snapshot", "Snapshots: make, show, delete."),
     ("trash", "trash", "trash", "Removed volumes: show, bring back, delete for good."),
     ("trim", "space", "trim", "Give freed blocks back to the host."),

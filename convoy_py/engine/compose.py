@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
+from convoy_py.engine.memory.timetable import Timetable
 from convoy_py.engine.running.announcing import Announcing
 from convoy_py.engine.running.deletions import Deletions
 from convoy_py.engine.running.hooks import Hooking
@@ -25,6 +26,8 @@ from convoy_py.engine.upkeep.autogrow import Autogrow
 from convoy_py.engine.upkeep.janitor import Janitor
 from convoy_py.engine.upkeep.recovery import Recovery
 from convoy_py.engine.upkeep.reopening import Reopening
+from convoy_py.engine.upkeep.runs import Runs
+from convoy_py.engine.upkeep.scheduler import Scheduler
 from convoy_py.engine.verbs import Verbs
 from convoy_py.engine.verbs.adoptions import Adoptions
 from convoy_py.engine.verbs.backups import Backups
@@ -36,11 +39,13 @@ from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.repositories import Repositories, Secret
 from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import LOOK_SECONDS, Room
+from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
+from convoy_py.linux import zones
 from convoy_py.metrics import Metrics
 from convoy_py.state.repositories import RepositoryStore
 
@@ -109,9 +114,9 @@ class Engine:
             uses,
             trash,
             room,
-            steps,
             cloning,
             restores=self.restores,
+            schedules=self.schedules,
             deletions=deletions,
             jobs=jobs,
         )
@@ -140,10 +145,11 @@ class Engine:
     def _compose_backups(
         self, settings: Settings, steps: Steps, docker: Docker, clock: Callable[[], float]
     ) -> None:
-        """What has to do with repositories, and with the backups in them."""
+        """What has to do with repositories, the backups in them, and with schedules."""
         operations, host = self.operations, self.host
         self._repository_store = store = RepositoryStore(host.store)
-        sessions = Sessions(store, settings.host or platform.node(), settings.repository_patience)
+        name = settings.host or platform.node()
+        sessions = Sessions(store, name, settings.repository_patience)
         archiving = Archiving(steps, sessions)
         self.repositories = repositories = Repositories(
             operations,
@@ -177,6 +183,21 @@ class Engine:
             clock=clock,
         )
 
+        timetable = Timetable(name, zones.chosen(settings.timezone))
+        self.schedules = Schedules(operations, host, repositories, timetable)
+        runs = Runs(
+            operations,
+            host,
+            self.jobs,
+            timetable,
+            self.schedules,
+            self.snapshots,
+            backups=self.backups,
+            announcing=self.announcing,
+            clock=clock,
+        )
+        self.scheduler = Scheduler(operations, host, self.jobs, timetable, self.schedules, runs)
+
     @property
     def verbs(self) -> Verbs:
         """What the edges call."""
@@ -192,6 +213,7 @@ class Engine:
             backups=self.backups,
             proofs=self.proofs,
             restores=self.restores,
+            schedules=self.schedules,
             space=self.space,
             trash=self.trash,
             room=self.room,
@@ -217,6 +239,7 @@ class Engine:
             group.create_task(self.reopening.run())
             await self.sweep()
             group.create_task(self.janitor.run())
+            group.create_task(self.scheduler.run())
 
     async def let_go(self) -> None:
         """Start the containers again that a daemon which is over held up."""

@@ -128,6 +128,14 @@ def _source(text: str) -> str:
     return text
 
 
+def _expression(text: str) -> str:
+    return models.cron.expression(text)
+
+
+def _policy(text: str) -> str:
+    return text.replace(" ", "")  # what it says is restic's affair, and is read where it is used
+
+
 def _backup(text: str) -> str:
     if not is_valid_name(text) and "?backup=backup-" not in text:
         raise ValueError(f"{text!r} is neither a repository's name nor the URL of a backup")
@@ -150,6 +158,7 @@ def backend_named(text: str) -> str:
 
 
 BOOLEANS = ("true", "false")
+CRON = "@hourly|@daily|@weekly|@monthly|@yearly|30 2 * * *"
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,7 @@ class Option:
     @property
     def field(self) -> str:
         """The field of Options that holds it: `from` cannot be a name in Python."""
-        return "source" if self.key == "from" else self.key
+        return "source" if self.key == "from" else self.key.replace(".", "_")
 
 
 OPTIONS = (
@@ -249,6 +258,22 @@ OPTIONS = (
         "grow a loopback volume before it is full, up to this size",
     ),
     Option("inodes", ("nr_inodes",), _count, "NUMBER", "how many files there may be at most"),
+    Option("schedule.snapshot", (), _expression, CRON, "when snapshots are taken by themselves"),
+    Option("schedule.backup", (), _expression, CRON, "when backups are made by themselves"),
+    Option(
+        "schedule.to",
+        (),
+        str.strip,
+        "REPOSITORY",
+        "where these backups go; default: the only repository that is known",
+    ),
+    Option(
+        "schedule.keep",
+        (),
+        _policy,
+        "24h,7d,4w,12m,3y",
+        "which of both stay, by restic's rules; default: all",
+    ),
 )
 # Convoy's, beside the URL of a backup that has no server in it.
 _ENDPOINT = "endpoint"
@@ -258,9 +283,12 @@ _UNPACKED = ("size", "uid", "gid", "mode", "inodes", "nr_inodes")
 _LOCAL = ("type", _PACKED, "device")
 
 
+_DROPPED = str.maketrans("", "", "-_.")
+
+
 def plain(key: str) -> str:
     """A key as it is compared: `clone-from`, `clone_from` and `cloneFrom` are the same."""
-    return key.lower().replace("-", "").replace("_", "")
+    return key.lower().translate(_DROPPED)
 
 
 _BY_NAME = {plain(name): option for option in OPTIONS for name in (option.key, *option.aliases)}

@@ -40,3 +40,38 @@ class FinishedRun(Frozen):
     def works_again(self) -> bool:
         """The first good one after failures."""
         return not self.error and self.failed_before > 0
+
+
+class LastRun(Frozen):
+    """How one run went; as in FinishedRun."""
+
+    due: datetime
+    began: datetime
+    seconds: float
+    repository: str = ""
+    what: str = ""
+    size: int = 0
+    added: int = 0
+    error: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class TaskView(Frozen):
+    """What is done by itself, when, and what became of it."""
+
+    expression: str
+    next: datetime | None  # None until the daemon has looked at it
+    running: bool
+    last: LastRun | None
+    good: datetime | None  # when the last good one began
+    failures: int  # in a row, to the last
+
+
+class ScheduleView(Frozen):
+    """The schedule of one volume as the engine tells it to the edges."""
+
+    volume: str
+    snapshot: TaskView | None
+    backup: TaskView | None
+    to: str  # the repository of the backups
+    keep: str  # which of both stay; empty: all

@@ -39,6 +39,7 @@ class Source(Frozen):
     volume_id: str
     created: datetime
     snapshot_name: str = ""  # if a user took the snapshot
+    scheduled: bool = False  # not asked for by hand: what a schedule keeps decides of it
     data: Data
     bases: tuple[Data, ...] = ()  # older ones, the newest first
     description: str  # JSON: what the volume is
@@ -92,10 +93,11 @@ class Delete(Frozen):
 
 
 class Forget(Frozen):
-    """Delete those backups of this host that a policy does not keep: of one volume, or of all."""
+    """Delete those backups of this host that a policy does not keep."""
 
     verb: Literal["forget"] = "forget"
-    volume: str = ""
+    volumes: tuple[str, ...] = ()  # empty: of all
+    scheduled: bool = False  # of those alone that schedules made
     keep: str  # as restic.retention.Policy.parse takes it
     dry_run: bool = False
 

@@ -66,6 +66,7 @@ class SnapshotView(Frozen):
     size: int | None = None  # bytes: the limit of the volume at that time
     group: str = ""  # what was taken at the same moment bears the same id
     automatic: bool = False  # made by a rollback
+    scheduled: bool = False  # taken by a schedule, whose `keep` may delete it
     base_of: str = ""  # the repository whose next backup is compared with it: kept by the daemon
     references: int = 0
     mountpoint: str = ""

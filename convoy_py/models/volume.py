@@ -28,6 +28,9 @@ EXT4_OWN = 12
 
 # How a value says that nothing was asked; `-o o=rw` asks for no mount option.
 _UNSET = (None, ())
+# The fields of a schedule: a copy of a volume has none of them.
+SCHEDULE = ("schedule_snapshot", "schedule_backup", "schedule_to", "schedule_keep")
+UNSCHEDULED: dict[str, None] = dict.fromkeys(SCHEDULE)
 
 
 # Spec has these too: a new one is a new format, see there.
@@ -50,6 +53,11 @@ class Options(Frozen):
     backup: str | None = None  # a repository's name, or a URL: to begin with the data of a backup
     autogrow: int | None = None  # bytes
     inodes: int | None = None  # files of all kinds
+    # What is done by itself, see models/schedule.py; of all options the ones that may change.
+    schedule_snapshot: str | None = None  # a cron expression
+    schedule_backup: str | None = None  # the same
+    schedule_to: str | None = None  # the name of a repository
+    schedule_keep: str | None = None  # a policy such as 24h,7d
 
     def given(self) -> dict[str, object]:
         """What was said, by field."""
@@ -92,6 +100,11 @@ class Spec(Options):
     def options(self) -> Options:
         """What would have to be asked for, to get the same."""
         return Options.model_validate({key: getattr(self, key) for key in Options.model_fields})
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether anything is done by itself."""
+        return bool(self.schedule_snapshot or self.schedule_backup)
 
     def inodes_at(self, size: int) -> int | None:
         """The limit of files that goes with another size: that of an image grows with it."""
@@ -157,7 +170,7 @@ def _groups(size: int) -> int:
 
 def option_of(field: str) -> str:
     """The option that a field of Options holds; see `Option.field`."""
-    return "from" if field == "source" else field
+    return "from" if field == "source" else field.replace("schedule_", "schedule.")
 
 
 def show(key: str, value: object) -> str:

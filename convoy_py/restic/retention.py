@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-
-from convoy_py.restic.snapshots import Snapshot
+from typing import Protocol, TypeVar
 
 _PART = re.compile(r"(\d+)(last|h|d|w|m|y)?")
 
@@ -66,7 +65,20 @@ _SAME: dict[str, Callable[[datetime], object]] = {
 }
 
 
-def surplus(snapshots: Sequence[Snapshot], policy: Policy, now: datetime) -> list[Snapshot]:
+class Dated(Protocol):
+    """What is kept or not, such as a snapshot; `time` has a zone."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def time(self) -> datetime: ...
+
+
+D = TypeVar("D", bound=Dated)
+
+
+def surplus(snapshots: Sequence[D], policy: Policy, now: datetime) -> list[D]:
     """Those that the policy does not keep, of snapshots of one volume of one host.
 
     The natural hours, days, ISO weeks, months and years are those of the zone that each snapshot
@@ -79,7 +91,7 @@ def surplus(snapshots: Sequence[Snapshot], policy: Policy, now: datetime) -> lis
     return [each for each in ordered if each.id not in kept]
 
 
-def _kept(newest_first: Sequence[Snapshot], policy: Policy) -> Iterator[str]:
+def _kept(newest_first: Sequence[Dated], policy: Policy) -> Iterator[str]:
     for name, same in _SAME.items():
         left, last = getattr(policy, name), None
         for each in newest_first:

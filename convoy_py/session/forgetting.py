@@ -16,7 +16,7 @@ def forget(repository: Repository, task: Forget, host: str, lock: Lock, now: dat
     gone: list[BackupFound] = []
     problems: list[str] = []
     for volume, snapshots in _by_volume(repository, host).items():
-        if task.volume not in ("", volume):
+        if task.volumes and volume not in task.volumes:
             continue
         if any(snapshot.time > now for snapshot in snapshots):
             problems.append(
@@ -24,7 +24,8 @@ def forget(repository: Repository, task: Forget, host: str, lock: Lock, now: dat
                 "nothing of it is deleted: see to the clock, or delete that backup by name"
             )
             continue
-        for snapshot in surplus(snapshots, policy, now):
+        counted = [each for each in snapshots if marks.is_scheduled(each) or not task.scheduled]
+        for snapshot in surplus(counted, policy, now):
             if not task.dry_run:
                 lock.check()
                 repository.delete_snapshot(snapshot.id)  # of each the point of no return

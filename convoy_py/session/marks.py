@@ -10,6 +10,7 @@ from convoy_py.restic.snapshots import Snapshot
 DESCRIPTION = b"volume.json"
 _PATH = "/convoy/"
 _VOLUME, _SNAPSHOT, _NAME = "volume-id=", "snapshot-id=", "snapshot="
+_SCHEDULED = "scheduled"
 
 
 def path_of(volume: str) -> str:
@@ -19,7 +20,13 @@ def path_of(volume: str) -> str:
 
 def tags_of(source: Source) -> tuple[str, ...]:
     name = (f"{_NAME}{source.snapshot_name}",) if source.snapshot_name else ()
-    return (f"{_VOLUME}{source.volume_id}", f"{_SNAPSHOT}{source.data.uuid}", *name)
+    scheduled = (_SCHEDULED,) if source.scheduled else ()
+    return (f"{_VOLUME}{source.volume_id}", f"{_SNAPSHOT}{source.data.uuid}", *name, *scheduled)
+
+
+def is_scheduled(snapshot: Snapshot) -> bool:
+    """Whether a schedule made it, and not somebody by hand."""
+    return _SCHEDULED in snapshot.tags
 
 
 def backups(snapshots: list[Snapshot]) -> Iterator[tuple[Snapshot, BackupFound]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.state.formats import Newer, Unreadable
-from convoy_py.state.records import PASSED_TIME, Moment, Passed, timestamp
+from convoy_py.state.records import PASSED_TIME, Moment, Passed, Reading, timestamp
 
 log = logging.getLogger("convoy.daemon")
 
@@ -27,6 +27,8 @@ SAVE = 300.0
 LONGEST_REBOOT = 3600.0
 # Seconds by which a wall clock may differ from what passed before it counts as having been set.
 JUMP = 60.0
+# Seconds for which a host may have been off: what its wall clock says of longer is not believed.
+LONGEST_OFF = 31 * 86400.0
 
 
 class PassedTime:
@@ -65,6 +67,22 @@ class PassedTime:
         if moment.clock != now.clock or moment.passed > now.passed:
             return None
         return now.passed - moment.passed
+
+    def reading(self) -> Reading:
+        """What the clocks say, for `was_set_since`."""
+        return Reading(wall=timestamp(self.wall_clock()), moment=self.now(), boot=self._boot)
+
+    def was_set_since(self, reading: Reading) -> bool:
+        """Whether the wall clock was set since then, by more than what may have passed unseen.
+
+        While the host was off none of our clocks ran, so what the wall clock says of that time is
+        believed, within limits. What cannot be known counts as a yes.
+        """
+        passed = self.since(reading.moment)
+        if passed is None:
+            return True
+        ahead = self.wall_clock() - reading.wall.timestamp() - passed
+        return not -JUMP < ahead < (JUMP if reading.boot == self._boot else LONGEST_OFF)
 
     def look(self) -> None:
         """Notice whether the wall clock was set, and keep what passed so far, now and then."""

@@ -43,6 +43,7 @@ class SnapshotRecord(Frozen):
     consistency: Consistency
     group: str = ""  # what was taken at the same moment bears the same id
     automatic: bool = False
+    scheduled: bool = False  # taken by a schedule
     base_of: str = ""  # the repository whose next backup is compared with it
 
 
@@ -67,6 +68,45 @@ class Passed(Frozen):
     boot: str
     boottime: float  # seconds since that boot
     wall: AwareDatetime
+
+
+class Reading(Frozen):
+    """What the clocks said at one moment: the wall clock, that of passed time, and which boot."""
+
+    wall: AwareDatetime
+    moment: Moment
+    boot: str
+
+
+class Outcome(Frozen):
+    """How one run of a schedule went."""
+
+    due: AwareDatetime  # the moment of the schedule
+    began: AwareDatetime
+    seconds: float
+    repository: str = ""
+    what: str = ""  # the snapshot, or the backup's URL
+    size: int = 0  # bytes of all files
+    added: int = 0  # bytes that the repository grew by
+    error: str = ""  # empty: it is good
+    notes: tuple[str, ...] = ()
+
+
+class Ran(Frozen):
+    """What is known of the runs of one task of a schedule."""
+
+    since: Reading  # the schedule's moments up to here are done with
+    last: Outcome | None = None
+    good: AwareDatetime | None = None  # when the last good one began
+    failures: int = 0  # in a row, to the last
+
+
+class Runs(Frozen):
+    """What became of a volume's schedule: `<root>/volumes/<name>/runs.json`."""
+
+    volume: str  # its uuid
+    snapshot: Ran | None = None
+    backup: Ran | None = None
 
 
 class Hold(Frozen):
@@ -176,8 +216,9 @@ def _fields_added(content: Any) -> Any:
     return content
 
 
-VOLUME = Sealed("volume", Record, _fields_added, _fields_added, _fields_added)
-SNAPSHOT = Sealed("snapshot", SnapshotRecord, _fields_added, _fields_added, _fields_added)
+VOLUME = Sealed("volume", Record, *[_fields_added] * 4)
+SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 4)
+RUNS = Format("runs", Runs)
 REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)
 RESTORE = Format("restore", Restore)

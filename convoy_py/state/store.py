@@ -34,6 +34,7 @@ RECORD = "volume.json"
 KEPT = "kept.json"
 # Which file of a volume is not to stay if the restoring of another is cut off.
 RESTORING = "restoring.json"
+RUNS_FILE = "runs.json"
 SNAPSHOTS = "snapshots"
 CLONES = "clones"
 STAGING = ".new-"

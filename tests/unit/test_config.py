@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.config import Settings, driver_settings, load
+from convoy_py.config import Settings, load
 from convoy_py.errors import InvalidSetting
+from convoy_py.models.driver_options import driver_settings
 
 
 def _file(tmp_path: Path, text: str) -> Path:

@@ -19,7 +19,7 @@ from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import output_options
 from convoy_py.cli.terminal.output import say, show_json, show_table
 from convoy_py.cli.terminal.session import Session
-from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
+from convoy_py.cli.terminal.volume_options import SCHEDULE, chosen_options, volume_options
 from convoy_py.escapes import encodable, escaped
 from convoy_py.models.names import check_name, check_volume, split_source
 from convoy_py.models.sizes import format_size
@@ -66,7 +66,7 @@ def clone(
 
 @click.command()
 @volume_argument(metavar="VOLUME")
-@volume_options(without=("from", "path", "per_mount", "backup"), defaults=False)
+@volume_options(without=("from", "path", "per_mount", "backup", *SCHEDULE), defaults=False)
 @no_wait_option
 @output_options
 @click.pass_obj
@@ -102,7 +102,7 @@ def convert(
 @project_option("take over all of a compose project")
 @click.option("--dry-run", is_flag=True, help="only show what would be done")
 @click.option("--stop-containers", is_flag=True, help="stop the containers that use them")
-@volume_options(without=("from", "path", "per_mount", "backup"))
+@volume_options(without=("from", "path", "per_mount", "backup", *SCHEDULE))
 @no_wait_option
 @output_options
 @click.pass_obj

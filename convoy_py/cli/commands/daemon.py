@@ -21,10 +21,10 @@ from convoy_py.config import (
     LogLevel,
     Settings,
     Size,
-    driver_settings,
     load,
 )
 from convoy_py.errors import Unsupported
+from convoy_py.models.driver_options import driver_settings
 from convoy_py.models.durations import exact_duration, format_duration
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import show

@@ -8,7 +8,7 @@ from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import output_options
 from convoy_py.cli.terminal.output import note
 from convoy_py.cli.terminal.session import Session
-from convoy_py.cli.terminal.volume_options import chosen_options, volume_options
+from convoy_py.cli.terminal.volume_options import SCHEDULE, chosen_options, volume_options
 from convoy_py.models.names import check_name
 from convoy_py.wire.endpoints import RESTORE_BACKUP
 
@@ -17,7 +17,7 @@ from convoy_py.wire.endpoints import RESTORE_BACKUP
 @volume_argument("reference", metavar="VOLUME|BACKUP", callback=not_empty)
 @repository_option("--from", "the repository; default: all, or for an id the only one")
 @click.option("--as", "as_name", metavar="OTHER", help="give the volume another name")
-@volume_options(without=("from", "path", "per_mount", "backup"), defaults=False)
+@volume_options(without=("from", "path", "per_mount", "backup", *SCHEDULE), defaults=False)
 @no_wait_option
 @output_options
 @click.pass_obj

@@ -13,6 +13,7 @@ from convoy_py.models.names import AT, is_valid_name
 from convoy_py.wire.endpoints import (
     LIST_JOBS,
     LIST_REPOSITORIES,
+    LIST_SCHEDULES,
     LIST_SNAPSHOTS,
     LIST_TRASH,
     LIST_VOLUMES,
@@ -56,6 +57,11 @@ def job_argument() -> Callable[[F], F]:
     return click.argument(
         "job_id", metavar="ID", type=click.IntRange(min=1), shell_complete=_offer(_jobs)
     )
+
+
+def schedule_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
+    """The name of a volume that has a schedule."""
+    return click.argument(name, shell_complete=_offer(_schedules), **attributes)
 
 
 def repository_argument(name: str = "name", **attributes: Any) -> Callable[[F], F]:
@@ -141,6 +147,10 @@ def _jobs(client: Client, _: str) -> Iterable[str]:
 
 def _repositories(client: Client, _: str) -> Iterable[str]:
     return [each.read("Name", str) for each in client.look(LIST_REPOSITORIES).each("Repositories")]
+
+
+def _schedules(client: Client, _: str) -> Iterable[str]:
+    return [each.read("Volume", str) for each in client.look(LIST_SCHEDULES).each("Schedules")]
 
 
 complete_sources = _offer(_sources)

@@ -16,7 +16,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 Flags = Mapping[str, str | bool | None]
 
 # What has values that exist already.
-_EXISTING = {"from": complete_sources, "backup": complete_repositories}
+_EXISTING = {
+    "from": complete_sources,
+    "backup": complete_repositories,
+    "schedule.to": complete_repositories,
+}
+# What does not go with a volume that is there, or comes from a backup.
+SCHEDULE = ("schedule.snapshot", "schedule.backup", "schedule.to", "schedule.keep")
 # Convoy's word for an option, beside ours; every other alias works through --opt.
 _CONVOY_FLAGS = {"backend": "--driver"}
 
@@ -46,16 +52,17 @@ def volume_options(*, without: Container[str] = (), defaults: bool = True) -> Ca
 
 
 def _flag(option: Option, *, defaults: bool) -> Callable[[F], F]:
+    name = option.key.replace(".", "_")  # of the argument; the daemon reads it as the key
     meaning = option.meaning if defaults else option.meaning.partition("; default:")[0]
-    flag = "--" + option.key.replace("_", "-")
+    flag = "--" + option.key.replace("_", "-").replace(".", "-")
     if option.choices == BOOLEANS:
         names = [f"{flag}/--no-{flag[2:]}"]
-        return click.option(*names, option.key, default=None, help=meaning)
+        return click.option(*names, name, default=None, help=meaning)
     names = [flag, *([_CONVOY_FLAGS[option.key]] if option.key in _CONVOY_FLAGS else [])]
     return click.option(
         *names,
-        option.key,
-        metavar=option.values if option.choices else option.key.upper(),
+        name,
+        metavar=option.values if option.choices else name.upper(),
         shell_complete=_EXISTING.get(option.key) or completed_from(option.choices),
         help=meaning if option.choices else f"{meaning}  [{option.values}]",
     )

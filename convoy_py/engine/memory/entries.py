@@ -1,11 +1,13 @@
 """What is known in memory: every volume, with its snapshots and private clones."""
 
+import asyncio
 from collections.abc import Iterator
 
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.views import snapshot_views
 from convoy_py.errors import Invalid, NotFound, SnapshotNotFound, VolumeNotFound
 from convoy_py.models.names import NameKind, kind_of, name_within, split_source, volume_of
+from convoy_py.state.records import Record
 
 
 class Entries:
@@ -13,6 +15,7 @@ class Entries:
 
     def __init__(self) -> None:
         self.volumes: dict[str, Entry] = {}  # what is within one is in its entry
+        self.rescheduled = asyncio.Event()  # set where one that has a schedule came or was changed
 
     def get(self, name: str) -> Entry:
         """The entry of a volume, a snapshot or a private clone; raises NotFound."""
@@ -60,6 +63,8 @@ class Entries:
         """Make a volume, snapshot or clone known."""
         if entry.name == volume_of(entry.name):
             self.volumes[entry.name] = entry
+            if isinstance(entry.record, Record) and entry.record.spec.is_scheduled:
+                self.rescheduled.set()
         else:
             self._family(entry.name)[entry.name] = entry
 

@@ -10,7 +10,7 @@ from convoy_py.engine.memory.restoring import Restoring
 from convoy_py.errors import BrokenVolume, StillRestoring, VolumeInUse
 from convoy_py.models.names import NameKind, kind_of
 from convoy_py.models.volume import Spec, State, Usage
-from convoy_py.state.records import Record, References, SnapshotRecord
+from convoy_py.state.records import Record, References, Runs, SnapshotRecord
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -43,6 +43,7 @@ class Entry:
     seen: int | None = None  # which mount that was, by an id that no other gets
     lingering: bool = False  # an unmount is not complete: something holds the mount or the device
     usage: Usage | None = None
+    runs: Runs | None = None  # what became of a volume's schedule
     mounted_at: float = 0.0  # clock of the last Mount, or of the start that took it over, seconds
     held_at: float = 0.0  # clock of the last Mount, or look, that showed someone who holds it
     suspects: frozenset[str] = frozenset()  # mount IDs that nobody held at the janitor's last look

@@ -70,6 +70,7 @@ def snapshot_view(entry: Entry) -> SnapshotView:
         size=record.spec.size if record else None,
         group=record.group if record else "",
         automatic=bool(record and record.automatic),
+        scheduled=bool(record and record.scheduled),
         base_of=record.base_of if record else "",
         references=entry.references.total,
         mountpoint=entry.mountpoint(),

@@ -70,6 +70,7 @@ class Operations:
     def open(self, entries: dict[str, Entry]) -> None:
         """Take the volumes that recovery found, and begin to answer."""
         self.entries.volumes = entries
+        self.entries.rescheduled.set()
         self._ready.set()
 
     async def pause(self, seconds: float) -> bool:
@@ -93,6 +94,10 @@ class Operations:
         self._stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
 
     def refuse_when_stopping(self, name: str) -> None:
         if self._stopping:

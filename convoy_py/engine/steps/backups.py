@@ -26,12 +26,12 @@ from convoy_py.models.backup import Description
 from convoy_py.models.names import joined
 from convoy_py.models.options import is_known, parse_options
 from convoy_py.models.session import Backup, Data, Describe, Done, Prove, Restore, Source
-from convoy_py.models.volume import Options, Spec
+from convoy_py.models.volume import SCHEDULE, Options, Spec
 from convoy_py.state.records import Repository, SnapshotRecord
 from convoy_py.state.store import STAGING
 
 # The options that do not go with the data, but with the host or with how it began.
-OF_NO_BACKUP = frozenset({"path", "source", "per_mount", "backup"})
+OF_NO_BACKUP = frozenset({"path", "source", "per_mount", "backup", *SCHEDULE})
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Chosen:
     snapshot: Entry
     bases: tuple[Entry, ...]  # newest first; what of them is in the repository, the session knows
     known: Known
+    scheduled: bool = False
 
 
 class Archiving:
@@ -199,6 +200,7 @@ def _source(chosen: Chosen, stack: ExitStack) -> Source:
         volume_id=volume.uuid,
         created=record.created,
         snapshot_name="" if record.base_of else record.name,
+        scheduled=chosen.scheduled,
         data=_data(chosen.snapshot, stack),
         bases=tuple(_data(base, stack) for base in chosen.bases),
         description=described.model_dump_json(exclude_defaults=True, indent=2),

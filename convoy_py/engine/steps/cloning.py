@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from convoy_py.errors import (
 from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.linux.trees import Tree
-from convoy_py.models.volume import Options, Spec, show
+from convoy_py.models.volume import SCHEDULE, UNSCHEDULED, Options, Spec, show
+from convoy_py.state.formats import Unreadable
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.store import STAGING
 from convoy_py.state.trash import RemovedVolume, is_replaced, trash_key
@@ -51,7 +52,7 @@ class Cloning:
     """What clones do on this host."""
 
     def __init__(self, steps: Steps, copying: Copying) -> None:
-        self._steps = steps
+        self.steps = steps
         self._host = steps.host
         self._copying = copying
 
@@ -64,14 +65,14 @@ class Cloning:
         def fill(place: Place) -> Spec:
             return self._filled(source, backend, place, step, options)
 
-        return self._steps.built(name, backend, spec, fill)
+        return self.steps.built(name, backend, spec, fill)
 
     def private_clone(self, volume: Entry, name: str) -> Entry:
         """Build the clone of a volume that one mount ID gets."""
         clone = loading.clone_entry(self._host, volume, name)
         backend, place = clone.usable()
         _, source = volume.usable()
-        with self._steps.building(backend, place) as staged:
+        with self.steps.building(backend, place) as staged:
             self._copying.copy_at_once([(volume, staged)], _uncounted, nullcontext(), clone=True)
             power(backend, name).finish(source, staged, _uncounted)
             place.home.parent.mkdir(mode=0o700, exist_ok=True)
@@ -99,6 +100,7 @@ class Cloning:
             "per_mount": None,
             "backup": None,
             "mount_options": kept or None,
+            **UNSCHEDULED,
         }
         given = {key: value for key, value in options if value is not None}
         return self._host.choose(Options.model_validate({**inherited, **given}))
@@ -124,6 +126,7 @@ class Cloning:
 
     def convert(self, volume: Entry, options: Options, step: Step) -> Converted:
         """Copy a vacated volume into another kind of volume, and verify it; `swap` is next."""
+        refuse_schedule(options)
         old, host = volume.volume_record(), self._host
         backend, spec = self.clone_spec(volume, options)
         per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
@@ -132,11 +135,12 @@ class Cloning:
                 "source": old.spec.source,
                 "backup": old.spec.backup,
                 "per_mount": per_mount,
+                **{key: getattr(old.spec, key) for key in SCHEDULE},
             }
         )
         record = host.record(volume.name, spec)
         key = f"{STAGING}{secrets.token_hex(8)}"  # until the swap both hold space
-        building = self._steps.building(
+        building = self.steps.building(
             backend, host.place(record), promised_as=key, replaced=trash_key(old)
         )
         with ExitStack() as stack:
@@ -161,6 +165,7 @@ class Cloning:
                     f"volume {converted.old.name} was changed meanwhile; repeat the command"
                 )
             record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec})
+            runs = host.run_store.load(old) if old.spec.is_scheduled else None
             host.store.seal(staging, record)
             try:
                 host.trash.mark(old, timestamp(host.wall_clock()))
@@ -173,11 +178,15 @@ class Cloning:
                     raise
                 raise _half_swapped(old.name, staging, error) from error
         host.ledger.forget(converted.promised_as)
+        if runs is not None:
+            with suppress(OSError, Unreadable):  # then its schedule begins anew
+                host.run_store.save(old.name, runs.model_copy(update={"volume": new.uuid}))
         return loading.entry(host, old.name, record), removed
 
     def check_adoption(self, name: str, size: int, options: Options) -> None:
         """Raise what would stand in the way of adopting so many bytes, before anything is done."""
         refuse_path(options)
+        refuse_schedule(options)
         backend, spec = self._host.choose(options)
         ledger, preallocated = self._host.ledger, backend.reserves(spec)
         key = f"{STAGING}{secrets.token_hex(8)}"
@@ -201,7 +210,7 @@ class Cloning:
             found.append(tree)
             return settled
 
-        entry = self._steps.built(name, backend, spec, fill)
+        entry = self.steps.built(name, backend, spec, fill)
         return entry, found[0].files
 
     def _copied(
@@ -266,6 +275,11 @@ def refuse_path(options: Options) -> None:
         raise InvalidOption(
             "option path: a copy goes into a volume of its own, not into a folder of the host"
         )
+
+
+def refuse_schedule(options: Options) -> None:
+    if options.given().keys() & set(SCHEDULE):
+        raise InvalidOption("a schedule is set for a volume that is there: `convoy schedule set`")
 
 
 def _refuse_slow_clones(backend: Backend, place: Place) -> None:

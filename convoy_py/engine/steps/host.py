@@ -17,6 +17,7 @@ from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.restores import RestoreStore
+from convoy_py.state.runs import RunStore
 from convoy_py.state.snapshots import SnapshotStore
 from convoy_py.state.store import Store
 from convoy_py.state.trash import Trash
@@ -42,6 +43,8 @@ class Host:
         self.ballast = store.ballast
         self.snapshot_store = SnapshotStore(store)
         self.restore_store = RestoreStore(store)
+        self.run_store = RunStore(store)
+        self.passed = passed
         self.trash = Trash(store, passed)
         self.reference_store = reference_store
         self.backends = backends

@@ -20,6 +20,8 @@ def entry(host: Host, name: str, record: Record | Unreadable) -> Entry:
         entry.reason = str(record)
         return entry
     entry.record = record
+    if record.spec.is_scheduled:
+        entry.runs = host.run_store.load(record)
     backend = host.backends.get(record.spec.backend)
     if backend is None:
         entry.reason = f"its backend {record.spec.backend} is not on (setting drivers)"

@@ -10,8 +10,28 @@ from convoy_py.backends.base import Backend, Snapshottable
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.errors import Unsupported
 from convoy_py.models.snapshot import Consistency, Plan, Way
-from convoy_py.models.volume import Spec
+from convoy_py.models.volume import UNSCHEDULED, Spec
 from convoy_py.state.records import SnapshotRecord, timestamp
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a snapshot is for: who may delete it again, and the beginning of its name."""
+
+    prefix: str = ""
+    automatic: bool = False
+    scheduled: bool = False
+    base_of: str = ""
+
+
+BY_HAND = Purpose()
+BY_ROLLBACK = Purpose("before-rollback-", automatic=True)
+BY_SCHEDULE = Purpose("scheduled-", scheduled=True)
+
+
+def for_backup(repository: str) -> Purpose:
+    """For a backup, and for the next one into that repository to be compared with: unlisted."""
+    return Purpose("backup-", base_of=repository)
 
 
 @dataclass(frozen=True)
@@ -52,9 +72,8 @@ def planned(
     plan: Plan,
     now: float,
     group: str = "",
+    purpose: Purpose = BY_HAND,
     *,
-    automatic: bool = False,
-    base_of: str = "",
     paused: bool = False,
 ) -> Part:
     """The snapshot that is to be taken of a volume; `paused` if its containers stand still.
@@ -68,13 +87,19 @@ def planned(
         uuid=str(uuids.UUID(bytes=secrets.token_bytes(16), version=4)),
         created=timestamp(now),
         spec=spec.model_copy(
-            update={"mount_options": read_only, "autogrow": None, "per_mount": None}
+            update={
+                "mount_options": read_only,
+                "autogrow": None,
+                "per_mount": None,
+                **UNSCHEDULED,
+            }
         ),
         way=plan.way,
         consistency=_consistency(volume, plan.way, paused=paused),
         group=group,
-        automatic=automatic,
-        base_of=base_of,
+        automatic=purpose.automatic,
+        scheduled=purpose.scheduled,
+        base_of=purpose.base_of,
     )
     return Part(volume, record, volume.mounted_at, plan.takes)
 

@@ -12,6 +12,7 @@ from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import Room
+from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
 from convoy_py.engine.verbs.trash import TrashBin
@@ -34,6 +35,7 @@ class Verbs:
     backups: Backups
     proofs: Proofs
     restores: Restores
+    schedules: Schedules
     space: SpaceVerbs
     trash: TrashBin
     room: Room

@@ -10,6 +10,7 @@ from convoy_py.engine.running.announcing import Announcing
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import Archiving, Chosen
+from convoy_py.engine.steps.parts import for_backup
 from convoy_py.engine.verbs.finding import Finding, view_of
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.snapshots import Snapshots
@@ -86,6 +87,25 @@ class Backups:
             await self._created(repository, taken, volumes, hooks, progress, done)
         return done
 
+    async def begin(self, volume: str, to: str, progress: Progress) -> tuple[str, list[str]]:
+        """Take the snapshot that a scheduled backup into a repository is to be of.
+
+        Its name, and what went wrong with containers after it was taken.
+        """
+        record, known = self._repositories.get(to), await self._known([volume])
+        (name,), failed = await self._taken([volume], NO_HOOKS, record, progress, known)
+        return name, failed
+
+    async def finish(
+        self, begun: Sequence[str], to: str, progress: Progress
+    ) -> tuple[list[BackupView], Sequence[str]]:
+        """Back up what has begun, in one session; also tells of which volumes that failed, and why.
+
+        Raises what all failed of.
+        """
+        record, known = self._repositories.get(to), await self._known([*map(volume_of, begun)])
+        return await self._finished(record, [], begun, progress, known, scheduled=True)
+
     async def views(
         self, volume: str, repository: str, progress: Progress, *, described: bool = False
     ) -> list[BackupView]:
@@ -111,6 +131,18 @@ class Backups:
             )
         return found
 
+    async def forget_scheduled(
+        self, volumes: Sequence[str], repository: str, keep: str, progress: Progress
+    ) -> list[str]:
+        """Delete what a policy does not keep of the backups that schedules made of volumes.
+
+        Those that somebody made by hand stay, and count for nothing. Returns what `forget` does of
+        which nothing was deleted.
+        """
+        record = self._repositories.get(repository)
+        task = Forget(volumes=tuple(volumes), keep=keep, scheduled=True)
+        return list((await self._repositories.run(record, task, progress)).problems)
+
     async def forget(
         self, volume: str, repository: str, keep: str, progress: Progress, *, dry_run: bool = False
     ) -> tuple[list[BackupView], list[str]]:
@@ -124,7 +156,8 @@ class Backups:
             Policy.parse(keep)
         except ValueError as error:
             raise Invalid(str(error)) from None
-        task = Forget(volume=volume, keep=keep, dry_run=dry_run)
+        volumes = (volume,) if volume else ()
+        task = Forget(volumes=volumes, keep=keep, dry_run=dry_run)
         done = await self._repositories.run(record, task, progress)
         return [view_of(record, each) for each in done.backups], list(done.problems)
 
@@ -183,18 +216,9 @@ class Backups:
         made: list[str] = []
         failed: list[str] = []
         if volumes:
-            for user in known.users:
-                hooks = hooks.labelled(user.id, user.name, user.labels)
-            views, failed = await self._snapshots.take(
-                volumes, "", progress, hooks, base_of=repository.name
-            )
-            made = [joined(view.volume, view.name) for view in views]
-        try:
-            backed_up, problems = await self._back_up(repository, [*taken, *made], progress, known)
-            done += backed_up
-        finally:
-            for name in made:
-                await self._let_bases_go(repository, name, done)
+            made, failed = await self._taken(volumes, hooks, repository, progress, known)
+        backed_up, problems = await self._finished(repository, taken, made, progress, known)
+        done += backed_up
         told = ", ".join(view.volume for view in done) or "nothing"
         if problems:
             problems = [*problems, *failed]
@@ -210,8 +234,51 @@ class Backups:
             event(log, logging.INFO, "no labels are looked at", failure=error)
             return Known()
 
+    async def _taken(
+        self,
+        volumes: Sequence[str],
+        hooks: Hooks,
+        record: Repository,
+        progress: Progress,
+        known: Known,
+    ) -> tuple[list[str], list[str]]:
+        """Take the snapshots of volumes that a backup is to be of; and what failed after that."""
+        for user in known.users:
+            hooks = hooks.labelled(user.id, user.name, user.labels)
+        views, failed = await self._snapshots.take(
+            volumes, "", progress, hooks, purpose=for_backup(record.name)
+        )
+        return [joined(view.volume, view.name) for view in views], failed
+
+    async def _finished(
+        self,
+        record: Repository,
+        taken: Sequence[str],
+        made: Sequence[str],
+        progress: Progress,
+        known: Known,
+        *,
+        scheduled: bool = False,
+    ) -> tuple[list[BackupView], Sequence[str]]:
+        """Back up snapshots; of those that were `made` for it one of each volume stays."""
+        done: list[BackupView] = []
+        try:
+            done, problems = await self._back_up(
+                record, [*taken, *made], progress, known, scheduled=scheduled
+            )
+        finally:
+            for name in made:
+                await self._let_bases_go(record, name, done)
+        return done, problems
+
     async def _back_up(
-        self, record: Repository, names: Sequence[str], progress: Progress, known: Known
+        self,
+        record: Repository,
+        names: Sequence[str],
+        progress: Progress,
+        known: Known,
+        *,
+        scheduled: bool,
     ) -> tuple[list[BackupView], Sequence[str]]:
         """Back up snapshots, which stay as they are meanwhile; also tells of which that failed."""
         chosen: list[Chosen] = []
@@ -219,7 +286,7 @@ class Backups:
         for name in names:
             volume, snapshot = self._entries.get(volume_of(name)), self._entries.get(name)
             older = [self._entries.get(each) for each in bases(volume, record.name) if each != name]
-            chosen.append(Chosen(volume, snapshot, tuple(older), known))
+            chosen.append(Chosen(volume, snapshot, tuple(older), known, scheduled=scheduled))
             kept += [snapshot, *older]
         async with self._operations.locked_idle(*(entry.name for entry in kept)) as locked:
             if any(self._entries.find(entry.name) is not entry for entry in kept):

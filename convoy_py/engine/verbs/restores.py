@@ -64,7 +64,8 @@ class Restores:
         snapshot; it must not be in use, and stays what it is otherwise.
         """
         if options.given().keys() & OF_NO_BACKUP:
-            raise Invalid("what is restored takes none of from, path, per_mount and backup")
+            named = "from, path, per_mount, backup and schedule"
+            raise Invalid(f"what is restored takes none of {named}")
         found = await self._finding.newest(reference, repository, progress)
         name = check_name(name or found.volume)
         async with self._operations.locked(name):

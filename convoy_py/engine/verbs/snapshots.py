@@ -19,7 +19,7 @@ from convoy_py.engine.running.mirror import as_on_disk
 from convoy_py.engine.running.operations import Locked, Operations
 from convoy_py.engine.running.pausing import stopped
 from convoy_py.engine.steps.host import Host
-from convoy_py.engine.steps.parts import Part, planned, power
+from convoy_py.engine.steps.parts import BY_HAND, BY_ROLLBACK, Part, Purpose, planned, power
 from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.uses import Uses
@@ -98,11 +98,11 @@ class Snapshots:
         hooks: Hooks = NO_HOOKS,
         compose_project: str = "",
         container: str = "",
-        base_of: str = "",
+        purpose: Purpose = BY_HAND,
     ) -> list[SnapshotView]:
         """As `take`; raises OperationFailed as well for what went wrong after they were taken."""
         names = await self.chosen(volumes, compose_project, container)
-        views, problems = await self.take(names, name, progress, hooks, base_of=base_of)
+        views, problems = await self.take(names, name, progress, hooks, purpose=purpose)
         if problems:
             told = ", ".join(joined(view.volume, view.name) for view in views)
             raise OperationFailed(f"{told} was taken; but {'; '.join(problems)}")
@@ -115,16 +115,16 @@ class Snapshots:
         progress: Progress,
         hooks: Hooks = NO_HOOKS,
         *,
-        base_of: str = "",
+        purpose: Purpose = BY_HAND,
     ) -> tuple[list[SnapshotView], list[str]]:
         """Snapshots of volumes, all at one moment: all are made, or none; and what failed later.
 
-        Without a name it is made up from the time. Those that are the `base_of` a repository's next
-        backup are not listed. Waits for other long work. Raises AlreadyExists, Unsupported.
+        Without a name it is made up from the time. Waits for other long work. Raises AlreadyExists,
+        Unsupported.
         """
         if name:
             check_name(name, "snapshot")
-        take = partial(self._create, names, name, progress, base_of=base_of)
+        take = partial(self._create, names, name, progress, purpose)
         return await self._hooking.around(hooks, names, progress, take)
 
     async def _create(
@@ -132,25 +132,23 @@ class Snapshots:
         names: Sequence[str],
         name: str,
         progress: Progress,
+        purpose: Purpose,
         users: Sequence[Container],
         *,
         still: bool,
-        base_of: str,
     ) -> list[SnapshotView]:
         """With `still`, nobody but `users`, who are paused, and operators uses the volumes."""
         progress.done = progress.total = 0
         group = secrets.token_hex(8) if len(names) > 1 else ""
         async with self._operations.locked_idle(*names) as locked:
             sources = [self._entries.get(volume) for volume in names]
-            chosen = name or self._fresh_name(names, "backup-" if base_of else "")
+            chosen = name or self._fresh_name(names, purpose.prefix)
             for volume in names:
                 if self._entries.find(joined(volume, chosen)):
                     raise AlreadyExists(f"snapshot {joined(volume, chosen)} already exists")
             doing = f"the snapshot {chosen}, which is being taken"
             async with self._uses.steady(doing, locked, *sources):
-                parts = await self._parts(
-                    sources, chosen, group, progress, paused=still, base_of=base_of
-                )
+                parts = await self._parts(sources, chosen, group, progress, purpose, paused=still)
                 pausing = partial(self._pausing.paused, users) if users else nullcontext
                 entries = await self._take(parts, progress, pausing)
         return [snapshot_view(entry) for entry in entries]
@@ -234,7 +232,7 @@ class Snapshots:
             self._entries.get(name)
         return names
 
-    def _fresh_name(self, volumes: Sequence[str], prefix: str = "") -> str:
+    def _fresh_name(self, volumes: Sequence[str], prefix: str) -> str:
         """A name from the time that none of the volumes has for a snapshot."""
         now = timestamp(self._host.wall_clock())
         name = stem = f"{prefix}{now:%Y%m%d-%H%M%S}"
@@ -250,9 +248,9 @@ class Snapshots:
         name: str,
         group: str,
         progress: Progress,
+        purpose: Purpose,
         *,
         paused: bool,
-        base_of: str,
     ) -> list[Part]:
         """How the snapshots of these volumes are to be taken."""
         parts = []
@@ -268,8 +266,8 @@ class Snapshots:
                     plan,
                     self._host.wall_clock(),
                     group,
+                    purpose,
                     paused=paused and not held,
-                    base_of=base_of,
                 )
             )
         progress.note = ", ".join(f"{each.volume.name}: {each.record.way.value}" for each in parts)
@@ -370,8 +368,8 @@ class Snapshots:
             plan = await self.plan(volume)
             progress.total += 2 * plan.bytes
             progress.note = f"saving what is there ({plan.way.value})"
-            name = self._fresh_name([volume], "before-rollback-")
-            part = planned(entry, name, plan, self._host.wall_clock(), automatic=True)
+            name = self._fresh_name([volume], BY_ROLLBACK.prefix)
+            part = planned(entry, name, plan, self._host.wall_clock(), purpose=BY_ROLLBACK)
             (saved,) = await self._take([part], progress, saving=True)
             progress.note = f"going back to {told} ({plan.way.value})"
             await self._go_back(entry, goal, saved, progress)

@@ -9,9 +9,9 @@ from convoy_py.engine.running.mirror import as_on_disk, rerecord
 from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps import loading
 from convoy_py.engine.steps.cloning import Cloning
-from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import Room
+from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.errors import (
@@ -38,18 +38,19 @@ class Volumes:
         uses: Uses,
         trash: TrashBin,
         room: Room,
-        steps: Steps,
         cloning: Cloning,
         *,
         restores: Restores,
+        schedules: Schedules,
         deletions: Deletions,
         jobs: Jobs,
     ) -> None:
         self._operations = operations
         self._restores = restores
+        self._schedules = schedules
         self._entries = operations.entries
-        self._steps = steps
-        self._host = steps.host
+        self._steps = cloning.steps
+        self._host = cloning.steps.host
         self._cloning = cloning
         self._deletions = deletions
         self._jobs = jobs
@@ -161,6 +162,7 @@ class Volumes:
             raise Invalid("options path and backup: what is in a folder of the host stays as it is")
         if options.source is None and options.per_mount:
             raise Invalid("option per_mount needs `from`: what the private clones are made of")
+        options = self._schedules.settled(options)
 
         async def built() -> None:
             async with self._operations.locked(name):

@@ -9,6 +9,7 @@ from convoy_py.wire.endpoints.daemon import *
 from convoy_py.wire.endpoints.endpoint import *
 from convoy_py.wire.endpoints.jobs import *
 from convoy_py.wire.endpoints.repositories import *
+from convoy_py.wire.endpoints.schedules import *
 from convoy_py.wire.endpoints.snapshots import *
 from convoy_py.wire.endpoints.space import *
 from convoy_py.wire.endpoints.trash import *

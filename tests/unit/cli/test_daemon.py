@@ -33,6 +33,7 @@ def sample(key: str) -> tuple[list[str], Any]:
         return ["suid,dev"], ("suid", "dev")
     special: dict[str, tuple[str, Any]] = {
         "trim_interval": ("7d", 7 * 86400.0),
+        "timezone": ("Europe/Berlin", "Europe/Berlin"),
         "rollback_keep": ("3", 3),
         "webhook": ("https://a/b", SecretStr("https://a/b")),
         "ping": ("/a/b", SecretStr("/a/b")),

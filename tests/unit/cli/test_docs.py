@@ -11,8 +11,9 @@ from convoy_py.cli.app import convoy
 from convoy_py.cli.terminal.exits import EXIT_CODES, INTERRUPTED
 from convoy_py.cli.terminal.later import Later
 from convoy_py.cli.terminal.session import Session
-from convoy_py.config import DRIVER_OPTIONS, Settings
+from convoy_py.config import Settings
 from convoy_py.errors import Kind
+from convoy_py.models.driver_options import DRIVER_OPTIONS
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.volumes import VolumeInfo
 from tests.unit.cli.conftest import Run
@@ -183,7 +184,7 @@ def test_the_keys_of_a_volume() -> None:
 def test_every_command_has_a_row_for_its_output() -> None:
     """Nobody need guess what goes to stdout."""
     rows = re.findall(r"^\| `([a-z -]+)` \|", SECTIONS["Output"], re.MULTILINE)
-    only_help = {"backup", "repository", "repository key", "snapshot", "trash"}
+    only_help = {"backup", "repository", "repository key", "schedule", "snapshot", "trash"}
     assert sorted(rows) == sorted(set(COMMANDS) - only_help)
 
 

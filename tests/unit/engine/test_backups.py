@@ -237,7 +237,7 @@ def test_a_size_is_kept_unless_another_backend_is_chosen(
 )
 async def test_a_restore_fills_a_volume_of_its_own(engine: Engine, options: Options) -> None:
     """Not a folder of the host, nor a clone."""
-    with pytest.raises(Invalid, match="takes none of from, path, per_mount and backup"):
+    with pytest.raises(Invalid, match="takes none of from, path, per_mount, backup and schedule"):
         await engine.restores.restore("db", "", "other", options, Progress())
 
 

@@ -147,7 +147,9 @@ def test_a_step_leads_from_each_format_to_the_next() -> None:
 
 def test_a_sealed_file_of_an_older_format_is_checked_before_its_steps() -> None:
     """Its checksum is of what was written."""
-    later = Sealed("volume", Record, *[lambda content: {**content, "protected": True}] * 4)
+    later = Sealed(
+        "volume", Record, *[lambda content: {**content, "protected": True}] * records.VOLUME.version
+    )
     data = records.VOLUME.encode(RECORD)
     assert later.version == records.VOLUME.version + 1
     assert later.decode(data) == RECORD.model_copy(update={"protected": True})

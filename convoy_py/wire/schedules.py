@@ -1,0 +1,51 @@
+"""Messages about schedules: what is done by itself with a volume."""
+
+from pydantic import Field
+
+from convoy_py.wire.base import Message, Moment
+
+
+class SetSchedule(Message):
+    """What is null stays as it is; what is empty is taken away."""
+
+    snapshot: str | None = Field(None, description="a cron expression, or such as @daily")
+    backup: str | None = Field(None, description="the same")
+    to: str | None = Field(None, description="a repository; empty: the only one that is known")
+    keep: str | None = Field(None, description="which of both stay, such as 24h,7d,4w,12m")
+
+
+class RunInfo(Message):
+    """How one run went; `due` is the moment of the schedule, which it came a little after."""
+
+    due: Moment
+    began: Moment
+    seconds: float
+    repository: str = ""
+    what: str = Field("", description="the snapshot, such as db@nightly, or the backup's URL")
+    size: int = Field(0, description="bytes of all files of a backup")
+    added: int = Field(0, description="bytes that the repository grew by")
+    error: str = Field("", description="empty: it is good")
+    notes: list[str] = Field(default_factory=list)
+
+
+class TaskInfo(Message):
+    """What is done by itself; `failures` are those in a row up to the last run."""
+
+    expression: str
+    next: Moment
+    running: bool
+    last: RunInfo | None = None
+    good: Moment = Field("", description="when the last good run began")
+    failures: int = 0
+
+
+class ScheduleInfo(Message):
+    volume: str
+    snapshot: TaskInfo | None = None
+    backup: TaskInfo | None = None
+    to: str = ""
+    keep: str = ""
+
+
+class ScheduleList(Message):
+    schedules: list[ScheduleInfo]
