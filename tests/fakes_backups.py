@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.verbs.backups import Backups
@@ -208,7 +209,7 @@ class FakeSchedules(Schedules):
 
     def __init__(self, volumes: Volumes) -> None:
         self.volumes = volumes
-        self.known: dict[str, dict[str, str | None]] = {}
+        self.known: dict[str, dict[str, Any]] = {}
         self.error = ""
 
     def views(self) -> list[ScheduleView]:
@@ -227,7 +228,7 @@ class FakeSchedules(Schedules):
             keep=fields.get("schedule_keep") or "",
         )
 
-    async def set(self, volume: str, changes: Mapping[str, str | None]) -> ScheduleView:
+    async def set(self, volume: str, changes: Mapping[str, str | bool | None]) -> ScheduleView:
         self.volumes.get(volume)
         self.known[volume] = {**self.known.get(volume, {}), **changes}
         return self.inspect(volume)

@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convoy_py.models import backup, cron, job, options, snapshot, volume, zones
+    from convoy_py.models import backup, cron, hooks, job, options, snapshot, volume, zones
 
-    __all__ = ["backup", "cron", "job", "options", "snapshot", "volume", "zones"]
+    __all__ = ["backup", "cron", "hooks", "job", "options", "snapshot", "volume", "zones"]
 else:
 
     def __getattr__(name: str) -> ModuleType:

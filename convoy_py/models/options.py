@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from convoy_py import models
-from convoy_py.errors import HelpAsked, InvalidOption, Unsupported
+from convoy_py.errors import HelpAsked, Invalid, InvalidOption, Unsupported
 from convoy_py.models import docker_local
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.modes import parse_mode
@@ -136,6 +136,16 @@ def _policy(text: str) -> str:
     return text.replace(" ", "")  # what it says is restic's affair, and is read where it is used
 
 
+def _commands(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in lines:
+        try:
+            models.hooks.Command.parsed(line)
+        except Invalid as error:
+            raise ValueError(str(error)) from None
+    return "\n".join(lines)
+
+
 def _backup(text: str) -> str:
     if not is_valid_name(text) and "?backup=backup-" not in text:
         raise ValueError(f"{text!r} is neither a repository's name nor the URL of a backup")
@@ -158,6 +168,7 @@ def backend_named(text: str) -> str:
 
 
 BOOLEANS = ("true", "false")
+HOOK = "CONTAINER: COMMAND"
 CRON = "@hourly|@daily|@weekly|@monthly|@yearly|30 2 * * *"
 
 
@@ -273,6 +284,30 @@ OPTIONS = (
         _policy,
         "24h,7d,4w,12m,3y",
         "which of both stay, by restic's rules; default: all",
+    ),
+    Option(
+        "schedule.before",
+        (),
+        _commands,
+        HOOK,
+        "run in a container before either; several by lines",
+    ),
+    Option("schedule.after", (), _commands, HOOK, "run in a container afterwards, in any case"),
+    Option(
+        "schedule.pause",
+        (),
+        _boolean,
+        "|".join(BOOLEANS),
+        "pause the containers that use it meanwhile",
+        BOOLEANS,
+    ),
+    Option(
+        "schedule.stop",
+        (),
+        _boolean,
+        "|".join(BOOLEANS),
+        "stop them meanwhile, and start them again",
+        BOOLEANS,
     ),
 )
 # Convoy's, beside the URL of a backup that has no server in it.

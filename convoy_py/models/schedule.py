@@ -75,3 +75,8 @@ class ScheduleView(Frozen):
     backup: TaskView | None
     to: str  # the repository of the backups
     keep: str  # which of both stay; empty: all
+    # What is done to containers around either, as models/hooks.py has it.
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    pause: bool = False
+    stop: bool = False

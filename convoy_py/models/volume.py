@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.hooks import Hooks
 from convoy_py.models.sizes import exact_size
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.models.values import Frozen
@@ -29,7 +30,16 @@ EXT4_OWN = 12
 # How a value says that nothing was asked; `-o o=rw` asks for no mount option.
 _UNSET = (None, ())
 # The fields of a schedule: a copy of a volume has none of them.
-SCHEDULE = ("schedule_snapshot", "schedule_backup", "schedule_to", "schedule_keep")
+SCHEDULE = (
+    "schedule_snapshot",
+    "schedule_backup",
+    "schedule_to",
+    "schedule_keep",
+    "schedule_before",
+    "schedule_after",
+    "schedule_pause",
+    "schedule_stop",
+)
 UNSCHEDULED: dict[str, None] = dict.fromkeys(SCHEDULE)
 
 
@@ -58,6 +68,10 @@ class Options(Frozen):
     schedule_backup: str | None = None  # the same
     schedule_to: str | None = None  # the name of a repository
     schedule_keep: str | None = None  # a policy such as 24h,7d
+    schedule_before: str | None = None  # commands in containers, a line each
+    schedule_after: str | None = None  # the same
+    schedule_pause: bool | None = None
+    schedule_stop: bool | None = None
 
     def given(self) -> dict[str, object]:
         """What was said, by field."""
@@ -105,6 +119,16 @@ class Spec(Options):
     def is_scheduled(self) -> bool:
         """Whether anything is done by itself."""
         return bool(self.schedule_snapshot or self.schedule_backup)
+
+    @property
+    def scheduled_hooks(self) -> Hooks:
+        """What is done to containers around what a schedule takes."""
+        return Hooks.asked(
+            (self.schedule_before or "").splitlines(),
+            (self.schedule_after or "").splitlines(),
+            pause=bool(self.schedule_pause),
+            stop=bool(self.schedule_stop),
+        )
 
     def inodes_at(self, size: int) -> int | None:
         """The limit of files that goes with another size: that of an image grows with it."""

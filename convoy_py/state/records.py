@@ -216,8 +216,8 @@ def _fields_added(content: Any) -> Any:
     return content
 
 
-VOLUME = Sealed("volume", Record, *[_fields_added] * 4)
-SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 4)
+VOLUME = Sealed("volume", Record, *[_fields_added] * 5)
+SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 5)
 RUNS = Format("runs", Runs)
 REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)

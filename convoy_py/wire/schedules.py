@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from convoy_py.wire.base import Message, Moment
+from convoy_py.wire.base import HOOK, Message, Moment
 
 
 class SetSchedule(Message):
@@ -12,6 +12,10 @@ class SetSchedule(Message):
     backup: str | None = Field(None, description="the same")
     to: str | None = Field(None, description="a repository; empty: the only one that is known")
     keep: str | None = Field(None, description="which of both stay, such as 24h,7d,4w,12m")
+    before: str | None = Field(None, description=f"{HOOK}; several by lines")
+    after: str | None = Field(None, description="the same")
+    pause: str | None = Field(None, description="true or false")
+    stop: str | None = Field(None, description="true or false")
 
 
 class RunInfo(Message):
@@ -45,6 +49,10 @@ class ScheduleInfo(Message):
     backup: TaskInfo | None = None
     to: str = ""
     keep: str = ""
+    before: list[str] = Field(default_factory=list)
+    after: list[str] = Field(default_factory=list)
+    pause: bool = False
+    stop: bool = False
 
 
 class ScheduleList(Message):

@@ -1,5 +1,7 @@
 """The commands on schedules, what is done by itself: set, list, inspect, remove."""
 
+from typing import Any
+
 import click
 
 from convoy_py import wire
@@ -10,6 +12,7 @@ from convoy_py.cli.terminal.arguments import (
     schedule_argument,
     volume_argument,
 )
+from convoy_py.cli.terminal.hooks import hook_options
 from convoy_py.cli.terminal.options import completed_from, help_without_command, output_options
 from convoy_py.cli.terminal.output import moment, note, show_json, show_table
 from convoy_py.cli.terminal.session import Session
@@ -64,6 +67,8 @@ def schedule(context: click.Context) -> None:
 @click.option("--no-snapshot", is_flag=True, help="take no more snapshots")
 @click.option("--no-backup", is_flag=True, help="make no more backups")
 @click.option("--no-keep", is_flag=True, help="keep all from now on")
+@hook_options
+@click.option("--no-hooks", is_flag=True, help="from now on none of these four that is not given")
 @output_options
 @click.pass_obj
 def set_schedule(
@@ -74,7 +79,7 @@ def set_schedule(
     no_snapshot: bool,
     no_backup: bool,
     no_keep: bool,
-    **given: str | None,
+    **given: Any,
 ) -> None:
     """Have snapshots or backups of a volume made by themselves, and print its name.
 
@@ -86,6 +91,11 @@ def set_schedule(
         if given[key] is not None:
             raise click.UsageError(f"--{key} and --no-{key} exclude each other")
         given[key] = ""
+    without = given.pop("no_hooks")
+    for key in ("before", "after"):
+        given[key] = "\n".join(given[key]) or ("" if without else None)
+    for key in ("pause", "stop"):
+        given[key] = "true" if given[key] else ("" if without else None)
     if all(value is None for value in given.values()):
         raise click.UsageError("say what is to be done and when, such as --snapshot @hourly")
     wanted = wire.schedules.SetSchedule.model_validate(given)

@@ -22,7 +22,7 @@ _EXISTING = {
     "schedule.to": complete_repositories,
 }
 # What does not go with a volume that is there, or comes from a backup.
-SCHEDULE = ("schedule.snapshot", "schedule.backup", "schedule.to", "schedule.keep")
+SCHEDULE = tuple(option.key for option in OPTIONS if option.key.startswith("schedule."))
 # Convoy's word for an option, beside ours; every other alias works through --opt.
 _CONVOY_FLAGS = {"backend": "--driver"}
 

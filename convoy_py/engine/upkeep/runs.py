@@ -111,8 +111,9 @@ class Runs:
     async def _snapshot(self, turn: Turn, begun: "_Stopwatch", progress: Progress) -> None:
         made: Made | Exception
         try:
+            hooks = turn.entry.volume_record().spec.scheduled_hooks
             (view,) = await self._snapshots.create(
-                [turn.entry.name], "", progress, purpose=BY_SCHEDULE
+                [turn.entry.name], "", progress, hooks=hooks, purpose=BY_SCHEDULE
             )
             made = Made(joined(view.volume, view.name), notes=await self._let_go(turn))
         except Exception as error:  # noqa: BLE001 - it is told, and raised again

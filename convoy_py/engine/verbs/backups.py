@@ -93,7 +93,8 @@ class Backups:
         Its name, and what went wrong with containers after it was taken.
         """
         record, known = self._repositories.get(to), await self._known([volume])
-        (name,), failed = await self._taken([volume], NO_HOOKS, record, progress, known)
+        hooks = self._entries.get(volume).volume_record().spec.scheduled_hooks
+        (name,), failed = await self._taken([volume], hooks, record, progress, known)
         return name, failed
 
     async def finish(

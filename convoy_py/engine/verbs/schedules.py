@@ -13,7 +13,7 @@ from convoy_py.errors import Invalid, NotFound, Unsupported
 from convoy_py.logs import event
 from convoy_py.models.names import NameKind, kind_of
 from convoy_py.models.schedule import LastRun, ScheduleView, Task, TaskView
-from convoy_py.models.volume import SCHEDULE, UNSCHEDULED, Options
+from convoy_py.models.volume import SCHEDULE, UNSCHEDULED, Options, option_of
 from convoy_py.restic.retention import Policy
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.records import Ran, Record, Runs, timestamp
@@ -52,7 +52,7 @@ class Schedules:
             raise NotFound(f"volume {volume} has no schedule: `convoy schedule set` gives it one")
         return self._view(entry)
 
-    async def set(self, volume: str, changes: Mapping[str, str | None]) -> ScheduleView:
+    async def set(self, volume: str, changes: Mapping[str, str | bool | None]) -> ScheduleView:
         """Change what is given of a schedule, by the fields of Options; None takes it away."""
         self._volume(volume)
         work = self._set(volume, changes)
@@ -75,8 +75,10 @@ class Schedules:
             return options.model_copy(update={"schedule_to": chosen.name})
         if options.schedule_to is not None:
             raise Invalid("option schedule.to needs schedule.backup: when backups are made")
-        if options.schedule_keep is not None and options.schedule_snapshot is None:
-            raise Invalid("option schedule.keep needs schedule.snapshot or schedule.backup")
+        if options.schedule_snapshot is None:
+            for key in sorted(options.given().keys() & set(SCHEDULE)):
+                told = option_of(key)
+                raise Invalid(f"option {told} needs schedule.snapshot or schedule.backup")
         return options
 
     def begin(self, entry: Entry, *changed: Task) -> bool:
@@ -111,7 +113,7 @@ class Schedules:
         except (OSError, Unreadable) as error:
             event(log, logging.WARNING, "results not kept", volume=entry.name, failure=error)
 
-    async def _set(self, volume: str, changes: Mapping[str, str | None]) -> ScheduleView:
+    async def _set(self, volume: str, changes: Mapping[str, str | bool | None]) -> ScheduleView:
         async with self._operations.locked(volume):
             entry = self._volume(volume)
             record = entry.volume_record()
@@ -147,7 +149,7 @@ class Schedules:
                 event(log, logging.WARNING, "results not deleted", volume=volume, failure=error)
 
     async def _rerecord(
-        self, entry: Entry, record: Record, schedule: Mapping[str, str | None]
+        self, entry: Entry, record: Record, schedule: Mapping[str, str | bool | None]
     ) -> None:
         spec = record.spec.model_copy(update=dict(schedule))
         changed = record.model_copy(update={"spec": spec})
@@ -167,6 +169,10 @@ class Schedules:
             backup=self._task(entry, Task.BACKUP),
             to=spec.schedule_to or "",
             keep=spec.schedule_keep or "",
+            before=tuple((spec.schedule_before or "").splitlines()),
+            after=tuple((spec.schedule_after or "").splitlines()),
+            pause=bool(spec.schedule_pause),
+            stop=bool(spec.schedule_stop),
         )
 
     def _task(self, entry: Entry, task: Task) -> TaskView | None:

@@ -19,6 +19,9 @@ def task(expression: str, **changes: Any) -> TaskInfo:
     return TaskInfo(**{"expression": expression, "next": NEXT, "running": False} | changes)
 
 
+AS_BEFORE: dict[str, str | None] = dict.fromkeys(
+    ("Snapshot", "Backup", "To", "Keep", "Before", "After", "Pause", "Stop")
+)
 DB = ScheduleInfo(volume="db", snapshot=task("@hourly"), keep="24h,7d")
 
 
@@ -27,10 +30,21 @@ def test_set_sends_what_is_given_alone(run: Run, daemon: FakeDaemon) -> None:
     result = run("schedule", "set", "db", "--snapshot", "@hourly", "--keep", "24h,7d")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "db\n", "")
     asked = {"Snapshot": "@hourly", "Backup": None, "To": None, "Keep": "24h,7d"}
-    assert daemon.requests[0].body == asked
+    assert daemon.requests[0].body == AS_BEFORE | asked
     shown = json.loads(run("schedule", "set", "db", "--no-backup", "--json").stdout)
     assert shown == DB.model_dump(mode="json", by_alias=True)
-    assert daemon.requests[1].body == {"Snapshot": None, "Backup": "", "To": None, "Keep": None}
+    assert daemon.requests[1].body == {**AS_BEFORE, "Backup": ""}
+
+
+def test_set_says_what_is_done_to_containers(run: Run, daemon: FakeDaemon) -> None:
+    """Several commands are lines of one value, as in an option; without them all go."""
+    daemon.answer("POST", "/v1/schedules/db", DB)
+    words = ("--before", "db: a", "--before", "web: b", "--stop")
+    assert run("schedule", "set", "db", *words).exit_code == 0
+    assert daemon.requests[0].body == {**AS_BEFORE, "Before": "db: a\nweb: b", "Stop": "true"}
+    assert run("schedule", "set", "db", "--no-hooks", "--pause").exit_code == 0
+    gone = {"Before": "", "After": "", "Pause": "true", "Stop": ""}
+    assert daemon.requests[1].body == {**AS_BEFORE, **gone}
 
 
 def test_set_tells_that_nothing_will_go(run: Run, daemon: FakeDaemon) -> None:

@@ -21,7 +21,7 @@ from convoy_py.models.backup import Description
 from convoy_py.models.hooks import NO_HOOKS, Command, Hooks
 from convoy_py.models.session import Describe
 from convoy_py.models.volume import Options
-from tests.fakes_engine import Engine
+from tests.fakes_engine import DAY, Engine
 
 APP, WEB = Container("1", "app", "running"), Container("2", "web", "running")
 HOOKS = Hooks.asked(["app: sync", "web: flush"], ["app: go", "web: open"], stop=True)
@@ -153,6 +153,33 @@ async def test_labels_of_containers_say_what_a_backup_does(backed: Engine) -> No
     await backed.backups.create(["db"], "", Progress(), hooks=hooks)
     calls = ["web: flush", "app: sync", "stop", "pause", "unpause", "start", "app: go"]
     assert backed.containers.calls == calls
+
+
+async def test_a_schedule_does_the_same(backed: Engine) -> None:
+    """For its snapshots and its backups, labels beside; after a restart, too."""
+    web = replace(WEB, labels={"convoy.backup.after": "open"})
+    changes: dict[str, str | bool | None] = {
+        "schedule_snapshot": "@daily",
+        "schedule_backup": "@daily",
+        "schedule_before": "app: sync\nweb: flush",
+        "schedule_after": "app: go",
+        "schedule_pause": True,
+    }
+    await backed.schedules.set("db", changes)
+    view = (after := backed.restarted()).schedules.inspect("db")
+    assert (view.before, view.after, view.pause) == (tuple(BEFORE), ("app: go",), True)
+    after.containers.using["db"] = [APP, web]
+    name, failed = await after.backups.begin("db", "offsite", Progress())
+    assert after.containers.calls == [*BEFORE, "pause", "unpause", *AFTER]
+    ((backup,), _) = await after.backups.finish([name], "offsite", Progress())
+    assert (backup.volume, failed) == ("db", [])
+    await after.schedules.set("db", {"schedule_backup": None})
+    after.containers.calls.clear()
+    await after.scheduler.look()
+    after.pass_time(2 * DAY)
+    await after.scheduler.look()
+    await after.settled()
+    assert after.containers.calls == [*BEFORE, "pause", "unpause", "app: go"]
 
 
 @pytest.mark.parametrize("label", [{"pause": "maybe"}, {"before": "["}])

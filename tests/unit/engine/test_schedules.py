@@ -86,13 +86,14 @@ async def test_docker_gives_a_volume_a_schedule(engine: Engine) -> None:
         ({"schedule_backup": "@daily", "schedule_to": "nas"}, "no such repository: nas"),
         ({"schedule_to": "offsite"}, "schedule.to needs schedule.backup"),
         ({"schedule_keep": "7d"}, "schedule.keep needs schedule.snapshot or schedule.backup"),
+        ({"schedule_stop": True}, "schedule.stop needs schedule.snapshot or schedule.backup"),
         ({"schedule_snapshot": "@daily", "schedule_keep": "7x"}, "'7x' is not what to keep"),
         ({"schedule_snapshot": "@daily", "schedule_keep": "0d"}, "'0d' keeps nothing"),
         ({}, "say when, for snapshots or for backups"),
     ],
 )
 async def test_what_makes_no_schedule_is_refused(
-    engine: Engine, changes: dict[str, str], error: str
+    engine: Engine, changes: dict[str, str | bool | None], error: str
 ) -> None:
     """Nothing of it is kept; a volume is not made with it either."""
     _know(engine, "offsite", "other")
