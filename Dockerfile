@@ -5,7 +5,7 @@ ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      binutils btrfs-progs ca-certificates e2fsprogs python3 python3-pip xfsprogs
+      binutils btrfs-progs ca-certificates e2fsprogs python3 python3-pip tzdata xfsprogs
 WORKDIR /build
 COPY requirements.lock ./
 RUN python3 -m pip install --quiet --require-hashes --only-binary :all: --no-compile --no-cache-dir \

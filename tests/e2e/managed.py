@@ -31,7 +31,7 @@ SOCKET = RUN_DIR / "convoy.sock"
 _BASE = "convoy-test-base:latest"
 _SUITE = "bookworm"
 # With these in the base the Dockerfile's apt-get has nothing to fetch; the tests are half as slow.
-_PACKAGES = "binutils,btrfs-progs,ca-certificates,e2fsprogs,python3,python3-pip,xfsprogs"
+_PACKAGES = "binutils,btrfs-progs,ca-certificates,e2fsprogs,python3,python3-pip,tzdata,xfsprogs"
 _CACHE = Path("/var/cache/convoy-py")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 

@@ -450,3 +450,20 @@ async def test_one_volume_that_fails_keeps_no_other_from_its_backup(
         await _back_up(backed, "db", "web")
     (view,) = await backed.backups.views("", "", Progress())
     assert view.volume == "db"
+
+
+async def test_what_a_schedule_keeps_decides_of_its_own_backups(backed: Engine) -> None:
+    """That which somebody made by hand stays, and counts for nothing."""
+    made = []
+    for _ in range(3):
+        name, _ = await backed.backups.begin("db", "offsite", Progress())
+        (view,), _ = await backed.backups.finish([name], "offsite", Progress())
+        made.append(view.id)
+        backed.pass_time(1)
+    (by_hand,) = await _back_up(backed, "db")
+    assert await backed.backups.forget_scheduled(["db"], "offsite", "1", Progress()) == []
+    left = await backed.backups.views("db", "", Progress())
+    assert {view.id for view in left} == {made[-1], by_hand.id}
+    assert len(backed.entries.get("db").snapshots) == 1, "the base of the next"
+    await backed.backups.forget_scheduled(["web"], "offsite", "1", Progress())
+    assert len(await backed.backups.views("", "", Progress())) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.state.passed import LONGEST_REBOOT, PASSED, SAVE, PassedTime
+from convoy_py.state.passed import LONGEST_OFF, LONGEST_REBOOT, PASSED, SAVE, PassedTime
 from convoy_py.state.records import Moment
 
 DAY = 86_400.0
@@ -176,3 +176,41 @@ def test_a_disk_that_takes_no_writes_stops_nothing(
     host.run(DAY)
     clock.look()
     assert clock.since(begin) == DAY
+
+
+@pytest.mark.parametrize(
+    ("jump", "told"), [(0.0, False), (59.0, False), (61.0, True), (-61.0, True)]
+)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_reading_tells_whether_the_wall_clock_was_set_since(
+    host: Host, jump: float, told: bool, restarted: bool
+) -> None:
+    """Beyond a minute, which clocks may be put right by."""
+    clock = host.clock()
+    reading = clock.reading()
+    host.run(DAY)
+    host.wall += jump
+    assert (host.clock() if restarted else clock).was_set_since(reading) is told
+
+
+@pytest.mark.parametrize(
+    ("off", "told"),
+    [(60.0, False), (8 * 3600.0, False), (20 * DAY, False), (LONGEST_OFF + 61, True), (-DAY, True)],
+)
+def test_a_wall_clock_is_believed_while_the_host_was_off(
+    host: Host, off: float, told: bool
+) -> None:
+    """Within limits: it is the only one that went on."""
+    reading = host.clock().reading()
+    host.run(3600.0)
+    host.clock()
+    host.reboot(off)
+    clock = host.clock()
+    host.run(60.0)
+    assert clock.was_set_since(reading) is told
+
+
+def test_what_another_root_read_cannot_be_known(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    reading = Host(tmp_path / "other").clock().reading()
+    assert host.clock().was_set_since(reading)
