@@ -303,6 +303,13 @@ class FakeCopies(Copies):
         self.volumes.get(joined(volume, snapshot))
         return 42
 
+    async def restore_file_of_backup(
+        self, volume: str, backup: str, repository: str, path: str, progress: Progress
+    ) -> int:
+        self.asked.append((volume, backup, repository, path))
+        self.volumes.get(volume)
+        return 43
+
     async def convert(self, volume: str, options: Options, progress: Progress) -> View:
         self.asked.append((volume, options))
         return self.volumes.get(volume)

@@ -44,12 +44,17 @@ async def diff(admin: Admin, call: Call[DiffQuery]) -> Reply[Difference]:
 
 
 async def restore_file(admin: Admin, call: Call[RestoreFile]) -> Reply[RestoredFile]:
-    asked = call.message
+    asked, copies = call.message, admin.verbs.copies
+    if bool(asked.snapshot) == bool(asked.backup):
+        raise Invalid("give either Snapshot or Backup: where the file comes from")
 
     async def work(progress: Progress) -> RestoredFile:
-        size = await admin.verbs.copies.restore_file(
-            call.name, asked.snapshot, asked.path, progress
-        )
+        if asked.snapshot:
+            size = await copies.restore_file(call.name, asked.snapshot, asked.path, progress)
+        else:
+            size = await copies.restore_file_of_backup(
+                call.name, asked.backup, asked.repository, asked.path, progress
+            )
         return RestoredFile(path=asked.path, bytes=size)
 
     return await admin.job("restore-file", call, work)

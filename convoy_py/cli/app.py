@@ -121,7 +121,7 @@ _COMMANDS = (
     ("repository", "repositories", "repository", "Repositories of backups: add, show, remove."),
     ("resize", "space", "resize", "Make a volume larger and print its new size."),
     ("restore", "restores", "restore", "Bring the data of a backup back."),
-    ("restore-file", "copies", "restore_file", "Bring a file back from a snapshot."),
+    ("restore-file", "copies", "restore_file", "Bring a file back from a snapshot or a backup."),
     ("rollback", "snapshots", "rollback", "Put a volume back to a snapshot."),
     ("schedule", "schedules", "schedule", "Schedules: set, show, remove."),
     ("snapshot", "snapshots", "snapshot", "Snapshots: make, show, delete."),

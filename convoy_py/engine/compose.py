@@ -121,7 +121,15 @@ class Engine:
             jobs=jobs,
         )
         self.copies = Copies(
-            operations, volumes, uses, trash, room, host, copying=copying, cloning=cloning
+            operations,
+            volumes,
+            uses,
+            trash,
+            room,
+            host,
+            copying=copying,
+            cloning=cloning,
+            restores=self.restores,
         )
         self.adoptions = Adoptions(operations, volumes, room, cloning, docker, pausing)
         self.releases = Releases(operations, volumes, uses, trash, host, docker)

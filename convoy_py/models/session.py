@@ -87,6 +87,18 @@ class Prove(Frozen):
     into: Path
 
 
+class RestoreFile(Frozen):
+    """Bring one file or folder of a backup into an empty folder, with the folders on its way.
+
+    The first of `paths` that is there, each in hexadecimal digits, for names are bytes.
+    """
+
+    verb: Literal["restore-file"] = "restore-file"
+    backup: str
+    paths: tuple[str, ...]
+    into: Path
+
+
 class Delete(Frozen):
     verb: Literal["delete"] = "delete"
     backups: tuple[str, ...]
@@ -147,6 +159,7 @@ Task = Annotated[
     | Backup
     | Describe
     | Restore
+    | RestoreFile
     | Prove
     | Delete
     | Forget

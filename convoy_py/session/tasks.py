@@ -21,6 +21,7 @@ from convoy_py.models.session import (
     RemoveKey,
     Request,
     Restore,
+    RestoreFile,
     Task,
     Unlock,
     Verify,
@@ -44,7 +45,7 @@ from convoy_py.session.watch import Watched
 
 _LONGEST_DESCRIPTION = 1 << 20
 _TOLD_PROBLEMS = 1000
-_Simple = ListBackups | Describe | Restore | Prove | Delete | Verify
+_Simple = ListBackups | Describe | Restore | RestoreFile | Prove | Delete | Verify
 _Locked = Backup | Forget | ListKeys | AddKey | RemoveKey | _Simple
 
 
@@ -109,7 +110,7 @@ def _done(
             return _list(repository, described=task.described)
         case Describe():
             return Done(description=_description(repository, _snapshot(repository, task.backup)))
-        case Restore():
+        case Restore() | RestoreFile():
             _restore(repository, task, speech)
             return Done()
         case Prove():
@@ -141,17 +142,31 @@ def _description(repository: Repository, snapshot: Snapshot) -> str:
     return text.decode(errors="backslashreplace")
 
 
-def _restore(repository: Repository, task: Restore | Prove, speech: Speech) -> Node:
-    """Returns the folder of the backup that was restored."""
+def _restore(repository: Repository, task: Restore | RestoreFile | Prove, speech: Speech) -> Node:
+    """Returns the folder of the backup that was restored, or of which a part was."""
     snapshot = _snapshot(repository, task.backup)
+    data = restorer.find(repository, snapshot.tree, [DATA])
     total = marks.size_of(snapshot)
+    only: Sequence[bytes] = ()
+    if isinstance(task, RestoreFile):
+        total, only = 0, _way(repository, data, task.paths)
 
     def tell(restored: Restored) -> None:
         speech.step(restored.bytes, total, f"{restored.files} files")
 
-    data = restorer.find(repository, snapshot.tree, [DATA])
-    restorer.restore(repository, data, task.into, tell, devices=True)
+    restorer.restore(repository, data, task.into, tell, only=only, devices=True)
     return data
+
+
+def _way(repository: Repository, data: Node, paths: Sequence[str]) -> Sequence[bytes]:
+    """The first of the paths that is there; if none is, the first: of that it is told then."""
+    assert data.subtree is not None
+    ways = [bytes.fromhex(path).split(b"/") for path in paths]
+    for way in ways:
+        with suppress(NotFound):
+            restorer.find(repository, data.subtree, way)
+            return way
+    return ways[0]
 
 
 def _prove(repository: Repository, task: Prove, speech: Speech) -> Done:

@@ -43,7 +43,11 @@ class Difference(Message):
 
 
 class RestoreFile(Message):
-    snapshot: str = Field(min_length=1)
+    """From a snapshot of the volume, or from a backup of it."""
+
+    snapshot: str = ""
+    backup: str = Field("", description="its URL, the first digits of its id, or `latest`")
+    repository: str = Field("", description="of the backup; empty: the only one that is known")
     path: str = Field(min_length=1, description=PATH)
 
 

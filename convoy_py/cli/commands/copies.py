@@ -1,5 +1,6 @@
 """The commands on volumes' data: clone, convert, adopt, release, diff, restore-file."""
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +22,7 @@ from convoy_py.cli.terminal.output import say, show_json, show_table
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import SCHEDULE, chosen_options, volume_options
 from convoy_py.escapes import encodable, escaped
-from convoy_py.models.names import check_name, check_volume, split_source
+from convoy_py.models.names import AT, check_name, check_volume, split_source
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.endpoints import (
     ADOPT,
@@ -31,6 +32,9 @@ from convoy_py.wire.endpoints import (
     RELEASE,
     RESTORE_FILE,
 )
+
+# A backup's URL, of which the last part is the volume.
+_URL = re.compile(r"([^?]+\?backup=[^:]*?volume=([^&?:]+))(?=:|$)")
 
 if TYPE_CHECKING:
     from convoy_py.wire.copies import Adopted, Difference, Released
@@ -254,23 +258,36 @@ def _show_difference(found: "Difference") -> None:
 
 
 @click.command("restore-file")
-@snapshot_argument("source", metavar="VOLUME@SNAPSHOT:PATH")
+@snapshot_argument("source", metavar="SOURCE:PATH")
 @no_wait_option
 @output_options
 @click.pass_obj
 def restore_file(session: Session, source: str, no_wait: bool) -> None:
-    """Bring a file, or a folder with all in it, back from a snapshot, and print its path.
+    """Bring a file, or a folder with all in it, back, and print its path.
 
-    PATH is below the volume's root, as in a container, or as `diff` shows it. It replaces what is
-    there now.
+    SOURCE is a snapshot, such as db@nightly; a backup of the volume db, such as offsite:db@latest
+    or, by the first digits of its id, offsite:db@0123abcd; or the URL of a backup. PATH is below
+    the volume's root, as in a container, or as `diff` shows it. It replaces what is there now.
     """
-    name, _, path = source.partition(":")
-    volume, snapshot = full_name("restore-file", name)
+    name, volume, asked, path = _file_of(source)
     if not path:
         raise click.UsageError(f"say which file: {name}:PATH, below the volume's root")
     # What the shell gives byte for byte is a name itself; anything else may be one that was shown.
-    wanted = wire.copies.RestoreFile(
-        snapshot=snapshot, path=path if encodable(path) == path else escaped(path)
-    )
+    path = path if encodable(path) == path else escaped(path)
+    wanted = wire.copies.RestoreFile.model_validate({**asked, "path": path})
     done = run(session, RESTORE_FILE, wanted, of=volume, no_wait=no_wait)
     session.output.answer(done.path, done)
+
+
+def _file_of(source: str) -> tuple[str, str, dict[str, str], str]:
+    """(name, volume, what the request says of it, path) of what a file is to come from."""
+    if url := _URL.match(source):
+        return url[1], url[2], {"backup": url[1]}, source[url.end() :].removeprefix(":")
+    first, _, rest = source.partition(":")
+    if AT not in first and AT in rest.partition(":")[0]:
+        backup, _, path = rest.partition(":")
+        volume, which = full_name("restore-file", backup)
+        asked = {"backup": which, "repository": first}
+        return f"{first}:{backup}", volume, asked, path
+    volume, snapshot = full_name("restore-file", first)
+    return first, volume, {"snapshot": snapshot}, rest

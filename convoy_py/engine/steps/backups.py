@@ -4,12 +4,13 @@ Runs in worker threads; the caller sees to it that what is read stays. What is b
 a `.new-` name until it is complete.
 """
 
+import os
 import secrets
 import stat
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pydantic import ValidationError
 
@@ -25,7 +26,16 @@ from convoy_py.linux import files
 from convoy_py.models.backup import Description
 from convoy_py.models.names import joined
 from convoy_py.models.options import is_known, parse_options
-from convoy_py.models.session import Backup, Data, Describe, Done, Prove, Restore, Source
+from convoy_py.models.session import (
+    Backup,
+    Data,
+    Describe,
+    Done,
+    Prove,
+    Restore,
+    RestoreFile,
+    Source,
+)
 from convoy_py.models.volume import SCHEDULE, Options, Spec
 from convoy_py.state.records import Repository, SnapshotRecord
 from convoy_py.state.store import STAGING
@@ -125,6 +135,19 @@ class Archiving:
         entry = Entry(name, host.reference_store.none(), record, backend)
         entry.place = replace(staged, spec=settled)
         return entry
+
+    def fetch(
+        self,
+        repository: Repository,
+        backup: str,
+        ways: Sequence[PurePath],
+        into: Path,
+        follow: Follow,
+    ) -> None:
+        """Bring the first of these files or folders that a backup has into an empty folder."""
+        paths = tuple(os.fsencode(way).hex() for way in ways)
+        task = RestoreFile(backup=backup, paths=paths, into=into)
+        self._sessions.run(repository, task, follow)
 
     def _described(self, repository: Repository, backup: str, follow: Follow) -> Description:
         told = self._sessions.run(repository, Describe(backup=backup), follow).description

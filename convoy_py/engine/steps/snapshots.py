@@ -243,16 +243,23 @@ class Copying:
                 raise
             self._steps.abandon(backend, staged)
 
-    def restore(self, source: Entry, target: Entry, ways: Sequence[PurePath], step: Step) -> None:
-        """Bring one file or folder back, the first of `ways` that is there.
+    def restore(
+        self,
+        source: AbstractContextManager[Path],
+        told: str,
+        target: Entry,
+        ways: Sequence[PurePath],
+        step: Step,
+    ) -> None:
+        """Bring one file or folder back, the first of `ways` that is there; `told` is the source.
 
         What a crash leaves in the user's data is noted first.
         """
         self.sweep_restored(target)
         store, left = self._host.store, f".restore-{secrets.token_hex(8)}"
         with (
-            returning(f"volume {target.name} has it back from {source.name}") as passed,
-            opened(source) as before,
+            returning(f"volume {target.name} has it back from {told}") as passed,
+            source as before,
             opened(target, write=True) as after,
         ):
             relative = next((way for way in ways if trees.has(before, way)), ways[0])
@@ -266,7 +273,7 @@ class Copying:
                 store.forget_restoring(target.name)
                 if not isinstance(error, FileNotFoundError):
                     raise
-                raise NotFound(f"{source.name} has no {escaped(str(relative))}") from error
+                raise NotFound(f"{told} has no {escaped(str(relative))}") from error
             else:
                 passed()
             store.forget_restoring(target.name)

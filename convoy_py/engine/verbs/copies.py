@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.views import snapshot_views, volume_view
@@ -15,6 +15,7 @@ from convoy_py.engine.steps.cloning import Cloning, Converted
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.parts import opened
 from convoy_py.engine.steps.snapshots import Copying
+from convoy_py.engine.verbs.restores import Restores
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
@@ -68,7 +69,9 @@ class Copies:
         *,
         copying: Copying,
         cloning: Cloning,
+        restores: Restores,
     ) -> None:
+        self._restores = restores
         self._operations = operations
         self._entries = operations.entries
         self._volumes = volumes
@@ -110,11 +113,35 @@ class Copies:
         names = [joined(volume, snapshot), volume]
         doing = f"the restoring of {printable(path)}"
         async with self._steady(volume, names, doing) as (source, entry):
-            restore = self._copying.restore
-            await self._operations.do_long(
-                volume, "restore-file", restore, source, entry, ways, progress
-            )
+            await self._put(opened(source), source.name, entry, ways, progress)
         return progress.done
+
+    async def restore_file_of_backup(
+        self, volume: str, backup: str, repository: str, path: str, progress: Progress
+    ) -> int:
+        """The same from a backup of the volume, see `Finding.of`."""
+        ways = [_below(path, meaning) for meaning in meanings(path)]
+        self._entries.get(volume).usable()
+        doing = f"the restoring of {printable(path)}"
+        async with (
+            self._restores.fetched(volume, backup, repository, ways, progress) as (home, url),
+            self._steady(volume, [volume], doing) as (entry,),
+        ):
+            await self._put(nullcontext(home), url, entry, ways, progress)
+        return progress.done
+
+    async def _put(
+        self,
+        source: AbstractContextManager[Path],
+        told: str,
+        entry: Entry,
+        ways: Sequence[PurePath],
+        progress: Progress,
+    ) -> None:
+        put = self._copying.restore
+        await self._operations.do_long(
+            entry.name, "restore-file", put, source, told, entry, ways, progress
+        )
 
     async def sweep(self, half_restored: Sequence[Entry]) -> None:
         """Take away what was being restored when an earlier daemon ended."""

@@ -12,6 +12,8 @@ from convoy_py.models.session import BackupFound, Describe, ListBackups
 from convoy_py.models.sizes import parse_size
 from convoy_py.state.records import Repository
 
+LATEST = "latest"  # the newest backup of a volume
+
 
 class Finding:
     """The backups in the repositories that one daemon knows."""
@@ -68,6 +70,17 @@ class Finding:
             return _newest(found, reference)
         name = self._repositories.chosen(repository).name
         return _one([view for view in views if view.repository == name], reference, name)
+
+    async def of(
+        self, volume: str, reference: str, repository: str, progress: Progress
+    ) -> BackupView:
+        """One of a volume: its `latest`, or as `one`."""
+        if reference == LATEST:
+            return await self.named(self._repositories.chosen(repository).name, volume, progress)
+        found = await self.one(reference, repository, progress)
+        if found.volume != volume:
+            raise Invalid(f"backup {reference} is of the volume {found.volume}, not of {volume}")
+        return found
 
     async def named(self, option: str, volume: str, progress: Progress) -> BackupView:
         """What the option `backup` of a volume means: a URL, or its newest in a repository."""

@@ -1,8 +1,10 @@
 """The verb that brings backups back: as a new volume, or in the place of what a volume has."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path, PurePath
 
 from convoy_py.engine.memory.entry import Entry, Work
 from convoy_py.engine.memory.restoring import Restoring
@@ -16,6 +18,7 @@ from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.errors import ConvoyError, Invalid
+from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.names import check_name
@@ -81,6 +84,32 @@ class Restores:
             )
         await self._put_back(name, found, progress)
         return volume_view(self._entries.get(name))
+
+    @asynccontextmanager
+    async def fetched(
+        self,
+        volume: str,
+        reference: str,
+        repository: str,
+        ways: Sequence[PurePath],
+        progress: Progress,
+    ) -> AsyncIterator[tuple[Path, str]]:
+        """A folder beside the volumes with the first of `ways` that a backup has, and its URL.
+
+        Which backup is meant, `Finding.of` says. The folder goes with the block.
+        """
+        found = await self._finding.of(volume, reference, repository, progress)
+        record = self._repositories.get(found.repository)
+        run = self._repositories.threads_of(record.name).run_long
+        progress.note = f"reading {found.url}"
+        home = await self._operations.do(volume, "restore-file", self._host.store.stage)
+        try:
+            with translated(volume, "restore-file"):
+                await run(self._archiving.fetch, record, found.id, ways, home, progress)
+            progress.done = progress.total = 0
+            yield home, found.url
+        finally:
+            await self._operations.do_long(volume, "restore-file", files.remove_tree, home)
 
     # In the background
 

@@ -79,6 +79,19 @@ async def test_a_file_is_restored(admin: Socket, engine: FakeVolumes, verbs: Fak
     assert_failed(answer, 404, Kind.NOT_FOUND, "no such snapshot: db@nosuch")
 
 
+async def test_a_file_is_restored_from_a_backup(
+    admin: Socket, engine: FakeVolumes, verbs: FakeVerbs
+) -> None:
+    engine.add("db")
+    asked = {"Backup": "latest", "Repository": "offsite", "Path": "conf"}
+    answer = await ask(admin, "POST", "/v1/volumes/db/restore-file", asked)
+    assert verbs.copies.asked == [("db", "latest", "offsite", "conf")]
+    assert answer.json["Result"] == {"Path": "conf", "Bytes": 43}
+    for wrong in ({"Path": "conf"}, {**asked, "Snapshot": "a"}):
+        answer = await ask(admin, "POST", "/v1/volumes/db/restore-file", wrong)
+        assert_failed(answer, 400, Kind.INVALID, "db: give either Snapshot or Backup")
+
+
 async def test_a_volume_is_converted(admin: Socket, engine: FakeVolumes, verbs: FakeVerbs) -> None:
     """Options are those of a create."""
     engine.add("db")

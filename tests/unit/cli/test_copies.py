@@ -315,9 +315,30 @@ def test_restore_file_prints_the_path(run: Run, daemon: FakeDaemon) -> None:
     daemon.done("POST", "/v1/volumes/db/restore-file", done)
     result = run("restore-file", "db@nightly:a:b@c/d e")
     assert (result.exit_code, result.stdout) == (0, "a:b@c/d e\n")
-    assert daemon.requests[0].body == {"Snapshot": "nightly", "Path": "a:b@c/d e"}
+    asked = {key: told for key, told in daemon.requests[0].body.items() if told}
+    assert asked == {"Snapshot": "nightly", "Path": "a:b@c/d e"}
     shown = json.loads(run("restore-file", "db@nightly:a:b@c/d e", "--json").stdout)
     assert shown == {"Path": "a:b@c/d e", "Bytes": 12}
+
+
+_URL = "s3:https://s3.example/b/p?backup=backup-0123456789abcdef&volume=db"
+
+
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("offsite:db@latest:a:b@c", {"Repository": "offsite", "Backup": "latest", "Path": "a:b@c"}),
+        ("offsite:db@0123:/d e", {"Repository": "offsite", "Backup": "0123", "Path": "/d e"}),
+        (f"{_URL}:a:b@c", {"Backup": _URL, "Path": "a:b@c"}),
+    ],
+)
+def test_restore_file_takes_it_from_a_backup(
+    run: Run, daemon: FakeDaemon, source: str, asked: dict[str, str]
+) -> None:
+    daemon.done("POST", "/v1/volumes/db/restore-file", RestoredFile(path="there", bytes=1))
+    result = run("restore-file", source)
+    assert (result.exit_code, result.stdout) == (0, "there\n")
+    assert {key: told for key, told in daemon.requests[0].body.items() if told} == asked
 
 
 @pytest.mark.parametrize(
@@ -360,10 +381,13 @@ def test_other_bytes_are_refused_in_one_line(
     assert daemon.requests == []
 
 
-@pytest.mark.parametrize("name", ["db@nightly", "db@nightly:"])
-def test_restore_file_without_a_path(run: Run, daemon: FakeDaemon, told: Told, name: str) -> None:
+@pytest.mark.parametrize("name", ["db@nightly", "offsite:db@latest", _URL])
+@pytest.mark.parametrize("ending", ["", ":"])
+def test_restore_file_without_a_path(
+    run: Run, daemon: FakeDaemon, told: Told, name: str, ending: str
+) -> None:
     """Which file is not for the command to guess."""
-    result = run("restore-file", name)
+    result = run("restore-file", name + ending)
     assert result.exit_code == EXIT_CODES[Kind.INVALID]
-    assert "say which file: db@nightly:PATH" in told(result)
+    assert f"say which file: {name}:PATH" in told(result)
     assert daemon.requests == []

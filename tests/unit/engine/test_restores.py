@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
-from convoy_py.errors import ConvoyError, OptionsDiffer, StillRestoring, Unavailable
+from convoy_py.errors import (
+    ConvoyError,
+    Invalid,
+    NotFound,
+    OptionsDiffer,
+    StillRestoring,
+    Unavailable,
+)
 from convoy_py.models.backup import BackupView
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
@@ -112,3 +119,36 @@ async def test_a_restore_that_fails_before_the_answer_leaves_nothing(
     with pytest.raises(ConvoyError):
         await backed.volumes.create("web", Options(backup=backup.url), patience=60)
     assert [name for name, _ in backed.volumes.listing()] == ["db"]
+
+
+async def test_one_file_comes_back_from_a_backup(backed: Engine) -> None:
+    """Into the volume as it is, in use or not; the newest, or one by its id or URL."""
+    (first,) = await _back_up(backed)
+    backed.write("db", "two")
+    backed.pass_time(1)
+    await _back_up(backed)
+    backed.write("db", "three")
+    await backed.uses.mount("db", "container", "epoch")
+    restore = backed.copies.restore_file_of_backup
+    for reference, content in (("latest", "two"), (first.id[:8], "one"), (first.url, "one")):
+        backed.write("db", "three")
+        assert await restore("db", reference, "", "/file", Progress()) == len(content)
+        assert backed.read("db") == content
+    assert backed.left() == []
+
+
+async def test_what_a_backup_does_not_have_changes_nothing(backed: Engine) -> None:
+    (backup,) = await _back_up(backed)
+    backed.write("db", "two")
+    await backed.volumes.create("web", Options())
+    restore = backed.copies.restore_file_of_backup
+    with pytest.raises(NotFound, match="the snapshot has no nosuch"):
+        await restore("db", "latest", "offsite", "nosuch", Progress())
+    with pytest.raises(Invalid, match="is of the volume db, not of web"):
+        await restore("web", backup.id[:8], "", "file", Progress())
+    with pytest.raises(NotFound, match="has no backup of a volume web"):
+        await restore("web", "latest", "", "file", Progress())
+    with pytest.raises(Invalid, match="below the volume's root"):
+        await restore("db", "latest", "", "../file", Progress())
+    assert backed.read("db") == "two"
+    assert backed.left() == []
