@@ -19,6 +19,8 @@ from convoy_py.restic.stores.base import Kind
 from convoy_py.restic.surplus import Listed, Plan, sizes_of
 
 _INDEX_BLOBS = 50_000  # in one file
+_SMALL_INDEX = 32 << 10  # bytes of a file, of which each backup leaves one
+_MANY = 10
 _INDEXED_AFTER = 1 << 30  # bytes of new packs; what was cut off begins there again
 
 Guard = Callable[[], None]
@@ -100,13 +102,15 @@ class _Pruner:
         return pack
 
     def _rewritten(self) -> list[str]:
-        """The indexes that name packs which go; what else they name is in new ones."""
+        """The indexes that name packs which go, and small ones if many: the rest is in new ones."""
         old: list[str] = []
+        small = {name for name, size in self._store.list(Kind.INDEX) if size < _SMALL_INDEX}
+        superfluous = small & self._plan.listed.indexes if len(small) >= _MANY else set()
 
         def staying() -> Iterator[Pack]:
             for name in sorted(self._plan.listed.indexes):
                 packs = indexes.load_file(self._store, self._repository.master_key, name)
-                if any(pack.id in self._plan.gone for pack in packs):
+                if name in superfluous or any(pack.id in self._plan.gone for pack in packs):
                     old.append(name)
                     yield from (pack for pack in packs if pack.id not in self._plan.gone)
 

@@ -27,7 +27,7 @@ def forget(repository: Repository, task: Forget, host: str, lock: Lock, now: dat
         counted = [each for each in snapshots if marks.is_scheduled(each) or not task.scheduled]
         for snapshot in surplus(counted, policy, now):
             if not task.dry_run:
-                lock.check()
+                lock.confirm()
                 repository.delete_snapshot(snapshot.id)  # of each the point of no return
             gone.append(marks.found(snapshot, volume))
     return Done(backups=tuple(gone), problems=tuple(problems))

@@ -29,7 +29,7 @@ from convoy_py.models.session import (
 from convoy_py.restic import checker, prover, restorer
 from convoy_py.restic.archive import DATA
 from convoy_py.restic.errors import Damaged, NotFound
-from convoy_py.restic.locks import Clock
+from convoy_py.restic.locks import Clock, Lock
 from convoy_py.restic.nodes import Node
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
@@ -45,8 +45,8 @@ from convoy_py.session.watch import Watched
 
 _LONGEST_DESCRIPTION = 1 << 20
 _TOLD_PROBLEMS = 1000
-_Simple = ListBackups | Describe | Restore | RestoreFile | Prove | Delete | Verify
-_Locked = Backup | Forget | ListKeys | AddKey | RemoveKey | _Simple
+_Simple = ListBackups | Describe | Restore | RestoreFile | Prove | Verify
+_Locked = Backup | Delete | Forget | ListKeys | AddKey | RemoveKey | _Simple
 
 
 def perform(request: Request, speech: Speech, clock: Clock) -> Done:
@@ -87,6 +87,8 @@ def _locked(
                 return forgetting.forget(repository, task, access.host, lock, clock.now())
             case ListKeys() | AddKey() | RemoveKey():
                 return upkeep.keys(repository, task, access, clock)
+            case Delete():
+                return _delete(repository, task, lock)
             case _:
                 return _done(repository, task, speech)
 
@@ -115,8 +117,6 @@ def _done(
             return Done()
         case Prove():
             return _prove(repository, task, speech)
-        case Delete():
-            return _delete(repository, task)
         case Verify():
             return _verify(repository, task, speech)
     assert_never(task)
@@ -179,9 +179,10 @@ def _prove(repository: Repository, task: Prove, speech: Speech) -> Done:
     return Done(problems=tuple(islice(found, _TOLD_PROBLEMS)))
 
 
-def _delete(repository: Repository, task: Delete) -> Done:
+def _delete(repository: Repository, task: Delete, lock: Lock) -> Done:
     known = repository.snapshots()
     for name in [_among(known, repository, backup).id for backup in task.backups]:
+        lock.confirm()
         repository.delete_snapshot(name)  # of each the point of no return
     return Done()
 

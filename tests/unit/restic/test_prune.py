@@ -277,6 +277,7 @@ def test_a_snapshot_that_came_meanwhile_stops_it(
 ) -> None:
     """Of somebody who works without a lock: at any time until the first delete."""
     repository = opened(store)
+    store.write(Kind.PACK, "ab" * 32, [b"of whom works there"])
     planned = plan(repository, ignore)
     files = some_files(random.Random(9))
     late = backed_up(opened(store), files)
@@ -352,6 +353,16 @@ def test_an_index_that_lost_a_blob_is_not_built_upon(
     assert_whole(store, kept)
 
 
+def test_many_small_indexes_become_one() -> None:
+    """Each backup leaves one."""
+    store = MemoryStore()
+    kept = with_garbage(new_repository(store), random.Random(2), rounds=24)
+    assert len(store.names(Kind.INDEX)) == 24
+    pruned(opened(store))
+    assert len(store.names(Kind.INDEX)) <= 2
+    assert_whole(store, kept)
+
+
 def test_without_any_snapshot_nothing_goes(store: MemoryStore) -> None:
     """It may be a listing that is wrong, and all of it the only copy."""
     for name in store.names(Kind.SNAPSHOT):
@@ -392,11 +403,15 @@ def test_of_several_copies_one_stays(store: MemoryStore, kept: dict[str, Files])
     files = some_files(random.Random(5))
     with Writer(repository), Writer(other):
         pass
-    ours = store_anew(repository, files)
-    theirs = store_anew(other, files)
+    chance = random.Random(6)
+    ours, theirs = (
+        {**files, b"ours": chance.randbytes(9)},
+        {**files, b"theirs": chance.randbytes(9)},
+    )
+    first, second = store_anew(repository, ours), store_anew(other, theirs)
     assert len(list(blobs(opened(store)))) > len(set(blobs(opened(store))))
     pruned(opened(store))
-    assert_whole(store, {**kept, ours: files, theirs: files})
+    assert_whole(store, {**kept, first: ours, second: theirs})
     assert len(list(blobs(opened(store)))) == len(needed_by(opened(store)))
 
 
