@@ -10,7 +10,7 @@ import pytest
 
 from convoy_py.models.session import Access, Prune
 from convoy_py.restic import index as indexes
-from convoy_py.restic import unpacked
+from convoy_py.restic import snapshots, unpacked
 from convoy_py.restic.errors import Damaged, LockLost, RepositoryError, StoreFailed
 from convoy_py.restic.nodes import Node, encode_tree
 from convoy_py.restic.packs import BlobKind, Pack
@@ -351,6 +351,42 @@ def test_an_index_that_lost_a_blob_is_not_built_upon(
         pruned(repository)
     assert deletes(store) == []
     assert_whole(store, kept)
+
+
+def test_what_was_written_by_the_same_program_is_known() -> None:
+    """Its index has what no file was read of."""
+    store = MemoryStore()
+    repository = new_repository(store)
+    kept = with_garbage(repository, random.Random(2), rounds=4)
+    pruned(repository)
+    assert_whole(store, kept)
+
+
+def test_a_tree_that_no_pack_has_is_damage(store: MemoryStore) -> None:
+    """Not something that was asked for and is not there."""
+    repository = opened(store)
+    plain = snapshots.encode(new_snapshot(b"\1" * 32))
+    unpacked.save(store, repository.master_key, Kind.SNAPSHOT, plain)
+    with pytest.raises(Damaged, match="no pack has the tree blob 0101"):
+        pruned(repository)
+    assert deletes(store) == []
+
+
+def test_small_packs_are_packed_together_once_there_are_many() -> None:
+    """Each backup leaves two, of trees and of data; a few of them are not worth it."""
+    store = MemoryStore()
+    repository = new_repository(store)
+    chance = random.Random(4)
+    kept: dict[str, Files] = {}
+    for number in range(5):
+        assert plan(opened(store), ignore).is_empty
+        files = {b"%d" % number: chance.randbytes(500)}
+        kept[backed_up(repository, files).id] = files
+    assert len(store.names(Kind.PACK)) == 10
+    pruned(opened(store))
+    assert len(store.names(Kind.PACK)) == 2
+    assert_whole(store, kept)
+    assert plan(opened(store), ignore).is_empty
 
 
 def test_many_small_indexes_become_one() -> None:
