@@ -7,7 +7,8 @@ whose snapshot takes long gets a session of its own.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +26,7 @@ from convoy_py.errors import Cancelled, ConvoyError, OperationFailed, Unavailabl
 from convoy_py.models.names import joined, volume_of
 from convoy_py.models.schedule import FinishedRun, Task
 from convoy_py.restic.retention import Policy, surplus
-from convoy_py.state.records import Outcome, Ran, timestamp
+from convoy_py.state.records import Outcome, Ran, Record, timestamp
 
 log = logging.getLogger("convoy.schedules")
 
@@ -40,25 +41,21 @@ Begun = tuple[str, list[str]]
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """One task of one volume whose moment has come."""
+    """One task of one volume whose moment has come, and the volume's record of that moment."""
 
     entry: Entry
+    record: Record
     task: Task
     slot: Slot
 
     @property
     def key(self) -> tuple[str, Task]:
-        return self.entry.volume_record().uuid, self.task
+        return self.record.uuid, self.task
 
     @property
     def repository(self) -> str:
         """Where a backup goes; "" for a snapshot."""
-        to = self.entry.volume_record().spec.schedule_to
-        return (to or "") if self.task is Task.BACKUP else ""
-
-    @property
-    def keep(self) -> str:
-        return self.entry.volume_record().spec.schedule_keep or ""
+        return (self.record.spec.schedule_to or "") if self.task is Task.BACKUP else ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,7 @@ class Runs:
     ) -> None:
         """`clock` gives seconds that never go back."""
         self._operations = operations
+        self._entries = operations.entries
         self._host = host
         self._jobs = jobs
         self._timetable = timetable
@@ -110,30 +108,35 @@ class Runs:
 
     async def _snapshot(self, turn: Turn, begun: "_Stopwatch", progress: Progress) -> None:
         made: Made | Exception
-        try:
-            hooks = turn.entry.volume_record().spec.scheduled_hooks
-            (view,) = await self._snapshots.create(
-                [turn.entry.name], "", progress, hooks=hooks, purpose=BY_SCHEDULE
-            )
-            made = Made(joined(view.volume, view.name), notes=await self._let_go(turn))
-        except Exception as error:  # noqa: BLE001 - it is told, and raised again
-            made = error
-        await self._settle(begun, {turn: made})
+        with self._running([turn]):
+            try:
+                (view,) = await self._snapshots.create(
+                    [turn.entry.name],
+                    "",
+                    progress,
+                    hooks=turn.record.spec.scheduled_hooks,
+                    purpose=BY_SCHEDULE,
+                )
+                made = Made(joined(view.volume, view.name), notes=await self._let_go(turn))
+            except Exception as error:  # noqa: BLE001 - it is told, and raised again
+                made = error
+            await self._settle(begun, {turn: made})
 
     async def _let_go(self, turn: Turn) -> tuple[str, ...]:
         """Delete those snapshots of the schedule that are not to be kept; tells of what stays."""
-        if not turn.keep:
+        entry, keep = self._current(turn)
+        if entry is None or not keep:
             return ()
-        volume, now = turn.entry.name, timestamp(self._host.wall_clock())
+        volume, now = entry.name, timestamp(self._host.wall_clock())
         found = [
             _Dated(joined(volume, view.name), self._timetable.local(view.created.timestamp()))
             for view in self._snapshots.views(volume)
             if view.scheduled and view.created
         ]
-        if self._clock_was_set(turn) or any(each.time > now for each in found):
+        if self._clock_was_set(entry, turn.task) or any(each.time > now for each in found):
             return (_CLOCK_WAS_SET,)
         notes = []
-        for each in surplus(found, Policy.parse(turn.keep), now):
+        for each in surplus(found, Policy.parse(keep), now):
             try:
                 await self._snapshots.delete(each.id)
             except ConvoyError as error:
@@ -155,14 +158,17 @@ class Runs:
         for task in late:
             self._begin_late(taking[task], task, begun)
         if ready:
-            await self._session({taking[task]: task for task in ready}, begun, progress)
+            taken = {taking[task]: task for task in ready}
+            with self._running(taken):
+                await self._session(taken, begun, progress)
 
     def _begin_late(self, turn: Turn, taking: "asyncio.Task[Begun]", begun: "_Stopwatch") -> None:
         """Go on with one alone, when its snapshot is taken."""
 
         async def work(progress: Progress) -> None:
-            await asyncio.wait({taking})
-            await self._session({turn: taking}, begun, progress)
+            with self._running([turn]):
+                await asyncio.wait({taking})
+                await self._session({turn: taking}, begun, progress)
 
         try:
             self._jobs.start("scheduled-backup", turn.entry.name, work)
@@ -202,8 +208,9 @@ class Runs:
         except Exception as error:  # noqa: BLE001 - the same
             return dict.fromkeys(names.values(), error)
         good = {view.volume: view for view in views}
+        backed_up = {volume_of(name): turn for name, turn in names.items()}
         notes = await self._forgotten(
-            [turn for name, turn in names.items() if volume_of(name) in good], repository, progress
+            {volume: backed_up[volume] for volume in good}, repository, progress
         )
         results: dict[Turn, Made | Exception] = {}
         for name, turn in names.items():
@@ -215,16 +222,22 @@ class Runs:
         return results
 
     async def _forgotten(
-        self, turns: Sequence[Turn], repository: str, progress: Progress
+        self, turns: Mapping[str, Turn], repository: str, progress: Progress
     ) -> dict[Turn, tuple[str, ...]]:
-        """Delete what policies do not keep; tells of what stays for another reason."""
+        """Delete what policies do not keep of volumes, by the names under which they are there.
+
+        Tells of what stays for another reason.
+        """
         notes: dict[Turn, tuple[str, ...]] = {}
         policies: defaultdict[str, dict[str, Turn]] = defaultdict(dict)
-        for turn in turns:
-            if turn.keep and self._clock_was_set(turn):
+        for volume, turn in turns.items():
+            entry, keep = self._current(turn)
+            if entry is None or entry.name != volume or not keep:
+                continue
+            if self._clock_was_set(entry, turn.task):
                 notes[turn] = (_CLOCK_WAS_SET,)
-            elif turn.keep:
-                policies[turn.keep][turn.entry.name] = turn
+            else:
+                policies[keep][volume] = turn
         for keep, named in policies.items():
             try:
                 problems = await self._backups.forget_scheduled(
@@ -239,14 +252,37 @@ class Runs:
 
     # What became of it
 
-    def _clock_was_set(self, turn: Turn) -> bool:
-        ran = ran_of(turn.entry, turn.task)
+    @contextmanager
+    def _running(self, turns: Collection[Turn]) -> Iterator[None]:
+        """However they end, the scheduler hears of it: else they would never be due again."""
+        try:
+            yield
+        finally:
+            self._timetable.running -= {turn.key for turn in turns}
+            self._entries.rescheduled.set()
+
+    def _current(self, turn: Turn) -> tuple[Entry | None, str]:
+        """The volume as it is known by now, and what its schedule keeps.
+
+        None if it is gone, has no such schedule any more, or is backed up elsewhere from now on.
+        """
+        for entry in self._entries.volumes.values():
+            record = entry.record
+            if not isinstance(record, Record) or record.uuid != turn.record.uuid:
+                continue
+            elsewhere = turn.repository and record.spec.schedule_to != turn.repository
+            if elsewhere or ran_of(entry, turn.task) is None:
+                break
+            return entry, record.spec.schedule_keep or ""
+        return None, ""
+
+    def _clock_was_set(self, entry: Entry, task: Task) -> bool:
+        ran = ran_of(entry, task)
         return ran is None or self._host.passed.was_set_since(ran.since)
 
     async def _settle(self, begun: "_Stopwatch", results: Mapping[Turn, Made | Exception]) -> None:
         """Keep and tell what became of each; raises what the first failed of."""
         for turn, result in results.items():
-            self._timetable.running.discard(turn.key)
             if isinstance(result, Cancelled) and self._operations.is_stopping:
                 continue  # the next daemon catches up
             await self._finish(turn, begun, result)
@@ -255,8 +291,8 @@ class Runs:
             raise failed[0]
 
     async def _finish(self, turn: Turn, begun: "_Stopwatch", result: Made | Exception) -> None:
-        entry, ran = turn.entry, ran_of(turn.entry, turn.task)
-        if entry.runs is None or ran is None:
+        entry, _ = self._current(turn)
+        if entry is None or entry.runs is None or (ran := ran_of(entry, turn.task)) is None:
             return  # its schedule was taken away meanwhile
         outcome = self._outcome(turn, begun, result)
         now = Ran(

@@ -111,9 +111,9 @@ class Scheduler:
             if entry.spec is None or not entry.spec.is_scheduled:
                 continue
             for task in Task:
-                slot = self._timetable.next(entry, task)
-                if slot and (entry.volume_record().uuid, task) not in self._timetable.running:
-                    yield Turn(entry, task, slot)
+                record, slot = entry.volume_record(), self._timetable.next(entry, task)
+                if slot and (record.uuid, task) not in self._timetable.running:
+                    yield Turn(entry, record, task, slot)
 
     def _begin(self, verb: str, turns: list[Turn]) -> None:
         """Start a job for what belongs together: a snapshot, or a session's backups."""

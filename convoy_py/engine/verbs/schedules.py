@@ -9,7 +9,7 @@ from convoy_py.engine.running.mirror import rerecord
 from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.verbs.repositories import Repositories
-from convoy_py.errors import Invalid, NotFound, Unsupported
+from convoy_py.errors import Invalid, NotFound, Unavailable, Unsupported
 from convoy_py.logs import event
 from convoy_py.models.names import NameKind, kind_of
 from convoy_py.models.schedule import LastRun, ScheduleView, Task, TaskView
@@ -110,7 +110,7 @@ class Schedules:
         save = self._host.run_store.save
         try:
             await self._operations.blocking.run(save, entry.name, entry.runs)
-        except (OSError, Unreadable) as error:
+        except (OSError, Unreadable, Unavailable) as error:
             event(log, logging.WARNING, "results not kept", volume=entry.name, failure=error)
 
     async def _set(self, volume: str, changes: Mapping[str, str | bool | None]) -> ScheduleView:
@@ -145,7 +145,7 @@ class Schedules:
             entry.runs = None
             try:
                 await self._operations.blocking.run(self._host.run_store.forget, volume)
-            except OSError as error:
+            except (OSError, Unavailable) as error:
                 event(log, logging.WARNING, "results not deleted", volume=volume, failure=error)
 
     async def _rerecord(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps import loading
 from convoy_py.engine.verbs.backups import Backups
 from convoy_py.errors import Cancelled, OperationFailed
 from convoy_py.linux import files
@@ -296,8 +297,10 @@ async def test_one_volume_whose_snapshot_takes_long_gets_a_session_of_its_own(
     await _until(lambda: len(offsite.sessions) == 2 and not engine.scheduler._busy)
     assert offsite.sessions[1:] == [("offsite", ["db"])], "not twice at once"
     assert _backup(engine, "odd-one").running
+    engine.entries.rescheduled.clear()
     gate.set()
     await engine.settled()
+    assert engine.entries.rescheduled.is_set(), "or it would never be due again"
     assert offsite.sessions[2:] == [("offsite", ["odd-one"])]
     assert _backup(engine, "odd-one").good
 
@@ -462,3 +465,56 @@ async def test_a_schedule_that_is_taken_away_meanwhile_has_no_result(
     await engine.settled()
     assert engine.schedules.views() == []
     assert not (engine.store.home("db") / "runs.json").exists()
+
+
+async def test_a_root_that_is_away_when_a_run_ends_keeps_nothing_from_running_again(
+    engine: Engine, offsite: Offsite
+) -> None:
+    """Nothing can be kept then; it is known to the daemon all the same."""
+    names = ("db", "web")
+    gate = offsite.slow["offsite"] = asyncio.Event()
+    for name in names:
+        await _schedule(engine, name, backup="@hourly", to="offsite")
+    await _look(engine, HOUR + DELAY)
+    await _until(lambda: bool(offsite.sessions))
+    engine.store.presence.away = "its disk was unmounted"
+    gate.set()
+    await engine.settled()
+    engine.store.presence.back()
+    assert all(_backup(engine, name).good for name in names)
+    await _pass(engine, HOUR)
+    assert offsite.sessions == [("offsite", ["db", "web"])] * 2
+
+
+async def test_a_root_that_is_opened_anew_during_a_run_has_its_result(
+    engine: Engine, offsite: Offsite
+) -> None:
+    """Then there are other entries than those which the run began with."""
+    names = ("db", "web")
+    gate = offsite.slow["offsite"] = asyncio.Event()
+    for name in names:
+        await _schedule(engine, name, backup="@hourly", to="offsite")
+    await _look(engine, HOUR + DELAY)
+    await _until(lambda: bool(offsite.sessions))
+    for name in names:
+        before = engine.entries.get(name)
+        engine.entries.put(loading.entry(engine.host, name, before.volume_record()))
+        before.hidden("its folder is gone")
+    gate.set()
+    await engine.settled()
+    assert all(_backup(engine, name).good for name in names)
+    assert not any(_backup(engine, name).running for name in names)
+
+
+async def test_a_run_that_began_for_another_repository_says_nothing_of_this_one(
+    engine: Engine, offsite: Offsite
+) -> None:
+    gate = offsite.slow["offsite"] = asyncio.Event()
+    await _schedule(engine, "db", backup="@hourly", to="offsite", keep="2d")
+    await _look(engine, HOUR + DELAY)
+    await _until(lambda: bool(offsite.sessions))
+    await _schedule(engine, "db", to="other")
+    gate.set()
+    await engine.settled()
+    assert _backup(engine).last is None
+    assert offsite.forgotten == []
