@@ -62,6 +62,7 @@ class FakeVolumes(Volumes, Uses, Daemon):
         self.released: list[tuple[str, str, str]] = []
         self.asked: dict[str, Options] = {}
         self.adopted: list[str] = []
+        self.made_by_engine: set[str] = set()
         self.data_kept: list[str] = []
         self.problems: list[str] = []
         self.failures: dict[str, Exception] = {}
@@ -123,7 +124,13 @@ class FakeVolumes(Volumes, Uses, Daemon):
         await self.opened.wait()
 
     async def create(
-        self, name: str, options: Options, *, adopt: bool = False, patience: float = 0.0
+        self,
+        name: str,
+        options: Options,
+        *,
+        adopt: bool = False,
+        patience: float = 0.0,
+        by_engine: bool = False,
     ) -> None:
         self.fail("create")
         if name in self.known and AT in name:
@@ -134,6 +141,8 @@ class FakeVolumes(Volumes, Uses, Daemon):
             return
         self.add(name)
         self.asked[name] = options
+        if by_engine:
+            self.made_by_engine.add(name)
         if adopt:
             self.adopted.append(name)
 

@@ -29,13 +29,14 @@ from convoy_py.api.requests import Handler, is_gone, parse, read_body
 from convoy_py.api.status import status
 from convoy_py.engine.memory.references import NO_ID, UNSEEN
 from convoy_py.engine.verbs import Verbs
-from convoy_py.errors import Invalid, InvalidName, Unavailable, VolumeNotFound
+from convoy_py.errors import Invalid, InvalidName, Unavailable, Unsupported, VolumeNotFound
 from convoy_py.escapes import one_line
 from convoy_py.linux import peers
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
 from convoy_py.models.names import NameKind, is_source, kind_of
 from convoy_py.models.options import parse_options
+from convoy_py.models.volume import Options
 from convoy_py.wire.base import Nothing, rfc3339
 from convoy_py.wire.plugin import CreateRequest, MountRequest, NameRequest
 
@@ -104,8 +105,9 @@ class Plugin:
         if not is_source(message.name):
             raise InvalidName(message.name)
         options = parse_options(message.opts)
+        _refuse_commands(options)
         await self._daemon.ready()
-        await self._volumes.create(message.name, options)
+        await self._volumes.create(message.name, options, by_engine=True)
         return _DONE
 
     async def remove(self, request: web.Request, message: NameRequest) -> bytes:
@@ -238,6 +240,15 @@ def _public(name: str) -> str:
     if kind_of(name) is NameKind.CLONE:
         raise VolumeNotFound(name)
     return name
+
+
+def _refuse_commands(options: Options) -> None:
+    """Whoever may name volumes may not for that run something in any container."""
+    if options.schedule_before or options.schedule_after:
+        raise Unsupported(
+            "options schedule.before and schedule.after are not Docker's: give them by `convoy "
+            "schedule set`, or have the container ask by its label convoy.backup.before or .after"
+        )
 
 
 async def _read(request: web.Request, form: type[Form]) -> Form:

@@ -91,6 +91,10 @@ class Finding:
             raise NotFound(f"repository {option} has no backup of a volume {volume}")
         return _newest(views, volume)
 
+    def check_known(self, option: str) -> None:
+        """Raise NotFound where the repository of an option `backup` would have to be reached."""
+        self._repositories.get(parse_url(option).location if is_url(option) else option)
+
     async def _named(
         self, reference: str, repository: str, progress: Progress
     ) -> tuple[Repository, str]:

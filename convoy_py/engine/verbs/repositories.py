@@ -121,7 +121,7 @@ class Repositories:
         raise NotFound(
             f"no repository is known at {place}: `convoy repository add NAME {place} "
             "--password-file FILE` makes it known, and makes it where there is none; with the "
-            "setting backup_password_file a place is enough"
+            "setting backup_password_file a place is enough for `convoy`, but not for Docker"
         )
 
     async def reached(self, name: str, progress: Progress, *, make: bool = False) -> Repository:

@@ -113,13 +113,17 @@ class Restores:
 
     # In the background
 
-    async def begin(self, name: str, options: Options) -> None:
+    async def begin(self, name: str, options: Options, *, known_only: bool = False) -> None:
         """Have a volume begin as the backup which the options name; the caller has its lock.
 
         Once this returns it is a volume, which is being restored: whatever comes between, it gets
-        its data or says why not. What can be refused before that is.
+        its data or says why not. What can be refused before that is; with `known_only` also a
+        repository that is named by its place and not known: its server, which anybody may have
+        chosen, would be told the credentials of the settings.
         """
         assert options.backup is not None
+        if known_only:
+            self._finding.check_known(options.backup)
         progress = Progress()
         found = await self._finding.named(options.backup, name, progress)
         record = self._repositories.get(found.repository)

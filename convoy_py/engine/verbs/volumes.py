@@ -89,13 +89,19 @@ class Volumes:
     # Changes
 
     async def create(
-        self, name: str, options: Options, *, adopt: bool = False, patience: float = 0.0
+        self,
+        name: str,
+        options: Options,
+        *,
+        adopt: bool = False,
+        patience: float = 0.0,
+        by_engine: bool = False,
     ) -> None:
         """Make a volume; do nothing if it exists and the given options match.
 
         One that begins as a backup is restored in the background, for which `patience` seconds are
         waited: what fails by then leaves nothing. `adopt` takes over the data that already lies in
-        the volume's place.
+        the volume's place. `by_engine`: who asks is whoever may name volumes.
         Raises OptionsDiffer, Invalid, Unsupported, NoSpace, AlreadyExists, StillRunning.
         """
         if kind_of(name) is NameKind.SNAPSHOT:
@@ -107,7 +113,9 @@ class Volumes:
             return
         check_name(name)
         await self._operations.bounded(
-            name, "create", self._create(name, options, adopt=adopt, progress=None)
+            name,
+            "create",
+            self._create(name, options, adopt=adopt, by_engine=by_engine, progress=None),
         )
         if options.backup is not None:
             await self._restores.settled(name, patience)
@@ -154,7 +162,13 @@ class Volumes:
     # Under the volume's lock
 
     async def _create(
-        self, name: str, options: Options, *, adopt: bool, progress: Progress | None
+        self,
+        name: str,
+        options: Options,
+        *,
+        adopt: bool,
+        progress: Progress | None,
+        by_engine: bool = False,
     ) -> None:
         if options.source is not None and options.backup is not None:
             raise Invalid("options from and backup: a volume begins as one of the two")
@@ -169,7 +183,7 @@ class Volumes:
                 if await self._is_there(name, options, adopt=adopt):
                     return
                 if options.backup is not None:
-                    await self._restores.begin(name, options)
+                    await self._restores.begin(name, options, known_only=by_engine)
                     return
                 if options.source is None:
                     at, build = options.path, self._steps.adopt if adopt else self._steps.create

@@ -170,6 +170,23 @@ async def test_create_with_other_options_names_them(plugin: Socket, engine: Fake
     assert_failed(answer, "size is 1GiB, asked 2GiB")
 
 
+@pytest.mark.parametrize("option", ["schedule.before", "schedule.after"])
+async def test_commands_in_containers_are_not_dockers_to_ask_for(
+    plugin: Socket, engine: FakeVolumes, option: str
+) -> None:
+    """Whoever may only make volumes would run them in any container."""
+    options = {"schedule.snapshot": "@daily", option: "other: id"}
+    answer = await plugin.call("Create", {"Name": "db", "Opts": options})
+    assert_failed(answer, "schedule.before", "`convoy schedule set`", "label")
+    assert engine.known == {}
+
+
+async def test_what_an_engine_makes_is_made_as_its(plugin: Socket, engine: FakeVolumes) -> None:
+    """Of its users' choices some are not taken."""
+    await plugin.call("Create", {"Name": "db", "Opts": {}})
+    assert engine.made_by_engine == {"db"}
+
+
 @pytest.mark.parametrize("call", ["Remove", "Unmount"])
 async def test_ending_what_is_not_there_succeeds(
     plugin: Socket, engine: FakeVolumes, call: str

@@ -123,7 +123,12 @@ async def test_a_name_that_was_made_up_is_told_while_the_work_goes_on(
     asked: list[str] = []
 
     async def create(
-        name: str, options: Options, *, adopt: bool = False, patience: float = 0.0
+        name: str,
+        options: Options,
+        *,
+        adopt: bool = False,
+        patience: float = 0.0,
+        by_engine: bool = False,
     ) -> None:
         asked.append(name)
         raise StillRunning(name, "create", 25.0)

@@ -42,7 +42,25 @@ async def test_a_place_is_made_a_repository_at_its_first_use(scripted: Engine, p
     assert (other.repository, other.url != backup.url) == (view.name, True)
     await scripted.volumes.remove("db")
     await scripted.volumes.create("new", Options(backup=backup.url))
+    await scripted.settled()
     assert scripted.read("new") == "one"
+
+
+async def test_an_engine_names_known_repositories_alone(scripted: Engine, place: str) -> None:
+    """Else whoever may make volumes has the daemon's credentials sent to a server of theirs."""
+    (backup,) = await scripted.backups.create(["db@nightly"], place, Progress())
+    await scripted.repositories.remove(backup.repository)
+    options = Options(backup=backup.url)
+    for named in (backup.url, "azure:box:/x?backup=backup-", "offsite"):
+        with pytest.raises(NotFound, match=r"no (such )?repository"):
+            await scripted.volumes.create("new", Options(backup=named), by_engine=True)
+    assert scripted.repositories.views() == []
+    await scripted.backups.views("", place, Progress())
+    await scripted.volumes.create("new", options, by_engine=True)
+    await scripted.volumes.create("new", options, by_engine=True)
+    await scripted.settled()
+    await scripted.repositories.remove(backup.repository)
+    await scripted.volumes.create("new", options, by_engine=True)  # it is there
 
 
 async def test_a_backup_that_is_looked_into_tells_of_its_volume(
