@@ -8,9 +8,11 @@ import importlib
 import os
 import resource
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from convoy_py import logs
 from convoy_py.config import Configuration
@@ -49,9 +51,27 @@ def serve(configuration: Configuration) -> int:
         _refuse_unknown(configuration, inherited)
         plugin = stack.enter_context(_listening(configuration, "plugin_socket", inherited, store))
         admin = stack.enter_context(_listening(configuration, "socket", inherited, store))
-        # By name, for an import statement would be resolved while the sockets are still closed.
-        service = importlib.import_module("convoy_py.service")
+        service = _load_service(tells=bool(settings.webhook or settings.ping))
         return int(service.run(configuration, store, plugin, admin, heard))
+
+
+def _load_service(*, tells: bool) -> ModuleType:
+    """Load the server: by name, for imports are resolved while the sockets are still closed.
+
+    aiohttp's client comes with it, which reads all certificates that the host trusts (2 MiB, 40 ms)
+    while it is loaded, unless Python has no TLS. It has some only if there is somebody it `tells`.
+    """
+    for name in ("asyncio", "urllib.request", "ssl"):  # what docker and uvloop use has TLS
+        importlib.import_module(name)
+    loaded: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    tls = loaded["ssl"]
+    if not tells:
+        loaded["ssl"] = None  # as Python says that it has none
+    try:
+        importlib.import_module("aiohttp")
+    finally:
+        loaded["ssl"] = tls
+    return importlib.import_module("convoy_py.service")
 
 
 @contextmanager
