@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.running.locks import Locks
 from convoy_py.engine.running.operations import translated
 from convoy_py.engine.running.pausing import Pausing, stopped
 from convoy_py.engine.running.threads import Blocking
@@ -53,6 +54,7 @@ class Hooking:
         self._blocking = blocking
         self._notes = notes
         self._limit = limit
+        self._locks = Locks()  # of containers
         self._in_use: set[Path] = set()
         self._told: dict[Path, str] = {}  # what was last logged of a note
 
@@ -61,8 +63,47 @@ class Hooking:
     ) -> tuple[T, list[str]]:
         """What is taken, and what went wrong with containers after that.
 
-        Raises what fails before it was taken. What is in `after` is run in any case.
+        Raises what fails before it was taken. What is in `after` is run in any case. Who does
+        something to the same containers meanwhile is waited for: else one would stop them under the
+        commands of the other, or start them too early.
         """
+        users = await self._blocking.run(self._docker.users, volumes) if hooks.halts else []
+        commands = (*hooks.before, *hooks.after)
+        names = {user.name for user in users} | {command.container for command in commands}
+        async with AsyncExitStack() as held:
+            for name in sorted(names):
+                await held.enter_async_context(self._locks.locked(name))
+            return await self._held(hooks, volumes, progress, take)
+
+    def recover(self) -> None:
+        """Run what is owed by an earlier daemon, or could not be run yet.
+
+        Called again and again; what cannot be done yet is logged once.
+        """
+        for note in set(self._notes.glob("*.json")) - self._in_use:
+            try:
+                rows = OWED.decode(note.read_bytes()).commands
+                owed = [Command(container=row[0], words=row[1:]) for row in rows]
+            except FileNotFoundError:
+                continue  # it was another's until now
+            except (Newer, OSError) as problem:
+                self._tell(note, problem)
+                continue
+            except (Unreadable, IndexError):
+                log.warning("%s is not a note of ours; it is deleted", note)
+                note.unlink(missing_ok=True)
+                continue
+            if problems := self._settle(note, owed):
+                self._tell(note, OperationFailed("; ".join(map(str, problems))))
+            else:
+                names = ", ".join(map(str, owed))
+                event(log, logging.WARNING, "was owed, and is run", commands=names)
+
+    # Steps
+
+    async def _held(
+        self, hooks: Hooks, volumes: Sequence[str], progress: Progress, take: Take[T]
+    ) -> tuple[T, list[str]]:
         if not hooks.after:
             return await self._within(hooks, volumes, progress, take)
         with translated(", ".join(volumes), "hooks"):
@@ -76,30 +117,6 @@ class Hooking:
         progress.note = "running what comes after"
         later = await self._blocking.run_long(self._settle, note, hooks.after)
         return taken, [*problems, *map(str, later)]
-
-    def recover(self) -> None:
-        """Run what is owed by an earlier daemon, or could not be run yet.
-
-        Called again and again; what cannot be done yet is logged once.
-        """
-        for note in set(self._notes.glob("*.json")) - self._in_use:
-            try:
-                rows = OWED.decode(note.read_bytes()).commands
-                owed = [Command(container=row[0], words=row[1:]) for row in rows]
-            except Newer as problem:
-                self._tell(note, problem)
-                continue
-            except (Unreadable, OSError, IndexError):
-                log.warning("%s is not a note of ours; it is deleted", note)
-                note.unlink(missing_ok=True)
-                continue
-            if problems := self._settle(note, owed):
-                self._tell(note, OperationFailed("; ".join(map(str, problems))))
-            else:
-                names = ", ".join(map(str, owed))
-                event(log, logging.WARNING, "was owed, and is run", commands=names)
-
-    # Steps
 
     async def _within(
         self, hooks: Hooks, volumes: Sequence[str], progress: Progress, take: Take[T]

@@ -1,5 +1,6 @@
 """What is done to containers around a snapshot: in order, undone in any case, also by the next."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,24 @@ async def test_what_is_owed_by_a_snapshot_in_progress_is_its_own(used: Engine) -
     used.containers.when_called = look
     await take(used, HOOKS)
     assert used.containers.calls == [*BEFORE, *HALTED, *AFTER]
+
+
+async def test_who_holds_a_container_up_is_waited_for(used: Engine) -> None:
+    """Two volumes of one container: else it would be stopped under the other's commands."""
+    await used.volumes.create("logs", Options())
+    used.containers.using["db"] = used.containers.using["logs"] = [APP]
+    gate = used.kernel.gate("copy", "db")
+    hooks = Hooks.asked([], ["app: go"], stop=True)
+    first = asyncio.create_task(take(used, hooks))
+    await asyncio.to_thread(gate.wait_for_call)
+    second = asyncio.create_task(
+        used.snapshots.create(["logs"], "b", Progress(), hooks=Hooks.asked(["app: sync"], []))
+    )
+    done, _ = await asyncio.wait({second}, timeout=0.1)
+    assert not done
+    gate.open()
+    await asyncio.gather(first, second)
+    assert used.containers.calls == ["stop", "start", "app: go", "app: sync"]
 
 
 async def test_some_containers_alone_are_stopped_or_paused(used: Engine) -> None:
