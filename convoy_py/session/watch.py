@@ -48,7 +48,8 @@ class Watched:
             self._store.write(kind, name, pieces, create=create)
 
     def list(self, kind: Kind) -> Iterator[tuple[str, int]]:
-        found = self._store.list(kind)
+        with self._timed("be listed"):
+            found = self._store.list(kind)
         while True:
             with self._timed("be listed"):
                 one = next(found, None)

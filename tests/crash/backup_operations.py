@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from tests.crash import offsite
-from tests.crash.contents import write_canary
+from tests.crash.contents import CANARY, write_canary
 from tests.crash.operations import NEW, OLD, Kind, Operation, back, with_snapshots
 from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER
-from tests.harness import Daemon
+from tests.harness import Daemon, Refused
 
 
 def _backed_up(*contents: bytes) -> Callable[[Daemon, Kind], Model]:
@@ -39,6 +39,24 @@ def _alone(daemon: Daemon, kind: Kind) -> Model:
     return Model({"v": NEW})
 
 
+def _create_of_backup(daemon: Daemon) -> None:
+    """As Docker does it, whose Mount waits for what is restored in the background.
+
+    A container is started again where that failed.
+    """
+    daemon.create("w", backup=_url(daemon))
+    try:
+        daemon.mount("w", CONTAINER)
+    except Refused:
+        daemon.mount("w", CONTAINER)
+    daemon.unmount("w", CONTAINER)
+
+
+def _url(daemon: Daemon) -> str:
+    name = offsite.snapshots(daemon)[0].id[:16]
+    return f"{offsite.folder(daemon)}?backup=backup-{name}&volume=v"
+
+
 def _delete_oldest(daemon: Daemon) -> None:
     offsite.delete(daemon, offsite.snapshots(daemon)[0].id)
 
@@ -58,6 +76,18 @@ BACKUP_OPERATIONS: Mapping[str, Operation] = {
         act=lambda daemon: offsite.restore(daemon, "v", "w"),
         outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"w": OLD})],
         repeated=lambda before: [replace(before, volumes=before.volumes | {"w": OLD})],
+        steps=frozenset(),
+    ),
+    "create-of-backup": Operation(
+        begin=_backed_up(OLD),
+        act=_create_of_backup,
+        outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"w": OLD})],
+        steps=frozenset(),
+    ),
+    "restore-file-of-backup": Operation(
+        begin=_backed_up(OLD),
+        act=lambda daemon: offsite.restore_file(daemon, "v", CANARY),
+        outcomes=lambda before: [before, back(before)],
         steps=frozenset(),
     ),
     "restore-in-place": Operation(

@@ -52,6 +52,11 @@ def restore(daemon: Daemon, backup: str, name: str, **options: str) -> None:
     job(daemon, "POST", "/v1/backups/restore", **asked)
 
 
+def restore_file(daemon: Daemon, volume: str, path: str) -> None:
+    asked = {"Backup": "latest", "Repository": NAME, "Path": path}
+    job(daemon, "POST", f"/v1/volumes/{volume}/restore-file", **asked)
+
+
 def delete(daemon: Daemon, *backups: str) -> None:
     job(daemon, "POST", "/v1/backups/delete", Backups=list(backups), Repository=NAME)
 

@@ -79,6 +79,7 @@ CASES = (
     ("backup", "ext4", "xfs", _OF_SNAPSHOT_FILE, _FIRST),
     ("restore-new", "directory", "host", "os.rename", _LAST),
     ("restore-new", "ext4", "xfs", "os.rename", _LAST),
+    ("restore-file-of-backup", "directory", "btrfs", "os.rename", _LAST),
     ("restore-in-place", "directory", "btrfs", "renameat2", _FIRST),
     ("restore-in-place", "ext4", "host", "renameat2", _FIRST),
     ("backup-delete", "directory", "host", _OF_DELETED, _FIRST),

@@ -24,7 +24,7 @@ from tests.crash.invariants import check
 from tests.crash.operations import Operation, clear
 from tests.crash.verbs import job
 from tests.crash.volumes import KINDS
-from tests.harness import Daemon, Refused, Unanswered
+from tests.harness import PATIENCE, Daemon, Refused, Unanswered
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -94,7 +94,9 @@ class Attempt:
             if killed and not step.startswith(SESSION):
                 assert daemon.gone() == -signal.SIGKILL
                 daemon.start(self._points.launch)
-            if check(daemon, done, *(undone if refusal else ())) is not done:
+            # A restore that was cut off goes on in the background.
+            models = (done, *(undone if refusal else ()))
+            if check(daemon, *models, patience=PATIENCE) is not done:
                 assert not self._acts(), "a repeat is refused"
                 check(daemon, done, *operation.repeated(before))
             if offsite.NAME in offsite.listed(daemon):

@@ -109,7 +109,10 @@ class Restores:
             progress.done = progress.total = 0
             yield home, found.url
         finally:
-            await self._operations.do_long(volume, "restore-file", files.remove_tree, home)
+            try:
+                await self._operations.do_long(volume, "restore-file", files.remove_tree, home)
+            except ConvoyError as error:
+                event(log, logging.WARNING, "swept at the next start", volume=volume, failure=error)
 
     # In the background
 
