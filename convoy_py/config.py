@@ -99,12 +99,12 @@ def _engine(host: str | None) -> str | None:
     return host
 
 
-def _address(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not re.match(r"/|(ntfy:)?https?://", text):
+def _address(given: object) -> object:
+    text = given.get_secret_value() if isinstance(given, SecretStr) else given
+    if not isinstance(text, str) or not re.match(r"/|(ntfy:)?https?://", text):
         # Not what it is instead: it may be a secret.
         raise ValueError("it is no http(s)://…, no ntfy:http(s)://…, nor the /path of a file")
-    return secret
+    return given
 
 
 def _zone(name: str | None) -> str | None:
@@ -118,7 +118,7 @@ def _level(value: object) -> object:
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_list)]
-Address = Annotated[SecretStr, AfterValidator(_address)]
+Address = Annotated[SecretStr, BeforeValidator(_address)]
 Guarded = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_guarded)]
 
 

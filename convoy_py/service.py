@@ -89,7 +89,13 @@ class _Service:
         if settings.webhook or settings.ping:
             name = settings.host or platform.node()
             self._engine.announcing.listen(
-                Webhooks(settings.webhook, settings.ping, name, time.monotonic)
+                Webhooks(
+                    settings.webhook,
+                    settings.ping,
+                    name,
+                    time.monotonic,
+                    self._engine.operations.entries.uuids,
+                )
             )
 
     async def run(

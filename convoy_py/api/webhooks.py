@@ -5,7 +5,7 @@ The URLs may be secrets: they are in no log and in no answer. Nothing here keeps
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ _HIGH, _NORMAL = 4, 3  # as ntfy counts, up to 5
 
 
 class Webhooks:
-    """A listener of runs. `clock` gives seconds that never go back."""
+    """A listener of runs.
+
+    `clock` gives seconds that never go back, `volumes` the uuids of those that there are.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Webhooks:
         ping: SecretStr | None,
         host: str,
         clock: Callable[[], float],
+        volumes: Callable[[], Collection[str]],
         *,
         gather: float = _GATHER,
         pauses: Sequence[float] = _PAUSES,
@@ -43,6 +47,7 @@ class Webhooks:
         self._ping = ping
         self._host = host
         self._clock = clock
+        self._volumes = volumes
         self._gather = gather
         self._pauses = pauses
         self._ended: list[FinishedRun] = []
@@ -57,6 +62,8 @@ class Webhooks:
         if told and self._webhook:
             await self._send("webhook", self._webhook, _message(self._host, told))
         backed_up = any(run.task is Task.BACKUP and not run.error for run in runs)
+        there = self._volumes()  # one that is gone would fail for good
+        self._failing = {key: told for key, told in self._failing.items() if key[0] in there}
         if backed_up and not self._failing and self._ping:
             await self._send("ping", self._ping, None)
 
@@ -92,7 +99,11 @@ class _Unsent(Exception):
 
 
 async def _sent(url: str, message: dict[str, Any] | None) -> bool:
-    """Whether it was heard; raises what aiohttp does."""
+    """Whether it was heard; raises what aiohttp does.
+
+    A redirect is a failure: the server that was named is told, whatever it says of others, and to
+    most of them aiohttp would come with an empty GET.
+    """
     how: dict[str, Any] = {"json": message}
     if url.startswith(NTFY) and message:
         url = url.removeprefix(NTFY)
@@ -101,9 +112,16 @@ async def _sent(url: str, message: dict[str, Any] | None) -> bool:
     method = "POST" if message else "GET"
     async with (
         aiohttp.ClientSession() as session,
-        session.request(method, url, **how, raise_for_status=True),
+        session.request(method, url, **how, allow_redirects=False, raise_for_status=_check),
     ):
         return True
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    if not 200 <= response.status < 300:
+        raise aiohttp.ClientResponseError(
+            response.request_info, response.history, status=response.status
+        )
 
 
 def _url(address: SecretStr) -> str:

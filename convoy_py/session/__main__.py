@@ -5,7 +5,7 @@ import signal
 import sys
 
 from convoy_py.errors import Kind
-from convoy_py.linux import priority
+from convoy_py.linux import priority, secrecy
 from convoy_py.models.session import Failed, Request
 from convoy_py.restic.errors import RepositoryError
 from convoy_py.restic.locks import SystemClock
@@ -19,6 +19,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     priority.be_last()
+    secrecy.dump_nothing()
     speech = Speech(sys.stdin, sys.stdout)
     request = Request.model_validate_json(speech.hear())
     try:

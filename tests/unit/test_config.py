@@ -110,6 +110,15 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
         load({}, {}, _file(tmp_path, "root = \n"))
 
 
+@pytest.mark.parametrize("value", ['"ftp://canary/1"', '["https://canary/1"]', "{canary = 1}"])
+def test_a_url_that_may_be_a_secret_is_not_told(tmp_path: Path, value: str) -> None:
+    """A wrong one may be a right one with a slip of the pen."""
+    with pytest.raises(InvalidSetting) as caught:
+        load({}, {}, _file(tmp_path, f"webhook = {value}"))
+    assert "webhook" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
 def test_an_empty_variable_counts_as_not_given() -> None:
     """Docker passes an unset plugin setting as an empty string."""
     assert load({}, {"CONVOY_DEFAULT_SIZE": ""}).sources["default_size"] == "default"

@@ -59,6 +59,10 @@ class Entries:
         for entry in list(self.volumes.values()):
             yield from (entry, *entry.within())
 
+    def uuids(self) -> set[str]:
+        """Of all volumes whose records can be read."""
+        return {entry.record.uuid for entry in self.volumes.values() if entry.record}
+
     def put(self, entry: Entry) -> None:
         """Make a volume, snapshot or clone known."""
         if entry.name == volume_of(entry.name):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ STILL = FAILED.model_copy(update={"failures": 2, "failed_before": 1})
 GOOD = FAILED.model_copy(update={"error": "", "failures": 0, "what": "URL"})
 AGAIN = GOOD.model_copy(update={"failed_before": 2})
 OTHER = FAILED.model_copy(update={"volume": "web", "volume_id": "2"})
+THERE = ("1", "2", *(f"v{n}" for n in range(20)))  # volumes
 
 
 class Heard:
@@ -41,6 +42,7 @@ class Heard:
         self.requests: list[tuple[str, str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.fails = 0
+        self.leads: str | None = None  # to where, instead
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -50,6 +52,8 @@ class Heard:
             (request.method, request.path, await request.json() if is_json else body)
         )
         self.headers.append(dict(request.headers))
+        if self.leads:
+            raise web.HTTPFound(self.leads)
         self.fails -= 1
         return web.Response(status=500 if self.fails >= 0 else 200)
 
@@ -88,9 +92,15 @@ def clock() -> Clock:
     return Clock()
 
 
-def hooks(webhook: str, ping: str, clock: Clock) -> Webhooks:
+def hooks(webhook: str, ping: str, clock: Clock, there: Collection[str] = THERE) -> Webhooks:
     return Webhooks(
-        SecretStr(webhook), SecretStr(ping), "here", clock, gather=0.0, pauses=(0.0, 0.0)
+        SecretStr(webhook),
+        SecretStr(ping),
+        "here",
+        clock,
+        lambda: there,
+        gather=0.0,
+        pauses=(0.0, 0.0),
     )
 
 
@@ -118,6 +128,30 @@ async def test_a_failure_and_its_end_are_told(heard: Heard, clock: Clock) -> Non
     assert heard.pings == 2
     await tell(GOOD.model_copy(update={"task": Task.SNAPSHOT}))
     assert heard.pings == 2, "a snapshot is no backup"
+
+
+async def test_what_a_volume_failed_of_that_is_gone_counts_no_more(
+    heard: Heard, clock: Clock
+) -> None:
+    """Else the dead man's URL would never be asked again."""
+    there = {"1", "2"}
+    tell = hooks(heard.url, heard.url, clock, there)
+    await tell(OTHER)
+    await tell(GOOD)
+    assert heard.pings == 0
+    there.remove(OTHER.volume_id)
+    await tell(GOOD)
+    assert heard.pings == 1
+
+
+async def test_no_redirect_is_followed(
+    heard: Heard, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It leads wherever the server likes, and a POST would arrive as an empty GET."""
+    heard.leads = "/elsewhere"
+    await hooks(heard.url, heard.url, clock)(FAILED)
+    assert {(method, path) for method, path, _ in heard.requests} == {("POST", f"/{CANARY}")}
+    assert "status 302" in str([vars(record) for record in caplog.records])
 
 
 async def test_what_a_restart_forgot_is_told_again(heard: Heard, clock: Clock) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from convoy_py.api import access, admin
 from convoy_py.api.app import admin_app, serve
@@ -21,8 +21,9 @@ from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.linux.outside import Outside
 from convoy_py.linux.peers import Peer
 from convoy_py.logs import JsonLines, TextLines
+from convoy_py.models import session
 from convoy_py.models.session import Access, ListBackups, Request
-from convoy_py.wire.repositories import AddRepository
+from convoy_py.wire.repositories import AddKey, AddRepository
 from tests.fakes_engine import Engine
 from tests.unit.api.rest import ask
 from tests.unit.api.wire import Socket
@@ -38,7 +39,9 @@ async def served(
     """The admin API over an engine whose sessions are real."""
     monkeypatch.setattr(access, "peer", lambda sock: Peer(os.getpid(), 0, 0))
     monkeypatch.setattr(admin, "PATIENCE_SECONDS", 30.0)
-    configuration = Configuration(Settings(), dict.fromkeys(Settings.model_fields, "default"))
+    url = SecretStr(f"https://host/{CANARY}")
+    settings = Settings(webhook=url, ping=url)
+    configuration = Configuration(settings, dict.fromkeys(Settings.model_fields, "default"))
     app = admin_app(engine.verbs, engine.metrics, configuration, engine.wall, Outside())
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -125,6 +128,13 @@ async def test_no_secret_is_shown_by_what_anyone_can_look_at(
         statuses.append(answer.status)
         shown.append(answer.body.decode())
 
+    for key in (f"{CANARY}-new", [CANARY]):
+        answer = await ask(served, "POST", "/v1/repositories/offsite/keys", {"Password": key})
+        statuses.append(answer.status)
+        shown.append(answer.body.decode())
+    answers = [await ask(served, "GET", path) for path in ("/v1/info", "/metrics", "/v1/jobs")]
+    shown += [answer.body.decode() for answer in answers]
+
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -132,12 +142,12 @@ async def test_no_secret_is_shown_by_what_anyone_can_look_at(
         patch.setattr(Sessions, "run_with", fail)
         answer = await ask(served, "POST", "/v1/repositories", kept | {"Name": "faulty"})
     statuses.append(answer.status)
-    assert statuses == [200, 403, 400, 400, 400, 500]
+    assert statuses == [200, 403, 400, 400, 400, 200, 400, 500]
     shown += [answer.body.decode(), *started]
     for lines in (TextLines(), JsonLines()):
         shown += [lines.format(record) for record in caplog.records]
     assert any("ZeroDivisionError" in each for each in shown)
-    assert len(started) >= 4
+    assert len(started) >= 5
     assert [each for each in shown if CANARY in each] == []
     assert [p.name for p in tmp_path.glob("root/repositories/*") if CANARY in p.read_text()] == [
         "kept.password"
@@ -150,11 +160,35 @@ def test_no_secret_is_in_what_values_say_of_themselves() -> None:
         location="/srv", password=CANARY, credentials={"KEY": CANARY}, host="here", patience=1
     )
     asked = AddRepository(name="a", location="/srv", password=CANARY, credentials=CANARY)
-    for value in (reached, Request(access=reached, task=ListBackups()), asked, Secret("f", CANARY)):
+    values: tuple[object, ...] = (
+        reached,
+        Request(access=reached, task=ListBackups()),
+        asked,
+        Secret("f", CANARY),
+        session.AddKey(new_password=CANARY),
+        AddKey(password=CANARY),
+        Settings(webhook=SecretStr(f"https://{CANARY}"), ping=SecretStr(f"/{CANARY}")),
+    )
+    for value in values:
         assert CANARY not in f"{value!r} {value}"
 
 
-@pytest.mark.parametrize("model", [Request, AddRepository])
+def test_a_session_leaves_no_core() -> None:
+    """Which would hold the password and the master key."""
+    asked = (
+        "import ctypes\n"
+        "from convoy_py.session import __main__ as session\n"
+        "try:\n"
+        "    session.main()\n"
+        "except EOFError:\n"
+        "    print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))\n"  # PR_GET_DUMPABLE
+    )
+    run = [sys.executable, "-c", asked]
+    done = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert done.stdout == b"0\n"
+
+
+@pytest.mark.parametrize("model", [Request, AddRepository, AddKey])
 def test_no_secret_is_in_what_is_not_understood(model: type[Any]) -> None:
     """As by a session of another version than the daemon's."""
     text = f'{{"access": {{"password": "{CANARY}"}}, "Password": ["{CANARY}"]}}'
