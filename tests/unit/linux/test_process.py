@@ -1,6 +1,7 @@
 """Running programs: what they say, how they fail, and that none is left."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.linux import process
+from tests.harness import eventually
 
 
 def test_output_is_returned() -> None:
@@ -122,6 +124,22 @@ def test_who_has_said_all_may_be_slow_to_end(monkeypatch: pytest.MonkeyPatch) ->
     with process.conversation([sys.executable, "-c", script]) as talk:
         pid = int(next(talk.lines(lambda: None)))
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_what_the_kernel_does_not_let_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what waits for dead storage: nobody waits for it, and it is told when it is over."""
+    monkeypatch.setattr(process, "_FAREWELL_SECONDS", 0.1)
+    kill = os.killpg
+    monkeypatch.setattr(os, "killpg", lambda *_: None)
+    script = (
+        "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print(os.getpid(), flush=True); signal.pause()"
+    )
+    with process.conversation([sys.executable, "-c", script]) as talk:
+        pid = int(next(talk.lines(lambda: None)))
+    assert not talk.is_over
+    kill(pid, signal.SIGKILL)
+    eventually(lambda: talk.is_over, "it is over")
 
 
 def test_companion_gets_none_of_our_descriptors(tmp_path: Path) -> None:
