@@ -27,7 +27,8 @@ from convoy_py import models
 from convoy_py.errors import InvalidSetting
 from convoy_py.escapes import encodable
 from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
-from convoy_py.models.options import GUARDED, backend_named, backends_known
+from convoy_py.models.mount_options import GUARDED
+from convoy_py.models.options import backend_named, backends_known
 from convoy_py.models.places import DEFAULT_SOCKET
 from convoy_py.models.sizes import exact_size, parse_size
 

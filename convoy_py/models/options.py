@@ -3,14 +3,14 @@
 The table is plain data, for the command line makes its flags of it: no model is loaded for it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from convoy_py import models
-from convoy_py.errors import HelpAsked, Invalid, InvalidOption, Unsupported
-from convoy_py.models import docker_local
+from convoy_py.errors import HelpAsked, Invalid, InvalidOption
+from convoy_py.models import docker_local, mount_options
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.modes import parse_mode
 from convoy_py.models.names import is_source, is_valid_name
@@ -19,22 +19,6 @@ from convoy_py.models.sizes import parse_size
 
 if TYPE_CHECKING:
     from convoy_py.models.volume import Options
-
-# These may be added to nosuid and nodev.
-MOUNT_OPTIONS = (
-    "ro",
-    "noexec",
-    "noatime",
-    "nodiratime",
-    "relatime",
-    "strictatime",
-    "lazytime",
-    "sync",
-)
-ALWAYS_ON = ("nosuid", "nodev")
-# What takes those off, where the administrator allows it (setting allowed_mount_options).
-GUARDED = ("suid", "dev")
-_HARMLESS = ("rw", "bind", "rbind", "defaults", *ALWAYS_ON)
 
 # Each backend of the table in `backends`, with other names for it.
 BACKEND_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -88,38 +72,6 @@ def _path(text: str) -> str:
     if not path.is_absolute() or ".." in path.parts or "\0" in text or "\n" in text:
         raise ValueError(f"{text!r} is not an absolute path without '..'")
     return str(path)
-
-
-def _mount_options(text: str) -> tuple[str, ...] | None:
-    chosen: list[str] = []
-    for option in filter(None, (part.strip().lower() for part in text.split(","))):
-        if option in _HARMLESS:
-            continue
-        if option not in (*MOUNT_OPTIONS, *GUARDED):
-            allowed = ", ".join(MOUNT_OPTIONS)
-            guarded = ", ".join(GUARDED)
-            name = option.partition("=")[0]  # the value may be a password
-            raise ValueError(f"{name!r} is not one of {allowed}, or, where allowed, {guarded}")
-        if option not in chosen:
-            chosen.append(option)
-    return tuple(sorted(chosen)) or None
-
-
-def refuse_guarded(chosen: Iterable[str] | None, allowed: Collection[str]) -> None:
-    """Raise Unsupported for a mount option that this daemon's administrator did not allow."""
-    if refused := [option for option in chosen or () if option in {*GUARDED} - {*allowed}]:
-        raise Unsupported(
-            f"mount option {', '.join(refused)} is not allowed here "
-            f"(setting allowed_mount_options: {', '.join(allowed) or 'none'})"
-        )
-
-
-def effective(chosen: Iterable[str] | None, allowed: Collection[str]) -> list[str]:
-    """The options of a mount: nosuid and nodev, unless their opposite is chosen and allowed."""
-    wanted = list(chosen or ())
-    off = {f"no{option}" for option in wanted if option in allowed}
-    always = [option for option in ALWAYS_ON if option not in off]
-    return [*always, *(option for option in wanted if option not in GUARDED)]
 
 
 def _source(text: str) -> str:
@@ -234,8 +186,8 @@ OPTIONS = (
     Option(
         "mount_options",
         ("mountopts", "mount_opts"),
-        _mount_options,
-        ",".join(MOUNT_OPTIONS),
+        mount_options.parsed,
+        ",".join(mount_options.MOUNT_OPTIONS),
         "any of these, added to nosuid,nodev; suid and dev where the administrator allows them",
     ),
     Option(

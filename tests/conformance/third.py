@@ -29,7 +29,7 @@ from convoy_py.linux.descriptors import opened
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.reflink import Step
-from convoy_py.models.options import effective, refuse_guarded
+from convoy_py.models.mount_options import effective, refuse_guarded
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options, Spec, Usage
 

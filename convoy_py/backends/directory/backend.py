@@ -14,7 +14,7 @@ from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, mounts, quota, reflink
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.holders import Census, Holder
-from convoy_py.models.options import effective, refuse_guarded
+from convoy_py.models.mount_options import effective, refuse_guarded
 from convoy_py.models.volume import Options, Spec, Usage
 
 # These belong to a whole filesystem, and a directory's is the host's.

@@ -25,7 +25,7 @@ from convoy_py.linux import btrfs, extents, files, mounts, quota, reflink, trees
 from convoy_py.linux.descriptors import opened
 from convoy_py.linux.extents import Shares
 from convoy_py.linux.reflink import Step
-from convoy_py.models.options import ALWAYS_ON
+from convoy_py.models.mount_options import ALWAYS_ON
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Spec
 

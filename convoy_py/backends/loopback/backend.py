@@ -15,7 +15,7 @@ from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, re
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
-from convoy_py.models.options import effective, refuse_guarded
+from convoy_py.models.mount_options import effective, refuse_guarded
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import Options, Spec, Usage, show
 

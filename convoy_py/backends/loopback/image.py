@@ -22,7 +22,7 @@ from convoy_py.linux import files, filesystems, loop, mounts
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.filesystem import Filesystem
-from convoy_py.models.options import ALWAYS_ON
+from convoy_py.models.mount_options import ALWAYS_ON
 from convoy_py.models.volume import Spec
 
 TAG = "convoy:"

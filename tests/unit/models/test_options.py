@@ -5,13 +5,8 @@ import pytest
 from convoy_py.errors import HelpAsked, Invalid, InvalidOption
 from convoy_py.linux import filesystems
 from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
-from convoy_py.models.options import (
-    MOUNT_OPTIONS,
-    OPTIONS,
-    effective,
-    help_line,
-    parse_options,
-)
+from convoy_py.models.mount_options import MOUNT_OPTIONS, effective
+from convoy_py.models.options import OPTIONS, help_line, parse_options
 from convoy_py.models.sizes import parse_size
 from convoy_py.models.volume import Options, Spec, show
 
