@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -46,6 +47,20 @@ class Backups:
 
     def restore(self, backup: str, name: str, **options: str) -> None:
         job(self.daemon, "POST", "/v1/backups/restore", Backup=backup, Name=name, Options=options)
+
+    def prove(self, *backups: str) -> None:
+        """All in them comes back as it was."""
+        done = job(self.daemon, "POST", "/v1/backups/prove", Backups=list(backups))
+        assert done["Problems"] == []
+        assert [each["BackupURL"] for each in done["Backups"]] == list(backups)
+
+    def delete(self, backup: str) -> None:
+        """With what it alone needs."""
+        job(self.daemon, "POST", "/v1/backups/delete", Backups=[backup])
+        self.prune()
+
+    def prune(self) -> None:
+        job(self.daemon, "POST", "/v1/backups/prune")
 
     def check(self) -> None:
         """The real restic finds nothing wrong."""
@@ -134,6 +149,9 @@ def test_every_kind_of_volume_comes_back_as_every_other(
     (second,) = backups.create("db")
     now = _told(folder)
     backups.check()
+    listed = daemon.listed()
+    backups.prove(first, second)
+    assert daemon.listed() == listed
     other = "ext4" if kind == "directory" else "directory"
     for backup, told, options in ((first, then, {}), (second, now, KINDS[other])):
         name = f"of-{backup.split('backup-')[1][:8]}"
@@ -144,13 +162,16 @@ def test_every_kind_of_volume_comes_back_as_every_other(
     backups.restore(first, "db")
     assert _told(daemon.mount("db", _OPERATOR)) == then
     daemon.unmount("db", _OPERATOR)
+    backups.delete(first)
+    backups.check()
+    backups.prove(second)
 
 
 @pytest.mark.parametrize("daemon", ["xfs"], indirect=True)
 def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
     daemon: Daemon, backups: Backups, tell: Callable[[str], None]
 ) -> None:
-    """While it backs up, and while it restores; no half a volume is left, and no lock."""
+    """While it backs up, restores, proves and prunes; no half a volume is left, and no lock."""
     moments = chance("backups", "kills")
     tell(f"backups: CRASH_SEED={SEED}")
     daemon.create("db", **KINDS["ext4"])
@@ -159,8 +180,14 @@ def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
     (url,) = backups.create("db")
     kept = {url: _told(folder)}
     for number in range(_ROUNDS):
+        oldest = next(iter(kept))
+        others: list[Callable[[], None]] = [
+            partial(backups.restore, oldest, "other"),
+            partial(backups.prove, oldest),
+            backups.prune,
+        ]
         if number % 2:
-            _killed_during(daemon, moments, lambda: backups.restore(next(iter(kept)), "other"))
+            _killed_during(daemon, moments, others[number // 2 % 3])
             if "other" in daemon.listed():
                 daemon.remove("other")
             continue
@@ -174,6 +201,7 @@ def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
         assert _told(daemon.mount("other", _OPERATOR)) == told
         daemon.unmount("other", _OPERATOR)
         daemon.remove("other")
+    backups.prune()
     backups.check()
     assert list((backups.repository / "locks").iterdir()) == []
     snapshots = daemon.root / "volumes/db/snapshots"
