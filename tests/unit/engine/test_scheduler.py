@@ -237,6 +237,15 @@ async def test_a_clock_that_was_set_back_stops_nothing(engine: Engine) -> None:
     assert len(_taken(engine)) == 2
 
 
+async def test_a_daemon_that_started_in_the_future_does_not_wait_for_it(engine: Engine) -> None:
+    """Its clock was put right meanwhile."""
+    engine.scheduler._timetable.begun = NOW + 1000 * DAY
+    await _schedule(engine, "db", snapshot="@daily")
+    await _look(engine, 0)
+    await _pass(engine, DAY)
+    assert len(_taken(engine)) == 1
+
+
 # Sessions
 
 
@@ -248,9 +257,10 @@ async def test_backups_that_are_due_at_one_repository_share_a_session(
         await _schedule(engine, name, backup="0 4 * * *", to="offsite")
     await _schedule(engine, "d", backup="0 4 * * *", to="other")
     await _schedule(engine, "e", backup="0 5 * * *", to="offsite")
-    first = await _look(engine, 0)
-    assert first is not None
-    await _pass(engine, first - NOW)
+    found = [_backup(engine, name).next for name in ("a", "b", "c")]
+    due = sorted(each.timestamp() for each in found if each)
+    await _pass(engine, due[0] - NOW)
+    assert due[0] < due[1]
     await _pass(engine, DELAY)
     sessions = dict(offsite.sessions)
     assert len(offsite.sessions) == 2
