@@ -113,6 +113,7 @@ def snapshot_info(view: SnapshotView, outside: Outside) -> SnapshotInfo:
         size=size,
         group=view.group,
         automatic=view.automatic,
+        scheduled=view.scheduled,
         references=view.references,
         mount_point=outside.path(view.mountpoint),
         state=(State.BROKEN if view.reason else state).value,

@@ -17,6 +17,7 @@ class SnapshotInfo(Message):
     size: int = 0  # bytes: the volume's limit at that time; 0: none
     group: str = ""  # the same id for what was taken at the same moment
     automatic: bool = False  # made by a rollback
+    scheduled: bool = False  # made by a schedule, whose `keep` may delete it
     references: int = 0
     mount_point: str = ""
     state: str  # ready, mounted or broken

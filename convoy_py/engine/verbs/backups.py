@@ -181,7 +181,16 @@ class Backups:
         return list(done.problems)
 
     async def remove_repository(self, name: str) -> None:
-        """Forget a repository, which stays as it is; what its next backups need goes."""
+        """Forget a repository, which stays as it is; what its next backups need goes.
+
+        Raises Conflict while schedules back up to it.
+        """
+        specs = {volume: entry.spec for volume, entry in sorted(self._entries.volumes.items())}
+        if users := [each for each, spec in specs.items() if spec and spec.schedule_to == name]:
+            raise Conflict(
+                f"schedules back up to repository {name}: those of {', '.join(users)} (`convoy "
+                "schedule set --to OTHER`, or `--no-backup`, takes them elsewhere)"
+            )
         await self._repositories.remove(name)
         for volume in list(self._entries.volumes.values()):
             for base in bases(volume, name):

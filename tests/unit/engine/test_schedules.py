@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from convoy_py.api.status import snapshot_info
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
+    Conflict,
     ConvoyError,
     InvalidOption,
     NotFound,
@@ -14,6 +16,7 @@ from convoy_py.errors import (
     Unsupported,
     VolumeNotFound,
 )
+from convoy_py.linux.outside import Outside
 from convoy_py.models.volume import Options
 from convoy_py.state.records import Repository, timestamp
 from tests.fakes_engine import DAY, NOW, Engine
@@ -217,3 +220,26 @@ async def test_results_of_another_volume_are_none(engine: Engine) -> None:
     after = engine.restarted()
     assert after.entries.get("db").runs
     assert after.entries.get("web").runs is None
+
+
+async def test_a_repository_that_schedules_back_up_to_is_not_forgotten(engine: Engine) -> None:
+    """Else their backups would fail from then on."""
+    _know(engine, "offsite")
+    await engine.volumes.create("db", Options(size=8192, schedule_backup="@daily"))
+    with pytest.raises(Conflict, match="schedules back up to repository offsite: those of db"):
+        await engine.backups.remove_repository("offsite")
+    assert [view.name for view in engine.repositories.views()] == ["offsite"]
+    await engine.schedules.remove("db")
+    (engine.store.root / "repositories").mkdir()  # it was not added by the verb
+    await engine.backups.remove_repository("offsite")
+    with pytest.raises(NotFound):
+        engine.repositories.inspect("offsite")
+
+
+async def test_a_snapshot_tells_that_a_schedule_took_it(engine: Engine) -> None:
+    await engine.volumes.create("db", KEEP)
+    await engine.snapshot("db", "by-hand")
+    await _run_once(engine)
+    found = engine.snapshots.views("db")
+    assert [view.scheduled for view in found] == [False, True]
+    assert snapshot_info(found[1], Outside()).scheduled
