@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -111,6 +112,19 @@ def options(command: click.Command) -> set[str]:
         if isinstance(parameter, click.Option)
         for name in (*parameter.opts, *parameter.secondary_opts)
     }
+
+
+def test_the_list_of_changes_is_not_torn() -> None:
+    """Two branches that change a line of it get both, and no conflict."""
+    lines = (REPOSITORY / "CHANGELOG.md").read_text().splitlines()
+    told = [line for line in lines if line.strip()]
+    assert [line for line in set(told) if told.count(line) > 1] == []
+    torn = [
+        line
+        for before, line in pairwise(lines)
+        if before.endswith(".") and line.startswith("  ") and line.strip()[0].islower()
+    ]
+    assert torn == []
 
 
 def test_every_command_has_its_section_and_no_other_has() -> None:
