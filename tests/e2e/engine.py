@@ -143,7 +143,9 @@ class Engine:
     def told(self, container: Any) -> str:
         """How a container stands, and the end of the engine's log: for who waited in vain."""
         container.reload()
-        return f"{container.attrs['State']}\n{(self.home / 'log').read_text()[-4000:]}"
+        lines = (self.home / "log").read_text().splitlines()
+        told = [line for line in lines if "setting up exec" not in line and "rpc error" not in line]
+        return "\n".join([str(container.attrs["State"]), *told[-40:]])
 
     # Volumes
 
