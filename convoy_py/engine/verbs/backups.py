@@ -1,7 +1,8 @@
 """The verbs on backups: create, list, inspect, delete, forget, prune, verify."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from convoy_py.docker_volumes import Docker, Known
 from convoy_py.engine.memory.entry import Entry
@@ -52,6 +53,7 @@ class Backups:
         self._archiving = archiving
         self._announcing = announcing
         self._docker = docker
+        self._begun: set[str] = set()  # snapshots that are yet to be backed up
 
     async def create(
         self,
@@ -207,8 +209,7 @@ class Backups:
             for repository in {view.base_of for view in all_snapshot_views(volume)} - {""}:
                 found = bases(volume, repository)
                 gone = await self._repositories.is_gone(repository)
-                for name in found if gone else found[:-1]:
-                    await self._delete(name)
+                await self._drop(found if gone else found[:-1])
 
     # Steps
 
@@ -258,7 +259,9 @@ class Backups:
         views, failed = await self._snapshots.take(
             volumes, "", progress, hooks, purpose=for_backup(record.name)
         )
-        return [joined(view.volume, view.name) for view in views], failed
+        names = [joined(view.volume, view.name) for view in views]
+        self._begun.update(names)
+        return names, failed
 
     async def _finished(
         self,
@@ -277,6 +280,7 @@ class Backups:
                 record, [*taken, *made], progress, known, scheduled=scheduled
             )
         finally:
+            self._begun.difference_update(made)
             for name in made:
                 await self._let_bases_go(record, name, done)
         return done, problems
@@ -290,24 +294,39 @@ class Backups:
         *,
         scheduled: bool,
     ) -> tuple[list[BackupView], Sequence[str]]:
-        """Back up snapshots, which stay as they are meanwhile; also tells of which that failed."""
-        chosen: list[Chosen] = []
-        kept: list[Entry] = []
+        """Back up snapshots, which stay as they are meanwhile; also tells of which that failed.
+
+        Raises Conflict if none is there any more.
+        """
+        chosen: dict[str, Chosen] = {}
+        kept: dict[str, Entry] = {}
         for name in names:
-            volume, snapshot = self._entries.get(volume_of(name)), self._entries.get(name)
-            older = [self._entries.get(each) for each in bases(volume, record.name) if each != name]
-            chosen.append(Chosen(volume, snapshot, tuple(older), known, scheduled=scheduled))
-            kept += [snapshot, *older]
-        async with self._operations.locked_idle(*(entry.name for entry in kept)) as locked:
-            if any(self._entries.find(entry.name) is not entry for entry in kept):
-                raise Conflict("a snapshot was replaced meanwhile; repeat the command")
-            async with self._uses.steady("a backup of it", locked, *kept):
+            volume, snapshot = self._entries.find(volume_of(name)), self._entries.find(name)
+            if volume and snapshot:
+                older = bases(volume, record.name)
+                kept |= {each: self._entries.get(each) for each in older} | {name: snapshot}
+                chosen[name] = Chosen(volume, snapshot, (), known, scheduled=scheduled)
+        if not chosen:
+            raise _replaced()
+        # By these names until the end: that of an entry changes with its volume's.
+        async with self._operations.locked_idle(*kept) as locked:
+            there = {name: each for name, each in kept.items() if self._entries.find(name) is each}
+            ready = [
+                replace(each, bases=tuple(_others(bases(each.volume, record.name), name, there)))
+                for name, each in chosen.items()
+                if name in there
+            ]
+            if not ready:
+                raise _replaced()
+            async with self._uses.steady("a backup of it", locked, *there.values()):
+                await locked.release(*kept)
                 progress.note = f"backing up to {record.name}"
                 with translated(", ".join(names), "backup"):
                     done = await self._repositories.threads_of(record.name).run_long(
-                        self._archiving.back_up, record, chosen, progress
+                        self._archiving.back_up, record, ready, progress
                     )
-        return [view_of(record, each) for each in done.backups], done.problems
+        gone = [f"{volume_of(name)}: {_replaced()}" for name in names if name not in there]
+        return [view_of(record, each) for each in done.backups], [*done.problems, *gone]
 
     async def _let_bases_go(
         self, record: Repository, name: str, done: Sequence[BackupView]
@@ -325,11 +344,25 @@ class Backups:
             superfluous = [name, *older]  # it has room of its own for every byte
         else:
             superfluous = older
-        for each in superfluous:
-            await self._delete(each)
+        await self._drop(superfluous)
+
+    async def _drop(self, found: Sequence[str]) -> None:
+        """Delete what no backup is compared with any more, but not what has just begun."""
+        for base in found:
+            if base not in self._begun:
+                await self._delete(base)
 
     async def _delete(self, base: str) -> None:
         try:
             await self._snapshots.delete(base)
         except ConvoyError as error:
             event(log, logging.WARNING, "not deleted", volume=base, failure=error)
+
+
+def _others(found: Sequence[str], name: str, there: Mapping[str, Entry]) -> Iterator[Entry]:
+    """What a snapshot is compared with, of what is there."""
+    return (there[each] for each in found if each != name and each in there)
+
+
+def _replaced() -> Conflict:
+    return Conflict("a snapshot was replaced meanwhile; repeat the command")

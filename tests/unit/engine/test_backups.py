@@ -16,6 +16,7 @@ from convoy_py.engine.steps.backups import as_before
 from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.errors import (
     Cancelled,
+    Conflict,
     ConvoyError,
     Denied,
     Invalid,
@@ -109,6 +110,53 @@ async def test_what_the_next_is_compared_with_is_kept_unlisted(backed: Engine) -
         backed.pass_time(1)
     assert backed.snapshots.views("db") == []
     assert len(backed.entries.get("db").snapshots) == 1
+
+
+async def test_what_is_yet_to_be_backed_up_stays(backed: Engine) -> None:
+    """Another backup of the volume is made meanwhile, and what nothing needs is swept."""
+    name, _ = await backed.backups.begin("db", "offsite", Progress())
+    backed.pass_time(1)
+    await _back_up(backed, "db")
+    await backed.backups.sweep()
+    views, problems = await backed.backups.finish([name], "offsite", Progress())
+    assert ([view.volume for view in views], problems) == (["db"], [])
+    assert len(backed.entries.get("db").snapshots) == 1
+
+
+@pytest.mark.parametrize("what", ["removed", "renamed", "its snapshot deleted"])
+async def test_a_volume_that_changed_meanwhile_keeps_no_other_from_its_backup(
+    backed: Engine, what: str
+) -> None:
+    await backed.volumes.create("web", Options())
+    begun = [(await backed.backups.begin(n, "offsite", Progress()))[0] for n in ("db", "web")]
+    match what:
+        case "removed":
+            await backed.volumes.remove("web")
+        case "renamed":
+            await backed.volumes.rename("web", "other")
+        case _:
+            await backed.snapshots.delete(begun[1])
+    views, problems = await backed.backups.finish(begun, "offsite", Progress())
+    assert [view.volume for view in views] == ["db"]
+    assert problems == ["web: a snapshot was replaced meanwhile; repeat the command"]
+    with pytest.raises(Conflict, match="replaced meanwhile"):
+        await backed.backups.finish(begun[1:], "offsite", Progress())
+
+
+async def test_a_volume_that_is_renamed_while_a_backup_waits_keeps_no_other_from_its_own(
+    backed: Engine,
+) -> None:
+    """What is locked is locked by name; nothing stays so."""
+    await backed.volumes.create("web", Options())
+    begun = [(await backed.backups.begin(n, "offsite", Progress()))[0] for n in ("db", "web")]
+    async with backed.operations.locked("db"):
+        finished = asyncio.create_task(backed.backups.finish(begun, "offsite", Progress()))
+        while backed.operations.locks._locks["db"][1] < 2:
+            await asyncio.sleep(0.001)
+        await backed.volumes.rename("web", "other")
+    views, problems = await finished
+    assert ([view.volume for view in views], len(problems)) == (["db"], 1)
+    assert not backed.operations.locks.busy("web")
 
 
 async def test_with_a_repository_goes_what_its_next_backups_are_compared_with(
