@@ -14,7 +14,7 @@ from convoy_py.engine.running.locks import Locks
 from convoy_py.engine.running.operations import translated
 from convoy_py.engine.running.pausing import Pausing, stopped
 from convoy_py.engine.running.threads import Blocking
-from convoy_py.errors import ContainerRestarts, ConvoyError, OperationFailed, Unavailable
+from convoy_py.errors import ContainerRestarts, ConvoyError, OperationFailed, Unavailable, failed
 from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.models.hooks import Command, Hooks
@@ -164,19 +164,23 @@ class Hooking:
         """Run each on its own; the note stays for those whose containers do not run just now."""
         problems: list[ConvoyError] = []
         left: list[Command] = []
-        for command in owed:
-            try:
-                self._run(command)
-            except ConvoyError as error:
-                problems.append(error)
-                if isinstance(error, Unavailable):
-                    left.append(command)
-        self._in_use.discard(note)
-        if left:
-            self._write(note, left)
-        else:
-            note.unlink(missing_ok=True)
-            self._told.pop(note, None)
+        try:
+            for command in owed:
+                try:
+                    self._run(command)
+                except ConvoyError as error:
+                    problems.append(error)
+                    if isinstance(error, Unavailable):
+                        left.append(command)
+            if not left:
+                note.unlink(missing_ok=True)
+                self._told.pop(note, None)
+            elif left != owed:
+                self._write(note, left)
+        except OSError as error:
+            problems.append(failed("what ran may be run again", error))
+        finally:
+            self._in_use.discard(note)  # from here on it is for `recover`
         return problems
 
     def _noted(self, owed: Sequence[Command]) -> Path:

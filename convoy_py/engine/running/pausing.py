@@ -97,10 +97,12 @@ class Pausing:
         for note in set(self._notes.glob("*.json")) - self._in_use:
             try:
                 state, rows = PAUSE.decode(note.read_bytes()).root
-            except Newer as problem:
+            except FileNotFoundError:
+                continue  # by now it is settled
+            except (Newer, OSError) as problem:
                 self._tell(note, problem)
                 continue
-            except (Unreadable, OSError):
+            except Unreadable:
                 log.warning("%s is not a note of ours; it is deleted", note)
                 self._drop(note)
                 continue
@@ -127,18 +129,20 @@ class Pausing:
         """
         failures: list[ConvoyError] = []
         left: list[Container] = []
-        for container in containers:
-            try:
-                self._again(state)([container])
-            except ConvoyError as error:
-                failures.append(error)
-                if state == PAUSED or isinstance(error, Unavailable):
-                    left.append(container)
-        if left:
-            self._write(note, state, left)
-        else:
-            self._drop(note)
-        self._in_use.discard(note)
+        try:
+            for container in containers:
+                try:
+                    self._again(state)([container])
+                except ConvoyError as error:
+                    failures.append(error)
+                    if state == PAUSED or isinstance(error, Unavailable):
+                        left.append(container)
+            if left:
+                self._write(note, state, left)
+            else:
+                self._drop(note)
+        finally:
+            self._in_use.discard(note)  # from here on it is for `recover`
         if not failures:
             return None
         kind = Unavailable if any(isinstance(e, Unavailable) for e in failures) else OperationFailed

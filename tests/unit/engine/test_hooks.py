@@ -1,6 +1,7 @@
 """What is done to containers around a snapshot: in order, undone in any case, also by the next."""
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,59 @@ async def test_who_holds_a_container_up_is_waited_for(used: Engine) -> None:
     gate.open()
     await asyncio.gather(first, second)
     assert used.containers.calls == ["stop", "start", "app: go", "app: sync"]
+
+
+async def test_what_is_owed_is_run_once_also_while_its_note_goes(
+    used: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks for what is owed may come at any moment."""
+    unlink = Path.unlink
+
+    def looked(path: Path, missing_ok: bool = False) -> None:
+        monkeypatch.setattr(Path, "unlink", unlink)
+        used.hooking.recover()
+        path.unlink(missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", looked)
+    await take(used, Hooks.asked([], ["app: go"]))
+    assert used.containers.calls == ["app: go"]
+
+
+async def test_a_note_that_cannot_be_read_just_now_stays(
+    used: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon may be out of descriptors for a moment; what is owed is owed."""
+    used.containers.failures["execute", "go"] = Unavailable("container app does not run")
+    with pytest.raises(OperationFailed, match="does not run"):
+        await take(used, Hooks.asked([], ["app: go"]))
+    used.containers.failures.clear()
+    used.containers.calls.clear()
+
+    def fails(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fails)
+        used.hooking.recover()
+    assert len(owed(used)) == 1
+    used.hooking.recover()
+    assert (used.containers.calls, owed(used)) == (["app: go"], [])
+
+
+async def test_a_disk_that_keeps_a_note_fails_no_snapshot(
+    used: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was owed may be run again, and what was taken is there."""
+
+    def fails(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", fails)
+        with pytest.raises(OperationFailed, match="db@a was taken; but what ran may be run again"):
+            await take(used, Hooks.asked([], ["app: go"]))
+    used.hooking.recover()
+    assert (used.containers.calls, owed(used)) == (["app: go"] * 2, [])
 
 
 async def test_some_containers_alone_are_stopped_or_paused(used: Engine) -> None:

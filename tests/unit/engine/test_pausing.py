@@ -1,5 +1,6 @@
 """Containers that were held up end in the state in which they were, whatever happens meanwhile."""
 
+import errno
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -327,6 +328,25 @@ def test_a_note_that_says_nothing_keeps_no_daemon_from_serving(
     restarted()
     assert sdk.calls == []
     assert _noted(notes) == []
+
+
+def test_a_note_that_cannot_be_read_just_now_stays(
+    sdk: Sdk, notes: Path, pausing: Pausing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon may be out of descriptors for a moment; who is held up is let go after that."""
+    container = sdk.put("db", state="paused")
+    notes.mkdir()
+    (notes / "left.json").write_text(f'["paused", [["{container.id}", "db"]]]')
+
+    def fails(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fails)
+        pausing.recover()
+    assert _states(sdk) == {"db": "paused"}
+    pausing.recover()
+    assert (_states(sdk), _noted(notes)) == ({"db": "running"}, [])
 
 
 def test_a_note_of_a_newer_daemon_stays(
