@@ -34,7 +34,7 @@ class RunStore:
         return runs if runs.volume == record.uuid else None
 
     def save(self, name: str, runs: Runs) -> None:
-        """Raises OSError; what a newer daemon wrote stays, by Newer."""
+        """Raises OSError, Unavailable; what a newer daemon wrote stays, by Newer."""
         self._store.presence.refuse()
         path = self._store.home(name) / RUNS_FILE
         try:
@@ -46,6 +46,6 @@ class RunStore:
         files.durable_replace(path, RUNS.encode(runs))
 
     def forget(self, name: str) -> None:
-        """Raises OSError."""
+        """Raises OSError, Unavailable."""
         self._store.presence.refuse()
         (self._store.home(name) / RUNS_FILE).unlink(missing_ok=True)

@@ -29,6 +29,7 @@ class Restoring:
     begin: Callable[[], None] = lambda: None
     steps: Steps | None = None  # while it is going on
     begun: float = 0.0  # clock, seconds
+    known: bool = False  # somebody knows that the volume exists: so it stays
 
     def told(self, now: float) -> str:
         """How far it is, and how long that will take as it went until now."""

@@ -46,7 +46,7 @@ async def _follow(operations: Operations, host: Host, name: str) -> None:
         return
     if record is None:
         host.ledger.forget(name)
-        if entry is not None:
+        if entry is not None and entry.restoring is None:
             operations.entries.forget(name)
     elif entry is None or not isinstance(entry.record, Record) or entry.record.uuid != record.uuid:
         operations.entries.put(await run(loading.entry, host, name, record))

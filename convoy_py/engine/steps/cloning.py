@@ -24,6 +24,7 @@ from convoy_py.errors import (
     ConvoyError,
     InvalidOption,
     OperationFailed,
+    Unavailable,
     Unsettled,
     Unsupported,
 )
@@ -179,7 +180,7 @@ class Cloning:
                 raise _half_swapped(old.name, staging, error) from error
         host.ledger.forget(converted.promised_as)
         if runs is not None:
-            with suppress(OSError, Unreadable):  # then its schedule begins anew
+            with suppress(OSError, Unreadable, Unavailable):  # then its schedule begins anew
                 host.run_store.save(old.name, runs.model_copy(update={"volume": new.uuid}))
         return loading.entry(host, old.name, record), removed
 

@@ -49,7 +49,9 @@ def pending_entry(host: Host, name: str, pending: Pending | Unreadable) -> Entry
     except Invalid as error:
         entry.reason = f"it cannot be restored from {pending.url}: {error}"
         return entry
-    entry.restoring = Restoring(pending.repository, pending.backup, pending.url, options)
+    entry.restoring = Restoring(
+        pending.repository, pending.backup, pending.url, options, known=True
+    )
     return entry
 
 

@@ -10,6 +10,7 @@ from convoy_py.engine.memory.entry import Entry, Work
 from convoy_py.engine.memory.restoring import Restoring
 from convoy_py.engine.memory.views import volume_view
 from convoy_py.engine.running.jobs import Job, Jobs, Progress
+from convoy_py.engine.running.mirror import as_on_disk
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import OF_NO_BACKUP, Archiving
 from convoy_py.engine.steps.host import Host
@@ -156,15 +157,19 @@ class Restores:
     async def settled(self, name: str, seconds: float) -> None:
         """Wait for a restore that has just begun, but not for longer.
 
-        One that failed by then raises why, and leaves nothing, for nobody was told of it.
+        One that failed by then raises why, and leaves nothing, unless somebody was told of it.
         """
-        job = self._running.get(name)
+        entry, job = self._entries.find(name), self._running.get(name)
+        if entry is None or (restoring := entry.restoring) is None:
+            return
         if job is None or not await self._jobs.wait(job, seconds):
+            restoring.known = True
             return
         assert job.task is not None
         if (error := job.task.exception()) is not None:
-            async with self._operations.locked(name):
-                await self.give_up(name)
+            if not restoring.known:
+                async with self._operations.locked(name):
+                    await self.give_up(name)
             raise error
 
     async def cancel(self, name: str) -> None:
@@ -202,10 +207,13 @@ class Restores:
         restoring.steps, restoring.begun = progress, self._clock()
         try:
             record = self._repositories.get(found.repository)
-            made = await self._built(name, record, found.backup, found.url, found.options, progress)
+            async with as_on_disk(self._operations, self._host, name):
+                made = await self._built(
+                    name, record, found.backup, found.url, found.options, progress
+                )
             async with self._operations.locked(name):
                 self._entries.put(made)
-            await self._noted_no_more(name)
+                await self._noted_no_more(name)  # under the lock: another may get the name
         except Exception as error:
             entry.reason = (
                 f"its restore from {found.url} failed: {error}; the next mount begins it again, "

@@ -1,5 +1,6 @@
 """Volumes that begin as backups are there for Docker before their data is."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from convoy_py.errors import (
     ConvoyError,
     Invalid,
     NotFound,
+    OperationFailed,
     OptionsDiffer,
     StillRestoring,
     Unavailable,
 )
+from convoy_py.linux import files
 from convoy_py.models.backup import BackupView
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
@@ -119,6 +122,62 @@ async def test_a_restore_that_fails_before_the_answer_leaves_nothing(
     with pytest.raises(ConvoyError):
         await backed.volumes.create("web", Options(backup=backup.url), patience=60)
     assert [name for name, _ in backed.volumes.listing()] == ["db"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_somebody_was_told_of_stays_whoever_waits_for_it(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Docker was; then `convoy create` asks for the same, and waits until it fails."""
+    (backup,) = await _back_up(backed)
+    asked = Options(backup=backup.url)
+
+    def fails(*_: object) -> None:
+        raise OperationFailed("bad disk")
+
+    monkeypatch.setattr(backed.restores._archiving, "restore", fails)
+    if known:
+        await backed.volumes.create("web", asked)
+    with pytest.raises(OperationFailed, match="bad disk"):
+        await backed.volumes.create("web", asked, patience=60)
+    assert [name for name, _ in backed.volumes.listing()] == ["db", *["web"] * known]
+
+
+async def test_a_volume_that_is_there_though_its_disk_failed_is_that_volume(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name was not synced: it is not built a second time."""
+    (backup,) = await _back_up(backed)
+    sync = files.fsync_dir
+
+    def fails(folder: Path) -> None:
+        if folder == backed.store.volumes:
+            raise OSError(errno.EIO, "Input/output error", str(folder))
+        sync(folder)
+
+    await backed.volumes.create("web", Options(backup=backup.url))
+    monkeypatch.setattr(files, "fsync_dir", fails)
+    await backed.settled()
+    assert await backed.uses.mount("web", "container", "epoch")
+    assert backed.read("web") == "one"
+
+
+async def test_the_note_of_a_restore_goes_before_another_can_get_the_name(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For that one may be restored, too, and needs its own."""
+    (backup,) = await _back_up(backed)
+    busy: list[bool] = []
+    forget = backed.host.restore_store.forget
+
+    def looked(name: str) -> None:
+        busy.append(backed.operations.locks.busy(name))
+        forget(name)
+
+    monkeypatch.setattr(backed.host.restore_store, "forget", looked)
+    await backed.volumes.create("web", Options(backup=backup.url))
+    await backed.settled()
+    assert busy == [True]
 
 
 async def test_one_file_comes_back_from_a_backup(backed: Engine) -> None:
