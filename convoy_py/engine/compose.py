@@ -49,6 +49,8 @@ from convoy_py.linux import zones
 from convoy_py.metrics import Metrics
 from convoy_py.state.repositories import RepositoryStore
 
+# Between two tries of a restore that failed, for which nobody asks.
+RESUME_SECONDS = 300.0
 # Docker gives a Mount two minutes.
 PATIENCE_SECONDS = 100.0
 
@@ -271,6 +273,7 @@ class Engine:
             (self.releases.sweep, often),
             (self.let_go, often),
             (partial(self.blocking.run_long, self.hooking.recover), often),
+            (self.restores.resume_failed, RESUME_SECONDS),
             (self.room.watch, LOOK_SECONDS),
             (self.autogrow.watch, 1.0),
         ]

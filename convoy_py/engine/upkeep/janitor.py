@@ -116,11 +116,14 @@ class Janitor:
                 self._samples[entry.name] = _Sample(math.inf, again=True, measured=False)
                 await self._within_limit(self._measure(entry))
         for name in list(self._samples):
-            if self._entries.find(name) is None:
+            known = self._entries.find(name)
+            if known is None or known.place is None:
                 del self._samples[name]
 
     def _is_due(self, entry: Entry) -> bool:
         """Whether a volume is to be measured: what is not mounted does not change after that."""
+        if entry.place is None:
+            return False  # nothing is there, or not yet
         last = self._samples.get(entry.name)
         if last is None:
             return True

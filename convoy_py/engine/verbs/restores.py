@@ -154,6 +154,10 @@ class Restores:
             if entry.restoring is not None:
                 self._start(entry)
 
+    async def resume_failed(self) -> None:
+        """The same as a chore: a repository that was away may be back."""
+        self.resume()
+
     async def settled(self, name: str, seconds: float) -> None:
         """Wait for a restore that has just begun, but not for longer.
 

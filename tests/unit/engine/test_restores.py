@@ -102,6 +102,24 @@ async def test_a_restore_that_failed_is_told_and_begins_anew_with_a_mount(
     assert backed.read("db") == "one"
 
 
+async def test_the_daemon_tries_again_by_itself(backed: Engine, tmp_path: Path) -> None:
+    """And what has come back is measured as any other, though it was looked at before."""
+    await _back_up(backed)
+    await backed.volumes.remove("db")
+    await backed.volumes.create("db", Options(backup="offsite"))
+    packs, away = tmp_path / "repository/data", tmp_path / "away"
+    packs.rename(away)
+    await backed.settled()
+    await backed.janitor.sample()
+    away.rename(packs)
+    await backed.restores.resume_failed()
+    await backed.settled()
+    await backed.janitor.sample()
+    view = backed.volumes.get("db")
+    assert (view.state, view.reason) == (State.READY, "")
+    assert view.usage
+
+
 async def test_what_is_being_restored_can_be_removed(backed: Engine) -> None:
     """Then it is given up, and leaves nothing."""
     await _back_up(backed)
