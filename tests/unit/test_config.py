@@ -194,3 +194,13 @@ def test_convoys_driver_options_become_settings() -> None:
         driver_settings(("vfs.path=/srv",))
     with pytest.raises(InvalidSetting, match=r"dm\.thinpool.*use loopback\.size"):
         driver_settings(("dm.thinpool=x",))
+
+
+def test_an_address_that_may_be_a_secret_is_told_nowhere() -> None:
+    """Neither among the settings, nor in the error that it is none."""
+    given = {"webhook": "https://ntfy.sh/canary", "ping": "/etc/canary"}
+    settings = load(given, {}).settings
+    assert "canary" not in f"{settings!r}{settings.model_dump(mode='json')}"
+    with pytest.raises(InvalidSetting, match=r"setting ping from environment: it is no http") as no:
+        load({}, {"CONVOY_PING": "canary.example/ping"})
+    assert "canary" not in str(no.value)
