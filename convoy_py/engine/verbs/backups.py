@@ -76,7 +76,8 @@ class Backups:
             self._entries.get(name)
         volumes = [name for name in sources if name not in taken]
         if everything:
-            volumes = sorted(self._entries.volumes)
+            known = sorted(self._entries.volumes.items())
+            volumes = [name for name, entry in known if not (entry.path or entry.restoring)]
         if volumes or compose_project or not taken:
             volumes = await self._snapshots.chosen(volumes, compose_project, "")
         if not volumes and hooks != NO_HOOKS:

@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -91,6 +92,18 @@ async def test_docker_makes_a_volume_of_a_backup(backed: Engine) -> None:
     with pytest.raises(Invalid, match="a volume begins as one of the two"):
         await backed.volumes.create("web", Options(backup="offsite", source="db"))
     assert list(backed.host.restore_store.folder.iterdir()) == []
+
+
+async def test_all_are_backed_up_but_what_is_the_host_s(backed: Engine) -> None:
+    """Of a folder of a user's there are no snapshots."""
+    for name in ("web", "theirs"):
+        await backed.volumes.create(name, Options())
+    theirs = backed.entries.get("theirs")
+    _, place = theirs.usable()
+    spec = place.spec.model_copy(update={"path": "/srv/theirs"})
+    theirs.place = replace(place, spec=spec)
+    made = await backed.backups.create([], "", Progress(), everything=True)
+    assert [view.volume for view in made] == ["db", "web"]
 
 
 async def test_a_snapshot_is_backed_up_as_it_is(backed: Engine) -> None:
