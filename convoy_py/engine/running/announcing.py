@@ -48,7 +48,7 @@ class Announcing:
         error = ""
         try:
             yield done
-        except Cancelled:
+        except (Cancelled, asyncio.CancelledError):
             volumes = {}
             raise
         except Exception as failure:

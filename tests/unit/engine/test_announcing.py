@@ -1,9 +1,11 @@
 """Who listens is told of runs of schedules, and troubles nobody."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
 
+from convoy_py.errors import Cancelled
 from convoy_py.models.schedule import FinishedRun, Task
 from tests.fakes_engine import Engine
 
@@ -39,6 +41,21 @@ async def test_all_who_listen_are_told(engine: Engine, caplog: pytest.LogCapture
     await engine.settled()
     assert heard == [FAILED, AGAIN]
     assert "who was told of the backup of db failed" in caplog.text
+
+
+@pytest.mark.parametrize("end", [Cancelled("enough"), asyncio.CancelledError()])
+async def test_what_was_cancelled_by_hand_is_not_told(engine: Engine, end: BaseException) -> None:
+    """Nor as a good one: it would ring the dead man's bell."""
+    heard: list[FinishedRun] = []
+
+    async def listener(run: FinishedRun) -> None:
+        heard.append(run)
+
+    engine.announcing.listen(listener)
+    with pytest.raises(type(end)), engine.announcing.by_hand({"db": "1"}, "offsite"):
+        raise end
+    await engine.settled()
+    assert heard == []
 
 
 def test_what_calls_for_an_alarm_and_for_its_end() -> None:
