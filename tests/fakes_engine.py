@@ -229,7 +229,7 @@ class Engine(compose.Engine):
 
     async def settled(self) -> None:
         """Wait for what goes on in the background, such as deletions."""
-        while tasks := set(self.operations._tasks):
+        while tasks := self.operations._tasks | self.operations._aside:
             await asyncio.wait(tasks)
 
     def killed(self) -> None:

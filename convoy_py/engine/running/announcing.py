@@ -34,7 +34,7 @@ class Announcing:
 
     def tell(self, run: FinishedRun) -> None:
         for listener in self._listeners:
-            self._operations.track(asyncio.create_task(_told(listener, run)))
+            self._operations.track(asyncio.create_task(_told(listener, run)), aside=True)
 
     @contextmanager
     def by_hand(self, volumes: Mapping[str, str], repository: str) -> Iterator[list[BackupView]]:

@@ -63,6 +63,7 @@ class Operations:
         self.time_limit = time_limit
         self._ready = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._aside: set[asyncio.Task[Any]] = set()  # of which only `drain` knows
         self._stopping = False
 
     # Life
@@ -84,16 +85,17 @@ class Operations:
         """Return once the records have been read."""
         await self._ready.wait()
 
-    def track(self, task: asyncio.Task[Any]) -> None:
-        """Have `drain` wait for a piece of work."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def track(self, task: asyncio.Task[Any], *, aside: bool = False) -> None:
+        """Have `drain` wait for a piece of work; and `pause`, unless it touches no volume."""
+        tasks = self._aside if aside else self._tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new changes and wait for those in flight."""
         self._stopping = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        if tasks := self._tasks | self._aside:
+            await asyncio.wait(tasks, timeout=seconds)
 
     @property
     def is_stopping(self) -> bool:

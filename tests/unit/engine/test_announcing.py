@@ -64,3 +64,18 @@ def test_what_calls_for_an_alarm_and_for_its_end() -> None:
     runs = (FAILED, again_failed, AGAIN, good)
     assert [run.is_first_failure for run in runs] == [True, False, False, False]
     assert [run.works_again for run in runs] == [False, False, True, False]
+
+
+async def test_who_is_slow_to_listen_keeps_no_call_waiting(engine: Engine) -> None:
+    """Calls wait while a root is opened anew for what works on volumes, and for nothing else."""
+    gate = asyncio.Event()
+
+    async def slow(run: FinishedRun) -> None:
+        await gate.wait()
+
+    engine.announcing.listen(slow)
+    engine.announcing.tell(FAILED)
+    assert await engine.operations.pause(0)
+    engine.operations.open(engine.entries.volumes)
+    gate.set()
+    await engine.settled()
