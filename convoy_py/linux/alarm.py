@@ -21,11 +21,14 @@ class Alarm:
     def fileno(self) -> int:
         return self._fd
 
-    def set(self, moment: float | None) -> None:
-        """Let it go off then, in POSIX seconds, instead of when it was to; None: not at all."""
+    def set(self, moment: float | None) -> bool:
+        """Let it go off then, in POSIX seconds, instead of when it was to; None: not at all.
+
+        Tells whether the clock was set since it was last heard, for then it goes off no more.
+        """
         seconds, fraction = divmod(max(moment, 1e-9), 1.0) if moment is not None else (0, 0.0)
         timer = struct.pack("@4l", 0, 0, int(seconds), max(int(fraction * 1e9), bool(moment)))
-        for _ in range(2):
+        for was_set in (False, True):
             try:
                 call(
                     "timerfd_settime",
@@ -36,10 +39,11 @@ class Alarm:
                     about="timerfd",
                 )
             except OSError as error:
-                if error.errno != errno.ECANCELED:  # the clock was set since the last look
+                if error.errno != errno.ECANCELED:
                     raise
             else:
-                return
+                return was_set
+        return True
 
     def heard(self) -> None:
         """Be quiet until the next time."""

@@ -61,8 +61,8 @@ class Scheduler:
             self._timetable.begun = self._host.wall_clock()
             while True:
                 changed.clear()
-                alarm.set(await self._looked())
-                await changed.wait()
+                if not alarm.set(await self._looked()):
+                    await changed.wait()
         finally:
             loop.remove_reader(alarm)
             alarm.close()

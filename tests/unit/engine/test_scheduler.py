@@ -1,6 +1,7 @@
 """What schedules have done, and when: over a clock on a string, and repositories that pretend."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps import loading
 from convoy_py.engine.verbs.backups import Backups
 from convoy_py.errors import Cancelled, OperationFailed
-from convoy_py.linux import files
+from convoy_py.linux import alarm, files, libc
 from convoy_py.models.backup import BackupView
 from convoy_py.models.job import JobState
 from convoy_py.models.names import volume_of
@@ -179,6 +180,33 @@ async def test_the_delay_is_small_beside_the_time_to_the_next(engine: Engine) ->
     task = _snapshot(engine).next
     assert task
     assert 55 <= task.timestamp() - NOW <= 61
+
+
+async def test_a_clock_that_is_set_during_a_look_has_it_look_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing goes off then: the kernel tells it to who winds the alarm, and only once."""
+    looks = 0
+    refused = [OSError(errno.ECANCELED, "Operation canceled")]
+
+    def call(name: str, *args: object, about: str) -> int:
+        if name == "timerfd_settime" and refused:
+            raise refused.pop()
+        return libc.call(name, *args, about=about)
+
+    async def look() -> float | None:
+        nonlocal looks
+        looks += 1
+        return None
+
+    monkeypatch.setattr(alarm, "call", call)
+    monkeypatch.setattr(engine.scheduler, "look", look)
+    running = asyncio.create_task(engine.scheduler.run())
+    try:
+        await _until(lambda: looks == 2)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
 
 
 async def test_who_waits_is_woken_where_a_schedule_comes_or_changes(engine: Engine) -> None:
