@@ -40,8 +40,11 @@ class Recovery:
         self.half_taken: list[tuple[Entry, Path]] = []  # snapshots, for Snapshots.sweep
         self.half_restored: list[Entry] = []  # for Copies.sweep
 
-    def load(self) -> dict[str, Entry]:
-        """Every volume with its mount and references; one bad record is one bad volume."""
+    def load(self, *, is_quiet: bool = True) -> dict[str, Entry]:
+        """Every volume with its mount and references; one bad record is one bad volume.
+
+        Unless `is_quiet` somebody may be making what looks like a leftover, and nothing is swept.
+        """
         steps = self._steps
         for mountpoint in self._copying.recover():
             log.warning("thawed %s: frozen by a daemon that was interrupted", mountpoint)
@@ -74,7 +77,7 @@ class Recovery:
         self.half_restored = [
             entries[name] for name in steps.host.store.half_restored() if name in entries
         ]
-        self._leftovers = self._find_leftovers()
+        self._leftovers = self._find_leftovers() if is_quiet else set()
         self._remove_mountpoints({*_everything(entries), *mounted})
         return entries
 

@@ -8,6 +8,7 @@ listed, for to an engine a volume that is not there does not exist.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.running.operations import Operations
@@ -84,7 +85,7 @@ class Reopening:
                 await run(self._host.store.reopen)
             for entry in list(operations.entries.everything()):
                 self._host.ledger.forget(entry.name)
-            entries = await run(self._recovery.load)
+            entries = await run(partial(self._recovery.load, is_quiet=is_quiet))
             self._trash.open(await run(self._host.trash.load))
             _carry_over(old, entries)
             hidden = _keep_hidden(old, entries, self._host.store.root, another=another)

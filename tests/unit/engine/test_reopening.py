@@ -185,14 +185,17 @@ async def test_another_root_is_not_gone_on_with(engine: Engine, watch: Watched) 
 async def test_nothing_is_swept_while_something_is_being_made(
     engine: Engine, watch: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It looks like what a crash left."""
+    """It looks like what a crash left; nor by the janitor, who comes back for that."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
     going_on = asyncio.create_task(asyncio.Event().wait())
     engine.operations.track(going_on)
+    being_made = engine.store.stage()
     watch.take_away()
     await watch.look()
     watch.bring_back()
     await watch.look()
     assert not engine.store.presence.away
+    engine.recovery.sweep()
     assert watch.sweeps == 0
+    assert being_made.exists()
     going_on.cancel()
