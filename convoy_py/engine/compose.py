@@ -259,9 +259,9 @@ class Engine:
         """Take away what recovery found half done."""
         await self.snapshots.sweep(self.recovery.half_taken)
         await self.copies.sweep(self.recovery.half_restored)
-        await self.backups.sweep()
         self.restores.resume()
         await self.blocking.run(self.recovery.sweep)
+        await self.backups.sweep()  # last: what was left half made may be a mount of a snapshot
 
     def _chores(self, settings: Settings) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         """What is to be done now and then, and how often, in seconds."""
