@@ -42,7 +42,7 @@ def _unguarded() -> None:
 class Writer:
     """Saves blobs, and snapshots that need them. The caller has locked the repository before.
 
-    `save` may be called from several threads; `flush`, `commit` and `abort` while nobody saves.
+    `save` may be called from several threads; all else while nobody saves.
     What goes wrong in a thread is raised by the next call, and by each after it: no index and no
     snapshot is written any more. `guard` is called before each of those, to raise LockLost.
     """
@@ -105,10 +105,14 @@ class Writer:
         self._pool.submit(self._in_thread, self._chunks, lambda: self._pack(kind, name, data))
         return name
 
-    def flush(self) -> None:
-        """All that was saved is durable, and in an index, when this returns."""
+    def settle(self) -> None:
+        """The counters have all that was saved, when this returns."""
         self._chunks.wait()
         self._raise_failure()
+
+    def flush(self) -> None:
+        """All that was saved is durable, and in an index, when this returns."""
+        self.settle()
         for kind in BlobKind:
             with self._lock:
                 pack, self._open[kind] = self._open[kind], PackFile(kind, self._pack_size)

@@ -7,6 +7,7 @@ from datetime import datetime
 from convoy_py import __version__
 from convoy_py.linux import changes
 from convoy_py.models.session import Backup, BackupFound, Data, Done, Source
+from convoy_py.models.sizes import format_size
 from convoy_py.restic.archive import archive
 from convoy_py.restic.contents import Counters
 from convoy_py.restic.errors import SourceChanged
@@ -77,7 +78,7 @@ class BackingUp:
             if is_last or self._speech.is_due:  # it is asked for each file
                 done = self._processed + counters.bytes_processed
                 added = writer.counters.bytes_new - before.bytes_new
-                note = f"{source.volume}: {_told(counters)}, {added} bytes new"
+                note = f"{source.volume}: {_told(counters)}, {format_size(added)} new"
                 self._speech.step(done, 0, note, is_last=is_last)
 
         with nullcontext() if base is None else _changes(base, source.data) as changed:
@@ -90,6 +91,7 @@ class BackingUp:
                 previous=parent.tree if parent else None,
                 changes=changed,
             )
+        writer.settle()
         tell(archived.counters, is_last=True)
         self._processed += archived.counters.bytes_processed
         return Snapshot(
@@ -123,7 +125,7 @@ def _changes(base: Data, data: Data) -> AbstractContextManager[changes.Hook]:
 
 
 def _told(counters: Counters) -> str:
-    return f"{_files(counters)} files, {counters.bytes_read} bytes read"
+    return f"{_files(counters)} files, {format_size(counters.bytes_read)} read"
 
 
 def _files(counters: Counters) -> int:

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
+from convoy_py.restic import compression, packs, writer
 from convoy_py.restic import index as indexes
-from convoy_py.restic import packs, writer
 from convoy_py.restic.errors import LockLost, RepositoryError, StoreFailed
 from convoy_py.restic.nodes import Node, encode_tree
 from convoy_py.restic.packs import BlobKind
@@ -69,6 +69,31 @@ def test_what_is_there_is_not_stored_again(store: MemoryStore, repository: Repos
         assert saving.counters.bytes_new == (0 if number else 6)
 
     assert len(store.names(Kind.PACK)) == len(store.names(Kind.INDEX)) == 1
+
+
+def test_the_counters_have_all_once_it_is_settled(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what a thread is yet to seal when the last `save` returns."""
+    released, compress, seen = threading.Event(), compression.compress, list[int]()
+
+    def held_up(data: bytes) -> bytes:
+        released.wait(30)
+        return compress(data)
+
+    monkeypatch.setattr(compression, "compress", held_up)
+    with Writer(repository) as saving:
+
+        def settle() -> None:
+            saving.settle()
+            seen.append(saving.counters.bytes_stored)
+
+        saving.save(DATA, os.urandom(1000))
+        settling = threading.Thread(target=settle)
+        settling.start()
+        released.set()
+        settling.join()
+    assert seen == [1032]
 
 
 def test_the_kinds_share_nothing(store: MemoryStore, repository: Repository) -> None:
