@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from convoy_py.restic import compression
-from convoy_py.restic.errors import Damaged, RepositoryError
+from convoy_py.restic.errors import Damaged, NotFound, RepositoryError
 from convoy_py.restic.seal import MasterKey
 from convoy_py.restic.stores.base import Kind, Store
 
@@ -69,4 +69,5 @@ def find(store: Store, kind: Kind, prefix: str) -> str:
     if len(names) == 1:
         return names[0]
     what = f"{len(names)} {kind.value} begin" if names else f"none of the {kind.value} begins"
-    raise RepositoryError(f"{what} with {prefix!r}: give a unique beginning of its id")
+    failure = RepositoryError if names else NotFound
+    raise failure(f"{what} with {prefix!r}: give a unique beginning of its id")

@@ -1,5 +1,7 @@
 """The keys and the locks of a repository, as a user sees to them."""
 
+from datetime import UTC, datetime
+
 from convoy_py.models.session import (
     Access,
     AddKey,
@@ -69,8 +71,20 @@ def maker_of(repository: Repository) -> str:
 
 def _key(key: KeyFile, in_use: bool = False) -> KeyFound:
     return KeyFound(
-        id=key.id, created=key.created, user=key.username, host=key.hostname, in_use=in_use
+        id=key.id,
+        created=_in_utc(key.created),
+        user=key.username,
+        host=key.hostname,
+        in_use=in_use,
     )
+
+
+def _in_utc(told: str) -> str:
+    """As all our times are told; or as it stands there, if it makes no sense."""
+    try:
+        return datetime.fromisoformat(told).astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        return told
 
 
 def _lock(found: Found, clock: Clock) -> LockFound:

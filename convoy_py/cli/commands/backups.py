@@ -120,7 +120,15 @@ def create(
 
 def _snapshot(client: Client, name: str) -> str:
     """Convoy's scripts name a snapshot alone."""
-    return name if AT in name else client.look(INSPECT_SNAPSHOT, of=name).read("FullName", str)
+    if AT in name:
+        return name
+    try:
+        return client.look(INSPECT_SNAPSHOT, of=name).read("FullName", str)
+    except NotFound as error:
+        raise NotFound(
+            f"{error}; with --dest a name alone is a snapshot's: to back up a volume as it is now "
+            "give --to REPOSITORY"
+        ) from None
 
 
 def _show_urls(session: Session, backups: "Sequence[BackupInfo]") -> None:

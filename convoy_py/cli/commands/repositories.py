@@ -182,7 +182,7 @@ def list_keys(session: Session, name: str, no_wait: bool) -> None:
 
 def _key_row(each: "KeyInfo") -> tuple[str, ...]:
     used = "here" if each.in_use else ""
-    return each.id[:8], each.user, each.host, each.created, used
+    return each.id[:8], each.user, each.host, moment(each.created), used
 
 
 @key.command("add", short_help="Have a repository open by one more password.")

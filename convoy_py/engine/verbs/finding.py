@@ -1,6 +1,7 @@
 """Which backup is meant: by URL, by the digits of its id, or as the newest of a volume."""
 
 from collections.abc import Sequence
+from string import hexdigits
 
 from pydantic import ValidationError
 
@@ -68,6 +69,12 @@ class Finding:
         views = await self.views("", repository, progress)
         if found := [view for view in views if view.volume == reference]:
             return _newest(found, reference)
+        known = [repository] if repository else [each.name for each in self._repositories.views()]
+        if known and not set(reference) <= set(hexdigits):
+            raise NotFound(
+                f"no backup of a volume {reference} in {', '.join(known)}: `convoy backup list` "
+                "shows them"
+            )
         name = self._repositories.chosen(repository).name
         return _one([view for view in views if view.repository == name], reference, name)
 

@@ -109,8 +109,9 @@ class Repositories:
             return self.get(name)
         if len(self._known) == 1:
             return next(iter(self._known.values()))
-        known = ", ".join(sorted(self._known)) or "none is known: `convoy repository add` adds one"
-        raise Invalid(f"say which repository: {known}")
+        if not self._known:
+            raise Invalid("no repository is known: `convoy repository add` adds one")
+        raise Invalid(f"say which repository by --to or --from: {', '.join(sorted(self._known))}")
 
     def at(self, location: str) -> Repository:
         """The one at a place, however that is spelled; raises NotFound, Invalid."""

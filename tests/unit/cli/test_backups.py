@@ -102,7 +102,7 @@ def test_convoys_scripts_name_a_repository_by_its_place(
 @pytest.mark.parametrize(
     ("words", "line", "kind"),
     [
-        (("create", "vol1", "--dest", "/srv/offsite"), "no such thing", Kind.NOT_FOUND),
+        (("create", "vol1", "--dest", "/srv/offsite"), "name alone is a snap", Kind.NOT_FOUND),
         (("list", "/srv/offsite", "--from", "minio"), "named twice", Kind.INVALID),
         (("list", "db", "--volume-name", "logs"), "named twice", Kind.INVALID),
     ],

@@ -344,6 +344,8 @@ async def test_what_is_not_there_is_told_with_what_is(backed: Engine) -> None:
     (backup,) = await _back_up(backed, "db")
     with pytest.raises(Invalid, match="volume db exists already, and stays what it is"):
         await backed.restores.restore(backup.url, "", "", Options(size=4096), Progress())
+    with pytest.raises(NotFound, match="no backup of a volume web in offsite: `convoy"):
+        await backed.restores.restore("web", "", "", Options(), Progress())
     with pytest.raises(NotFound, match="no repository is known at /elsewhere"):
         await backed.backups.find(
             "/elsewhere?backup=backup-0123456789abcdef&volume=db", "", Progress()

@@ -113,6 +113,9 @@ async def test_another_password_opens_it_and_the_old_one_no_longer(
     repositories = backed.repositories
     (first,) = await repositories.keys("offsite", Progress())
     assert (first.in_use, first.host) == (True, repositories.inspect("offsite").keeper)
+    assert first.created.endswith("Z")
+    with pytest.raises(NotFound, match="none of the keys begins with 'zz'"):
+        await repositories.remove_key("offsite", "zz", Progress())
     with pytest.raises(Invalid, match="is empty"):
         await repositories.add_key("offsite", " \n", Progress())
     second = await repositories.add_key("offsite", f"{SECOND}\n", Progress())
