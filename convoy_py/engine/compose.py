@@ -82,10 +82,10 @@ class Engine:
         self.jobs = jobs = Jobs(operations, host.wall_clock)
         self.announcing = Announcing(operations, host.wall_clock)
         self.deletions = deletions = Deletions(operations, steps)
-        self.pausing = pausing = Pausing(docker, settings.run_dir / "paused")
-        owed = host.store.root / "hooks"
-        self.hooking = Hooking(docker, pausing, self.blocking, owed, settings.hook_limit)
-        frozen = settings.run_dir / "frozen"
+        root, run_dir = host.store.root, settings.run_dir
+        self.pausing = pausing = Pausing(docker, run_dir / "paused", root / "stopped")
+        self.hooking = Hooking(docker, pausing, self.blocking, root / "hooks", settings.hook_limit)
+        frozen = run_dir / "frozen"
         copying = Copying(steps, frozen, settings.freeze_limit, metrics)
         cloning = Cloning(steps, copying)
         self.trash = trash = TrashBin(operations, host, deletions, keep=settings.trash_keep)

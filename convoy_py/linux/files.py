@@ -92,6 +92,13 @@ def fsync_dir(path: Path) -> None:
         os.fsync(folder)
 
 
+def durable_folder(path: Path) -> None:
+    """Make a folder, of mode 0700, that is there after a power cut, unless it is there already."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        fsync_dir(path.parent)
+
+
 def sync_filesystem(path: Path) -> None:
     """Write out all that is still unwritten on the filesystem on which the folder lies."""
     with opened(path, os.O_DIRECTORY) as folder:

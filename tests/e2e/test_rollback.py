@@ -91,7 +91,7 @@ def test_killed_while_they_are_stopped(engine: Engine, owner: Daemon, changed: s
 
     def noted() -> list[list[str]]:
         with suppress(FileNotFoundError):  # it ends just now
-            for note in (owner.run_dir / "paused").glob("*.json"):
+            for note in (owner.root / "stopped").glob("*.json"):
                 return list(json.loads(note.read_text(encoding="utf-8"))[1])
         return []
 

@@ -184,7 +184,7 @@ class Hooking:
         return problems
 
     def _noted(self, owed: Sequence[Command]) -> Path:
-        self._notes.mkdir(mode=0o700, exist_ok=True)
+        files.durable_folder(self._notes)
         note = self._notes / f"{secrets.token_hex(8)}.json"
         self._in_use.add(note)
         try:

@@ -10,7 +10,7 @@ from typing import Final
 
 from convoy_py.containers import Container, DockerContainers
 from convoy_py.engine.running.threads import Blocking
-from convoy_py.errors import ConvoyError, OperationFailed, Unavailable
+from convoy_py.errors import ConvoyError, OperationFailed, Unavailable, failed
 from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.state.formats import Newer, Unreadable
@@ -31,16 +31,17 @@ class Stopped:
 
 
 class Pausing:
-    """Pauses and stops through the Docker Engine; `notes` is a folder below the run folder.
+    """Pauses and stops through the Docker Engine.
 
     A note is there as long as a container may be held up by this daemon, or an earlier one. Each
     container ends in the state in which it was, unless its user has put it into another meanwhile.
     Methods block and run in worker threads.
     """
 
-    def __init__(self, containers: DockerContainers, notes: Path) -> None:
+    def __init__(self, containers: DockerContainers, run_notes: Path, root_notes: Path) -> None:
+        """Folders: of what ends with the boot, a pause, and of what outlives it, a stop."""
         self._containers = containers
-        self._notes = notes
+        self._folders: dict[Halt, Path] = {PAUSED: run_notes, STOPPED: root_notes}
         self._in_use: set[Path] = set()  # notes of work that goes on
         self._told: dict[Path, str] = {}  # what was last logged of a note
 
@@ -87,14 +88,18 @@ class Pausing:
 
     def leave(self, stopped: Stopped) -> None:
         """Have them stay stopped."""
-        self._drop(stopped.note)
+        try:
+            self._drop(stopped.note)
+        except OSError as error:
+            self._tell(stopped.note, failed("the next daemon will start them", error), STOPPED)
 
     def recover(self) -> None:
         """Have those go on that an earlier daemon held up, or this one could not let go.
 
         Called again and again; what cannot be done yet is logged once.
         """
-        for note in set(self._notes.glob("*.json")) - self._in_use:
+        found = {note for folder in self._folders.values() for note in folder.glob("*.json")}
+        for note in found - self._in_use:
             try:
                 state, rows = PAUSE.decode(note.read_bytes()).root
             except FileNotFoundError:
@@ -137,10 +142,12 @@ class Pausing:
                     failures.append(error)
                     if state == PAUSED or isinstance(error, Unavailable):
                         left.append(container)
-            if left:
-                self._write(note, state, left)
-            else:
+            if not left:
                 self._drop(note)
+            elif left != containers:
+                self._write(note, state, left)
+        except OSError as error:
+            failures.append(failed(f"who goes on may be noted as {state} still", error))
         finally:
             self._in_use.discard(note)  # from here on it is for `recover`
         if not failures:
@@ -153,17 +160,22 @@ class Pausing:
         return {PAUSED: self._containers.unpause, STOPPED: self._containers.start}[state]
 
     def _noted(self, state: Halt, containers: Sequence[Container]) -> Path:
-        note = self._notes / f"{secrets.token_hex(8)}.json"
-        self._notes.mkdir(mode=0o700, exist_ok=True)
+        folder = self._folders[state]
+        note = folder / f"{secrets.token_hex(8)}.json"
+        files.durable_folder(folder)
         self._in_use.add(note)
-        self._write(note, state, containers)
+        try:
+            self._write(note, state, containers)
+        except BaseException:
+            self._in_use.discard(note)
+            raise
         return note
 
     def _write(self, note: Path, state: Halt, containers: Sequence[Container]) -> None:
         rows = tuple(
             (c.id, c.name, c.state) if state == STOPPED else (c.id, c.name) for c in containers
         )
-        files.durable_replace(note, PAUSE.encode(Pause((state, rows))), durable=False)
+        files.durable_replace(note, PAUSE.encode(Pause((state, rows))), durable=state == STOPPED)
 
     def _drop(self, note: Path) -> None:
         note.unlink(missing_ok=True)
@@ -182,7 +194,10 @@ async def stopped(
     if not containers:
         yield []
         return
-    halted = await blocking.run(pausing.stop, containers)
+    try:
+        halted = await blocking.run(pausing.stop, containers)
+    except OSError as error:
+        raise failed("no container is stopped, for that could not be noted", error) from error
     try:
         yield halted.containers
     except BaseException:

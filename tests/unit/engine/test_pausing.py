@@ -14,6 +14,7 @@ from convoy_py.engine.running.pausing import Pausing, stopped
 from convoy_py.engine.running.threads import Blocking
 from convoy_py.errors import ContainerRestarts, OperationFailed, Unavailable, Unsupported
 from tests.fakes_docker import Sdk, connected
+from tests.unsynced import Unsynced
 
 REFUSED = APIError("500", explanation="OCI runtime error")
 SILENT = TimeoutError("timed out")
@@ -32,7 +33,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pausing(sdk: Sdk, notes: Path) -> Pausing:
-    return Pausing(DockerContainers("unix:///run/docker.sock"), notes)
+    return Pausing(DockerContainers("unix:///run/docker.sock"), notes, notes)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def restarted(notes: Path) -> Callable[[], Pausing]:
     """The next daemon's, which has begun."""
 
     def restarted() -> Pausing:
-        pausing = Pausing(DockerContainers("unix:///run/docker.sock"), notes)
+        pausing = Pausing(DockerContainers("unix:///run/docker.sock"), notes, notes)
         pausing.recover()
         return pausing
 
@@ -366,3 +367,29 @@ def test_a_note_of_a_newer_daemon_stays(
 def _pause_for_a_moment(pausing: Pausing, containers: list[Container]) -> None:
     with pausing.paused(containers):
         pass
+
+
+# Where it is noted
+
+
+def test_a_stop_is_on_the_disk_before_it_and_outlives_the_boot(
+    sdk: Sdk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine does not start by itself, after a reboot, what was stopped; of a pause it does."""
+    run, root = tmp_path / "run", tmp_path / "root"
+    root.mkdir()
+    pausing = Pausing(DockerContainers("unix:///run/docker.sock"), run, root / "stopped")
+    db = sdk.put("db")
+    with pausing.paused([db]):
+        assert len(_noted(run)) == 1
+        assert not (root / "stopped").exists()
+    with monkeypatch.context() as patch:
+        unsynced = Unsynced(patch)
+        halted = pausing.stop([db])
+        assert unsynced.left() == set()
+    assert _noted(root / "stopped") == [["stopped", [[db.id, "db", "running"]]]]
+    run.rmdir()
+    Pausing(DockerContainers("unix:///run/docker.sock"), run, root / "stopped").recover()
+    assert sdk.state("db") == "running"
+    assert _noted(root / "stopped") == []
+    pausing.leave(halted)
