@@ -26,6 +26,7 @@ from convoy_py.models.session import (
     Unlock,
     Verify,
 )
+from convoy_py.models.sizes import format_size
 from convoy_py.restic import checker, prover, restorer
 from convoy_py.restic.archive import DATA
 from convoy_py.restic.errors import Damaged, NotFound
@@ -173,7 +174,7 @@ def _prove(repository: Repository, task: Prove, speech: Speech) -> Done:
     data = _restore(repository, task, speech)
 
     def tell(done: int) -> None:
-        speech.step(done, 0, f"{done} bytes compared")
+        speech.step(done, 0, f"{format_size(done)} compared")
 
     found = prover.differences(repository, data, task.into, tell)
     return Done(problems=tuple(islice(found, _TOLD_PROBLEMS)))

@@ -111,7 +111,8 @@ class Repositories:
             return next(iter(self._known.values()))
         if not self._known:
             raise Invalid("no repository is known: `convoy repository add` adds one")
-        raise Invalid(f"say which repository by --to or --from: {', '.join(sorted(self._known))}")
+        known = ", ".join(sorted(self._known))
+        raise Invalid(f"say which repository, such as by --to or --from: {known}")
 
     def at(self, location: str) -> Repository:
         """The one at a place, however that is spelled; raises NotFound, Invalid."""

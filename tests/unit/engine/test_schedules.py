@@ -85,7 +85,7 @@ async def test_docker_gives_a_volume_a_schedule(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"schedule_backup": "@daily"}, "say which repository by --to or --from: offsite, other"),
+        ({"schedule_backup": "@daily"}, "such as by --to or --from: offsite, other"),
         ({"schedule_backup": "@daily", "schedule_to": "nas"}, "no such repository: nas"),
         ({"schedule_to": "offsite"}, "schedule.to needs schedule.backup"),
         ({"schedule_keep": "7d"}, "schedule.keep needs schedule.snapshot or schedule.backup"),
