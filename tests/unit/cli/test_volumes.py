@@ -30,8 +30,10 @@ SAMPLES = {
     "schedule.backup": "30 2 * * *",
     "schedule.to": "offsite",
     "schedule.keep": "24h,7d",
+    "schedule.before": "web: sync",
+    "schedule.after": "web: date",
 }
-SWITCHES = ("sparse", "per_mount")
+SWITCHES = ("sparse", "per_mount", "schedule.pause", "schedule.stop")
 
 
 def plain(name: str, **changes: Any) -> dict[str, Any]:
@@ -86,6 +88,8 @@ def test_every_volume_option_is_a_flag(run: Run, daemon: FakeDaemon, option: Any
         (("--no-sparse",), {"sparse": "false"}),
         (("--per-mount",), {"per_mount": "true"}),
         (("--no-per-mount",), {"per_mount": "false"}),
+        (("--schedule-pause",), {"schedule_pause": "true"}),
+        (("--no-schedule-stop",), {"schedule_stop": "false"}),
         (("--driver", "vfs"), {"backend": "vfs"}),
         (("-o", "fstype=xfs", "--opt", "o=size=1G,uid=5"), {"fstype": "xfs", "o": "size=1G,uid=5"}),
         (("--size", "1G", "-o", "size=1G"), {"size": "1G"}),
