@@ -19,6 +19,8 @@ from convoy_py.restic.locks import Clock, Found, Locks
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.stores.base import Kind
 
+_LAST = datetime.max.replace(tzinfo=UTC)
+
 
 def keys(
     repository: Repository, task: ListKeys | AddKey | RemoveKey, access: Access, clock: Clock
@@ -65,7 +67,8 @@ def unlock(repository: Repository, task: Unlock, access: Access, clock: Clock) -
 
 def maker_of(repository: Repository) -> str:
     """The host that made a repository: its oldest key was made there. Empty if none says so."""
-    oldest = min(keyfiles.every(repository.store), key=lambda key: key.created, default=None)
+    keys = keyfiles.every(repository.store)
+    oldest = min(keys, key=lambda key: _moment(key.created) or _LAST, default=None)
     return oldest.hostname if oldest else ""
 
 
@@ -81,10 +84,15 @@ def _key(key: KeyFile, in_use: bool = False) -> KeyFound:
 
 def _in_utc(told: str) -> str:
     """As all our times are told; or as it stands there, if it makes no sense."""
+    moment = _moment(told)
+    return moment.isoformat().replace("+00:00", "Z") if moment else told
+
+
+def _moment(told: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(told).astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return datetime.fromisoformat(told).astimezone(UTC)
     except (ValueError, OverflowError):
-        return told
+        return None
 
 
 def _lock(found: Found, clock: Clock) -> LockFound:
