@@ -26,7 +26,7 @@ def backed(daemon: Daemon, tmp_path: Path) -> Iterator[Daemon]:
 
 
 def test_hooks(engine: Engine, backed: Daemon, volume: str) -> None:
-    """Commands and a stop surround the snapshot; containers are as before, and all is told."""
+    """12.16: commands and a stop surround the snapshot; all is as before, and told."""
     asks = {
         "convoy.backup.before": "echo begun >/data/dump; echo on >/state",
         "convoy.backup.after": "echo off >/state",

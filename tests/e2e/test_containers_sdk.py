@@ -167,7 +167,7 @@ def test_commands(docker: Engine, seen: Seen) -> None:
 
 
 def test_what_is_known_of_volumes(docker: Engine, seen: Seen) -> None:
-    """A volume's labels, its containers' labels, and what their images are."""
+    """12.16: a volume's labels, its containers' labels, and what their images are."""
     docker.client.volumes.create("data", labels={"a": "b"})
     docker.background("data:/data", name="web", labels={"convoy.backup.stop": "true"})
     docker.create("data:/data", name="new")
