@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tests.harness import PATIENCE, Daemon, eventually
 
+_FAREWELL_SECONDS = 5
+
 
 @contextmanager
 def injected(daemon: Daemon, calls: str, fault: str) -> Iterator[None]:
@@ -27,7 +29,12 @@ def injected(daemon: Daemon, calls: str, fault: str) -> Iterator[None]:
         yield
     finally:
         tracer.terminate()
-        tracer.wait(PATIENCE)
+        try:
+            tracer.wait(_FAREWELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            # It waits for one thread of what is just ending, which is to end after another.
+            tracer.kill()
+            tracer.wait(PATIENCE)
 
 
 def waits_in(pid: int, number: int) -> bool:
