@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +84,7 @@ class Ours:
     def _measured(self, work: Callable[[], None]) -> Took:
         daemon = self.host.daemon
         before, began = daemon.busy(children=True), time.perf_counter()
-        with _watched(daemon.process.pid) as peaks:
+        with _watched(lambda: _children(daemon.process.pid)) as peaks:
             work()
             wall = time.perf_counter() - began
         return Took(wall, daemon.busy(children=True) - before, max(peaks, default=0))
@@ -206,27 +206,29 @@ def _process(
     child = subprocess.Popen(
         [*_LAST, *argv], stdout=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=cwd
     )
-    _, status, used = os.wait4(child.pid, 0)
+    # Not by ru_maxrss, which begins with what we have at the moment of the fork.
+    with _watched(lambda: [str(child.pid)]) as peaks:
+        _, status, used = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - began
     child.returncode = os.waitstatus_to_exitcode(status)
     if status:
         raise RuntimeError(f"{argv[0]} {argv[1]} failed: {child.returncode}")
-    wall = time.perf_counter() - began
-    return Took(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    return Took(wall, used.ru_utime + used.ru_stime, max(peaks, default=0))
 
 
 @contextmanager
-def _watched(daemon: int) -> Iterator[list[int]]:
-    """The bytes of memory that each child of a process had at most, looked at all the time."""
+def _watched(processes: Callable[[], Iterable[str]]) -> Iterator[list[int]]:
+    """The bytes of memory that each process had at most, looked at all the time."""
     peaks: dict[str, int] = {}
     found: list[int] = []
     is_over = threading.Event()
 
     def watch() -> None:
         while not is_over.wait(_LOOK_SECONDS):
-            for child in _children(daemon):
+            for process in processes():
                 with suppress(OSError, IndexError):
-                    status = Path(f"/proc/{child}/status").read_text()
-                    peaks[child] = int(status.split("VmHWM:")[1].split()[0]) * 1024
+                    status = Path(f"/proc/{process}/status").read_text()
+                    peaks[process] = int(status.split("VmHWM:")[1].split()[0]) * 1024
 
     watcher = threading.Thread(target=watch)
     watcher.start()
