@@ -11,7 +11,7 @@ import errno
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convoy_py.linux import mounts
@@ -30,10 +30,14 @@ _PAGE = 4096  # no attribute is longer, and it is read at once
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The number of a device; `likely` if its file has the name, or the filesystem, asked for."""
+    """The number of a device; `likely` if its file has the name, or the filesystem, asked for.
+
+    `path` is that of its file, as `path()` tells it.
+    """
 
     number: int
     likely: bool
+    path: str | None = field(default=None, compare=False)
 
 
 def candidates(file: Path) -> list[Candidate]:
@@ -50,7 +54,7 @@ def candidates(file: Path) -> list[Candidate]:
             likely = on is not None and on.device == own.device
         if not likely and on is not None and _may_hang(on):
             continue
-        found.append(Candidate(number, likely))
+        found.append(Candidate(number, likely, known))
     return found
 
 

@@ -123,18 +123,20 @@ def find(image: int | Path) -> list[Attached]:
     else:
         wanted, path = image.stat(), image
     begins = _identity(wanted)
-    found = [_parsed(number, info) for number, info in _raw(path) if info.startswith(begins)]
+    found = [(each, info) for each, info in _raw(path) if info.startswith(begins)]
     if not found and _questions.silent and _is_locked(image):
         told = "it is attached, or in other use, but a loop device does not answer"
         raise TimeoutError(errno.ETIMEDOUT, told, str(path))
     # Having been looked at, it may have been us who kept it from detaching itself.
-    return [a for a in found if is_attached(a.device)]
+    return [_parsed(each.number, info) for each, info in found if _still_has(each, begins)]
 
 
 def attached(tag_prefix: str, image: Path) -> list[Attached]:
     """Every device whose tag begins so; of those that may hold `image`, which may be deleted."""
     tag = os.fsencode(tag_prefix)
-    return [_parsed(number, info) for number, info in _raw(image) if info.startswith(tag, _NAME_AT)]
+    return [
+        _parsed(each.number, info) for each, info in _raw(image) if info.startswith(tag, _NAME_AT)
+    ]
 
 
 def look(path: str) -> Attached | None:
@@ -316,15 +318,24 @@ def _is_locked(image: int | Path) -> bool:
     return False
 
 
-def _raw(file: Path) -> Iterator[tuple[int, bytes]]:
-    """(number, loop_info64) of each device that may hold a file; parsed only for those wanted."""
-    likely = {found.number: found.likely for found in backing.candidates(file)}
-    for number, info in _questions.answers(list(likely)):
+def _raw(file: Path) -> Iterator[tuple[backing.Candidate, bytes]]:
+    """Each device that may hold a file, with its loop_info64; parsed only for those wanted."""
+    asked = {found.number: found for found in backing.candidates(file)}
+    for number, info in _questions.answers(list(asked)):
         if isinstance(info, Exception):
-            if likely[number]:
+            if asked[number].likely:
                 raise info
         elif info:
-            yield number, info
+            yield asked[number], info
+
+
+def _still_has(found: backing.Candidate, begins: bytes) -> bool:
+    """Whether a device has the file whose loop_info64 begins so, and is not another's by now.
+
+    Looked at only if its file has another path: then it was renamed, or the device is another's.
+    """
+    now = backing.path(found.number)
+    return now != "" and (now == found.path or _info_of(found.number).startswith(begins))
 
 
 def _info_of(number: int) -> bytes:

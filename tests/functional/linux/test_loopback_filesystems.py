@@ -19,6 +19,7 @@ from convoy_py.linux import files, filesystems, loop, mounts
 pytestmark = pytest.mark.root
 
 MIB = 1 << 20
+_LOOP_CHANGE_FD = 0x4C06
 FILESYSTEMS = ("ext4", "xfs", "btrfs")
 
 MakeImage = Callable[..., Path]
@@ -255,6 +256,50 @@ def test_device_that_detaches_while_it_is_looked_at_is_not_found(
         assert loop.find(image) == []
     assert held == set()
     assert detaches(device)
+
+
+def test_device_that_another_image_got_at_once_is_not_found(
+    scratch: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a look and what is told of it a number may change hands."""
+    image, other = scratch / "image", scratch / "other"
+    for path in (image, other):
+        path.write_bytes(bytes(MIB))
+    with image.open("rb") as file:
+        device, fd = loop.attach(file.fileno(), tag=tag, read_only=True)
+    look = loop._info
+
+    def exchanged(looking: int) -> bytes | None:
+        info = look(looking)
+        if os.fstat(looking).st_rdev == os.fstat(fd).st_rdev:
+            with other.open("rb") as file:
+                fcntl.ioctl(fd, _LOOP_CHANGE_FD, file.fileno())
+        return info
+
+    with open(fd, "rb"):
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "_info", exchanged)
+            assert loop.find(image) == []
+        assert [each.device for each in loop.find(other)] == [device]
+
+
+def test_image_that_is_renamed_while_it_is_looked_for_is_found(
+    scratch: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = scratch / "image"
+    image.write_bytes(bytes(MIB))
+    with image.open("r+b") as file:
+        device, fd = loop.attach(file.fileno(), tag=tag)
+    look = loop._info
+
+    def renamed(looking: int) -> bytes | None:
+        if image.exists():
+            image.rename(scratch / "renamed")
+        return look(looking)
+
+    with open(fd, "rb"), monkeypatch.context() as patch:
+        patch.setattr(loop, "_info", renamed)
+        assert [each.device for each in loop.find(image)] == [device]
 
 
 def test_detach_waits_for_the_last_user(
