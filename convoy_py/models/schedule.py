@@ -3,6 +3,8 @@
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import AwareDatetime
+
 from convoy_py.models.values import Frozen
 
 
@@ -13,21 +15,26 @@ class Task(StrEnum):
     BACKUP = "backup"
 
 
-class FinishedRun(Frozen):
-    """One time that a schedule was followed, to its end, as listeners are told of it."""
+class LastRun(Frozen):
+    """How one run went; also a part of what lies on disk."""
 
-    task: Task
-    volume: str
-    volume_id: str  # its uuid
-    repository: str = ""  # of a backup: its name
-    due: datetime  # the moment of the schedule; aware, as all others
-    began: datetime
+    due: AwareDatetime  # the moment of the schedule
+    began: AwareDatetime
     seconds: float
+    repository: str = ""  # of a backup: its name
     what: str = ""  # the snapshot that was made, as db@name, or the backup's URL
     size: int = 0  # bytes of all files of a backup
     added: int = 0  # bytes that the repository grew by
     error: str = ""  # why it failed, in one line; empty: it is good
     notes: tuple[str, ...] = ()  # what was left out of a good one, such as forgetting
+
+
+class FinishedRun(LastRun):
+    """One time that a schedule was followed, to its end, as listeners are told of it."""
+
+    task: Task
+    volume: str
+    volume_id: str  # its uuid
     failures: int = 0  # of how many failed ones in a row it is the last; 0: it is good
     failed_before: int = 0  # how many had failed in a row before it
 
@@ -40,20 +47,6 @@ class FinishedRun(Frozen):
     def works_again(self) -> bool:
         """The first good one after failures."""
         return not self.error and self.failed_before > 0
-
-
-class LastRun(Frozen):
-    """How one run went; as in FinishedRun."""
-
-    due: datetime
-    began: datetime
-    seconds: float
-    repository: str = ""
-    what: str = ""
-    size: int = 0
-    added: int = 0
-    error: str = ""
-    notes: tuple[str, ...] = ()
 
 
 class TaskView(Frozen):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field, RootModel
 
 from convoy_py.models.names import is_valid_name
+from convoy_py.models.schedule import LastRun
 from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.values import Frozen
 from convoy_py.models.volume import Spec
@@ -78,25 +79,11 @@ class Reading(Frozen):
     boot: str
 
 
-class Outcome(Frozen):
-    """How one run of a schedule went."""
-
-    due: AwareDatetime  # the moment of the schedule
-    began: AwareDatetime
-    seconds: float
-    repository: str = ""
-    what: str = ""  # the snapshot, or the backup's URL
-    size: int = 0  # bytes of all files
-    added: int = 0  # bytes that the repository grew by
-    error: str = ""  # empty: it is good
-    notes: tuple[str, ...] = ()
-
-
 class Ran(Frozen):
     """What is known of the runs of one task of a schedule."""
 
     since: Reading  # the schedule's moments up to here are done with
-    last: Outcome | None = None
+    last: LastRun | None = None
     good: AwareDatetime | None = None  # when the last good one began
     failures: int = 0  # in a row, to the last
 

@@ -24,9 +24,9 @@ from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.errors import Cancelled, ConvoyError, OperationFailed, Unavailable
 from convoy_py.models.names import joined, volume_of
-from convoy_py.models.schedule import FinishedRun, Task
+from convoy_py.models.schedule import FinishedRun, LastRun, Task
 from convoy_py.restic.retention import Policy, surplus
-from convoy_py.state.records import Outcome, Ran, Record, timestamp
+from convoy_py.state.records import Ran, Record, timestamp
 
 log = logging.getLogger("convoy.schedules")
 
@@ -246,8 +246,7 @@ class Runs:
             except Exception as error:  # noqa: BLE001 - the backups are good all the same
                 notes |= dict.fromkeys(named.values(), (f"nothing was deleted: {error}",))
             else:
-                told = {name: [p for p in problems if p.startswith(f"{name}: ")] for name in named}
-                notes |= {named[name]: tuple(found) for name, found in told.items()}
+                notes |= {turn: tuple(_of(volume, problems)) for volume, turn in named.items()}
         return notes
 
     # What became of it
@@ -314,7 +313,7 @@ class Runs:
             )
         )
 
-    def _outcome(self, turn: Turn, begun: "_Stopwatch", result: Made | Exception) -> Outcome:
+    def _outcome(self, turn: Turn, begun: "_Stopwatch", result: Made | Exception) -> LastRun:
         made, error = Made(""), ""
         if isinstance(result, Made):
             made = result
@@ -322,7 +321,7 @@ class Runs:
             error = str(result)
         else:
             error = INTERNAL
-        return Outcome(
+        return LastRun(
             due=timestamp(turn.slot.moment),
             began=timestamp(begun.wall),
             seconds=round(begun.seconds, 3),
@@ -354,5 +353,8 @@ class _Dated:
 
 def _about(volume: str, problems: Sequence[str]) -> str:
     """What a session told of a volume, in one line."""
-    found = [problem for problem in problems if problem.startswith(f"{volume}: ")]
-    return "; ".join(found or problems or ["it was not backed up"])
+    return "; ".join(_of(volume, problems) or problems or ["it was not backed up"])
+
+
+def _of(volume: str, problems: Sequence[str]) -> list[str]:
+    return [problem for problem in problems if problem.startswith(f"{volume}: ")]

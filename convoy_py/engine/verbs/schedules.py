@@ -12,7 +12,7 @@ from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.errors import Invalid, NotFound, Unavailable, Unsupported
 from convoy_py.logs import event
 from convoy_py.models.names import NameKind, kind_of
-from convoy_py.models.schedule import LastRun, ScheduleView, Task, TaskView
+from convoy_py.models.schedule import ScheduleView, Task, TaskView
 from convoy_py.models.volume import SCHEDULE, UNSCHEDULED, Options, option_of
 from convoy_py.restic.retention import Policy
 from convoy_py.state.formats import Unreadable
@@ -179,12 +179,11 @@ class Schedules:
         if not (expression := expression_of(entry, task)):
             return None
         ran, slot = ran_of(entry, task), self._timetable.next(entry, task)
-        last = ran.last if ran else None
         return TaskView(
             expression=expression,
             next=timestamp(slot.due) if slot else None,
             running=(entry.volume_record().uuid, task) in self._timetable.running,
-            last=LastRun.model_validate(last.model_dump()) if last else None,
+            last=ran.last if ran else None,
             good=ran.good if ran else None,
             failures=ran.failures if ran else 0,
         )
