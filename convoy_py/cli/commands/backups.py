@@ -281,10 +281,15 @@ def forget(
         show_table(map(_row, done.backups), _COLUMNS)
         if dry_run:
             say("nothing was done, as --dry-run asks")
-    for problem in done.problems:
+    _end_with(done.problems, Kind.FAILED)
+
+
+def _end_with(problems: Sequence[str], kind: Kind) -> None:
+    """Tell each of a verb that did the rest; exit as that kind of error does, if there is one."""
+    for problem in problems:
         complain(problem)
-    if done.problems:
-        click.get_current_context().exit(EXIT_CODES[Kind.FAILED])
+    if problems:
+        click.get_current_context().exit(EXIT_CODES[kind])
 
 
 @backup.command(short_help="Give back the room that no backup needs any more.")
@@ -350,10 +355,7 @@ def prove(
         show_json(done)
     else:
         _show_urls(session, done.backups)
-    for problem in done.problems:
-        complain(problem)
-    if done.problems:
-        click.get_current_context().exit(EXIT_CODES[Kind.CORRUPT])
+    _end_with(done.problems, Kind.CORRUPT)
 
 
 @backup.command(short_help="Look whether a repository is whole.")

@@ -240,8 +240,8 @@ class Repositories:
                 with translated(name, "remove"):
                     await self._operations.blocking.run(self._store.forget, name)
             del self._known[name]
-            self.threads_of(name).close()
-            del self._threads[name]
+            if threads := self._threads.pop(name, None):
+                threads.close()
             self._proofs.pop(name, None)
 
     async def is_gone(self, name: str) -> bool:
