@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from convoy_py.restic.archive import DATA, Archived, Changes, archive
+from convoy_py.restic.archive import DATA, IMAGE, Archived, Changes, archive, archive_file
 from convoy_py.restic.repository import Repository
-from convoy_py.restic.restorer import Limits, find, restore
+from convoy_py.restic.restorer import Limits, find, restore, restore_file
 from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.target import Restored
 from convoy_py.restic.writer import Writer
@@ -27,9 +27,10 @@ def archived(
     changes: Changes | None = None,
     is_backup: bool = False,
 ) -> Archived:
-    """The folder stored durably, with a small file beside it; a backup gets a snapshot, too."""
+    """The folder, or file, stored durably, with a small one beside it; a backup gets a snapshot."""
+    store = archive if top.is_dir() else archive_file
     with Writer(repository) as writer:
-        found = archive(
+        found = store(
             top,
             {b"volume.json": VOLUME},
             repository,
@@ -68,3 +69,11 @@ def restored(
     """The folder of such a tree, made in an empty one."""
     folder = find(repository, tree, [DATA])
     return restore(repository, folder, target, tell, only=only, devices=devices, limits=limits)
+
+
+def restored_image(repository: Repository, tree: bytes, file: Path) -> Restored:
+    """The file of such a tree, made anew."""
+    node = find(repository, tree, [IMAGE])
+    with file.open("xb") as made:
+        made.truncate(node.size)
+    return restore_file(repository, node, file, ignore)

@@ -118,9 +118,10 @@ class FakeBackups(Backups):
         *,
         everything: bool = False,
         compose_project: str = "",
+        raw: bool = False,
         hooks: Hooks = NO_HOOKS,
     ) -> list[BackupView]:
-        self.asked.append((list(sources), to, everything, compose_project, hooks))
+        self.asked.append((list(sources), to, everything, compose_project, raw, hooks))
         if self.failure:
             raise self.failure
         return [self.backup]

@@ -16,6 +16,7 @@ from convoy_py.backends.base import (
     Snapshottable,
     refuse_changes,
 )
+from convoy_py.backends.imageable import Imageable
 from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import files
 from convoy_py.linux.extents import Shares
@@ -137,10 +138,11 @@ class FakeKernel:
             assert uuid != place.uuid or allowed, f"{method} of {place} while it is read"
 
 
-class FakeBackend(Backend, Snapshottable, Resizable):
+class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
     """Keeps the contract with a folder per volume, and fails if the engine breaks its side of it.
 
-    A volume with an `fs` is taken for an image: nobody may mount it while it is read at rest.
+    A volume with an `fs` is taken for an image: nobody may mount it while it is read at rest. The
+    one file in it is its filesystem, which is whole unless that says otherwise.
     """
 
     name: ClassVar[str] = "fake"
@@ -295,6 +297,29 @@ class FakeBackend(Backend, Snapshottable, Resizable):
     def shares(self, place: Place) -> Shares | None:
         with self._read("shares", place):
             return Shares(allocated=3, shared=2)
+
+    # Imageable
+
+    def image(self, place: Place) -> Path | None:
+        is_inside = place.within is not None and self.way is Way.INSIDE
+        return None if place.spec.fs is None or is_inside else place.home / "data/file"
+
+    def suits(self, made: Spec, spec: Spec) -> None:
+        if spec.fs != made.fs or (spec.size or 0) < (made.size or 0):
+            raise Unsupported("it does not suit")
+
+    def begin_image(self, place: Place, size: int) -> Path:
+        with self._call("begin_image", place):
+            (place.home / "data").mkdir()
+            with (place.home / "data/file").open("xb") as file:
+                file.truncate(size)
+        return place.home / "data/file"
+
+    def take_image(self, place: Place) -> Spec:
+        with self._call("take_image", place):
+            if "damaged" in (place.home / "data/file").read_text():
+                raise Corrupt(f"{place}: its image is damaged")
+        return place.spec
 
     # Resizable
 

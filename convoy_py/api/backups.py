@@ -42,6 +42,7 @@ async def back_up(admin: Admin, call: Call[CreateBackups]) -> Reply[BackupList]:
             progress,
             everything=asked.all,
             compose_project=asked.compose_project,
+            raw=asked.raw,
             hooks=hooks,
         )
         return _list(views)

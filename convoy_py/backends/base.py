@@ -37,6 +37,10 @@ into place, with a record; what fails before that ends in abandon(place):
                 destroy(snapshot)
     resize      spec = resized(spec, size)          recorded, with grows_from
                 grow(place)                         else the next mount; recorded without it
+    as a file   image(snapshot)                     read; or, of what has none, that of a clone
+                suits(made, spec)                   another host, or later: staged again
+                begin_image(place, size)            and then it is written there
+                spec = take_image(place)            commit
     at start    is_mounted(place)                   of all that has a record
                 abandon(place)                      of what is half made: only its home is known
                 withdraw(snapshot), destroy(place)  where those were cut off
@@ -273,6 +277,8 @@ class Snapshottable(ABC):
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
         """Replace the data of a volume that nobody has mounted by a snapshot's; keeps its size.
 
+        Or by that of a volume which was built beside it. It keeps all of its snapshots.
+
         Builds in the empty home of `staged`, whatever its spec, and leaves there what is then to be
         destroyed. Atomic and durable: whenever it is cut off, the volume has the one content or
         the other. Raises Unsettled if it has the snapshot's but something failed after that: then
@@ -296,10 +302,6 @@ class Snapshottable(ABC):
     @abstractmethod
     def writing(self, place: Place) -> AbstractContextManager[Path]:
         """The same, to be written: of a volume that nobody else has mounted, or that is mounted."""
-
-    def image(self, place: Place) -> Path | None:
-        """The file that is the whole filesystem of the data, and is the place's own. No I/O."""
-        return None
 
     @abstractmethod
     def shares(self, place: Place) -> Shares | None:

@@ -19,6 +19,7 @@ from convoy_py.engine.running.threads import Blocking
 from convoy_py.engine.steps.backups import Archiving
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.host import Host
+from convoy_py.engine.steps.imaging import Imaging
 from convoy_py.engine.steps.sessions import Sessions
 from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.engine.steps.volumes import Steps
@@ -34,6 +35,7 @@ from convoy_py.engine.verbs.backups import Backups
 from convoy_py.engine.verbs.copies import Copies
 from convoy_py.engine.verbs.daemon import Daemon
 from convoy_py.engine.verbs.finding import Finding
+from convoy_py.engine.verbs.images import Images
 from convoy_py.engine.verbs.proofs import Proofs
 from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.repositories import Repositories, Secret
@@ -110,7 +112,7 @@ class Engine:
             hooking=self.hooking,
             rollback_keep=settings.rollback_keep,
         )
-        self._compose_backups(settings, steps, docker, clock)
+        self._compose_backups(settings, steps, copying, docker, clock)
         self.volumes = volumes = Volumes(
             operations,
             uses,
@@ -153,7 +155,12 @@ class Engine:
         )
 
     def _compose_backups(
-        self, settings: Settings, steps: Steps, docker: Docker, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        steps: Steps,
+        copying: Copying,
+        docker: Docker,
+        clock: Callable[[], float],
     ) -> None:
         """What has to do with repositories, the backups in them, and with schedules."""
         operations, host = self.operations, self.host
@@ -177,6 +184,7 @@ class Engine:
             self.uses,
             finding,
             archiving,
+            images=Images(operations, self.uses, self.room, Imaging(steps, copying)),
             announcing=self.announcing,
             docker=docker,
         )

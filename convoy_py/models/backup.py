@@ -22,6 +22,7 @@ class Description(BaseModel):
     uuid: str
     created: datetime
     options: dict[str, str]  # as a user would give them, to get the same volume
+    raw: bool = False  # the data is one file, the filesystem that the options tell of
     # What the Docker Engine knew: the volume's labels, and of the containers that had it what their
     # images were called, with their digests.
     labels: dict[str, str] = Field(default_factory=dict)
@@ -52,6 +53,7 @@ class BackupView(Frozen):
     snapshot: str = ""  # the uuid of the volume's snapshot that it is a copy of
     snapshot_name: str = ""  # if a user took it
     volume_id: str = ""  # the volume's uuid
+    raw: bool = False  # its filesystem as one file
     size: int = 0  # bytes of all files
     added: int = 0  # bytes that it added to the repository
     files: int = 0

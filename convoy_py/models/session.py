@@ -28,7 +28,7 @@ class Data(Frozen):
     """The data of one snapshot, which nobody changes."""
 
     uuid: str  # of the snapshot
-    folder: Path
+    path: Path  # the folder; or, if it is raw, the file that is all of its filesystem
     image: Path | None = None  # whose filesystem the folder shows
 
 
@@ -40,6 +40,7 @@ class Source(Frozen):
     created: datetime
     snapshot_name: str = ""  # if a user took the snapshot
     scheduled: bool = False  # not asked for by hand: what a schedule keeps decides of it
+    raw: bool = False  # the filesystem as one file, and not the files in it
     data: Data
     bases: tuple[Data, ...] = ()  # older ones, the newest first
     description: str  # JSON: what the volume is
@@ -72,18 +73,20 @@ class Describe(Frozen):
 
 
 class Restore(Frozen):
-    """Bring the data of a backup into an empty folder."""
+    """Bring the data of a backup into an empty folder; what is raw, into a file of zeros."""
 
     verb: Literal["restore"] = "restore"
     backup: str
+    raw: bool = False
     into: Path
 
 
 class Prove(Frozen):
-    """Restore the data of a backup into an empty folder, and compare it with the backup."""
+    """The same, and compare it with the backup."""
 
     verb: Literal["prove"] = "prove"
     backup: str
+    raw: bool = False
     into: Path
 
 
@@ -191,6 +194,7 @@ class BackupFound(Frozen):
     snapshot: str = ""
     snapshot_name: str = ""
     volume_id: str = ""
+    raw: bool = False
     size: int = 0
     added: int = 0
     files: int = 0

@@ -25,6 +25,9 @@ from convoy_py.restic.writer import Writer
 DATA = b"data"
 """The name under which the folder stands in its tree, for a root has no owner of its own."""
 
+IMAGE = b"image"
+"""The name under which a file stands there that was stored instead of a folder."""
+
 Changes = Callable[[bytes, int, os.stat_result], Sequence[Range] | None]
 """Tells which bytes of a file may be others than when the previous tree was made.
 
@@ -79,6 +82,26 @@ def archive(
             return work.run(beside, previous)
 
 
+def archive_file(
+    file: Path,
+    beside: Mapping[bytes, bytes],
+    repository: Repository,
+    writer: Writer,
+    tell: Tell,
+    *,
+    previous: bytes | None = None,
+    changes: Changes | None = None,
+) -> Archived:
+    """Store a regular file in which nobody writes, as `image`; all else is as with `archive`.
+
+    What of the `previous` tree is no `image` counts for nothing.
+    """
+    with Position(file.parent) as position:
+        work = _Archive(position, repository, writer, tell, changes)
+        with named(lambda: os.fsencode(file)):
+            return work.run_file(os.fsencode(file.name), beside, previous)
+
+
 @dataclass(slots=True)
 class _Folder:
     """A folder on its way, and what it was in the previous tree."""
@@ -125,9 +148,24 @@ class _Archive:
     def run(self, beside: Mapping[bytes, bytes], previous: bytes | None) -> Archived:
         before = self._nodes(previous)
         top = node_of(DATA, self._position.fd, os.fstat(self._position.fd))
-        data = self._folder(top, before.get(DATA))
+        return self._rooted(self._folder(top, before.get(DATA)), beside)
+
+    def run_file(
+        self, name: bytes, beside: Mapping[bytes, bytes], previous: bytes | None
+    ) -> Archived:
+        before = self._nodes(previous).get(IMAGE)
+        self._name = name
+        with closing(reading(self._position.fd, name)) as fd:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise contents.changed(name, "was replaced")
+            node = self._file(IMAGE, fd, found, before)
+        self._count(node, before)
+        return self._rooted(node, beside)
+
+    def _rooted(self, top: Node, beside: Mapping[bytes, bytes]) -> Archived:
         small = [self._small(name, content) for name, content in beside.items()]
-        tree = self._tree([data, *small])
+        tree = self._tree([top, *small])
         return Archived(tree, self._contents.counters, tuple(self._left_out))
 
     def _folder(self, top: Node, before: Node | None) -> Node:

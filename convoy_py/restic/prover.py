@@ -32,6 +32,18 @@ def differences(repository: Repository, folder: Node, place: Path, tell: Tell) -
             yield from proof.differences(folder)
 
 
+def differs(repository: Repository, node: Node, file: Path, tell: Tell) -> Iterator[str]:
+    """The same of the bytes of one regular file alone, in which nobody writes."""
+    with Position(file.parent) as position:
+        proof = _Proof(repository, position, tell)
+        with (
+            named(lambda: os.fsencode(file)),
+            closing(reading(position.fd, os.fsencode(file.name))) as fd,
+        ):
+            for way in proof.content(node, fd):
+                yield f"{quoting.quoted(node.name)}: {way}"
+
+
 @dataclass(slots=True)
 class _Links:
     """Files of several names: as which inode each was found, and the other way round."""
@@ -111,7 +123,7 @@ class _Proof:
             return ["type"]
         ways = [way for way, is_same in self._compared(node, found, fd, status) if not is_same]
         if node.type == "file" and not self._is_known(node, status) and "size" not in ways:
-            ways += self._content(node, fd)
+            ways += self.content(node, fd)
         return ways
 
     def _compared(
@@ -148,7 +160,7 @@ class _Proof:
         self._read.add(key)
         return known
 
-    def _content(self, node: Node, fd: int) -> Iterator[str]:
+    def content(self, node: Node, fd: int) -> Iterator[str]:
         """Tells the first chunk of a file that has other bytes."""
         at = 0
         for name in node.content or ():

@@ -3,9 +3,11 @@
 Trees are not trusted: what no backup of a folder can hold is Damaged.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,16 +67,34 @@ def restore(
     away: Damaged, NotFound, StoreFailed, and OSError, which names the file.
     """
     walk = _Walk(repository, limits, only, devices=devices)
-    place = Target(target)
+    steps = chain(walk.steps(folder), [_Step(lambda place, _: place.finish(folder))])
+    return _done(repository, steps, target, tell)
+
+
+def restore_file(repository: Repository, node: Node, file: Path, tell: Tell) -> Restored:
+    """Write what the regular file `node` holds into a file of its size that is all zeros.
+
+    Nothing else of the node counts. It is for the caller to sync it, and to throw it away if
+    anything is raised, as by `restore`.
+    """
+    if node.type != "file":
+        raise Damaged(f"{_shown([node.name])} is no file")
+    walk = _Walk(repository, Limits(), (), devices=False)
+    begin = _Step(lambda place, _: place.fill(os.fsencode(file.name), node.size))
+    return _done(repository, chain([begin], walk.content(node)), file.parent, tell)
+
+
+def _done(repository: Repository, steps: Iterator["_Step"], folder: Path, tell: Tell) -> Restored:
+    """Do all steps in a folder, with the blobs that each needs."""
+    place = Target(folder)
     pool = ThreadPoolExecutor(_THREADS, "fetch")
     try:
         with named(place.path):
-            for steps, blobs in _fetched(repository, pool, _batches(walk.steps(folder))):
-                for step in steps:
+            for batch, blobs in _fetched(repository, pool, _batches(steps)):
+                for step in batch:
                     step.do(place, blobs)
                     tell(place.restored)
                 del blobs  # before more are fetched
-            place.finish(folder)
     finally:
         pool.shutdown(cancel_futures=True)
         place.close()
@@ -167,14 +187,22 @@ class _Walk:
             yield _Step(lambda target, _: target.make(node, number))
             return
         yield _Step(lambda target, _: target.begin(node, number))
+        yield from self.content(node)
+        yield _Step(lambda target, _: target.end(node, number))
+
+    def content(self, node: Node) -> Iterator[_Step]:
+        """What a regular file holds, for one that is open and all zeros."""
         at = 0
         for name in node.content or ():
             length = self._repository.index.place(BlobKind.DATA, name)[1].size
+            if at + length > node.size:
+                break
             yield self._piece(name, at, length)
             at += length
-        if at != node.size:
-            raise self._damaged(f"has {at} bytes where {node.size} are told", node)
-        yield _Step(lambda target, _: target.end(node, number))
+        else:
+            if at == node.size:
+                return
+        raise self._damaged(f"has not the {node.size} bytes that are told", node)
 
     def _piece(self, name: bytes, at: int, length: int) -> _Step:
         if length in ZEROS and name == zero_id(length):

@@ -10,7 +10,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from convoy_py.restic import modes, xattrs
+from convoy_py.restic import modes, quoting, xattrs
+from convoy_py.restic.errors import Damaged
 from convoy_py.restic.folders import Position, closing, names, opened
 from convoy_py.restic.nodes import Node
 
@@ -101,6 +102,14 @@ class Target:
         folder, name = self._place(node, number)
         self._file = os.open(name, _NEW, 0o600, dir_fd=folder)
         os.ftruncate(self._file, node.size)
+
+    def fill(self, name: bytes, size: int) -> None:
+        """Go on with a regular file that is there, `size` bytes long and all zeros."""
+        self._name = name
+        self._file = opened(self._position.fd, name, os.O_WRONLY | os.O_NOFOLLOW)
+        there = os.fstat(self._file).st_size
+        if there != size:
+            raise Damaged(f"{quoting.quoted(name)} has {size} bytes in the snapshot, not {there}")
 
     def write(self, data: bytes, at: int) -> None:
         """Write what is no zeros."""

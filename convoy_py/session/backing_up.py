@@ -8,7 +8,7 @@ from convoy_py import __version__
 from convoy_py.linux import changes
 from convoy_py.models.session import Backup, BackupFound, Data, Done, Source
 from convoy_py.models.sizes import format_size
-from convoy_py.restic.archive import archive
+from convoy_py.restic.archive import archive, archive_file
 from convoy_py.restic.contents import Counters
 from convoy_py.restic.errors import SourceChanged
 from convoy_py.restic.locks import Clock, Lock
@@ -35,8 +35,11 @@ class BackingUp:
         self._lock = lock
         self._speech = speech
         known = repository.snapshots()  # the newest last
-        self._by_snapshot = {marks.snapshot_id(snapshot): snapshot for snapshot in known}
-        self._newest = {each.paths: each for each in known if each.hostname == host}
+        # Each by whether it is raw, for the one is nothing to compare the other with.
+        self._by_snapshot = {(marks.snapshot_id(each), marks.is_raw(each)): each for each in known}
+        self._newest = {
+            (each.paths, marks.is_raw(each)): each for each in known if each.hostname == host
+        }
         self._pending: list[tuple[str, Snapshot]] = []
         self._done: list[BackupFound] = []
         self._problems: list[str] = []
@@ -81,9 +84,10 @@ class BackingUp:
                 note = f"{source.volume}: {_told(counters)}, {format_size(added)} new"
                 self._speech.step(done, 0, note, is_last=is_last)
 
-        with nullcontext() if base is None else _changes(base, source.data) as changed:
-            archived = archive(
-                source.data.folder,
+        store = archive_file if source.raw else archive
+        with nullcontext() if base is None else _changes(base, source) as changed:
+            archived = store(
+                source.data.path,
                 {marks.DESCRIPTION: source.description.encode() + b"\n"},
                 self._repository,
                 writer,
@@ -113,15 +117,18 @@ class BackingUp:
         from the backup would be wrong. Without any all is read.
         """
         for base in source.bases:
-            if parent := self._by_snapshot.get(base.uuid):
+            if parent := self._by_snapshot.get((base.uuid, source.raw)):
                 return parent, base
-        return self._newest.get((marks.path_of(source.volume),)), None
+        return self._newest.get(((marks.path_of(source.volume),), source.raw)), None
 
 
-def _changes(base: Data, data: Data) -> AbstractContextManager[changes.Hook]:
+def _changes(base: Data, source: Source) -> AbstractContextManager[changes.Hook]:
+    data = source.data
+    if source.raw:
+        return changes.of_files(base.path, data.path)
     if base.image is None or data.image is None:
-        return changes.of_trees(base.folder, data.folder)
-    return changes.of_images(base.folder, data.folder, base.image, data.image)
+        return changes.of_trees(base.path, data.path)
+    return changes.of_images(base.path, data.path, base.image, data.image)
 
 
 def _told(counters: Counters) -> str:

@@ -10,7 +10,7 @@ from convoy_py.restic.snapshots import Snapshot
 DESCRIPTION = b"volume.json"
 _PATH = "/convoy/"
 _VOLUME, _SNAPSHOT, _NAME = "volume-id=", "snapshot-id=", "snapshot="
-_SCHEDULED = "scheduled"
+_SCHEDULED, _RAW = "scheduled", "raw"
 
 
 def path_of(volume: str) -> str:
@@ -20,13 +20,19 @@ def path_of(volume: str) -> str:
 
 def tags_of(source: Source) -> tuple[str, ...]:
     name = (f"{_NAME}{source.snapshot_name}",) if source.snapshot_name else ()
-    scheduled = (_SCHEDULED,) if source.scheduled else ()
-    return (f"{_VOLUME}{source.volume_id}", f"{_SNAPSHOT}{source.data.uuid}", *name, *scheduled)
+    marks = [(_SCHEDULED, source.scheduled), (_RAW, source.raw)]
+    others = [mark for mark, has in marks if has]
+    return (f"{_VOLUME}{source.volume_id}", f"{_SNAPSHOT}{source.data.uuid}", *name, *others)
 
 
 def is_scheduled(snapshot: Snapshot) -> bool:
     """Whether a schedule made it, and not somebody by hand."""
     return _SCHEDULED in snapshot.tags
+
+
+def is_raw(snapshot: Snapshot) -> bool:
+    """Whether it says that it is of a filesystem as one file; the tree shows what it really is."""
+    return _RAW in snapshot.tags
 
 
 def backups(snapshots: list[Snapshot]) -> Iterator[tuple[Snapshot, BackupFound]]:
@@ -53,6 +59,7 @@ def found(snapshot: Snapshot, volume: str) -> BackupFound:
         snapshot=snapshot_id(snapshot),
         snapshot_name=_tagged(snapshot, _NAME),
         volume_id=_tagged(snapshot, _VOLUME),
+        raw=is_raw(snapshot),
         size=size_of(snapshot),
         added=_number(snapshot, "data_added_packed"),
         # restic counts what lies beside the data, too, whenever it counts again.

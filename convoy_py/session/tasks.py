@@ -28,7 +28,7 @@ from convoy_py.models.session import (
 )
 from convoy_py.models.sizes import format_size
 from convoy_py.restic import checker, prover, restorer
-from convoy_py.restic.archive import DATA
+from convoy_py.restic.archive import DATA, IMAGE
 from convoy_py.restic.errors import Damaged, NotFound
 from convoy_py.restic.locks import Clock, Lock
 from convoy_py.restic.nodes import Node
@@ -144,9 +144,10 @@ def _description(repository: Repository, snapshot: Snapshot) -> str:
 
 
 def _restore(repository: Repository, task: Restore | RestoreFile | Prove, speech: Speech) -> Node:
-    """Returns the folder of the backup that was restored, or of which a part was."""
+    """Returns the folder of the backup that was restored, or of which a part was; or the image."""
     snapshot = _snapshot(repository, task.backup)
-    data = restorer.find(repository, snapshot.tree, [DATA])
+    raw = not isinstance(task, RestoreFile) and task.raw
+    data = restorer.find(repository, snapshot.tree, [IMAGE if raw else DATA])
     total = marks.size_of(snapshot)
     only: Sequence[bytes] = ()
     if isinstance(task, RestoreFile):
@@ -155,7 +156,10 @@ def _restore(repository: Repository, task: Restore | RestoreFile | Prove, speech
     def tell(restored: Restored) -> None:
         speech.step(restored.bytes, total, f"{restored.files} files")
 
-    restorer.restore(repository, data, task.into, tell, only=only, devices=True)
+    if raw:
+        restorer.restore_file(repository, data, task.into, tell)
+    else:
+        restorer.restore(repository, data, task.into, tell, only=only, devices=True)
     return data
 
 
@@ -176,7 +180,8 @@ def _prove(repository: Repository, task: Prove, speech: Speech) -> Done:
     def tell(done: int) -> None:
         speech.step(done, 0, f"{format_size(done)} compared")
 
-    found = prover.differences(repository, data, task.into, tell)
+    compare = prover.differs if task.raw else prover.differences
+    found = compare(repository, data, task.into, tell)
     return Done(problems=tuple(islice(found, _TOLD_PROBLEMS)))
 
 

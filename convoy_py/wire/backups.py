@@ -23,6 +23,7 @@ class CreateBackups(Message):
     all: bool = False
     compose_project: str = ""
     repository: str = Field("", description="empty: the only one that is known")
+    raw: bool = Field(default=False, description="the filesystem of each, an image, as one file")
     pause: bool = False
     stop: bool = False
     before: list[str] = Field(default_factory=list, description=HOOK)
@@ -57,6 +58,7 @@ class BackupInfo(Message):
     snapshot_name: str = Field("", description="of a snapshot that a user took")
     snapshot_created: Moment = Field("", alias="SnapshotCreatedAt")
     volume_id: str = ""
+    raw: bool = Field(default=False, description="the filesystem as one file")
     driver: str = Field("", alias="DriverName", description="of what is described")
     volume_size: Bytes = Field("", description="the volume's limit; 0: none")
     volume_created: Moment = Field("", alias="VolumeCreatedAt")

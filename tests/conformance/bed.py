@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place, Resizable, Snapshottable
+from convoy_py.backends.imageable import Imageable
 from convoy_py.config import Settings
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.ledger import Ledger
@@ -193,6 +194,11 @@ class Bed:
     @property
     def sizes(self) -> Resizable:
         assert isinstance(self.backend, Resizable)
+        return self.backend
+
+    @property
+    def images(self) -> Imageable:
+        assert isinstance(self.backend, Imageable)
         return self.backend
 
     def holders(self, place: Place) -> Sequence[Holder]:

@@ -306,6 +306,25 @@ def test_a_rollback_brings_everything_back(bed: Bed) -> None:
     assert names(bed.volumes) == {place.name}
 
 
+def test_a_volume_goes_back_to_what_was_built_beside_it(bed: Bed) -> None:
+    """As it does where a backup is restored into it: it keeps its snapshots, wherever they lie."""
+    place, beside = bed.created(), bed.created("beside")
+    furnish(bed.mounted(beside))
+    wanted = portrait(bed.backend.exposed(beside))
+    bed.unmounted(beside)
+    (bed.mounted(place) / "before").write_text("kept")
+    snapshot = bed.snapshot(place)
+    bed.unmounted(place)
+    bed.rolled_back(place, beside)
+    bed.at_rest(place)
+    assert portrait(bed.mounted(place)) == wanted
+    bed.unmounted(place)
+    assert (bed.mounted(snapshot) / "before").read_text() == "kept"
+    bed.unmounted(snapshot)
+    bed.rolled_back(place, snapshot)
+    assert names(bed.mounted(place)) == {"before"}
+
+
 def copying(bed: Bed, place: Place, snapshot: Place, step: Step) -> None:
     bed.deleted(bed.snapshot(place, "another", step))
 

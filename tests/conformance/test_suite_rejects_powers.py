@@ -20,6 +20,7 @@ from convoy_py.linux.reflink import Step
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Spec
+from tests.conformance import test_imageable as files
 from tests.conformance import test_resizable as sizes
 from tests.conformance import test_snapshots as copies
 from tests.conformance.bed import uncounted
@@ -142,6 +143,42 @@ class Shrinks(Loopback):
         return spec.model_copy(update={"size": size, "grows_from": spec.size})
 
 
+class TakesAnyImage(Loopback):
+    def take_image(self, place: Place) -> Spec:
+        return place.spec
+
+
+class MountsFirst(Loopback):
+    def take_image(self, place: Place) -> Spec:
+        with self.reading(place):
+            return super().take_image(place)
+
+
+class KeepsTheSizeOfTheImage(Loopback):
+    def take_image(self, place: Place) -> Spec:
+        size = (place.home / "image").stat().st_size
+        return super().take_image(replace(place, spec=place.spec.model_copy(update={"size": size})))
+
+
+class SuitsAnything(Loopback):
+    def suits(self, made: Spec, spec: Spec) -> None:
+        return
+
+
+class HandsTheVolumeOut(Loopback):
+    def image(self, place: Place) -> Path | None:
+        return super().image(place.within or place)
+
+
+class KeepsTheirIdentity(Loopback):
+    """Two of one identity are one filesystem to the kernel."""
+
+    def take_image(self, place: Place) -> Spec:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("convoy_py.linux.filesystems.new_identity", lambda *_: None)
+            return super().take_image(place)
+
+
 class TrimsNothing(Loopback):
     def trim(self, place: Place) -> int:
         return 1
@@ -176,6 +213,28 @@ BROKEN = [
     ),
     Broken(ChecksOnlyThereIsAnImage, sizes.test_an_image_of_another_size_is_damaged),
     Broken(Shrinks, sizes.test_sizes_that_cannot_be_are_refused_with_the_way_around),
+    Broken(
+        TakesAnyImage,
+        files.test_a_damaged_image_is_refused_before_it_is_mounted,
+        (files.spoilt,),
+    ),
+    Broken(
+        TakesAnyImage, files.test_an_image_of_another_filesystem_is_refused_before_it_is_mounted
+    ),
+    Broken(
+        MountsFirst,
+        files.test_a_damaged_image_is_refused_before_it_is_mounted,
+        (files.spoilt,),
+    ),
+    Broken(KeepsTheSizeOfTheImage, files.test_an_image_becomes_a_larger_volume),
+    Broken(SuitsAnything, files.test_what_an_image_cannot_become_is_refused),
+    Broken(HandsTheVolumeOut, files.test_a_snapshot_has_an_image_of_its_own_or_none),
+    Broken(
+        KeepsTheirIdentity,
+        files.test_an_image_becomes_a_volume_beside_the_one_that_it_is_of,
+        fs=BTRFS,
+        by=Corrupt,
+    ),
     Broken(TrimsNothing, sizes.test_trimming_gives_free_blocks_back),
 ]
 

@@ -4,18 +4,18 @@ Each begins with the volume `v`, which holds NEW, and mostly with a backup of it
 holds OLD.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tests.crash import offsite
 from tests.crash.contents import CANARY, write_canary
 from tests.crash.operations import NEW, OLD, Kind, Operation, back, with_snapshots
 from tests.crash.scene import Model
-from tests.crash.volumes import CONTAINER
+from tests.crash.volumes import CONTAINER, KINDS
 from tests.harness import Daemon, Refused
 
 
-def _backed_up(*contents: bytes) -> Callable[[Daemon, Kind], Model]:
+def _backed_up(*contents: bytes, raw: bool = False) -> Callable[[Daemon, Kind], Model]:
     """With backups of these contents; the volume holds NEW."""
 
     def begin(daemon: Daemon, kind: Kind) -> Model:
@@ -24,12 +24,17 @@ def _backed_up(*contents: bytes) -> Callable[[Daemon, Kind], Model]:
         offsite.add(daemon)
         for content in contents:
             write_canary(folder, content)
-            offsite.back_up(daemon, "v")
+            offsite.back_up(daemon, "v", raw=raw)
         write_canary(folder, NEW)
         daemon.unmount("v", CONTAINER)
         return Model({"v": NEW}, repositories={offsite.NAME}, backups=contents)
 
     return begin
+
+
+def _raw(daemon: Daemon, kind: Kind) -> Model:
+    """The same with an image, whatever the kind."""
+    return _backed_up(OLD, raw=True)(daemon, KINDS["ext4"])
 
 
 def _alone(daemon: Daemon, kind: Kind) -> Model:
@@ -61,6 +66,19 @@ def _delete_oldest(daemon: Daemon) -> None:
     offsite.delete(daemon, offsite.snapshots(daemon)[0].id)
 
 
+def _put_back(before: Model) -> Sequence[Model]:
+    saved = with_snapshots(before, saved_1=NEW)
+    return [before, saved, with_snapshots(back(before), saved_1=NEW)]
+
+
+def _put_back_again(before: Model) -> Sequence[Model]:
+    return [
+        with_snapshots(back(before), saved_1=NEW),
+        with_snapshots(back(before), saved_1=NEW, saved_2=NEW),
+        with_snapshots(back(before), saved_1=NEW, saved_2=OLD),
+    ]
+
+
 _OLDER = b"older\n"
 
 BACKUP_OPERATIONS: Mapping[str, Operation] = {
@@ -70,6 +88,33 @@ BACKUP_OPERATIONS: Mapping[str, Operation] = {
         outcomes=lambda before: [before, replace(before, backups=(OLD, NEW))],
         steps=frozenset(),
         unanswered=True,
+    ),
+    "backup-raw": Operation(
+        begin=_raw,
+        act=lambda daemon: offsite.back_up(daemon, "v", raw=True),
+        outcomes=lambda before: [before, replace(before, backups=(OLD, NEW))],
+        steps=frozenset(),
+        unanswered=True,
+    ),
+    "restore-raw-new": Operation(
+        begin=_raw,
+        act=lambda daemon: offsite.restore(daemon, "v", "w"),
+        outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"w": OLD})],
+        repeated=lambda before: [replace(before, volumes=before.volumes | {"w": OLD})],
+        steps=frozenset(),
+    ),
+    "create-of-raw-backup": Operation(
+        begin=_raw,
+        act=_create_of_backup,
+        outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"w": OLD})],
+        steps=frozenset(),
+    ),
+    "restore-raw-in-place": Operation(
+        begin=_raw,
+        act=lambda daemon: offsite.restore(daemon, "v", "v"),
+        outcomes=_put_back,
+        repeated=_put_back_again,
+        steps=frozenset(),
     ),
     "restore-new": Operation(
         begin=_backed_up(OLD),
@@ -93,16 +138,8 @@ BACKUP_OPERATIONS: Mapping[str, Operation] = {
     "restore-in-place": Operation(
         begin=_backed_up(OLD),
         act=lambda daemon: offsite.restore(daemon, "v", "v"),
-        outcomes=lambda before: [
-            before,
-            with_snapshots(before, saved_1=NEW),
-            with_snapshots(back(before), saved_1=NEW),
-        ],
-        repeated=lambda before: [
-            with_snapshots(back(before), saved_1=NEW),
-            with_snapshots(back(before), saved_1=NEW, saved_2=NEW),
-            with_snapshots(back(before), saved_1=NEW, saved_2=OLD),
-        ],
+        outcomes=_put_back,
+        repeated=_put_back_again,
         steps=frozenset(),
     ),
     "backup-delete": Operation(

@@ -1,11 +1,13 @@
 """The repository `offsite` of a daemon: what a user asks of it, and what really lies in it."""
 
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from convoy_py.restic import checker, keyfiles, restorer
-from convoy_py.restic.archive import DATA
+from convoy_py.restic.archive import DATA, IMAGE
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.seal import MasterKey
@@ -41,9 +43,9 @@ def listed(daemon: Daemon) -> set[str]:
     return {each["Name"] for each in daemon.admin("GET", "/v1/repositories")["Repositories"]}
 
 
-def back_up(daemon: Daemon, *names: str) -> list[str]:
+def back_up(daemon: Daemon, *names: str, raw: bool = False) -> list[str]:
     """The URLs of backups of these volumes."""
-    done = job(daemon, "POST", "/v1/backups", Sources=list(names), Repository=NAME)
+    done = job(daemon, "POST", "/v1/backups", Sources=list(names), Repository=NAME, Raw=raw)
     return [backup["BackupURL"] for backup in done["Backups"]]
 
 
@@ -88,9 +90,25 @@ def contents(daemon: Daemon) -> tuple[bytes, ...]:
         return ()
     found = []
     for snapshot in opened.snapshots():
-        node = restorer.find(opened, snapshot.tree, [DATA, CANARY.encode()])
-        found.append(b"".join(opened.read_blob(BlobKind.DATA, name) for name in node.content or ()))
+        if "raw" in snapshot.tags:
+            found.append(_in_ext4(_content(opened, snapshot, [IMAGE])))
+        else:
+            found.append(_content(opened, snapshot, [DATA, CANARY.encode()]))
     return tuple(found)
+
+
+def _content(opened: Repository, snapshot: Snapshot, path: Sequence[bytes]) -> bytes:
+    node = restorer.find(opened, snapshot.tree, path)
+    return b"".join(opened.read_blob(BlobKind.DATA, name) for name in node.content or ())
+
+
+def _in_ext4(image: bytes) -> bytes:
+    """The canary in an image, read without a mount."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(image)
+        file.flush()
+        cat = ["debugfs", "-R", f"cat /data/{CANARY}", file.name]
+        return subprocess.run(cat, check=True, capture_output=True).stdout
 
 
 def problems(daemon: Daemon) -> list[str]:

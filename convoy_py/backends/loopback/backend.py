@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from convoy_py.backends.base import COMMON, Backend, Place, own, refuse_changes
-from convoy_py.backends.loopback import file, growth, image, inside
-from convoy_py.backends.loopback.image import DATA, IMAGE, SNAPSHOTS
+from convoy_py.backends.loopback import file, found, growth, image, inside
+from convoy_py.backends.loopback.image import DATA, IMAGE
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.linux import btrfs, files, filesystems, growing, loop, mounts, reflink, space
-from convoy_py.linux.descriptors import closing, opened
+from convoy_py.linux.descriptors import opened
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.models.filesystem import IMAGE_SIZES, Filesystem
 from convoy_py.models.mount_options import effective, refuse_guarded
@@ -86,14 +86,7 @@ class Images(Backend):
     def create(self, place: Place) -> Spec:
         spec, path = place.spec, image.path(place)
         fs, size = image.form(spec)
-        with closing(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as fd:
-            if spec.sparse:
-                reflink.keep_in_pieces(fd)
-                os.ftruncate(fd, size)
-            else:
-                # On btrfs a reserved block stays reserved only if it is overwritten in place.
-                files.set_nocow(fd)
-                files.allocate(fd, size)
+        with file.begun(path, size, reserved=not spec.sparse) as fd:
             filesystems.make(fs, path, size, uuid=place.uuid, inodes=spec.inodes)
             growth.check_autogrow(spec, growth.largest(place))
             _furnish(place, spec)
@@ -104,25 +97,25 @@ class Images(Backend):
         refuse_guarded(options.mount_options, self._allowed_mount_options)
         path = image.path(place)
         try:
-            found = path.lstat()
+            there = path.lstat()
         except FileNotFoundError:
             raise NotFound(f"{place}: no image at {path}") from None
-        fs = filesystems.identify(path) if stat.S_ISREG(found.st_mode) else None
+        fs = filesystems.identify(path) if stat.S_ISREG(there.st_mode) else None
         if fs is None:
             raise Corrupt(f"{place}: {path} is not an image of {', '.join(Filesystem)}")
         _check_whole(place, fs)
         kept = place.spec.sparse
         spec = place.spec.model_copy(
             update={
-                "size": found.st_size,
+                "size": there.st_size,
                 "grows_from": None,
                 "fs": Filesystem(fs),
-                "sparse": file.occupied(path) < found.st_size if kept is None else kept,
+                "sparse": file.occupied(path) < there.st_size if kept is None else kept,
                 "mount_options": options.mount_options or place.spec.mount_options,
             }
         )
         refuse_changes(place.name, spec, options)
-        exposed = _look_inside(replace(place, spec=spec))
+        exposed = found.exposed_in(replace(place, spec=spec))
         return spec.model_copy(update={"exposed": exposed})
 
     def exposed(self, place: Place) -> Path:
@@ -138,7 +131,7 @@ class Images(Backend):
             growth.complete(place)
         options = effective(place.spec.mount_options, self._allowed_mount_options)
         image.mount(place, place.mountpoint, options)
-        if not _is_folder(self.exposed(place)):
+        if not found.is_folder(self.exposed(place)):
             self.unmount(place)
             raise Corrupt(f"{place}: the folder {place.spec.exposed} is missing in its filesystem")
         if inside.is_ours(place) and "ro" not in (place.spec.mount_options or ()):
@@ -250,19 +243,6 @@ def _furnish(place: Place, spec: Spec) -> None:
         files.sync_filesystem(data)
 
 
-def _look_inside(place: Place) -> str:
-    """Which folder of an image's filesystem containers should see."""
-    beside = {"lost+found", SNAPSHOTS} if place.spec.fs is Filesystem.BTRFS else {"lost+found"}
-    with image.privately(place, "ro") as mountpoint:
-        data = mountpoint / DATA
-        if {entry.name for entry in mountpoint.iterdir()} - beside != {DATA}:
-            return "."
-        ours = _is_folder(data) and (
-            place.spec.fs is not Filesystem.BTRFS or btrfs.is_subvolume(data)
-        )
-        return DATA if ours else "."
-
-
 def _check_whole(place: Place, fs: str) -> None:
     path = image.path(place)
     try:
@@ -272,11 +252,3 @@ def _check_whole(place: Place, fs: str) -> None:
             f"{place}: its image {path} is damaged ({error.strerror}); repair it, "
             f"then look again: {filesystems.check_command(fs, path)}"
         ) from error
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether it is a folder itself: what lies in an image is its users' and may be a link."""
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except FileNotFoundError:
-        return False

@@ -1,7 +1,8 @@
-"""The file of an image: copied, made longer, and given blocks of its own."""
+"""The file of an image: begun, copied, made longer, and given blocks of its own."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from convoy_py.linux import extents, files, reflink
@@ -13,6 +14,20 @@ from convoy_py.linux.reflink import Step
 def occupied(image: Path) -> int:
     """Bytes that the host has given for it."""
     return image.stat().st_blocks * 512
+
+
+@contextmanager
+def begun(image: Path, size: int, *, reserved: bool) -> Iterator[int]:
+    """Make a new one of so many zeros, open in the block; with all of its blocks, if `reserved`."""
+    with _made(image) as fd:
+        if reserved:
+            # On btrfs a reserved block stays reserved only if it is overwritten in place.
+            files.set_nocow(fd)
+            files.allocate(fd, size)
+        else:
+            reflink.keep_in_pieces(fd)
+            os.ftruncate(fd, size)
+        yield fd
 
 
 def copy(source: Path, target: Path, step: Step, counted: int, *, share: bool = True) -> None:

@@ -14,7 +14,8 @@ from convoy_py.backends.base import Place, refuse_nested
 from convoy_py.backends.loopback import image
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Unsupported
-from convoy_py.linux import btrfs, files
+from convoy_py.linux import btrfs, files, trees
+from convoy_py.linux.reflink import Step
 from convoy_py.models.filesystem import Filesystem
 
 _STAGED = ".new-"
@@ -71,15 +72,30 @@ def put_back(folder: Path, snapshot: Place) -> Path:
     Returns where that lies now which was the data: to be deleted once this is on the disk, which
     `sweep` does if nobody else does.
     """
-    staged = folder / f"{_STAGED}{secrets.token_hex(8)}"
+    staged = _staged(folder)
     btrfs.snapshot(folder / SNAPSHOTS / snapshot.uuid, staged, read_only=False)
     files.exchange(staged, folder / DATA)
+    return staged
+
+
+def copied(folder: Path, source: Path, step: Step) -> Path:
+    """Copy files of elsewhere into a subvolume beside the data, durably; `folder` is the top.
+
+    Returns where they are, for the two to be exchanged; `sweep` deletes what failed.
+    """
+    staged = _staged(folder)
+    btrfs.create_subvolume(staged)
+    trees.copy(source, staged, step)
     return staged
 
 
 def part_from(folder: Path) -> None:
     """Delete the snapshots in a clone, which has none."""
     files.remove_tree(folder / SNAPSHOTS)
+
+
+def _staged(folder: Path) -> Path:
+    return folder / f"{_STAGED}{secrets.token_hex(8)}"
 
 
 def sweep(folder: Path) -> None:

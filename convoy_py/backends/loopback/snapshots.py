@@ -1,5 +1,6 @@
 """The power to take snapshots of images: by reflink or copy, or inside of btrfs images."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from convoy_py.backends.base import Place, Snapshottable, own, put_in_place, returning
 from convoy_py.backends.loopback import file, growth, image, inside
+from convoy_py.backends.loopback.image import DATA
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import btrfs, extents, files, filesystems, reflink
 from convoy_py.linux.descriptors import opened
@@ -102,10 +104,11 @@ class ImageSnapshots(Snapshottable):
 
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
         step(0)
-        if image.is_inside(snapshot):
+        if _goes_inside(place):
+            # Its image stays, for the snapshots lie in it.
             with returning(f"{place} has gone back") as passed, inside.top(place) as folder:
                 inside.sweep(folder)
-                before = inside.put_back(folder, snapshot)
+                before = _exchanged(place, snapshot, folder, step)
                 passed()  # the point of no return: the volume has the other data
                 files.sync_filesystem(folder)
                 btrfs.delete_subvolume(before)
@@ -134,9 +137,6 @@ class ImageSnapshots(Snapshottable):
     def writing(self, place: Place) -> Iterator[Path]:
         with _open(place) as folder:
             yield folder
-
-    def image(self, place: Place) -> Path | None:
-        return None if image.is_inside(place) else image.path(place)
 
     def shares(self, place: Place) -> Shares | None:
         if image.is_inside(place):
@@ -227,6 +227,25 @@ def _make_independent(source: Place, clone: Place, step: Step) -> None:
         with opened(mountpoint / clone.spec.exposed) as folder:
             own(folder, clone.spec, source.spec)
         files.sync_filesystem(mountpoint)
+
+
+def _exchanged(place: Place, snapshot: Place, folder: Path, step: Step) -> Path:
+    """Give the data of a btrfs image another content; where that lies now which it was."""
+    if image.is_inside(snapshot):
+        return inside.put_back(folder, snapshot)
+    try:
+        with _open(snapshot, "ro") as source:
+            staged = inside.copied(folder, source, step)
+    except BaseException as error:
+        inside.sweep(folder)
+        if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
+            raise
+        raise OperationFailed(
+            f"{place}: its image has no room for both what it has, which stays as a snapshot, and "
+            "what it is to get: `convoy resize` it, or restore it as another volume"
+        ) from error
+    files.exchange(staged, folder / DATA)
+    return staged
 
 
 @contextmanager

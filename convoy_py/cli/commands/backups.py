@@ -76,6 +76,9 @@ _from_option = repository_option("--from", "the repository; default: the only on
     callback=not_empty,
     help="as in Convoy: where a repository is, instead of --to",
 )
+@click.option(
+    "--raw", is_flag=True, help="the filesystem of each volume as one file: of loopback alone"
+)
 @hook_options
 @no_wait_option
 @output_options
@@ -89,6 +92,7 @@ def create(
     compose_project: str | None,
     repository: str | None,
     dest: str | None,
+    raw: bool,
     no_wait: bool,
     **hooks: Any,
 ) -> None:
@@ -96,7 +100,8 @@ def create(
 
     Of all volumes one snapshot is taken at one moment, which stays, unlisted, if that costs
     nothing: what has not changed by the next backup is not read again. VOLUME@SNAPSHOT backs up a
-    snapshot that is there.
+    snapshot that is there. --raw is for millions of small files, or for a filesystem that is to
+    come back to the byte: it is restored as it was, and never into another backend or filesystem.
     """
     if bool(sources) + everything + bool(compose_project) != 1:
         raise click.UsageError("backup takes either volumes and snapshots, --all, or a project")
@@ -113,6 +118,7 @@ def create(
         all=everything,
         compose_project=compose_project or "",
         repository=repository or "",
+        raw=raw,
         **hooks,
     )
     _show_urls(session, run(session, CREATE_BACKUPS, wanted, no_wait=no_wait).backups)
@@ -194,7 +200,7 @@ def _row(each: "BackupInfo") -> tuple[str, ...]:
         moment(each.created),
         format_size(each.size),
         format_size(each.added),
-        str(each.files),
+        "raw" if each.raw else str(each.files),
         moment(each.proven) if each.proven else "",
         each.host,
         each.repository,

@@ -5,11 +5,11 @@ a `.new-` name until it is complete.
 """
 
 import os
-import secrets
 import stat
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from convoy_py.backends.base import COMMON, Backend, Place
 from convoy_py.docker_volumes import Known
 from convoy_py.engine.memory.entry import Entry
+from convoy_py.engine.steps import imaging
 from convoy_py.engine.steps.cloning import fitting, give_owner, refuse_path
 from convoy_py.engine.steps.parts import opened, power
 from convoy_py.engine.steps.sessions import Follow, Sessions
@@ -38,7 +39,6 @@ from convoy_py.models.session import (
 )
 from convoy_py.models.volume import SCHEDULE, Options, Spec
 from convoy_py.state.records import Repository, SnapshotRecord
-from convoy_py.state.store import STAGING
 
 # The options that do not go with the data, but with the host or with how it began.
 OF_NO_BACKUP = frozenset({"path", "source", "per_mount", "backup", *SCHEDULE})
@@ -53,6 +53,7 @@ class Chosen:
     bases: tuple[Entry, ...]  # newest first; what of them is in the repository, the session knows
     known: Known
     scheduled: bool = False
+    image: Entry | None = None  # what has that of the snapshot, if it is to be backed up as one
 
 
 class Archiving:
@@ -74,8 +75,7 @@ class Archiving:
     ) -> None:
         """Raise what a restore would be refused for, as far as that can be told beforehand."""
         refuse_path(options)
-        described = self._described(repository, backup, follow)
-        self._chosen(as_before(described.options, options, self._host.backends), options)
+        self._chosen(self._described(repository, backup, follow), options)
 
     def restore(
         self, name: str, repository: Repository, backup: str, options: Options, follow: Follow
@@ -86,12 +86,10 @@ class Archiving:
         """
         refuse_path(options)
         described = self._described(repository, backup, follow)
-        backend, spec = self._chosen(
-            as_before(described.options, options, self._host.backends), options
-        )
+        backend, spec = self._chosen(described, options)
 
         def fill(place: Place) -> Spec:
-            settled = self._filled(backend, place, repository, backup, follow)
+            settled = self._filled(backend, place, described, repository, backup, follow)
             with power(backend, name).writing(replace(place, spec=settled)) as folder:
                 give_owner(folder, options)
                 return _as_found(folder, settled)
@@ -101,39 +99,43 @@ class Archiving:
     def prove(self, repository: Repository, backup: str, follow: Follow) -> Sequence[str]:
         """What is not as it should be in a volume that is built of a backup, and goes again.
 
-        It never gets a name; while it is there, it holds the space that the volume would.
+        It never gets a name; while it is built, it holds the space that the volume would.
         """
         described = self._described(repository, backup, follow)
-        backend, spec = self._chosen(
-            as_before(described.options, Options(), self._host.backends), Options()
-        )
-        place = self._host.place(self._host.record(described.name, spec))
-        key = f"{STAGING}{secrets.token_hex(8)}"
-        with self._steps.building(backend, place, promised_as=key) as staged:
-            settled = replace(staged, spec=backend.create(staged))
-            with power(backend, described.name).writing(settled) as folder, fitting(staged):
-                done = self._sessions.run(repository, Prove(backup=backup, into=folder), follow)
-        self._steps.abandon(backend, staged)
-        self._host.ledger.forget(key)
-        return done.problems
+        backend, spec = self._chosen(described, Options())
+        problems: list[str] = []
+
+        def fill(place: Place) -> Spec:
+            run = partial(self._sessions.run, repository, follow=follow)
+            if described.raw:
+                problems.extend(imaging.proven(backend, place, described, backup, run))
+                return place.spec
+            settled = backend.create(place)
+            able = power(backend, described.name)
+            with able.writing(replace(place, spec=settled)) as folder, fitting(place):
+                problems.extend(run(Prove(backup=backup, into=folder)).problems)
+            return settled
+
+        self.abandon(self._steps.beside(described.name, backend, spec, fill))
+        return problems
 
     def restore_beside(
         self, volume: Entry, repository: Repository, backup: str, follow: Follow
     ) -> Entry:
         """Build the data of a backup as the volume would have it, for it to go back to.
 
-        It lies under a `.new-` name, and is to be given to `abandon` in the end.
+        It lies under a `.new-` name, and is to be given to `abandon` in the end. Until it went back
+        both hold space.
         """
+        described = self._described(repository, backup, follow)
         backend, place = volume.usable()
-        host, spec = self._host, place.spec.model_copy(update={"path": None, "grows_from": None})
-        name = joined(volume.name, f"restored-{backup[:16]}")
-        record = host.record(volume.name, spec)
-        key = f"{STAGING}{secrets.token_hex(8)}"  # until it went back both hold space
-        with self._steps.building(backend, host.place(record), promised_as=key) as staged:
-            settled = self._filled(backend, staged, repository, backup, follow)
-        host.ledger.forget(key)
-        entry = Entry(name, host.reference_store.none(), record, backend)
-        entry.place = replace(staged, spec=settled)
+        spec = place.spec.model_copy(update={"path": None, "grows_from": None})
+
+        def fill(place: Place) -> Spec:
+            return self._filled(backend, place, described, repository, backup, follow)
+
+        entry = self._steps.beside(volume.name, backend, spec, fill)
+        entry.name = joined(volume.name, f"restored-{backup[:16]}")
         return entry
 
     def fetch(
@@ -156,8 +158,11 @@ class Archiving:
         except ValidationError as error:
             raise Corrupt(f"backup {backup}: what it says of its volume makes no sense") from error
 
-    def _chosen(self, wanted: Options, asked: Options) -> tuple[Backend, Spec]:
+    def _chosen(self, described: Description, asked: Options) -> tuple[Backend, Spec]:
         """As `Host.choose`; a size that was not asked for is none where it cannot be enforced."""
+        wanted = as_before(described.options, asked, self._host.backends)
+        if described.raw:
+            return self._chosen_for_image(described, wanted, asked)
         try:
             return self._host.choose(wanted)
         except Unsupported:
@@ -165,16 +170,38 @@ class Archiving:
                 raise
             return self._host.choose(wanted.model_copy(update={"size": None}))
 
+    def _chosen_for_image(
+        self, described: Description, wanted: Options, asked: Options
+    ) -> tuple[Backend, Spec]:
+        made = imaging.made_as(described)
+        if asked.inodes is None and wanted.inodes is not None and wanted.size is not None:
+            wanted = wanted.model_copy(update={"inodes": made.inodes_at(wanted.size)})
+        backend, spec = self._host.choose(wanted)
+        if asked.size is None:  # not rounded: it is a size that there is
+            spec = spec.model_copy(update={"size": made.size})
+        imaging.check_suits(described, backend, spec)
+        return backend, spec
+
     def abandon(self, beside: Entry) -> None:
         self._steps.abandon(*beside.usable())
 
     def _filled(
-        self, backend: Backend, place: Place, repository: Repository, backup: str, follow: Follow
+        self,
+        backend: Backend,
+        place: Place,
+        described: Description,
+        repository: Repository,
+        backup: str,
+        follow: Follow,
     ) -> Spec:
+        """Have a volume made with the data of a backup in it, of whichever kind that is."""
+        run = partial(self._sessions.run, repository, follow=follow)
+        if described.raw:
+            return imaging.filled(backend, place, described, backup, run)
         settled = backend.create(place)
         able = power(backend, place.name)
         with able.writing(replace(place, spec=settled)) as folder, fitting(place):
-            self._sessions.run(repository, Restore(backup=backup, into=folder), follow)
+            run(Restore(backup=backup, into=folder))
             files.sync_filesystem(folder)
         return settled
 
@@ -209,33 +236,45 @@ def _as_found(folder: Path, spec: Spec) -> Spec:
 def _source(chosen: Chosen, stack: ExitStack) -> Source:
     record = chosen.snapshot.record
     assert isinstance(record, SnapshotRecord)
-    volume = chosen.volume.volume_record()
+    volume, image = chosen.volume.volume_record(), chosen.image
+    options = volume.spec.options()
     described = Description(
         name=volume.name,
         uuid=volume.uuid,
         created=volume.created,
-        options=volume.spec.shown(),
+        options=imaging.described_as(options, image.usable()[1].spec) if image else options.shown(),
+        raw=image is not None,
         labels=chosen.known.labels.get(volume.name, {}),
         images=chosen.known.images.get(volume.name, {}),
     )
+    if image is None:
+        data = _data(chosen.snapshot, stack)
+        bases = [_data(base, stack) for base in chosen.bases]
+    else:
+        data = Data(uuid=record.uuid, path=imaging.path_of(image))
+        bases = [
+            Data(uuid=_uuid(base), path=path)
+            for base in chosen.bases
+            if (path := imaging.image_of(base)) is not None
+        ]
     return Source(
         volume=volume.name,
         volume_id=volume.uuid,
         created=record.created,
         snapshot_name="" if record.base_of else record.name,
         scheduled=chosen.scheduled,
-        data=_data(chosen.snapshot, stack),
-        bases=tuple(_data(base, stack) for base in chosen.bases),
+        raw=image is not None,
+        data=data,
+        bases=tuple(bases),
         description=described.model_dump_json(exclude_defaults=True, indent=2),
     )
 
 
 def _data(snapshot: Entry, stack: ExitStack) -> Data:
-    record = snapshot.record
-    assert isinstance(record, SnapshotRecord)
-    backend, place = snapshot.usable()
-    return Data(
-        uuid=record.uuid,
-        folder=stack.enter_context(opened(snapshot)),
-        image=power(backend, snapshot.name).image(place),
-    )
+    folder = stack.enter_context(opened(snapshot))
+    return Data(uuid=_uuid(snapshot), path=folder, image=imaging.image_of(snapshot))
+
+
+def _uuid(snapshot: Entry) -> str:
+    assert isinstance(snapshot.record, SnapshotRecord)
+    return snapshot.record.uuid

@@ -70,6 +70,21 @@ class Steps:
             self.host.store.commit(place.home, record)  # the point of no return
         return loading.entry(self.host, name, record)
 
+    def beside(
+        self, name: str, backend: Backend, spec: Spec, fill: Callable[[Place], Spec]
+    ) -> Entry:
+        """Build what gets no name, and is to be given to `abandon` in the end.
+
+        It lies under a `.new-` name. Its space is promised until it is built.
+        """
+        record, key = self.host.record(name, spec), f"{STAGING}{secrets.token_hex(8)}"
+        with self.building(backend, self.host.place(record), promised_as=key) as place:
+            settled = fill(place)
+        self.host.ledger.forget(key)
+        entry = Entry(name, self.host.reference_store.none(), record, backend)
+        entry.place = replace(place, spec=settled)
+        return entry
+
     @contextmanager
     def building(
         self, backend: Backend, place: Place, *, promised_as: str = "", replaced: str = ""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from convoy_py.docker_volumes import Docker, Known
@@ -11,8 +12,10 @@ from convoy_py.engine.running.announcing import Announcing
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import Archiving, Chosen
+from convoy_py.engine.steps.imaging import image_of
 from convoy_py.engine.steps.parts import for_backup
 from convoy_py.engine.verbs.finding import Finding, view_of
+from convoy_py.engine.verbs.images import Images
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.uses import Uses
@@ -41,6 +44,7 @@ class Backups:
         finding: Finding,
         archiving: Archiving,
         *,
+        images: Images,
         announcing: Announcing,
         docker: Docker,
     ) -> None:
@@ -51,6 +55,7 @@ class Backups:
         self._uses = uses
         self._finding = finding
         self._archiving = archiving
+        self._images = images
         self._announcing = announcing
         self._docker = docker
         self._begun: set[str] = set()  # snapshots that are yet to be backed up
@@ -63,12 +68,14 @@ class Backups:
         *,
         everything: bool = False,
         compose_project: str = "",
+        raw: bool = False,
         hooks: Hooks = NO_HOOKS,
     ) -> list[BackupView]:
         """Back up volumes, by a snapshot of all at one moment, or snapshots that are there.
 
-        One session has all of them. The snapshot stays, unlisted, as what the next backup is
-        compared with, where that costs nothing; the one of before goes.
+        If `raw`, their filesystems as they are, each as one file: Unsupported where one is no
+        image. One session has all of them. The snapshot stays, unlisted, as what the next backup
+        is compared with, where that costs nothing; the one of before goes.
         """
         repository = await self._repositories.reached(to, progress, make=True)
         taken = [name for name in sources if kind_of(name) is NameKind.SNAPSHOT]
@@ -86,8 +93,10 @@ class Backups:
             name: self._entries.get(name).volume_record().uuid
             for name in dict.fromkeys([*volumes, *map(volume_of, taken)])
         }
+        if raw:
+            self._images.check(ids)
         with self._announcing.by_hand(ids, repository.name) as done:
-            await self._created(repository, taken, volumes, hooks, progress, done)
+            await self._created(repository, taken, volumes, hooks, progress, done, raw=raw)
         return done
 
     async def begin(self, volume: str, to: str, progress: Progress) -> tuple[str, list[str]]:
@@ -222,6 +231,8 @@ class Backups:
         hooks: Hooks,
         progress: Progress,
         done: list[BackupView],
+        *,
+        raw: bool,
     ) -> None:
         """Put into `done` what is backed up, and raise what the rest failed of."""
         known = await self._known([*volumes, *map(volume_of, taken)])
@@ -229,7 +240,9 @@ class Backups:
         failed: list[str] = []
         if volumes:
             made, failed = await self._taken(volumes, hooks, repository, progress, known)
-        backed_up, problems = await self._finished(repository, taken, made, progress, known)
+        backed_up, problems = await self._finished(
+            repository, taken, made, progress, known, raw=raw
+        )
         done += backed_up
         told = ", ".join(view.volume for view in done) or "nothing"
         if problems:
@@ -273,13 +286,17 @@ class Backups:
         known: Known,
         *,
         scheduled: bool = False,
+        raw: bool = False,
     ) -> tuple[list[BackupView], Sequence[str]]:
         """Back up snapshots; of those that were `made` for it one of each volume stays."""
         done: list[BackupView] = []
+        names = [*taken, *made]
+        images = self._images.of(names, progress) if raw else nullcontext[dict[str, Entry]]({})
         try:
-            done, problems = await self._back_up(
-                record, [*taken, *made], progress, known, scheduled=scheduled
-            )
+            async with images as found:
+                done, problems = await self._back_up(
+                    record, names, progress, known, found, scheduled=scheduled
+                )
         finally:
             self._begun.difference_update(made)
             for name in made:
@@ -292,6 +309,7 @@ class Backups:
         names: Sequence[str],
         progress: Progress,
         known: Known,
+        images: Mapping[str, Entry],
         *,
         scheduled: bool,
     ) -> tuple[list[BackupView], Sequence[str]]:
@@ -306,7 +324,8 @@ class Backups:
             if volume and snapshot:
                 older = bases(volume, record.name)
                 kept |= {each: self._entries.get(each) for each in older} | {name: snapshot}
-                chosen[name] = Chosen(volume, snapshot, (), known, scheduled=scheduled)
+                image = images.get(name)
+                chosen[name] = Chosen(volume, snapshot, (), known, scheduled, image)
         if not chosen:
             raise _replaced()
         # By these names until the end: that of an entry changes with its volume's.
@@ -343,6 +362,8 @@ class Backups:
             superfluous = [name]
         elif entry.record.way is Way.COPY:
             superfluous = [name, *older]  # it has room of its own for every byte
+        elif any(view.raw for view in done) and image_of(entry) is None:
+            superfluous = [name]  # what was backed up, a clone, is gone
         else:
             superfluous = older
         await self._drop(superfluous)

@@ -18,7 +18,7 @@ from convoy_py.engine.verbs.finding import Finding
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.snapshots import Snapshots
-from convoy_py.errors import ConvoyError, Invalid
+from convoy_py.errors import ConvoyError, Invalid, Unsupported
 from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
@@ -100,6 +100,11 @@ class Restores:
         Which backup is meant, `Finding.of` says. The folder goes with the block.
         """
         found = await self._finding.of(volume, reference, repository, progress)
+        if found.raw:
+            raise Unsupported(
+                f"{found.url} is an image (--raw), of which no single file can be read: `convoy "
+                "restore` all of it under another name (--as), and take the file from there"
+            )
         record = self._repositories.get(found.repository)
         run = self._repositories.threads_of(record.name).run_long
         progress.note = f"reading {found.url}"

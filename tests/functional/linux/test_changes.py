@@ -15,7 +15,7 @@ import pytest
 from convoy_py.linux import btrfs, changes, files, reflink, trees
 from convoy_py.linux.changes import Hook
 from convoy_py.restic.repository import Repository
-from tests.archiving import archived, ignore, restored
+from tests.archiving import archived, ignore, restored, restored_image
 from tests.fakes_restic import NOW, QUICK, MemoryStore
 
 pytestmark = pytest.mark.root
@@ -321,6 +321,55 @@ def test_every_backup_is_what_the_snapshot_was(
         old = new
     volume.drop(old)
     assert 0 < read < held / 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "host"),
+    [(Ext4, "xfs"), (Ext4, "btrfs"), (Xfs, "xfs")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_raw_backup_is_the_image_of_the_snapshot(
+    kind: type[Image],
+    host: str,
+    make_volume: Callable[[type[Volume], str], Volume],
+    tmp_path: Path,
+) -> None:
+    """To the byte, with its holes; and of what it has, little is read."""
+    volume = make_volume(kind, host)
+    repository = Repository.create(MemoryStore(), "secret", NOW, QUICK)
+    writer = Writer(volume, SEED)
+    old = volume.snapshot()
+    tree = archived(repository, old.parent / "image").tree
+    read = whole = 0
+    for _ in range(ROUNDS):
+        writer.work()
+        new = volume.snapshot()
+        before, image = old.parent / "image", new.parent / "image"
+        with changes.of_files(before, image) as hook:
+            found = archived(repository, image, previous=tree, changes=hook)
+        tree = found.tree
+        read, whole = read + found.counters.bytes_read, whole + image.stat().st_blocks * 512
+        target = tmp_path / "target"
+        restored_image(repository, tree, target)
+        run("cmp", image, target)
+        assert target.stat().st_blocks * 512 <= image.stat().st_blocks * 512 + MIB
+        target.unlink()
+        volume.drop(old)
+        old = new
+    volume.drop(old)
+    assert 0 < read < whole / 2
+
+
+def test_images_that_share_no_blocks_are_read_whole(
+    make_volume: Callable[[type[Volume], str], Volume],
+) -> None:
+    volume = make_volume(Ext4, "ext4")
+    Writer(volume, SEED)
+    old, new = volume.snapshot(), volume.snapshot()
+    with changes.of_files(old.parent / "image", new.parent / "image") as hook:
+        assert told(hook, new.parent, "image") is None
+    for snapshot in (old, new):
+        volume.drop(snapshot)
 
 
 @pytest.mark.parametrize(("kind", "host"), VOLUMES)

@@ -81,7 +81,7 @@ async def test_a_failure_of_a_repository_names_it(admin: Socket, verbs: FakeVerb
     ("asked", "sources", "subject"),
     [
         ({"Sources": ["db", "logs@noon"], "Repository": "offsite"}, ["db", "logs@noon"], "db,"),
-        ({"All": True, "Pause": True}, [], ""),
+        ({"All": True, "Pause": True, "Raw": True}, [], ""),
         (
             {"ComposeProject": "shop", "Before": ["db: sync"], "After": ["db: go"], "Stop": True},
             [],
@@ -100,6 +100,7 @@ async def test_volumes_are_backed_up(
             asked.get("Repository", ""),
             "All" in asked,
             asked.get("ComposeProject", ""),
+            "Raw" in asked,
             Hooks.asked(
                 asked.get("Before", []),
                 asked.get("After", []),

@@ -30,6 +30,7 @@ def plain(body: dict[str, Any]) -> dict[str, Any]:
         (("db", "logs", "db"), {"Sources": ["db", "logs"]}),
         (("db@nightly", "--to", "offsite"), {"Sources": ["db@nightly"], "Repository": "offsite"}),
         (("--all", "--pause"), {"All": True, "Pause": True}),
+        (("db", "--raw"), {"Sources": ["db"], "Raw": True}),
         (("--compose-project", "shop"), {"ComposeProject": "shop"}),
     ],
 )
