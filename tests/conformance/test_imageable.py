@@ -65,6 +65,10 @@ def test_an_image_becomes_a_volume_beside_the_one_that_it_is_of(bed: Bed) -> Non
     place, image, seen = handed_out(bed)
     again = taken(bed, begun(bed, place, image))
     bed.at_rest(again)
+    into = bed.images.image(again)
+    assert into is not None
+    if place.spec.fs is Filesystem.BTRFS:  # by which the kernel tells devices of one apart
+        assert _identity(into) != _identity(image)
     assert portrait(bed.mounted(again)) == seen
     (bed.backend.exposed(again) / "mine").touch()
     assert portrait(bed.mounted(place)) == seen
@@ -75,6 +79,12 @@ def test_an_image_becomes_a_volume_beside_the_one_that_it_is_of(bed: Bed) -> Non
         bed.unmounted(mounted)
     for rested in (again, place):
         bed.at_rest(rested)
+
+
+def _identity(image: Path) -> bytes:
+    with image.open("rb") as file:
+        file.seek(0x10020)
+        return file.read(16)
 
 
 def test_an_image_becomes_a_larger_volume(bed: Bed) -> None:
@@ -100,6 +110,10 @@ def spoilt(image: Path) -> None:
         file.write(bytes([byte[0] ^ 0x55]))
 
 
+def never(*_: object) -> None:
+    pytest.fail("it is mounted")
+
+
 def zeroed(image: Path) -> None:
     with image.open("r+b") as file:
         file.write(bytes(MIB))
@@ -115,7 +129,7 @@ def test_a_damaged_image_is_refused_before_it_is_mounted(
     assert into is not None
     harm(into)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convoy_py.linux.mounts.mount", pytest.fail)
+        patch.setattr("convoy_py.linux.mounts.mount", never)
         with pytest.raises(Corrupt):
             bed.images.take_image(staged)
     bed.abandoned(staged)
@@ -127,7 +141,7 @@ def test_an_image_of_another_filesystem_is_refused_before_it_is_mounted(bed: Bed
     staged = begun(bed, place, image)
     others = [fs for fs in Filesystem if fs is not place.spec.fs]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convoy_py.linux.mounts.mount", pytest.fail)
+        patch.setattr("convoy_py.linux.mounts.mount", never)
         for fs in others:
             wrong = replace(staged, spec=staged.spec.model_copy(update={"fs": fs}))
             with pytest.raises(Corrupt, match=f"not {fs}"):

@@ -171,8 +171,6 @@ class HandsTheVolumeOut(Loopback):
 
 
 class KeepsTheirIdentity(Loopback):
-    """Two of one identity are one filesystem to the kernel."""
-
     def take_image(self, place: Place) -> Spec:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("convoy_py.linux.filesystems.new_identity", lambda *_: None)
@@ -233,7 +231,6 @@ BROKEN = [
         KeepsTheirIdentity,
         files.test_an_image_becomes_a_volume_beside_the_one_that_it_is_of,
         fs=BTRFS,
-        by=Corrupt,
     ),
     Broken(TrimsNothing, sizes.test_trimming_gives_free_blocks_back),
 ]
