@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.stores.base import Kind
 
 _UPLOADS = 2  # packs that are written at a time
+_SNAPSHOTS = 8  # the same
 _INDEX_AFTER = 60.0  # seconds, or so many bytes:
 _INDEX_BYTES = 1 << 30
 _INDEX_BLOBS = 50_000
@@ -70,7 +71,7 @@ class Writer:
         self._indexed_at = time.monotonic()
         self._indexing = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, "seal")
-        self._uploads = ThreadPoolExecutor(_UPLOADS, "upload")
+        self._uploads = ThreadPoolExecutor(_SNAPSHOTS, "upload")
         self._chunks = _Slots(threads + 2)
         self._uploading = _Slots(_UPLOADS)
 
@@ -124,9 +125,16 @@ class Writer:
 
     def commit(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with its id, durable, and all that was saved before it."""
+        return self.commit_all([snapshot])[0]
+
+    def commit_all(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """The same for several, of which some wait for the store at a time."""
         self.flush()
-        if (BlobKind.TREE, snapshot.tree) not in self._index:
-            raise RepositoryError("the tree of the snapshot was never saved")
+        if any((BlobKind.TREE, snapshot.tree) not in self._index for snapshot in snapshots):
+            raise RepositoryError("the tree of a snapshot was never saved")
+        return list(self._uploads.map(self._commit, snapshots))
+
+    def _commit(self, snapshot: Snapshot) -> Snapshot:
         self._guard()
         repository = self._repository
         plain = snapshots.encode(snapshot)

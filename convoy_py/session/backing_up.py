@@ -67,9 +67,10 @@ class BackingUp:
             return
         writer.flush()
         self._lock.confirm()
-        for volume, snapshot in self._pending:
-            # The point of no return: with its snapshot file it is a backup.
-            self._done.append(marks.found(writer.commit(snapshot), volume))
+        # The point of no return of each: with its snapshot file it is a backup.
+        committed = writer.commit_all([snapshot for _, snapshot in self._pending])
+        for (volume, _), snapshot in zip(self._pending, committed, strict=True):
+            self._done.append(marks.found(snapshot, volume))
         self._pending.clear()
 
     def _archived(self, writer: Writer, source: Source) -> Snapshot:

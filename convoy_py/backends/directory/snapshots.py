@@ -42,10 +42,11 @@ class FolderSnapshots(Folders, Snapshottable):
         if _is_subvolume(place):
             return Plan(way=Way.SUBVOLUME, instant=True)
         with self.reading(place) as folder:
-            (number, count), takes = trees.measure(folder), files.disk_usage(folder)[1]
+            number, count = trees.measure(folder)
             apart = mounts.holding(folder).device != mounts.holding(place.home).device
+            reason = "it lies on another filesystem" if apart else reflink.support(place.home)
+            takes = files.disk_usage(folder)[1] if reason else 0
         one_by_one = number * _SECONDS_A_FILE
-        reason = "it lies on another filesystem" if apart else reflink.support(place.home)
         if reason is None:
             hint = "keep the root on btrfs: a snapshot there is one of all files, and instant"
             return Plan(way=Way.FILES, instant=False, bytes=count, seconds=one_by_one, hint=hint)
@@ -77,11 +78,14 @@ class FolderSnapshots(Folders, Snapshottable):
         if target.within is None and limits.has(target.spec):
             limits.begin(data, target.uuid, target.spec)
         with self.reading(source) as folder:
-            trees.copy(folder, data, step)
+            trees.copy(folder, data, step, durable=False)  # `finish` sees to that
 
     def finish(self, source: Place, target: Place, step: Step) -> Spec:
         data = target.home / DATA
         on_btrfs = btrfs.is_btrfs(data)
+        if not _is_subvolume(source):
+            # Of a group that was copied, the first one finds most to write, and the rest little.
+            files.sync_filesystem(data)
         update: dict[str, object] = {"project": None, "grows_from": None}
         if target.within is not None:
             if on_btrfs:

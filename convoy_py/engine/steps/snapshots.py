@@ -6,11 +6,13 @@ is being made lies under a `.new-` name until it is complete.
 
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 from convoy_py.backends.base import Place, returning
 from convoy_py.engine.memory.entry import Entry
@@ -29,7 +31,11 @@ from convoy_py.state.records import FREEZE, Freeze, SnapshotRecord
 from convoy_py.state.snapshots import uuid_of
 
 log = logging.getLogger("convoy.engine")
+T = TypeVar("T")
+U = TypeVar("U")
 
+# Of a group, so many wait for the disk together: it commits what it is asked for at once.
+_AT_A_TIME = 8
 # Whoever writes faster than that is caught up with waits for the rest.
 _PRECOPIES = 4
 
@@ -73,9 +79,16 @@ class Copying:
             with room:
                 volumes = [(part.volume, place) for part, place in staged]
                 self.copy_at_once(volumes, step, pausing)
-            records = [self._finished(part, place, step) for part, place in staged]
-            for (part, place), record in zip(staged, records, strict=True):
-                store.commit(place.home, part.volume.name, record)
+            # One step of all before the next of any: of a group, all are complete before the first
+            # gets its name.
+            records = _together(lambda each: self._finished(*each, step), staged)
+            complete = [
+                (part.volume.name, place.home, record)
+                for (part, place), record in zip(staged, records, strict=True)
+            ]
+            if len(complete) > 1:
+                _together(lambda each: store.seal(*each[1:]), complete)
+            _together(lambda each: store.commit(each[1], each[0], each[2]), complete)
         except BaseException as error:
             if self._withdrawn(staged):
                 raise
@@ -119,12 +132,8 @@ class Copying:
         return True
 
     def _finished(self, part: Part, place: Place, step: Step) -> SnapshotRecord:
-        """Complete one; of a group all are complete before the first gets its name."""
         backend, source = part.volume.usable()
-        record = part.settled(power(backend, part.volume.name).finish(source, place, step))
-        if record.group:
-            self._host.snapshot_store.seal(place.home, record)
-        return record
+        return part.settled(power(backend, part.volume.name).finish(source, place, step))
 
     def undo(self, volume: Entry, place: Place) -> None:
         """Take away what there is of a snapshot that was not completed."""
@@ -285,6 +294,17 @@ class Copying:
             with opened(volume, write=True) as folder:
                 trees.remove_one(folder, PurePath(left))
             self._host.store.forget_restoring(volume.name)
+
+
+def _together(do: Callable[[T], U], each: Sequence[T]) -> list[U]:
+    """What comes of each, some at a time: they wait for the disk together.
+
+    All that was begun has ended when this returns, or raises what the first failed of.
+    """
+    if len(each) == 1:
+        return [do(each[0])]
+    with ThreadPoolExecutor(_AT_A_TIME, "convoy-snapshots") as pool:
+        return list(pool.map(do, each))
 
 
 def _noted(mountpoints: Sequence[str]) -> bytes:

@@ -1,5 +1,6 @@
 """The verbs on backups: create, list, inspect, delete, forget, prune, verify."""
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -30,6 +31,9 @@ from convoy_py.restic.retention import Policy
 from convoy_py.state.records import Repository, SnapshotRecord
 
 log = logging.getLogger("convoy.engine")
+
+# Of so many volumes bases are deleted at a time, which is to wait for the disk.
+_LET_GO_AT_A_TIME = 8
 
 
 class Backups:
@@ -292,6 +296,12 @@ class Backups:
         done: list[BackupView] = []
         names = [*taken, *made]
         images = self._images.of(names, progress) if raw else nullcontext[dict[str, Entry]]({})
+        turns = asyncio.Semaphore(_LET_GO_AT_A_TIME)
+
+        async def let_bases_go(name: str) -> None:
+            async with turns:
+                await self._let_bases_go(record, name, done)
+
         try:
             async with images as found:
                 done, problems = await self._back_up(
@@ -299,8 +309,7 @@ class Backups:
                 )
         finally:
             self._begun.difference_update(made)
-            for name in made:
-                await self._let_bases_go(record, name, done)
+            await asyncio.gather(*map(let_bases_go, made))
         return done, problems
 
     async def _back_up(

@@ -31,14 +31,15 @@ class Tree:
     vanished: int
 
 
-def copy(source: Path, target: Path, step: Step) -> Tree:
+def copy(source: Path, target: Path, step: Step, *, durable: bool = True) -> Tree:
     """Copy all that is in `source` into the empty folder `target`, which becomes like it.
 
     Kept are owners, modes, extended attributes, times, hard links within the tree, holes, special
     files and chattr's +i and +a; blocks are shared where they can be. No link is followed on
     either side, whoever renames meanwhile. Nested btrfs subvolumes are copied as folders. `step`
     is told the bytes, adding up to `measure`, and is called for every folder and file, so that it
-    can stop the work. The copy survives a power cut on return; a failed one is left as it is.
+    can stop the work. Unless it need not be `durable`, the copy survives a power cut on return; a
+    failed one is left as it is.
 
     Raises OSError, which names the file: EXDEV if something is mounted in `source`, EOPNOTSUPP
     if the other filesystem cannot keep what a file bears.
@@ -47,7 +48,8 @@ def copy(source: Path, target: Path, step: Step) -> Tree:
         work = Copy(origin, place, step, source)
         guards = work.folder()
         files.set_guards(place.fd, guards)
-    files.sync_filesystem(target)
+    if durable:
+        files.sync_filesystem(target)
     return Tree(work.files, work.folders, work.bytes, work.vanished)
 
 

@@ -28,9 +28,9 @@ def directory(tmp_path: Path, quotas: Quotas, monkeypatch: pytest.MonkeyPatch) -
     """On a host whose subvolumes are folders that are marked as such."""
     copy, exchange = trees.copy, files.exchange
 
-    def copied(source: Path, target: Path, step: reflink.Step) -> None:
+    def copied(source: Path, target: Path, step: reflink.Step, *, durable: bool = True) -> None:
         quotas.calls.append("copy")
-        copy(source, target, step)
+        copy(source, target, step, durable=durable)
 
     def snapshot(source: Path, target: Path, *, read_only: bool) -> None:
         quotas.calls.append(f"snapshot {'ro' if read_only else 'rw'}")
@@ -82,6 +82,7 @@ def test_a_copy_is_limited_as_soon_as_it_can_be(
     place: MakePlace,
     quotas: Quotas,
     host: str,
+    monkeypatch: pytest.MonkeyPatch,
     *,
     clone: bool,
     spec: dict[str, int],
@@ -94,12 +95,14 @@ def test_a_copy_is_limited_as_soon_as_it_can_be(
         (source.home / "data/plain").touch()
     within = None if clone else source
     target = place("target", within=within, **{**spec, "project": 7, "grows_from": MIB})
+    unsynced = Unsynced(monkeypatch)
     directory.copy(source, target, uncounted)
     found = directory.finish(source, target, uncounted)
     assert [call.replace(f" {found.project}", "") for call in quotas.calls] == calls
     assert (target.home / "data/file").read_text() == "now"
     assert (found.size, found.grows_from) == (spec.get("size"), None)
     assert not quotas.unsynced
+    assert "copy" not in calls or unsynced.left() == set()
     assert (found.project not in (None, 7)) is (calls[0] == "assign")
     assert (found.project is None) is (calls[0] != "assign")
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -14,7 +15,7 @@ from convoy_py.restic.repository import Repository
 from convoy_py.restic.seal import MasterKey
 from convoy_py.restic.stores.base import Kind
 from convoy_py.restic.writer import Writer
-from tests.fakes_restic import MemoryStore, new_repository, new_snapshot
+from tests.fakes_restic import NOW, MemoryStore, new_repository, new_snapshot
 
 DATA, TREE = BlobKind.DATA, BlobKind.TREE
 EMPTY = encode_tree([])
@@ -133,6 +134,21 @@ def test_only_what_shrinks_is_compressed(repository: Repository) -> None:
     assert (blob.plain_length, blob.length) == (0, 1032)
     assert repository.index.place(DATA, loose)[1].plain_length == 1000
     assert repository.index.place(TREE, tree)[1].plain_length == len(EMPTY)
+
+
+def test_snapshots_are_committed_together_all_or_none_without_its_tree(
+    store: MemoryStore, repository: Repository
+) -> None:
+    with Writer(repository) as saving:
+        tree = saving.save(TREE, EMPTY)
+        wanted = [new_snapshot(tree, NOW + timedelta(days)) for days in range(20)]
+        with pytest.raises(RepositoryError, match="never saved"):
+            saving.commit_all([*wanted, new_snapshot(bytes(32))])
+        assert not store.names(Kind.SNAPSHOT)
+        committed = saving.commit_all(wanted)
+
+    assert [each.time for each in committed] == [each.time for each in wanted]
+    assert Repository.open(store, "right").snapshots() == committed
 
 
 def test_a_tree_that_was_never_saved_is_no_snapshot(
