@@ -166,14 +166,13 @@ class Repository:
                 failure = error
         raise failure
 
-    def ranges(self, kind: BlobKind, names: Iterable[bytes]) -> list[Range]:
-        """What to read for these blobs, each once, in few pieces; NotFound if one is missing.
+    def ranges(self, places: Iterable[tuple[bytes, Blob]]) -> list[Range]:
+        """What to read for blobs at these places of the index, each once, in few pieces.
 
         About 300 bytes of memory a blob, so thousands at a time rather than all of a large file.
         """
         packs: dict[bytes, list[Blob]] = {}
-        for name in dict.fromkeys(names):
-            pack, blob = self.index.place(kind, name)
+        for pack, blob in {blob.id: (pack, blob) for pack, blob in places}.values():
             packs.setdefault(pack, []).append(blob)
         return [Range(pack, blobs) for pack, found in packs.items() for blobs in together(found)]
 
@@ -192,7 +191,7 @@ class Repository:
 
     def read_blobs(self, kind: BlobKind, names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Id and plain bytes of each of these blobs, once, in the order in which they lie."""
-        for part in self.ranges(kind, names):
+        for part in self.ranges(self.index.place(kind, name) for name in names):
             yield from self.read_range(part)
 
     def _tree(self, name: bytes) -> bytes:

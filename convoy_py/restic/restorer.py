@@ -16,7 +16,7 @@ from convoy_py.restic.chunks import ZEROS, zero_id
 from convoy_py.restic.errors import Damaged, NotFound
 from convoy_py.restic.folders import named
 from convoy_py.restic.nodes import Node
-from convoy_py.restic.packs import BlobKind
+from convoy_py.restic.packs import Blob, BlobKind
 from convoy_py.restic.repository import Range, Repository
 from convoy_py.restic.target import Restored, Target
 
@@ -108,8 +108,7 @@ class _Step(NamedTuple):
     """Something to be done at the target, with a blob that must be at hand then."""
 
     do: Callable[[Target, _Blobs], None]
-    blob: bytes = b""
-    length: int = 0
+    place: tuple[bytes, Blob] | None = None  # the pack, and where in it
 
 
 @dataclass(slots=True)
@@ -194,23 +193,24 @@ class _Walk:
         """What a regular file holds, for one that is open and all zeros."""
         at = 0
         for name in node.content or ():
-            length = self._repository.index.place(BlobKind.DATA, name)[1].size
-            if at + length > node.size:
+            place = self._repository.index.place(BlobKind.DATA, name)
+            if at + place[1].size > node.size:
                 break
-            yield self._piece(name, at, length)
-            at += length
+            yield self._piece(place, at)
+            at += place[1].size
         else:
             if at == node.size:
                 return
         raise self._damaged(f"has not the {node.size} bytes that are told", node)
 
-    def _piece(self, name: bytes, at: int, length: int) -> _Step:
+    def _piece(self, place: tuple[bytes, Blob], at: int) -> _Step:
+        name, length = place[1].id, place[1].size
         if length in ZEROS and name == zero_id(length):
             return _Step(lambda target, _: target.skip(length))
         self._bytes += length
         if self._bytes > self._limits.bytes:
             raise self._damaged(f"makes it more than {self._limits.bytes} bytes")
-        return _Step(lambda target, blobs: target.write(blobs[name], at), name, length)
+        return _Step(lambda target, blobs: target.write(blobs[name], at), place)
 
     def _checked(self, node: Node) -> Node:
         """The node, if there can be such a file."""
@@ -260,7 +260,7 @@ def _batches(steps: Iterator[_Step]) -> Iterator[list[_Step]]:
     size = 0
     for step in steps:
         batch.append(step)
-        size += step.length
+        size += step.place[1].size if step.place else 0
         if size >= _BATCH or len(batch) >= _BATCH_STEPS:
             yield batch
             batch, size = [], 0
@@ -273,7 +273,7 @@ def _fetched(
     """Each batch with its blobs, while those of the next are being read."""
     ahead: tuple[list[_Step], list[Future[_Read]]] | None = None
     for steps in batches:
-        parts = repository.ranges(BlobKind.DATA, (step.blob for step in steps if step.blob))
+        parts = repository.ranges(step.place for step in steps if step.place)
         reads = [pool.submit(_read, repository, part) for part in parts]
         if ahead is not None:
             yield ahead[0], _blobs(ahead[1])

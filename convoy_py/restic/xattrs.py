@@ -17,7 +17,7 @@ def of(place: str | int) -> dict[bytes, bytes]:
     return {name: os.getxattr(place, name) for name in sorted(_names(place))}
 
 
-def give(place: str, wanted: dict[bytes, bytes]) -> None:
+def give(place: str | int, wanted: dict[bytes, bytes]) -> None:
     """Let a file have these and none other that users set.
 
     Raises OSError for one that its filesystem does not take; the labels of security modules are

@@ -244,7 +244,9 @@ def test_blobs_are_read_together_each_once(store: MemoryStore, repository: Repos
 def test_far_apart_and_many_are_read_apart(repository: Repository) -> None:
     names = saved(repository, [os.urandom(300_000) for _ in range(5)])
 
-    parts = repository.ranges(DATA, [names[0], names[1], names[3], names[4]])
+    parts = repository.ranges(
+        repository.index.place(DATA, name) for name in (names[0], names[1], names[3], names[4])
+    )
 
     assert [len(part.blobs) for part in parts] == [2, 2]
     assert all(part.length < 700_000 for part in parts)
@@ -256,7 +258,7 @@ def test_no_more_is_read_at_once_than_fits_into_memory(
     names = saved(repository, CONTENTS)
     monkeypatch.setattr(repositories, "_LARGEST_RANGE", 16_000)
 
-    parts = repository.ranges(DATA, names)
+    parts = repository.ranges(repository.index.place(DATA, name) for name in names)
 
     assert [len(part.blobs) for part in parts] == [3] * 6 + [2]
 

@@ -276,6 +276,20 @@ def test_content_larger_than_what_is_fetched_at_once(
     assert facts(target) == facts(top)
 
 
+@pytest.mark.parametrize("zeros", [(), (0,), (1,), (0, 1)], ids=str)
+def test_zeros_are_holes_wherever_they_are(
+    restored_from: Callable[..., None], saved: Saved, target: Path, zeros: tuple[int, ...]
+) -> None:
+    """At the end of the file, too, which is as long as it was."""
+    chunks = [bytes(CHUNK) if at in zeros else b"x" * CHUNK for at in range(2)]
+    content = [saved(BlobKind.DATA, chunk) for chunk in chunks]
+
+    restored_from(node(size=2 * CHUNK, content=content))
+
+    assert (target / "it").read_bytes() == b"".join(chunks)
+    assert (target / "it").stat().st_blocks * 512 <= (2 - len(zeros)) * CHUNK
+
+
 def test_damaged_blob_fails_the_restore(
     repository: Repository, store: MemoryStore, source: Path, target: Path
 ) -> None:
