@@ -1,27 +1,23 @@
 """Where a file's blocks lie, how many are its own, and which it shares with others: by FIEMAP."""
 
-import ctypes
 import errno
 import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 from convoy_py.linux import files, libc, pulse
 from convoy_py.linux.descriptors import opened
 
-_FIEMAP = ctypes.c_ulong(0xC020660B)
+_FIEMAP = 0xC020660B
 _SYNC = 1
 _LAST, _INLINE, _SHARED = 0x1, 0x200, 0x2000
 _UNWRITTEN = 0x800
 # Unknown, delayed, encoded, encrypted, not aligned, inline, tail: not where, or not as, it is told.
 _VAGUE = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | _INLINE | 0x400
-# Most files are one extent; a map of thousands is asked for in large parts.
-_FEW, _BATCH = 16, 512
 _WHOLE = 2**64 - 1
 _SECTOR = 512
 
@@ -29,6 +25,9 @@ _SECTOR = 512
 # begin in the file, begin on the disk, length, reserved, flags, reserved.
 _REQUEST = struct.Struct("=2Q4I")
 _EXTENT = struct.Struct("=3Q16xI12x")
+# With no more than 1024 bytes fcntl.ioctl lets go of the interpreter's lock, here until the file is
+# written out; and most files are one extent.
+_BATCH = 16
 
 _NO_FIEMAP = frozenset({errno.EOPNOTSUPP, errno.ENOTTY})
 # No other filesystem lets two files have one block.
@@ -193,14 +192,13 @@ def _extents(fd: int, how: int) -> Iterator[tuple[int, int, int]]:
 def _mapped(fd: int, how: int) -> Iterator[tuple[int, int, int, int]]:
     """(where it begins in the file, and on the disk, bytes, flags) of each extent, in order."""
     begin = 0
-    for batch in chain((_FEW,), repeat(_BATCH)):
-        answer = ctypes.create_string_buffer(_REQUEST.size + batch * _EXTENT.size)
-        _REQUEST.pack_into(answer, 0, begin, _WHOLE - begin, how, 0, batch, 0)
-        # Not fcntl.ioctl, which holds the interpreter's lock, here until the file is written out.
-        libc.call("ioctl", fd, _FIEMAP, answer)
+    while True:
+        answer = bytearray(_REQUEST.size + _BATCH * _EXTENT.size)
+        _REQUEST.pack_into(answer, 0, begin, _WHOLE - begin, how, 0, _BATCH, 0)
+        fcntl.ioctl(fd, _FIEMAP, answer)
         count = _REQUEST.unpack_from(answer)[3]
-        places = range(_REQUEST.size, _REQUEST.size + count * _EXTENT.size, _EXTENT.size)
-        found = [_EXTENT.unpack_from(answer, place) for place in places]
+        end = _REQUEST.size + count * _EXTENT.size
+        found = list(_EXTENT.iter_unpack(memoryview(answer)[_REQUEST.size : end]))
         yield from found
         if not found or found[-1][3] & _LAST:
             return

@@ -37,11 +37,12 @@ _WRAPPED = ("fsync", "fdatasync", "write", "writev", "pwrite", "copy_file_range"
 _LOOKS = frozenset({"open", "os.listdir", "os.scandir"})
 _OURS = re.compile("/(volumes|trash|repositories|repository)\\b")
 _FUNCTIONS = frozenset({"mount", "umount2", "syncfs", "renameat2", "syscall"})
-# They change nothing: GETFLAGS, LOOP_GET_STATUS64, LOOP_CTL_GET_FREE; FSGETXATTR, the geometry of
-# XFS; of btrfs TREE_SEARCH, INO_LOOKUP, FS_INFO, DEV_INFO; of nsfs NS_MNT_GET_INFO, _NEXT, _PREV.
+# They change nothing: GETFLAGS, FIEMAP, LOOP_GET_STATUS64, LOOP_CTL_GET_FREE; FSGETXATTR, the
+# geometry of XFS; of btrfs TREE_SEARCH, INO_LOOKUP, FS_INFO, DEV_INFO; of nsfs NS_MNT_GET_INFO,
+# _NEXT, _PREV.
 _READING = frozenset(
     {
-        *(0x80086601, 0x4C05, 0x4C82, 0x801C581F, 0x8100587E),
+        *(0x80086601, 0xC020660B, 0x4C05, 0x4C82, 0x801C581F, 0x8100587E),
         *(0xD0009411, 0xD0009412, 0x8400941F, 0xD000941E),
         *(0x8010B70A, 0x8010B70B, 0x8010B70C),
     }
