@@ -152,7 +152,7 @@ def test_length_that_is_not_that_of_the_blobs_is_damage(
     restored_from: Callable[..., None], saved: Saved
 ) -> None:
     blob = saved(BlobKind.DATA, b"data")
-    with pytest.raises(Damaged, match="it has 8 bytes where 7 are told"):
+    with pytest.raises(Damaged, match="it has not the 7 bytes that are told"):
         restored_from(node(content=[blob, blob], size=7))
 
 
