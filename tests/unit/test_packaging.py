@@ -223,7 +223,7 @@ def test_the_backends_are_all_kept_apart() -> None:
     parser = ConfigParser()
     parser.read(PROJECT / ".importlinter")
     listed = set(parser["importlinter:contract:backends"]["modules"].split())
-    helpers = {"__init__", "base", "mountpoints", "__pycache__"}
+    helpers = {"__init__", "base", "imageable", "mountpoints", "__pycache__"}
     found = {path.stem for path in (PROJECT / "convoy_py/backends").glob("[a-z_]*")}
     found -= helpers
     assert listed == {f"convoy_py.backends.{name}" for name in found}
