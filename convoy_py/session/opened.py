@@ -40,7 +40,10 @@ def check_deletes(repository: Repository) -> None:
 def locked(
     repository: Repository, access: Access, speech: Speech, *, exclusive: bool = False
 ) -> Iterator[Lock]:
-    """Hold a lock of it; what sessions of ours that were cut off left goes first."""
+    """Hold a lock of it; what sessions of ours that were cut off left goes first.
+
+    The index is read in it, by whoever needs it: a list does not.
+    """
     locks = Locks(
         repository.store,
         repository.master_key,
@@ -50,5 +53,4 @@ def locked(
     )
     locks.remove_own(access.leftover_locks)
     with locks.exclusive() if exclusive else locks.shared() as lock:
-        repository.reload_index()
         yield lock

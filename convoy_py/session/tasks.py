@@ -197,6 +197,7 @@ def _verify(repository: Repository, task: Verify, speech: Speech) -> Done:
     def tell(done: int, total: int) -> None:
         speech.step(0, 0, f"{done} of {total} looked at")
 
+    repository.reload_index()  # without a whole one nothing can be told of the rest
     found = checker.check(repository, tell, task.read_data)
     return Done(problems=tuple(islice(found, _TOLD_PROBLEMS)))
 
