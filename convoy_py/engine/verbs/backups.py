@@ -20,7 +20,7 @@ from convoy_py.engine.verbs.images import Images
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.uses import Uses
-from convoy_py.errors import Conflict, ConvoyError, Invalid, OperationFailed
+from convoy_py.errors import Conflict, ConvoyError, Invalid, NotFound, OperationFailed
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.hooks import NO_HOOKS, Hooks
@@ -128,9 +128,17 @@ class Backups:
     ) -> list[BackupView]:
         """The backups of one volume, or of all; of one repository, or of all that are known.
 
-        `described` ones tell of their volume, too, for which each is looked into.
+        `described` ones tell of their volume, too, for which each is looked into. Raises NotFound
+        for a volume that there neither is nor has been.
         """
-        return await self._finding.views(volume, repository, progress, described=described)
+        found = await self._finding.views(volume, repository, progress, described=described)
+        if volume and not found and volume not in self._entries.volumes:
+            where = repository or "any repository that is known"
+            raise NotFound(
+                f"no such volume: {volume}, and no backup of one in {where}; `convoy backup list` "
+                "shows all"
+            )
+        return found
 
     async def find(self, reference: str, repository: str, progress: Progress) -> BackupView:
         """One, described, by its URL, its id, or the start of that; raises NotFound, Invalid."""

@@ -206,12 +206,24 @@ async def test_backups_are_listed_and_deleted(backed: Engine) -> None:
     (second,) = await _back_up(backed, "db")
     views = await backed.backups.views("db", "", Progress())
     assert {view.url for view in views} == {first.url, second.url}
-    assert await backed.backups.views("other", "offsite", Progress()) == []
     await backed.backups.delete([first.url], "", Progress())
     assert [v.id for v in await backed.backups.views("", "", Progress())] == [second.id]
     with pytest.raises(NotFound, match=f"no backup {first.id[:16]} in repository offsite"):
         await backed.backups.delete([first.url], "", Progress())
     assert await backed.backups.verify("", 100, Progress()) == []
+
+
+@pytest.mark.parametrize(("repository", "where"), [("", "any repository"), ("offsite", "offsite")])
+async def test_a_name_that_is_no_volume_s_is_told_from_one_without_backups(
+    backed: Engine, repository: str, where: str
+) -> None:
+    """A typing error would look like a backup that is missing; what is gone has its backups."""
+    with pytest.raises(NotFound, match=f"no such volume: bd, and no backup of one in {where}"):
+        await backed.backups.views("bd", repository, Progress())
+    assert await backed.backups.views("db", repository, Progress()) == []
+    await _back_up(backed, "db")
+    await backed.volumes.remove("db")
+    assert len(await backed.backups.views("db", repository, Progress())) == 1
 
 
 async def test_a_damaged_repository_is_told(backed: Engine, tmp_path: Path) -> None:
