@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -55,6 +55,7 @@ class Container:
     name: str
     state: str
     labels: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    volumes: Sequence[str] = field(default=(), compare=False, repr=False)  # by name, of any driver
 
     def __str__(self) -> str:
         return f"container {self.name} ({self.id[:_SHORT]})"
@@ -343,7 +344,8 @@ def container_of(entry: Mapping[str, Any]) -> Container:
     # Beside its own name, as /db, there are those that others gave it by a link, as /web/db.
     names = [name[1:] for name in entry["Names"] or () if "/" not in name[1:]]
     name = names[0] if names else entry["Id"][:_SHORT]
-    return Container(entry["Id"], name, entry["State"], entry.get("Labels") or {})
+    labels, volumes = entry.get("Labels") or {}, volumes_of(entry)
+    return Container(entry["Id"], name, entry["State"], labels, volumes)
 
 
 def _check_comes_back(container: Container, info: Mapping[str, Any]) -> None:

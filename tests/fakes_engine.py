@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -62,7 +63,8 @@ class FakeContainers:
         self._folder = folder
 
     def users(self, volumes: Collection[str]) -> list[Container]:
-        return [user for volume in volumes for user in self.using.get(volume, [])]
+        found = {user.id: user for volume in volumes for user in self.using.get(volume, [])}
+        return [replace(user, volumes=self._volumes_of(user)) for user in found.values()]
 
     def known(self, volumes: Collection[str]) -> Known:
         self._called("known", "")
@@ -153,6 +155,9 @@ class FakeContainers:
         if self.using.get(name):
             raise OperationFailed(f"remove {name}: volume is in use")
         shutil.rmtree(self.local.pop(name).mountpoint.parent)
+
+    def _volumes_of(self, user: Container) -> list[str]:
+        return [volume for volume, users in self.using.items() if user in users]
 
     def _called(self, call: str, name: str) -> None:
         self.when_called(call, name)

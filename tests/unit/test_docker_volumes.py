@@ -160,6 +160,7 @@ def test_what_is_known_of_volumes(sdk: Sdk, tmp_path: Path) -> None:
     sdk.known["db"]["Labels"] = {"project": "shop"}
     known = docker.known(["db", "web"])
     assert ([user.labels for user in known.users], known.users) == ([{"a": "b"}], [app])
+    assert [user.volumes for user in known.users] == [["db"]]
     assert known.labels == {"db": {"project": "shop"}}
     assert known.images == {
         "db": {"app": "app@sha256:a", "built": "sha256:2"},

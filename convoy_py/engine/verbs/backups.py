@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
+from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker, Known
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.views import all_snapshot_views, bases
@@ -248,15 +249,21 @@ class Backups:
     ) -> None:
         """Put into `done` what is backed up, and raise what the rest failed of."""
         known = await self._known([*volumes, *map(volume_of, taken)])
+        refused = _refused(known.users)
+        wrong = {volume: refused[volume] for volume in volumes if volume in refused}
+        good = [volume for volume in volumes if volume not in wrong]
+        if wrong and not (good or taken):
+            raise Invalid("; ".join(dict.fromkeys(wrong.values())))
         made: list[str] = []
         failed: list[str] = []
-        if volumes:
-            made, failed = await self._taken(volumes, hooks, repository, progress, known)
+        if good:
+            made, failed = await self._taken(good, hooks, repository, progress, known)
         backed_up, problems = await self._finished(
             repository, taken, made, progress, known, raw=raw
         )
         done += backed_up
         told = ", ".join(view.volume for view in done) or "nothing"
+        problems = [*(f"{volume}: {why}" for volume, why in wrong.items()), *problems]
         if problems:
             problems = [*problems, *failed]
             raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
@@ -281,7 +288,8 @@ class Backups:
     ) -> tuple[list[str], list[str]]:
         """Take the snapshots of volumes that a backup is to be of; and what failed after that."""
         for user in known.users:
-            hooks = hooks.labelled(user.id, user.name, user.labels)
+            if not set(volumes).isdisjoint(user.volumes):
+                hooks = hooks.labelled(user.id, user.name, user.labels)
         views, failed = await self._snapshots.take(
             volumes, "", progress, hooks, purpose=for_backup(record.name)
         )
@@ -396,6 +404,17 @@ class Backups:
             await self._snapshots.delete(base)
         except ConvoyError as error:
             event(log, logging.WARNING, "not deleted", volume=base, failure=error)
+
+
+def _refused(users: Iterable[Container]) -> dict[str, str]:
+    """Volumes of containers whose labels make no sense, and why: they ask for who knows what."""
+    refused: dict[str, str] = {}
+    for user in users:
+        try:
+            NO_HOOKS.labelled(user.id, user.name, user.labels)
+        except Invalid as error:
+            refused |= dict.fromkeys(user.volumes, str(error))
+    return refused
 
 
 def _others(found: Sequence[str], name: str, there: Mapping[str, Entry]) -> Iterator[Entry]:

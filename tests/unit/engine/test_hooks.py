@@ -264,6 +264,28 @@ async def test_a_label_that_makes_no_sense_is_told(backed: Engine, label: dict[s
         await backed.backups.create(["db"], "", Progress())
 
 
+async def test_a_label_that_makes_no_sense_keeps_no_other_volume_from_its_backup(
+    backed: Engine,
+) -> None:
+    """Those of its container are left out, with whatever is asked for them alone, and told."""
+    labelled = {"app": {"pause": "maybe"}, "web": {"before": "flush"}, "log": {"before": "sync"}}
+    app, web, log = (
+        Container(name, name, "running", {f"convoy.backup.{key}": text for key, text in each.items()})
+        for name, each in labelled.items()
+    )
+    for name in ("logs", "queue", "web"):
+        await backed.volumes.create(name, Options())
+    backed.containers.using = {"db": [app, log], "queue": [app], "logs": [], "web": [web]}
+    told = r"^not backed up: db: container app, .*; queue: .* \(backed up: logs, web\)$"
+    with pytest.raises(OperationFailed, match=told):
+        await backed.backups.create([], "", Progress(), everything=True)
+    assert backed.containers.calls == ["web: flush"]
+    assert {view.volume for view in await backed.backups.views("", "", Progress())} == {
+        "logs",
+        "web",
+    }
+
+
 async def test_a_backup_says_what_the_engine_knew_of_its_volume(backed: Engine) -> None:
     """Its labels, and the digests of the images that used it; nothing where none answers."""
     backed.containers.ours["db"] = {"project": "shop"}
