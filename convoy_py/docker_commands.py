@@ -41,7 +41,7 @@ class DockerCommands(DockerContainers):
         with self._client() as client:
             state = client.inspect_container(container)["State"]["Status"]
             if state != "running":
-                raise Unavailable(f"container {container} does not run: it is {state}")
+                raise Unavailable(f"the container does not run: it is {state}")
             key = client.exec_create(container, list(words))["Id"]
             until = time.monotonic() + limit
             output = _Output(client.exec_start(key, socket=True))

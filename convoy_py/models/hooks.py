@@ -1,6 +1,7 @@
 """What is done to containers around the taking of a snapshot, so that its data is consistent."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Self
 
@@ -10,17 +11,19 @@ from convoy_py.models.values import Frozen
 # What a container's labels begin with that are heeded when its volumes are backed up.
 LABEL = "convoy.backup."
 _LABELS = ("before", "after", "pause", "stop")
+_ID = re.compile(r"[0-9a-f]{64}")
 _FORM = "such as 'db: pg_dump app -f /data/dump.sql'"
 
 
 class Command(Frozen):
-    """What is run in a container, which goes by its name or id."""
+    """What is run in a container, which goes by its name or id; `name` is for people."""
 
     container: str
     words: tuple[str, ...]
+    name: str = ""
 
     @classmethod
-    def of(cls, container: str, text: str) -> Self:
+    def of(cls, container: str, text: str, name: str = "") -> Self:
         """A line for the container's shell, or a JSON list of words that needs no shell.
 
         Raises Invalid.
@@ -37,7 +40,7 @@ class Command(Frozen):
             raise Invalid(f"{text!r} is no command: give a line, or a JSON list of words")
         if not all(isinstance(word, str) and "\0" not in word for word in words):
             raise Invalid(f"{text!r} is no command: its words have to be text")
-        return cls(container=container, words=tuple(words))
+        return cls(container=container, words=tuple(words), name=name)
 
     @classmethod
     def parsed(cls, text: str) -> Self:
@@ -50,7 +53,13 @@ class Command(Frozen):
 
     def __str__(self) -> str:
         told = self.words[-1] if self.words[:2] == ("/bin/sh", "-c") else " ".join(self.words)
-        return f"{told!r} in container {self.container}"
+        return f"{told!r} in container {self.told}"
+
+    @property
+    def told(self) -> str:
+        """The container, as people know it."""
+        container = self.container
+        return self.name or (container[:12] if _ID.fullmatch(container) else container)
 
 
 class Hooks(Frozen):
@@ -80,11 +89,14 @@ class Hooks(Frozen):
         )
 
     def labelled(self, key: str, name: str, labels: Mapping[str, str]) -> "Hooks":
-        """With what the labels of a container that uses the volumes ask for; raises Invalid."""
+        """With what the labels of a container that uses the volumes ask for; raises Invalid.
+
+        It goes by its id, the `key`: its name may be another's by the time a command is run.
+        """
         asked = {what: labels.get(f"{LABEL}{what}", "") for what in _LABELS}
         try:
             before, after = (
-                (Command.of(name, asked[when]),) if asked[when] else ()
+                (Command.of(key, asked[when], name),) if asked[when] else ()
                 for when in ("before", "after")
             )
             pause, stop = (

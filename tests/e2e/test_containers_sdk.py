@@ -162,7 +162,7 @@ def test_commands(docker: Engine, seen: Seen) -> None:
     with pytest.raises(OperationFailed, match=r"^it goes on after 0\.5 s: begun$"):
         seen.execute("db", ("/bin/sh", "-c", "echo begun; sleep 60"), 0.5)
     db.pause()
-    with pytest.raises(Unavailable, match="container db does not run: it is paused"):
+    with pytest.raises(Unavailable, match="the container does not run: it is paused"):
         seen.execute("db", ("true",), 30.0)
 
 

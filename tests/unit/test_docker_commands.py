@@ -60,7 +60,7 @@ def test_a_command_is_not_waited_for_by_who_gave_up(sdk: Sdk, docker: DockerComm
 
 def test_only_a_container_that_runs_runs_a_command(sdk: Sdk, docker: DockerCommands) -> None:
     sdk.put("old", state="exited")
-    with pytest.raises(Unavailable, match="container old does not run: it is exited"):
+    with pytest.raises(Unavailable, match="the container does not run: it is exited"):
         docker.execute("old", WORDS, 30.0)
     for name in ("gone", "../x"):
         with pytest.raises(NotFound):

@@ -69,7 +69,7 @@ class Hooking:
         """
         users = await self._blocking.run(self._docker.users, volumes) if hooks.halts else []
         commands = (*hooks.before, *hooks.after)
-        names = {user.name for user in users} | {command.container for command in commands}
+        names = {user.name for user in users} | {command.told for command in commands}
         async with AsyncExitStack() as held:
             for name in sorted(names):
                 await held.enter_async_context(self._locks.locked(name))

@@ -224,8 +224,26 @@ async def test_labels_of_containers_say_what_a_backup_does(backed: Engine) -> No
     assert backed.containers.calls == []
     hooks = Hooks.asked(["web: flush"], [])
     await backed.backups.create(["db"], "", Progress(), hooks=hooks)
-    calls = ["web: flush", "app: sync", "stop", "pause", "unpause", "start", "app: go"]
+    calls = ["web: flush", "1: sync", "stop", "pause", "unpause", "start", "1: go"]
     assert backed.containers.calls == calls
+
+
+@pytest.mark.parametrize("key", ["1", "0123456789abcdef" * 4])
+async def test_who_has_a_label_is_told_by_name_and_called_by_id(backed: Engine, key: str) -> None:
+    """The name may be another's by then; a later daemon knows the id alone."""
+    labels = {"convoy.backup.after": "go"}
+    backed.containers.using["db"] = [Container(key, "app", "running", labels)]
+    backed.containers.failures["execute", "go"] = Unavailable("it does not run")
+    with pytest.raises(OperationFailed, match="'go' in container app: it does not run"):
+        await backed.backups.create(["db"], "", Progress())
+    after = backed.restarted()
+    after.hooking.recover()
+    assert after.containers.calls == [f"{key}: go"]
+
+
+def test_a_container_of_which_no_name_is_known_is_told_as_docker_lists_it() -> None:
+    assert str(Command.of("0123456789abcdef" * 4, "go")) == "'go' in container 0123456789ab"
+    assert str(Command.of("my-container", "go")) == "'go' in container my-container"
 
 
 async def test_a_schedule_does_the_same(backed: Engine) -> None:
@@ -243,7 +261,7 @@ async def test_a_schedule_does_the_same(backed: Engine) -> None:
     assert (view.before, view.after, view.pause) == (tuple(BEFORE), ("app: go",), True)
     after.containers.using["db"] = [APP, web]
     name, failed = await after.backups.begin("db", "offsite", Progress())
-    assert after.containers.calls == [*BEFORE, "pause", "unpause", *AFTER]
+    assert after.containers.calls == [*BEFORE, "pause", "unpause", "app: go", "2: open"]
     ((backup,), _) = await after.backups.finish([name], "offsite", Progress())
     assert (backup.volume, failed) == ("db", [])
     await after.schedules.set("db", {"schedule_backup": None})
@@ -268,10 +286,10 @@ async def test_a_label_that_makes_no_sense_keeps_no_other_volume_from_its_backup
     backed: Engine,
 ) -> None:
     """Those of its container are left out, with whatever is asked for them alone, and told."""
-    labelled = {"app": {"pause": "maybe"}, "web": {"before": "flush"}, "log": {"before": "sync"}}
+    asked = {"app": ("pause", "maybe"), "web": ("before", "flush"), "log": ("before", "sync")}
     app, web, log = (
-        Container(name, name, "running", {f"convoy.backup.{key}": text for key, text in each.items()})
-        for name, each in labelled.items()
+        Container(name, name, "running", {f"convoy.backup.{label}": text})
+        for name, (label, text) in asked.items()
     )
     for name in ("logs", "queue", "web"):
         await backed.volumes.create(name, Options())
