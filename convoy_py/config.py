@@ -100,11 +100,19 @@ def _engine(host: str | None) -> str | None:
     return host
 
 
-def _address(given: object) -> object:
+def _webhook(given: object) -> object:
+    return _address(given, r"/|(ntfy:)?https?://", "no http(s)://…, no ntfy:http(s)://…, nor")
+
+
+def _ping(given: object) -> object:
+    return _address(given, "/|https?://", "no http(s)://…, nor")
+
+
+def _address(given: object, form: str, told: str) -> object:
     text = given.get_secret_value() if isinstance(given, SecretStr) else given
-    if not isinstance(text, str) or not re.match(r"/|(ntfy:)?https?://", text):
+    if not isinstance(text, str) or not re.match(form, text):
         # Not what it is instead: it may be a secret.
-        raise ValueError("it is no http(s)://…, no ntfy:http(s)://…, nor the /path of a file")
+        raise ValueError(f"it is {told} the /path of a file")
     return given
 
 
@@ -119,7 +127,8 @@ def _level(value: object) -> object:
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_list)]
-Address = Annotated[SecretStr, BeforeValidator(_address)]
+Webhook = Annotated[SecretStr, BeforeValidator(_webhook)]
+Ping = Annotated[SecretStr, BeforeValidator(_ping)]
 Guarded = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_guarded)]
 
 
@@ -214,12 +223,12 @@ class Settings(BaseModel):
     repository_patience: Duration = Field(
         300.0, gt=0.0, le=86400.0, description="how long a repository's folder may not answer"
     )
-    webhook: Address | None = Field(
+    webhook: Webhook | None = Field(
         None,
         description="the URL that is told of runs that failed, and of the first that works again; "
         "or a file that has it",
     )
-    ping: Address | None = Field(
+    ping: Ping | None = Field(
         None, description="the URL that is asked after each good backup; or a file that has it"
     )
     docker_host: Annotated[str | None, AfterValidator(_engine)] = Field(

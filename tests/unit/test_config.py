@@ -204,3 +204,11 @@ def test_an_address_that_may_be_a_secret_is_told_nowhere() -> None:
     with pytest.raises(InvalidSetting, match=r"setting ping from environment: it is no http") as no:
         load({}, {"CONVOY_PING": "canary.example/ping"})
     assert "canary" not in str(no.value)
+
+
+def test_a_ping_is_no_message(tmp_path: Path) -> None:
+    """What ntfy takes is one: a GET would tell nobody anything."""
+    assert load({"webhook": "ntfy:https://ntfy.sh/topic"}, {}).settings.webhook
+    told = r"setting ping from file .*: it is no http\(s\)://…, nor the /path of a file$"
+    with pytest.raises(InvalidSetting, match=told):
+        load({}, {}, _file(tmp_path, 'ping = "ntfy:https://ntfy.sh/topic"'))
