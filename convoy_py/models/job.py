@@ -27,6 +27,6 @@ class JobView(Frozen):
     ended: datetime | None = None
     done: int = 0
     total: int = 0
-    note: str = ""  # what it is doing, or how the work is done
+    note: str = ""  # what it is doing, or how; empty once it has ended
     error: str = ""
     kind: str = ""  # of the error

@@ -84,7 +84,7 @@ class Job(Generic[T]):
             ended=None if self._ended is None else timestamp(self._ended),
             done=self.progress.done,
             total=max(self.progress.total, self.progress.done),
-            note=self.progress.note,
+            note=self.progress.note if self._ended is None else "",
             error="" if error is None else told,
             kind="" if error is None else kind.value,
         )

@@ -43,7 +43,7 @@ async def test_a_job_is_followed_to_its_end(engine: Engine) -> None:
     assert await engine.jobs.wait(job, 5)
     assert job.result == "done"
     (view,) = engine.jobs.list()
-    assert view.state is JobState.DONE
+    assert (view.state, view.note) == (JobState.DONE, ""), "it does nothing any more"
     assert view.started.timestamp() == NOW
     assert view.ended is not None
     assert view.ended.timestamp() == NOW + 5
