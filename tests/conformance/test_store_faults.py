@@ -1,9 +1,9 @@
 """What a network does to a store: tried again within bounds, and never a false success."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -149,15 +149,23 @@ def _check_given_up(bed: Bed, call: str, patience: Patience) -> None:
     _check_told(caught.value)
 
 
-def test_a_storage_that_is_down_is_an_error(bed: Bed, tmp_path: Path) -> None:
-    nobody = parse(f"rest:http://127.0.0.1:1/{tmp_path.name}/")
-    if "s3" in bed.store.location:
-        nobody = parse(f"s3:http://127.0.0.1:1/{BUCKET}")
+@pytest.mark.parametrize(
+    ("server", "reason"),
+    [("127.0.0.1:1", "Connection refused"), ("nobody.invalid", "not known|name resolution")],
+)
+def test_a_storage_that_is_down_is_an_error_soon(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, server: str, reason: str
+) -> None:
+    """With the reason; it may be about to start, but nobody waits for it for long."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    scheme, path = ("s3", BUCKET) if "s3" in bed.store.location else ("rest", "path/")
     with (
-        closing(open_store(nobody, S3_CREDENTIALS, patience=QUICK)) as store,
-        pytest.raises(StoreFailed, match="Connection refused"),
+        closing(open_store(parse(f"{scheme}:http://{server}/{path}"), S3_CREDENTIALS)) as store,
+        pytest.raises(StoreFailed, match=reason),
     ):
         store.read(Kind.PACK, NAME)
+    assert 0 < sum(waited) < 10
 
 
 def _check_told(error: Exception) -> None:

@@ -16,7 +16,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from convoy_py.restic.errors import AlreadyThere, AppendOnly, NotFound, RepositoryError, StoreFailed
 from convoy_py.restic.stores.base import Kind, Piece, is_id, path_of
-from convoy_py.restic.stores.retries import Passing, Patience, passes, retried
+from convoy_py.restic.stores.retries import Passing, Patience, Retrying, Unreached, passes
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -29,8 +29,9 @@ _REFUSED = ("AccessDenied", "AuthorizationPermissionMismatch", "does not have st
 _STATUS = re.compile(r"status code: (\d{3})([^:<\n]*)")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<\n]*)")
-# The causes of a failed connection are told in the form of the library's own values only.
-_CAUSE = re.compile(r'message: "([^"]*)"|\b(TimedOut|ConnectionReset|IncompleteMessage)\b')
+# What concerns a connection, and its causes, are told in the form of the library's own values only.
+_UNREACHED = "kind: Connect,"
+_CAUSE = re.compile(r'(?:message|error): "([^"]*)"|\b(TimedOut|ConnectionReset|IncompleteMessage)\b')
 
 Client = S3Store | GCSStore | AzureStore
 _T = TypeVar("_T")
@@ -55,7 +56,7 @@ class ObjectStore:
         `ca` are certificates in PEM that are trusted beside those of the system.
         """
         self.location = location
-        self._patience = patience
+        self._retried = Retrying(patience)
         options: ClientConfig = {
             "allow_http": True,  # that is for who gives the address to decide
             "connect_timeout": timedelta(seconds=patience.connect),
@@ -157,7 +158,7 @@ class ObjectStore:
             except _FAILURES as error:
                 raise self._told(what, error, refused) from None
 
-        return retried(self._patience, once)
+        return self._retried(once)
 
     def _told(
         self, what: str, error: Exception, refused: type[StoreFailed] = StoreFailed
@@ -171,7 +172,7 @@ class ObjectStore:
         kind = refused if any(word in text for word in _REFUSED) else StoreFailed
         status = _STATUS.search(text)
         if isinstance(error, BaseError) and (status is None or passes(int(status[1]))):
-            kind = Passing
+            kind = Unreached if _UNREACHED in text else Passing
         return kind(f"{self.location} does not {what}: {_reason(text)}")
 
 

@@ -14,7 +14,7 @@ import aiohttp
 
 from convoy_py.restic.errors import AlreadyThere, AppendOnly, BadLocation, NotFound, StoreFailed
 from convoy_py.restic.stores.base import Kind, Piece, is_id, path_of
-from convoy_py.restic.stores.retries import Passing, Patience, passes, retried
+from convoy_py.restic.stores.retries import Passing, Patience, Retrying, Unreached, passes
 
 _VERSION = "application/vnd.x.restic.rest.v2"
 _SENT = 256 << 10  # bytes of a body that go at once
@@ -22,6 +22,7 @@ _DONE = (200, 201, 204)
 _REFUSED = (403, 405, 409)
 # What aiohttp raises is mostly ClientError; a connection may end in other ways.
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+_UNREACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 _T = TypeVar("_T")
 
@@ -52,6 +53,7 @@ class RestStore:
     ) -> None:
         self._base = base
         self._patience = patience
+        self._retried = Retrying(patience)
         self._headers = {"Accept": _VERSION, "Accept-Encoding": "identity"}
         if user or password:
             self._headers["Authorization"] = _authorization(user, password)
@@ -161,20 +163,22 @@ class RestStore:
         body: Sequence[Piece] | None = None,
     ) -> _Answer:
         def once() -> _Answer:
+            kind = Passing
             try:
                 answer = self._run(self._once(method, path, headers or {}, body))
             except aiohttp.ClientConnectorCertificateError as error:
                 raise StoreFailed(f"{self.location}: {error.certificate_error}") from None
             except _FAILURES as error:
                 why = _reason(error)
+                kind = Unreached if isinstance(error, _UNREACHED) else Passing
             else:
                 if not passes(answer.status):
                     return answer
                 why = f"{answer.status} {answer.reason}"
             shown = path.partition("?")[0] or "the repository"
-            raise Passing(f"{self.location} does not answer to {method} of {shown}: {why}")
+            raise kind(f"{self.location} does not answer to {method} of {shown}: {why}")
 
-        return retried(self._patience, once)
+        return self._retried(once)
 
     async def _once(
         self, method: str, path: str, headers: dict[str, str], body: Sequence[Piece] | None

@@ -23,6 +23,7 @@ class Patience:
     request: float = 900.0  # four packs at once through a line of 1 Mbit/s
     retries: int = 8
     retrying: float = 180.0  # no try begins later
+    opening: float = 5.0  # the same, as long as no connection was ever made
     backoff: float = 0.2  # before the first retry; twice as long before each further one
     longest_backoff: float = 15.0
 
@@ -31,19 +32,42 @@ class Passing(StoreFailed):
     """A failure that another try may not have."""
 
 
+class Unreached(Passing):
+    """No connection was made."""
+
+
 def passes(status: int) -> bool:
     return status >= 500 or status in _AGAIN
 
 
-def retried(patience: Patience, once: Callable[[], _T]) -> _T:
-    """What `once` gives; it has to do no harm if it is done twice. Raises its last Passing."""
-    end, pause = time.monotonic() + patience.retrying, patience.backoff
-    for _ in range(patience.retries):
+class Retrying:
+    """Asks one storage again; one that has never answered is given up soon, for somebody waits."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._reached = False
+
+    def __call__(self, once: Callable[[], _T]) -> _T:
+        """What `once` gives; it has to do no harm if it is done twice. Raises its last Passing."""
+        patience = self._patience
+        begun, pause = time.monotonic(), patience.backoff
+        for _ in range(patience.retries):
+            try:
+                return self._tried(once)
+            except Passing:
+                limit = patience.retrying if self._reached else patience.opening
+                if time.monotonic() + pause > begun + limit:
+                    raise
+            time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            pause = min(pause * 2, patience.longest_backoff)
+        return self._tried(once)
+
+    def _tried(self, once: Callable[[], _T]) -> _T:
+        reached = True
         try:
             return once()
-        except Passing:
-            if time.monotonic() + pause > end:
-                raise
-        time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-        pause = min(pause * 2, patience.longest_backoff)
-    return once()
+        except Unreached:
+            reached = False
+            raise
+        finally:
+            self._reached = self._reached or reached

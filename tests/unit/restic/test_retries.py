@@ -5,9 +5,9 @@ import time
 import pytest
 
 from convoy_py.restic.errors import StoreFailed
-from convoy_py.restic.stores.retries import Passing, Patience, passes, retried
+from convoy_py.restic.stores.retries import Passing, Patience, Retrying, Unreached, passes
 
-PATIENCE = Patience(retries=4, retrying=10, backoff=1, longest_backoff=3)
+PATIENCE = Patience(retries=4, retrying=10, opening=2, backoff=1, longest_backoff=3)
 
 
 class _Storage:
@@ -17,6 +17,7 @@ class _Storage:
         self._left, self._each = failures, each
         self._now = 100.0
         self.asked = 0
+        self.failure: type[Passing] = Passing
         self.waited: list[float] = []
         patch.setattr(time, "monotonic", lambda: self._now)
         patch.setattr(time, "sleep", self._sleep)
@@ -30,13 +31,13 @@ class _Storage:
         self._now += self._each
         self._left -= 1
         if self._left >= 0:
-            raise Passing("no answer")
+            raise self.failure("no answer")
         return "answer"
 
 
 def test_what_passes_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = _Storage(monkeypatch, 4)
-    assert retried(PATIENCE, storage) == "answer"
+    assert Retrying(PATIENCE)(storage) == "answer"
     for waited, wanted in zip(storage.waited, (1, 2, 3, 3), strict=True):
         assert wanted * 0.8 <= waited <= wanted * 1.2
 
@@ -44,14 +45,14 @@ def test_what_passes_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None
 def test_it_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = _Storage(monkeypatch, 100)
     with pytest.raises(StoreFailed, match="no answer"):
-        retried(PATIENCE, storage)
+        Retrying(PATIENCE)(storage)
     assert storage.asked == 1 + PATIENCE.retries
 
 
 def test_no_try_begins_when_it_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = _Storage(monkeypatch, 100, each=8)
     with pytest.raises(StoreFailed):
-        retried(PATIENCE, storage)
+        Retrying(PATIENCE)(storage)
     assert storage.asked == 2
 
 
@@ -63,8 +64,26 @@ def test_what_lasts_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> N
         raise StoreFailed("no")
 
     with pytest.raises(StoreFailed):
-        retried(PATIENCE, refused)
+        Retrying(PATIENCE)(refused)
     assert storage.asked == 1
+
+
+def test_a_storage_that_was_never_reached_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For somebody waits to hear of it; in the middle of work it may come back."""
+    storage, retrying = _Storage(monkeypatch, 100), Retrying(PATIENCE)
+    storage.failure = Unreached
+    with pytest.raises(StoreFailed, match="no answer"):
+        retrying(storage)
+    assert storage.asked == 2
+    with pytest.raises(StoreFailed, match="it is not there"):
+        retrying(_missing)
+    with pytest.raises(StoreFailed, match="no answer"):
+        retrying(storage)
+    assert storage.asked == 2 + 1 + PATIENCE.retries
+
+
+def _missing() -> None:
+    raise StoreFailed("it is not there")
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 507])
