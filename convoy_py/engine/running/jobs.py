@@ -23,27 +23,44 @@ REMEMBERED_JOBS = 100
 class Progress:
     """What a job's blocking steps are given as their `step`; it may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: "Progress | None" = None) -> None:
+        """`whole` is of the job that this is a part of: it is cancelled with that."""
         self.done = 0
         self.total = 0
         self.note = ""
-        self.cancelled = ""  # why
+        self._cancelled = ""
+        self._whole = whole
+
+    @property
+    def cancelled(self) -> str:
+        """Why; empty if it is not."""
+        return self._cancelled or (self._whole.cancelled if self._whole else "")
+
+    @cancelled.setter
+    def cancelled(self, why: str) -> None:
+        self._cancelled = why
+
+    def go_alone(self) -> None:
+        """Be no part any more; what was cancelled by now stays so."""
+        self._cancelled, self._whole = self.cancelled, None
 
     def __call__(self, count: int) -> None:
         """Count bytes as done; raises Cancelled if the job is to end."""
         self.done += count
-        if self.cancelled:
-            raise Cancelled(self.cancelled)
+        if why := self.cancelled:
+            raise Cancelled(why)
 
 
 class Job(Generic[T]):
     """One piece of long work; `result` once it is done."""
 
-    def __init__(self, number: int, verb: str, volume: str, started: float) -> None:
+    def __init__(
+        self, number: int, verb: str, volume: str, started: float, progress: Progress
+    ) -> None:
         self.id = str(number)
         self.verb = verb
         self.volume = volume
-        self.progress = Progress()
+        self.progress = progress
         self._started = started
         self._ended: float | None = None
         self._error: Exception | None = None
@@ -99,10 +116,20 @@ class Jobs:
         self._numbers = itertools.count(1)
         self._jobs: dict[str, Job[Any]] = {}
 
-    def start(self, verb: str, volume: str, work: Callable[[Progress], Awaitable[T]]) -> Job[T]:
-        """Begin a job; raises Unavailable when the daemon is stopping."""
+    def start(
+        self,
+        verb: str,
+        volume: str,
+        work: Callable[[Progress], Awaitable[T]],
+        progress: Progress | None = None,
+    ) -> Job[T]:
+        """Begin a job; raises Unavailable when the daemon is stopping.
+
+        `progress` is of work that has begun already.
+        """
         self._operations.refuse_when_stopping(volume)
-        job: Job[T] = Job(next(self._numbers), verb, volume, self._clock())
+        number, started = next(self._numbers), self._clock()
+        job: Job[T] = Job(number, verb, volume, started, progress or Progress())
         job.task = asyncio.create_task(self._run(job, work))
         self._operations.track(job.task)
         job.task.add_done_callback(_heard)

@@ -150,20 +150,24 @@ class Runs:
     ) -> None:
         repository = turns[0].repository
         begin = self._backups.begin
+        progress.note = "taking snapshots"
+        parts = {turn: Progress(progress) for turn in turns}
         taking = {
-            asyncio.create_task(begin(turn.entry.name, repository, progress)): turn
-            for turn in turns
+            asyncio.create_task(begin(turn.entry.name, repository, part)): turn
+            for turn, part in parts.items()
         }
         ready, late = await asyncio.wait(taking, timeout=PATIENCE_SECONDS)
         for task in late:
-            self._begin_late(taking[task], task, begun)
+            self._begin_late(taking[task], task, begun, parts[taking[task]])
         if ready:
             taken = {taking[task]: task for task in ready}
             with self._running(taken):
                 await self._session(taken, begun, progress)
 
-    def _begin_late(self, turn: Turn, taking: "asyncio.Task[Begun]", begun: "_Stopwatch") -> None:
-        """Go on with one alone, when its snapshot is taken."""
+    def _begin_late(
+        self, turn: Turn, taking: "asyncio.Task[Begun]", begun: "_Stopwatch", part: Progress
+    ) -> None:
+        """Go on with one alone, when its snapshot is taken; its job is that of the snapshot, too."""
 
         async def work(progress: Progress) -> None:
             with self._running([turn]):
@@ -171,9 +175,11 @@ class Runs:
                 await self._session({turn: taking}, begun, progress)
 
         try:
-            self._jobs.start("scheduled-backup", turn.entry.name, work)
+            self._jobs.start("scheduled-backup", turn.entry.name, work, part)
         except Unavailable:
             self._timetable.running.discard(turn.key)
+        else:
+            part.go_alone()
 
     async def _session(
         self,

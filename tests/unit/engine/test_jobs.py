@@ -182,5 +182,16 @@ async def test_a_failed_clone_is_told_to_who_joined_and_tried_anew(engine: Engin
     assert engine.left() == []
 
 
+def test_a_part_is_cancelled_with_the_whole_until_it_goes_alone() -> None:
+    whole = Progress()
+    one, other = Progress(whole), Progress(whole)
+    one.go_alone()
+    whole.cancelled = "enough"
+    one(1)
+    other.go_alone()
+    with pytest.raises(Cancelled, match="enough"):
+        other(1)
+
+
 async def _nothing(progress: Progress) -> None:
     pass

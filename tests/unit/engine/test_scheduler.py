@@ -43,6 +43,7 @@ class Offsite(Backups):
     async def begin(self, volume: str, to: str, progress: Progress) -> tuple[str, list[str]]:
         if volume in self.late:
             await self.late[volume].wait()
+        progress(0)
         if volume in self.problems:
             raise OperationFailed(self.problems[volume])
         return f"{volume}@backup", ["db-1 was not started again"] if volume == "halted" else []
@@ -341,6 +342,32 @@ async def test_one_volume_whose_snapshot_takes_long_gets_a_session_of_its_own(
     assert engine.entries.rescheduled.is_set(), "or it would never be due again"
     assert offsite.sessions[2:] == [("offsite", ["odd-one"])]
     assert _backup(engine, "odd-one").good
+
+
+@pytest.mark.parametrize("patience", [0.01, 60.0])
+async def test_a_snapshot_that_takes_long_ends_with_the_job_that_it_belongs_to(
+    engine: Engine,
+    offsite: Offsite,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: float,
+) -> None:
+    """That of the session, or later its own: what is cancelled is not taken all the same."""
+    monkeypatch.setattr("convoy_py.engine.upkeep.runs.PATIENCE_SECONDS", patience)
+    gate = offsite.late["odd-one"] = asyncio.Event()
+    for name in ("db", "odd-one"):
+        await _schedule(engine, name, backup="@hourly", to="offsite")
+    await _look(engine, HOUR + DELAY)
+    if patience < 1:
+        await _until(lambda: bool(offsite.sessions) and not engine.scheduler._busy)
+    (job,) = [job for job in engine.jobs.list() if job.state is JobState.RUNNING]
+    engine.jobs.cancel(job.id)
+    gate.set()
+    await engine.settled()
+    assert engine.jobs.get(job.id).state is JobState.CANCELLED
+    last = _backup(engine, "odd-one").last
+    assert last
+    assert last.error == f"job {job.id} ({job.verb} {job.volume}) was cancelled"
+    assert not any("odd-one" in volumes for _, volumes in offsite.sessions)
 
 
 async def test_what_one_volume_fails_of_costs_no_other(engine: Engine, offsite: Offsite) -> None:
