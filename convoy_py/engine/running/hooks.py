@@ -1,7 +1,6 @@
 """Commands and rests of containers around the taking of a snapshot: what is owed is noted first."""
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,10 +14,9 @@ from convoy_py.engine.running.operations import translated
 from convoy_py.engine.running.pausing import Pausing, stopped
 from convoy_py.engine.running.threads import Blocking
 from convoy_py.errors import ContainerRestarts, ConvoyError, OperationFailed, Unavailable, failed
-from convoy_py.linux import files
 from convoy_py.logs import event
 from convoy_py.models.hooks import Command, Hooks
-from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.notes import Notes
 from convoy_py.state.records import OWED, Owed
 
 log = logging.getLogger("convoy.engine")
@@ -52,11 +50,9 @@ class Hooking:
         self._docker = docker
         self.pausing = pausing
         self._blocking = blocking
-        self._notes = notes
+        self._notes = Notes(OWED, "hook failed", notes)
         self._limit = limit
         self._locks = Locks()  # of containers
-        self._in_use: set[Path] = set()
-        self._told: dict[Path, str] = {}  # what was last logged of a note
 
     async def around(
         self, hooks: Hooks, volumes: Sequence[str], progress: Progress, take: Take[T]
@@ -80,21 +76,10 @@ class Hooking:
 
         Called again and again; what cannot be done yet is logged once.
         """
-        for note in set(self._notes.glob("*.json")) - self._in_use:
-            try:
-                rows = OWED.decode(note.read_bytes()).commands
-                owed = [Command(container=row[0], words=row[1:]) for row in rows]
-            except FileNotFoundError:
-                continue  # it was another's until now
-            except (Newer, OSError) as problem:
-                self._tell(note, problem)
-                continue
-            except (Unreadable, IndexError):
-                log.warning("%s is not a note of ours; it is deleted", note)
-                note.unlink(missing_ok=True)
-                continue
+        for note, content in self._notes.left():
+            owed = [Command(container=row[0], words=row[1:]) for row in content.commands if row]
             if problems := self._settle(note, owed):
-                self._tell(note, OperationFailed("; ".join(map(str, problems))))
+                self._notes.tell(note, OperationFailed("; ".join(map(str, problems))))
             else:
                 names = ", ".join(map(str, owed))
                 event(log, logging.WARNING, "was owed, and is run", commands=names)
@@ -107,7 +92,7 @@ class Hooking:
         if not hooks.after:
             return await self._within(hooks, volumes, progress, take)
         with translated(", ".join(volumes), "hooks"):
-            note = await self._blocking.run(self._noted, hooks.after)
+            note = await self._blocking.run(self._notes.begin, _noted(hooks.after))
         try:
             taken, problems = await self._within(hooks, volumes, progress, take)
         except BaseException:
@@ -173,32 +158,15 @@ class Hooking:
                     if isinstance(error, Unavailable):
                         left.append(command)
             if not left:
-                note.unlink(missing_ok=True)
-                self._told.pop(note, None)
+                self._notes.end(note)
             elif left != owed:
-                self._write(note, left)
+                self._notes.write(note, _noted(left))
         except OSError as error:
             problems.append(failed("what ran may be run again", error))
         finally:
-            self._in_use.discard(note)  # from here on it is for `recover`
+            self._notes.leave(note)  # from here on it is for `recover`
         return problems
 
-    def _noted(self, owed: Sequence[Command]) -> Path:
-        files.durable_folder(self._notes)
-        note = self._notes / f"{secrets.token_hex(8)}.json"
-        self._in_use.add(note)
-        try:
-            self._write(note, owed)
-        except BaseException:
-            self._in_use.discard(note)
-            raise
-        return note
 
-    def _write(self, note: Path, owed: Sequence[Command]) -> None:
-        rows = tuple((command.container, *command.words) for command in owed)
-        files.durable_replace(note, OWED.encode(Owed(commands=rows)))
-
-    def _tell(self, note: Path, failure: Exception) -> None:
-        if self._told.get(note) != str(failure):
-            event(log, logging.WARNING, "hook failed", note=note, failure=failure)
-        self._told[note] = str(failure)
+def _noted(owed: Sequence[Command]) -> Owed:
+    return Owed(commands=tuple((command.container, *command.words) for command in owed))

@@ -1,7 +1,6 @@
 """Containers that are held up for a snapshot or a rollback: noted first, so that none stays so."""
 
 import logging
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from typing import Final
 from convoy_py.containers import Container, DockerContainers
 from convoy_py.engine.running.threads import Blocking
 from convoy_py.errors import ConvoyError, OperationFailed, Unavailable, failed
-from convoy_py.linux import files
 from convoy_py.logs import event
-from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.notes import Notes
 from convoy_py.state.records import PAUSE, Halt, Pause
 
 log = logging.getLogger("convoy.engine")
@@ -42,8 +40,7 @@ class Pausing:
         """Folders: of what ends with the boot, a pause, and of what outlives it, a stop."""
         self._containers = containers
         self._folders: dict[Halt, Path] = {PAUSED: run_notes, STOPPED: root_notes}
-        self._in_use: set[Path] = set()  # notes of work that goes on
-        self._told: dict[Path, str] = {}  # what was last logged of a note
+        self._notes = Notes(PAUSE, "containers stay held up", run_notes, root_notes)
 
     @contextmanager
     def paused(self, containers: Sequence[Container]) -> Iterator[None]:
@@ -59,7 +56,7 @@ class Pausing:
             left = self._go_on(note, PAUSED, ours)
             if left or not done:
                 raise
-        self._drop(note)
+        self._notes.end(note)
 
     def stop(self, containers: Sequence[Container]) -> Stopped:
         """Stop them until `start` or `leave`, the youngest first; none, if one cannot be."""
@@ -89,7 +86,7 @@ class Pausing:
     def leave(self, stopped: Stopped) -> None:
         """Have them stay stopped."""
         try:
-            self._drop(stopped.note)
+            self._notes.end(stopped.note)
         except OSError as error:
             self._tell(stopped.note, failed("the next daemon will start them", error), STOPPED)
 
@@ -98,19 +95,8 @@ class Pausing:
 
         Called again and again; what cannot be done yet is logged once.
         """
-        found = {note for folder in self._folders.values() for note in folder.glob("*.json")}
-        for note in found - self._in_use:
-            try:
-                state, rows = PAUSE.decode(note.read_bytes()).root
-            except FileNotFoundError:
-                continue  # by now it is settled
-            except (Newer, OSError) as problem:
-                self._tell(note, problem)
-                continue
-            except Unreadable:
-                log.warning("%s is not a note of ours; it is deleted", note)
-                self._drop(note)
-                continue
+        for note, content in self._notes.left():
+            state, rows = content.root
             containers = [_read(row, state) for row in rows]
             names = ", ".join(map(str, containers))
             if error := self._go_on(note, state, containers):
@@ -118,11 +104,9 @@ class Pausing:
             else:
                 event(log, logging.WARNING, f"were {state}, and go on", containers=names)
 
-    def _tell(self, note: Path, failure: Exception, state: str = "held up") -> None:
+    def _tell(self, note: Path, failure: Exception, state: Halt) -> None:
         """Log once that containers of a note do not go on."""
-        if self._told.get(note) != str(failure):
-            event(log, logging.WARNING, f"containers stay {state}", note=note, failure=failure)
-        self._told[note] = str(failure)
+        self._notes.tell(note, failure, f"containers stay {state}")
 
     def _go_on(
         self, note: Path, state: Halt, containers: Sequence[Container]
@@ -143,13 +127,13 @@ class Pausing:
                     if state == PAUSED or isinstance(error, Unavailable):
                         left.append(container)
             if not left:
-                self._drop(note)
+                self._notes.end(note)
             elif left != containers:
                 self._write(note, state, left)
         except OSError as error:
             failures.append(failed(f"who goes on may be noted as {state} still", error))
         finally:
-            self._in_use.discard(note)  # from here on it is for `recover`
+            self._notes.leave(note)  # from here on it is for `recover`
         if not failures:
             return None
         kind = Unavailable if any(isinstance(e, Unavailable) for e in failures) else OperationFailed
@@ -160,27 +144,12 @@ class Pausing:
         return {PAUSED: self._containers.unpause, STOPPED: self._containers.start}[state]
 
     def _noted(self, state: Halt, containers: Sequence[Container]) -> Path:
-        folder = self._folders[state]
-        note = folder / f"{secrets.token_hex(8)}.json"
-        files.durable_folder(folder)
-        self._in_use.add(note)
-        try:
-            self._write(note, state, containers)
-        except BaseException:
-            self._in_use.discard(note)
-            raise
-        return note
+        """A pause ends with the boot, and so does its note."""
+        content, folder = _content(state, containers), self._folders[state]
+        return self._notes.begin(content, folder, durable=state == STOPPED)
 
     def _write(self, note: Path, state: Halt, containers: Sequence[Container]) -> None:
-        rows = tuple(
-            (c.id, c.name, c.state) if state == STOPPED else (c.id, c.name) for c in containers
-        )
-        files.durable_replace(note, PAUSE.encode(Pause((state, rows))), durable=state == STOPPED)
-
-    def _drop(self, note: Path) -> None:
-        note.unlink(missing_ok=True)
-        self._in_use.discard(note)
-        self._told.pop(note, None)
+        self._notes.write(note, _content(state, containers), durable=state == STOPPED)
 
 
 @asynccontextmanager
@@ -207,6 +176,13 @@ async def stopped(
             event(log, logging.ERROR, "containers are not as they were", failure=error)
         raise
     await blocking.run(pausing.leave if stay else pausing.start, halted)
+
+
+def _content(state: Halt, containers: Sequence[Container]) -> Pause:
+    rows = tuple(
+        (c.id, c.name, c.state) if state == STOPPED else (c.id, c.name) for c in containers
+    )
+    return Pause((state, rows))
 
 
 def _read(row: Sequence[str], state: Halt) -> Container:

@@ -20,7 +20,7 @@ from convoy_py.linux import files, trees
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
 from convoy_py.models.sizes import format_size
-from convoy_py.state.formats import Newer, Unreadable
+from convoy_py.state.notes import Notes
 from convoy_py.state.records import RELEASE, Release
 
 log = logging.getLogger("convoy.engine")
@@ -48,6 +48,7 @@ class Copied:
     target: Target
     beside: LocalVolume
     note: Path
+    release: Release
     files: int = 0
     switched: bool = False
 
@@ -57,13 +58,12 @@ class Handover:
 
     def __init__(self, docker: Docker, notes: Path) -> None:
         self._docker = docker
-        self._notes = notes
-        self._busy: set[Path] = set()  # notes of what goes on
-        self._newer: set[Path] = set()  # notes of a newer daemon
+        self._notes = Notes(RELEASE, "half released", notes)
 
-    def half_made(self) -> list[Path]:
-        """The notes of it."""
-        return [note for note in self._notes.glob("*.json") if note not in self._busy | self._newer]
+    def sweep(self) -> None:
+        """Take away what a daemon that ended, or an engine that failed, left half made."""
+        for note, release in self._notes.left():
+            self._take_back(note, release)
 
     def target(self, volume: str, name: str) -> Target:
         """Where a volume would go; raises what stands in the way, but for its own users."""
@@ -97,22 +97,18 @@ class Handover:
     def copy(self, volume: Entry, target: Target, step: Step) -> Copied:
         """Copy a volume that nobody uses into a new one of Docker's, compared byte for byte."""
         name = f"convoy-release-{secrets.token_hex(8)}"
-        note = self._notes / f"{name}.json"
-        self._notes.mkdir(mode=0o700, exist_ok=True)
         release = Release(volume=volume.name, target=target.name, new=target.new, beside=name)
-        self._busy.add(note)
+        note = self._notes.begin(release)
         try:
-            files.durable_replace(note, RELEASE.encode(release))
             beside = self._docker.create_local(name, {LABEL: volume.name})
             with opened(volume) as folder:
                 tree = trees.copy(folder, beside.folder, step)
                 trees.verify(folder, beside.folder, step)
             files.sync_filesystem(beside.folder)
         except BaseException:
-            self.take_back(note)
-            self._busy.discard(note)
+            self._take_back(note, release)
             raise
-        return Copied(volume.name, target, beside, note, tree.files)
+        return Copied(volume.name, target, beside, note, release, tree.files)
 
     def switch(self, copied: Copied) -> Copied:
         """Let the copy trade places with the empty folder of the target, durably."""
@@ -141,34 +137,22 @@ class Handover:
             event(
                 log, logging.WARNING, "released all the same", volume=copied.volume, failure=error
             )
-        self.take_back(copied.note)
-        self._busy.discard(copied.note)
+        self._take_back(copied.note, copied.release)
 
-    def take_back(self, note: Path) -> bool:
-        """Take away what a note says was half made; False if that is to be tried again.
+    def _take_back(self, note: Path, release: Release) -> None:
+        """Take away what a note says was half made; what cannot be just now stays noted.
 
         A copy that has its name stays, and so does whatever somebody else wrote.
         """
         try:
-            release = RELEASE.decode(note.read_bytes())
-        except FileNotFoundError:
-            return True
-        except Newer as problem:
-            log.warning("%s: it is left to the daemon that wrote it", problem.at(note))
-            self._newer.add(note)
-            return False
-        except Unreadable:
-            log.warning("%s is not a note of ours; it is deleted", note)
-        else:
-            try:
-                self._take_back(release)
-            except (OSError, ConvoyError) as error:
-                event(log, logging.WARNING, "half released", volume=release.volume, failure=error)
-                return False
-        note.unlink(missing_ok=True)
-        return True
+            self._remove(release)
+            self._notes.end(note)
+        except (OSError, ConvoyError) as error:
+            self._notes.tell(note, error)
+        finally:
+            self._notes.leave(note)
 
-    def _take_back(self, release: Release) -> None:
+    def _remove(self, release: Release) -> None:
         volume, target, beside = release.volume, release.target, release.beside
         named, half = self._local(target), self._local(beside)
         taken = named is not None and not _is_empty(named)
@@ -209,9 +193,9 @@ class Handover:
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "left", volume=copied.beside.name, failure=error)
         else:
-            copied.note.unlink(missing_ok=True)
+            self._notes.end(copied.note)
         finally:
-            self._busy.discard(copied.note)  # only now: what is half made is looked for meanwhile
+            self._notes.leave(copied.note)  # only now: what is half made is looked for meanwhile
 
     def _local(self, name: str) -> LocalVolume | None:
         """A volume of Docker's own; None if there is none, or what has the name is another's."""

@@ -109,9 +109,7 @@ class Releases:
 
     async def sweep(self) -> None:
         """Take away what a daemon that ended, or an engine that failed, left half made."""
-        run = self._operations.blocking.run_long
-        for note in await run(self._handover.half_made):
-            await run(self._handover.take_back, note)
+        await self._operations.blocking.run_long(self._handover.sweep)
 
     async def _of_project(self, project: str) -> list[str]:
         run = self._operations.blocking.run
