@@ -1,16 +1,12 @@
 """The values that describe backups and the repositories in which they lie."""
 
-import re
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from convoy_py.errors import Invalid
+from convoy_py.models.places import BACKUP_URL
 from convoy_py.models.values import Frozen
-
-_URL = re.compile(
-    r"(?P<location>.+)\?backup=backup-(?P<id>[0-9a-f]{16})(?:&|\\?u0026)volume=(?P<volume>[^&?]+)"
-)
 
 
 class Description(BaseModel):
@@ -88,12 +84,12 @@ class BackupUrl(Frozen):
 
 def is_url(text: str) -> bool:
     """Whether this names a backup by itself, and not within a repository that is known here."""
-    return _URL.fullmatch(text) is not None
+    return BACKUP_URL.fullmatch(text) is not None
 
 
 def parse_url(text: str) -> BackupUrl:
     """Raises Invalid; `&` may also be spelled as JSON does."""
-    found = _URL.fullmatch(text)
+    found = BACKUP_URL.fullmatch(text)
     if found is None:
         raise Invalid(
             f"{text!r} is no URL of a backup, such as "

@@ -1,4 +1,4 @@
-"""Where things are: the socket by which the daemon and its command meet, places of repositories."""
+"""Where things are: the socket of the daemon and its command, repositories, backups in them."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,11 @@ from convoy_py.errors import Invalid
 
 DEFAULT_SOCKET = Path("/run/convoy/convoy.sock")
 
+# A backup in its repository, at the beginning of a text; `&` may also be spelled as JSON does.
+BACKUP_URL = re.compile(
+    r"(?P<location>.+?)\?backup=backup-(?P<id>[0-9a-f]{16})(?:&|\\?u0026)volume=(?P<volume>[^&?:]+)"
+    r"(?=:|$)"
+)
 _CONVOY_S3 = re.compile(r"s3://(?P<bucket>[^/@]+)(?:@[^/]*)?(?P<path>/.*)")
 
 

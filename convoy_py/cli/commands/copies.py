@@ -1,6 +1,5 @@
 """The commands on volumes' data: clone, convert, adopt, release, diff, restore-file."""
 
-import re
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +22,7 @@ from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import SCHEDULE, chosen_options, volume_options
 from convoy_py.escapes import encodable, escaped
 from convoy_py.models.names import AT, check_name, check_volume, split_source
+from convoy_py.models.places import BACKUP_URL
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.endpoints import (
     ADOPT,
@@ -32,9 +32,6 @@ from convoy_py.wire.endpoints import (
     RELEASE,
     RESTORE_FILE,
 )
-
-# A backup's URL, of which the last part is the volume.
-_URL = re.compile(r"([^?]+\?backup=[^:]*?volume=([^&?:]+))(?=:|$)")
 
 if TYPE_CHECKING:
     from convoy_py.wire.copies import Adopted, Difference, Released
@@ -281,13 +278,17 @@ def restore_file(session: Session, source: str, no_wait: bool) -> None:
 
 def _file_of(source: str) -> tuple[str, str, dict[str, str], str]:
     """(name, volume, what the request says of it, path) of what a file is to come from."""
-    if url := _URL.match(source):
-        return url[1], url[2], {"backup": url[1]}, source[url.end() :].removeprefix(":")
+    if url := BACKUP_URL.match(source):
+        return url[0], url["volume"], {"backup": url[0]}, source[url.end() :].removeprefix(":")
     first, _, rest = source.partition(":")
     if AT not in first and AT in rest.partition(":")[0]:
         backup, _, path = rest.partition(":")
         volume, which = full_name("restore-file", backup)
         asked = {"backup": which, "repository": first}
         return f"{first}:{backup}", volume, asked, path
+    if AT not in first and "?backup=" in source:
+        raise click.UsageError(
+            f"{source} is not URL:PATH: `convoy backup list --json` shows the URLs of backups"
+        )
     volume, snapshot = full_name("restore-file", first)
     return first, volume, {"snapshot": snapshot}, rest

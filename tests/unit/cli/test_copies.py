@@ -341,6 +341,13 @@ def test_restore_file_takes_it_from_a_backup(
     assert {key: told for key, told in daemon.requests[0].body.items() if told} == asked
 
 
+def test_restore_file_tells_what_is_no_url_of_a_backup(run: Run, daemon: FakeDaemon) -> None:
+    """Its id is cut off here: it is no name of a snapshot that is wrong."""
+    result = run("restore-file", f"{_URL.replace('cdef', '')}:a")
+    assert (result.exit_code, daemon.requests) == (2, [])
+    assert "is not URL:PATH: `convoy backup list --json` shows" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "asked"),
     [
