@@ -36,7 +36,10 @@ STATUS: dict[str, Any] = {
     "used": _key("integer", "bytes of the volume's files, without their holes"),
     "available": _key("integer", "bytes that an unprivileged user may still write"),
     "allocated": _key("integer", "bytes that the host has given"),
-    "usageAge": _key("integer", "seconds since used, available and allocated were measured"),
+    "inodes": _key("integer", "how many files there may be"),
+    "inodesUsed": _key("integer", "how many files there are"),
+    "inodesAvailable": _key("integer", "how many more an unprivileged user may make"),
+    "usageAge": _key("integer", "seconds since used and what follows it were measured"),
 }
 
 

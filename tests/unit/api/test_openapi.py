@@ -89,7 +89,7 @@ def test_the_keys_are_those_of_the_wire() -> None:
 
 def test_status_has_the_properties_that_are_described() -> None:
     """All that Get may tell of a volume, and nothing else."""
-    usage = Usage(size=1, used=1, available=1, allocated=1, sampled=0.0)
+    usage = Usage.model_validate(dict.fromkeys(Usage.model_fields, 1))
     spec = Spec(backend="loopback", size=1, fs=Filesystem.EXT4)
     volumes = FakeVolumes()
     volumes.add("db", spec=spec, usage=usage)
