@@ -99,7 +99,7 @@ class Bare:
         else:
             (staging / "data").mkdir()
             files.fsync_dir(staging / "data")
-        files.durable_replace(staging / "volume.json", bytes(400))
+        files.durable_make(staging / "volume.json", bytes(400))
         staging.rename(self._volumes / name)
         files.fsync_dir(self._volumes)
 
