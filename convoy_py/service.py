@@ -95,6 +95,7 @@ class _Service:
                     name,
                     time.monotonic,
                     self._engine.operations.entries.uuids,
+                    self._engine.blocking,
                 )
             )
 

@@ -14,7 +14,7 @@ from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import NotFound
 from convoy_py.models.backup import BackupView, RepositoryView
 from convoy_py.models.hooks import NO_HOOKS, Hooks
-from convoy_py.models.schedule import LastRun, ScheduleView, TaskView
+from convoy_py.models.schedule import FinishedRun, LastRun, ScheduleView, Task, TaskView
 from convoy_py.models.session import Done, KeyFound, LockFound, Pruned
 from convoy_py.models.volume import Options, View
 from convoy_py.state.records import Proof
@@ -22,6 +22,17 @@ from convoy_py.state.records import Proof
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+FAILED = FinishedRun(
+    task=Task.BACKUP,
+    volume="db",
+    volume_id="01234567-89ab-4def-8123-456789abcdef",
+    repository="offsite",
+    due=CREATED,
+    began=CREATED,
+    seconds=1.5,
+    error="no route to host",
+    failures=1,
+)
 KEY = KeyFound(id="cd" * 32, created="2026-01-02T03:04:05Z", user="root", host="here", in_use=True)
 
 

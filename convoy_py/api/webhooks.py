@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
+from convoy_py.engine.running.threads import Threads
 from convoy_py.logs import event
 from convoy_py.models.schedule import FinishedRun, Task
 
@@ -29,7 +30,8 @@ _HIGH, _NORMAL = 4, 3  # as ntfy counts, up to 5
 class Webhooks:
     """A listener of runs.
 
-    `clock` gives seconds that never go back, `volumes` the uuids of those that there are.
+    `clock` gives seconds that never go back, `volumes` the uuids of those that there are; in
+    `threads` files are read.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Webhooks:
         host: str,
         clock: Callable[[], float],
         volumes: Callable[[], Collection[str]],
+        threads: Threads,
         *,
         gather: float = _GATHER,
         pauses: Sequence[float] = _PAUSES,
@@ -48,6 +51,7 @@ class Webhooks:
         self._host = host
         self._clock = clock
         self._volumes = volumes
+        self._threads = threads
         self._gather = gather
         self._pauses = pauses
         self._ended: list[FinishedRun] = []
@@ -87,7 +91,7 @@ class Webhooks:
             await asyncio.sleep(pause)
             try:
                 async with asyncio.timeout(_TRY):
-                    if await _sent(await asyncio.to_thread(_url, address), message):
+                    if await _sent(await self._threads.run(_url, address), message):
                         return
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 failure = _Unsent(_reason(error))

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,17 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from convoy_py.api.webhooks import Webhooks
-from convoy_py.models.schedule import FinishedRun, Task
+from convoy_py.engine.running.threads import Blocking
+from convoy_py.models.schedule import Task
+from tests.fakes_backups import FAILED
 
-MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 CANARY = "canary-0123456789"
 DAY = 86400.0
-FAILED = FinishedRun(
-    task=Task.BACKUP,
-    volume="db",
-    volume_id="1",
-    repository="offsite",
-    due=MOMENT,
-    began=MOMENT,
-    seconds=1.5,
-    error="no route to host",
-    failures=1,
-)
 STILL = FAILED.model_copy(update={"failures": 2, "failed_before": 1})
 GOOD = FAILED.model_copy(update={"error": "", "failures": 0, "what": "URL"})
 AGAIN = GOOD.model_copy(update={"failed_before": 2})
 OTHER = FAILED.model_copy(update={"volume": "web", "volume_id": "2"})
-THERE = ("1", "2", *(f"v{n}" for n in range(20)))  # volumes
+THERE = (FAILED.volume_id, "2", *(f"v{n}" for n in range(20)))  # volumes
 
 
 class Heard:
@@ -99,6 +88,7 @@ def hooks(webhook: str, ping: str, clock: Clock, there: Collection[str] = THERE)
         "here",
         clock,
         lambda: there,
+        Blocking(),
         gather=0.0,
         pauses=(0.0, 0.0),
     )
@@ -134,7 +124,7 @@ async def test_what_a_volume_failed_of_that_is_gone_counts_no_more(
     heard: Heard, clock: Clock
 ) -> None:
     """Else the dead man's URL would never be asked again."""
-    there = {"1", "2"}
+    there = {FAILED.volume_id, "2"}
     tell = hooks(heard.url, heard.url, clock, there)
     await tell(OTHER)
     await tell(GOOD)

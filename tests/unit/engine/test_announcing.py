@@ -1,26 +1,14 @@
 """Who listens is told of runs of schedules, and troubles nobody."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 
 from convoy_py.errors import Cancelled
-from convoy_py.models.schedule import FinishedRun, Task
+from convoy_py.models.schedule import FinishedRun
+from tests.fakes_backups import FAILED
 from tests.fakes_engine import Engine
 
-MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
-FAILED = FinishedRun(
-    task=Task.BACKUP,
-    volume="db",
-    volume_id="01234567-89ab-4def-8123-456789abcdef",
-    repository="offsite",
-    due=MOMENT,
-    began=MOMENT,
-    seconds=1.5,
-    error="no route to host",
-    failures=1,
-)
 AGAIN = FAILED.model_copy(update={"error": "", "failures": 0, "failed_before": 1})
 
 
