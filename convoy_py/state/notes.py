@@ -1,4 +1,4 @@
-"""Keeps notes of what is half done: a file each, there from before it begins until it is settled."""
+"""Keeps notes of what is half done: a file each, from before it begins until it is settled."""
 
 import logging
 import secrets

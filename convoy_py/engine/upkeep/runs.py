@@ -167,7 +167,7 @@ class Runs:
     def _begin_late(
         self, turn: Turn, taking: "asyncio.Task[Begun]", begun: "_Stopwatch", part: Progress
     ) -> None:
-        """Go on with one alone, when its snapshot is taken; its job is that of the snapshot, too."""
+        """Go on with one alone, when its snapshot is taken, which is of the same job."""
 
         async def work(progress: Progress) -> None:
             with self._running([turn]):

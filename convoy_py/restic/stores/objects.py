@@ -31,7 +31,9 @@ _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<\n]*)")
 # What concerns a connection, and its causes, are told in the form of the library's own values only.
 _UNREACHED = "kind: Connect,"
-_CAUSE = re.compile(r'(?:message|error): "([^"]*)"|\b(TimedOut|ConnectionReset|IncompleteMessage)\b')
+_CAUSE = re.compile(
+    r'(?:message|error): "([^"]*)"|\b(TimedOut|ConnectionReset|IncompleteMessage)\b'
+)
 
 Client = S3Store | GCSStore | AzureStore
 _T = TypeVar("_T")
