@@ -236,5 +236,10 @@ def failed(what: str, error: OSError) -> ConvoyError:
     return kind(f"{what}: {reason}")
 
 
+def replaced(what: str) -> Conflict:
+    """What a verb found under a name is another's, by the time that it has the name's lock."""
+    return Conflict(f"{what} was replaced meanwhile; repeat the command")
+
+
 def _listed(differences: Mapping[str, tuple[str, str]]) -> str:
     return ", ".join(f"{k} is {was}, asked {asked}" for k, (was, asked) in differences.items())

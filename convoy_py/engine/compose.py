@@ -269,7 +269,8 @@ class Engine:
         await self.copies.sweep(self.recovery.half_restored)
         self.restores.resume()
         await self.blocking.run(self.recovery.sweep)
-        await self.backups.sweep()  # last: what was left half made may be a mount of a snapshot
+        # Last: what was left half made may be a mount of a snapshot.
+        await self.backups.bases.sweep()
 
     def _chores(self, settings: Settings) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         """What is to be done now and then, and how often, in seconds."""

@@ -83,12 +83,12 @@ class Copying:
             # gets its name.
             records = _together(lambda each: self._finished(*each, step), staged)
             complete = [
-                (part.volume.name, place.home, record)
+                (place.home, part.volume.name, record)
                 for (part, place), record in zip(staged, records, strict=True)
             ]
             if len(complete) > 1:
-                _together(lambda each: store.seal(*each[1:]), complete)
-            _together(lambda each: store.commit(each[1], each[0], each[2]), complete)
+                _together(lambda each: store.seal(each[0], each[2]), complete)
+            _together(lambda each: store.commit(*each), complete)
         except BaseException as error:
             if self._withdrawn(staged):
                 raise

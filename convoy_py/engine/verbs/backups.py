@@ -1,6 +1,5 @@
 """The verbs on backups: create, list, inspect, delete, forget, prune, verify."""
 
-import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -9,32 +8,28 @@ from dataclasses import replace
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker, Known
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.memory.views import all_snapshot_views, bases
+from convoy_py.engine.memory.views import bases
 from convoy_py.engine.running.announcing import Announcing
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.running.operations import Operations, translated
 from convoy_py.engine.steps.backups import Archiving, Chosen
-from convoy_py.engine.steps.imaging import image_of
 from convoy_py.engine.steps.parts import for_backup
+from convoy_py.engine.verbs.bases import Bases
 from convoy_py.engine.verbs.finding import Finding, view_of
 from convoy_py.engine.verbs.images import Images
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.uses import Uses
-from convoy_py.errors import Conflict, ConvoyError, Invalid, NotFound, OperationFailed
+from convoy_py.errors import Conflict, ConvoyError, Invalid, NotFound, OperationFailed, replaced
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.names import NameKind, joined, kind_of, volume_of
 from convoy_py.models.session import Delete, Forget, Prune, Pruned, Verify
-from convoy_py.models.snapshot import Way
 from convoy_py.restic.retention import Policy
-from convoy_py.state.records import Repository, SnapshotRecord
+from convoy_py.state.records import Repository
 
 log = logging.getLogger("convoy.engine")
-
-# Of so many volumes bases are deleted at a time, which is to wait for the disk.
-_LET_GO_AT_A_TIME = 8
 
 
 class Backups:
@@ -60,10 +55,10 @@ class Backups:
         self._uses = uses
         self._finding = finding
         self._archiving = archiving
+        self.bases = Bases(operations.entries, repositories, snapshots)
         self._images = images
         self._announcing = announcing
         self._docker = docker
-        self._begun: set[str] = set()  # snapshots that are yet to be backed up
 
     async def create(
         self,
@@ -217,22 +212,7 @@ class Backups:
                 "schedule set --to OTHER`, or `--no-backup`, takes them elsewhere)"
             )
         await self._repositories.remove(name)
-        for volume in list(self._entries.volumes.values()):
-            for base in bases(volume, name):
-                await self._delete(base)
-
-    async def sweep(self) -> None:
-        """Delete what no backup to come is compared with; at start, when none is going on.
-
-        What was backed up is the oldest that a repository has of a volume: a backup deletes all
-        that are older, and one that was cut off leaves newer ones. Of a repository that nobody
-        knows any more none is needed.
-        """
-        for volume in list(self._entries.volumes.values()):
-            for repository in {view.base_of for view in all_snapshot_views(volume)} - {""}:
-                found = bases(volume, repository)
-                gone = await self._repositories.is_gone(repository)
-                await self._drop(found if gone else found[:-1])
+        await self.bases.forget(name)
 
     # Steps
 
@@ -294,7 +274,7 @@ class Backups:
             volumes, "", progress, hooks, purpose=for_backup(record.name)
         )
         names = [joined(view.volume, view.name) for view in views]
-        self._begun.update(names)
+        self.bases.begin(names)
         return names, failed
 
     async def _finished(
@@ -312,20 +292,13 @@ class Backups:
         done: list[BackupView] = []
         names = [*taken, *made]
         images = self._images.of(names, progress) if raw else nullcontext[dict[str, Entry]]({})
-        turns = asyncio.Semaphore(_LET_GO_AT_A_TIME)
-
-        async def let_bases_go(name: str) -> None:
-            async with turns:
-                await self._let_bases_go(record, name, done)
-
         try:
             async with images as found:
                 done, problems = await self._back_up(
                     record, names, progress, known, found, scheduled=scheduled
                 )
         finally:
-            self._begun.difference_update(made)
-            await asyncio.gather(*map(let_bases_go, made))
+            await self.bases.settle(record.name, made, done)
         return done, problems
 
     async def _back_up(
@@ -352,7 +325,7 @@ class Backups:
                 image = images.get(name)
                 chosen[name] = Chosen(volume, snapshot, (), known, scheduled, image)
         if not chosen:
-            raise _replaced()
+            raise replaced("a snapshot")
         # By these names until the end: that of an entry changes with its volume's.
         async with self._operations.locked_idle(*kept) as locked:
             there = {name: each for name, each in kept.items() if self._entries.find(name) is each}
@@ -362,7 +335,7 @@ class Backups:
                 if name in there
             ]
             if not ready:
-                raise _replaced()
+                raise replaced("a snapshot")
             async with self._uses.steady("a backup of it", locked, *there.values()):
                 await locked.release(*kept)
                 progress.note = f"backing up to {record.name}"
@@ -370,40 +343,10 @@ class Backups:
                     done = await self._repositories.threads_of(record.name).run_long(
                         self._archiving.back_up, record, ready, progress
                     )
-        gone = [f"{volume_of(name)}: {_replaced()}" for name in names if name not in there]
+        gone = [
+            f"{volume_of(name)}: {replaced('a snapshot')}" for name in names if name not in there
+        ]
         return [view_of(record, each) for each in done.backups], [*done.problems, *gone]
-
-    async def _let_bases_go(
-        self, record: Repository, name: str, done: Sequence[BackupView]
-    ) -> None:
-        """Keep the one snapshot of a volume that the next backup is compared with."""
-        entry = self._entries.find(name)
-        if entry is None or not isinstance(entry.record, SnapshotRecord):
-            return
-        volume = self._entries.get(volume_of(name))
-        older = [each for each in bases(volume, record.name) if each != name]
-        backed_up = any(view.snapshot == entry.record.uuid for view in done)
-        if not backed_up:
-            superfluous = [name]
-        elif entry.record.way is Way.COPY:
-            superfluous = [name, *older]  # it has room of its own for every byte
-        elif any(view.raw for view in done) and image_of(entry) is None:
-            superfluous = [name]  # what was backed up, a clone, is gone
-        else:
-            superfluous = older
-        await self._drop(superfluous)
-
-    async def _drop(self, found: Sequence[str]) -> None:
-        """Delete what no backup is compared with any more, but not what has just begun."""
-        for base in found:
-            if base not in self._begun:
-                await self._delete(base)
-
-    async def _delete(self, base: str) -> None:
-        try:
-            await self._snapshots.delete(base)
-        except ConvoyError as error:
-            event(log, logging.WARNING, "not deleted", volume=base, failure=error)
 
 
 def _refused(users: Iterable[Container]) -> dict[str, str]:
@@ -420,7 +363,3 @@ def _refused(users: Iterable[Container]) -> dict[str, str]:
 def _others(found: Sequence[str], name: str, there: Mapping[str, Entry]) -> Iterator[Entry]:
     """What a snapshot is compared with, of what is there."""
     return (there[each] for each in found if each != name and each in there)
-
-
-def _replaced() -> Conflict:
-    return Conflict("a snapshot was replaced meanwhile; repeat the command")

@@ -10,7 +10,7 @@ from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps.imaging import Imaging, image_of
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.uses import Uses
-from convoy_py.errors import Conflict, ConvoyError, Unsupported
+from convoy_py.errors import ConvoyError, Unsupported, replaced
 from convoy_py.logs import event
 from convoy_py.models.names import volume_of
 
@@ -63,7 +63,7 @@ class Images:
         volume = self._entries.get(volume_of(name))
         async with self._operations.locked_idle(volume.name, name) as locked:
             if self._entries.find(name) is not snapshot:
-                raise Conflict("a snapshot was replaced meanwhile; repeat the command")
+                raise replaced("a snapshot")
             async with self._uses.steady("a copy of its image", locked, volume, snapshot):
                 clone = self._imaging.clone
                 do = self._operations.do_long

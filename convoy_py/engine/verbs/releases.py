@@ -15,7 +15,6 @@ from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.errors import (
     AlreadyExists,
-    Conflict,
     ConvoyError,
     Invalid,
     NoAnswer,
@@ -24,6 +23,7 @@ from convoy_py.errors import (
     VolumeInUse,
     VolumeProtected,
     failed,
+    replaced,
 )
 from convoy_py.wire.copies import ReleasedVolume
 
@@ -141,7 +141,7 @@ class Releases:
         """Raise what has come to stand in the way; the caller has the volume's lock."""
         name = plan.entry.name
         if self._entries.get(name) is not plan.entry:
-            raise Conflict(f"volume {name} was replaced meanwhile; repeat the command")
+            raise replaced(f"volume {name}")
         if plan.users:
             raise VolumeInUse(name, [f"{', '.join(plan.users)}{_advice(plan)}"])
 

@@ -26,12 +26,12 @@ from convoy_py.engine.verbs.uses import Uses
 from convoy_py.errors import (
     AlreadyExists,
     Cancelled,
-    Conflict,
     ConvoyError,
     Invalid,
     OperationFailed,
     Unavailable,
     Unsettled,
+    replaced,
 )
 from convoy_py.logs import event
 from convoy_py.models.hooks import NO_HOOKS, Hooks
@@ -352,7 +352,7 @@ class Snapshots:
         """
         async with self._operations.locked(volume.name) as locked:
             if self._entries.find(volume.name) is not volume:
-                raise Conflict(f"volume {volume.name} was replaced meanwhile; repeat the command")
+                raise replaced(f"volume {volume.name}")
             return await self._replaced(locked, volume, beside, source, progress)
 
     async def _replaced(

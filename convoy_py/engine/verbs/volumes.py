@@ -16,13 +16,13 @@ from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.errors import (
     AlreadyExists,
-    Conflict,
     ConvoyError,
     Invalid,
     OptionsDiffer,
     Unsupported,
     VolumeNotFound,
     VolumeProtected,
+    replaced,
 )
 from convoy_py.models.names import NameKind, check_name, kind_of, volume_of
 from convoy_py.models.volume import Options, State, View
@@ -231,7 +231,7 @@ class Volumes:
                 return
             source = self._entries.get(origin)
             if source is not read[0]:
-                raise Conflict(f"{origin} was replaced meanwhile; repeat the command")
+                raise replaced(origin)
             doing = f"the clone {name}, which is being made"
 
             async def cloned(progress: Progress) -> Entry:

@@ -130,7 +130,7 @@ async def test_what_is_yet_to_be_backed_up_stays(backed: Engine) -> None:
     name, _ = await backed.backups.begin("db", "offsite", Progress())
     backed.pass_time(1)
     await _back_up(backed, "db")
-    await backed.backups.sweep()
+    await backed.backups.bases.sweep()
     views, problems = await backed.backups.finish([name], "offsite", Progress())
     assert ([view.volume for view in views], problems) == (["db"], [])
     assert len(backed.entries.get("db").snapshots) == 1
@@ -183,7 +183,7 @@ async def test_with_a_repository_goes_what_its_next_backups_are_compared_with(
 async def test_a_start_drops_what_belongs_to_no_repository(backed: Engine) -> None:
     await _back_up(backed, "db")
     await backed.repositories.remove("offsite")
-    await backed.backups.sweep()
+    await backed.backups.bases.sweep()
     assert backed.entries.get("db").snapshots == {}
 
 
