@@ -9,6 +9,7 @@ from convoy_py.restic.keyfiles import Scrypt
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.snapshots import Snapshot
 from convoy_py.restic.stores.base import Kind, Piece, Store, is_id, path_of
+from convoy_py.restic.stores.bounds import check_length, counted
 
 QUICK = Scrypt(n=16, r=1, p=1)
 NOW = datetime(2026, 7, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -35,10 +36,12 @@ class MemoryStore:
 
     def read(self, kind: Kind, name: str) -> bytes:
         self._called("read", kind, name)
+        check_length(kind, name, len(self._file(kind, name)))
         return self._file(kind, name)
 
     def read_range(self, kind: Kind, name: str, offset: int, length: int) -> bytes:
         self._called("read_range", kind, name)
+        check_length(kind, name, length)
         part = self._file(kind, name)[offset : offset + length]
         if len(part) < length:
             raise StoreFailed(f"{kind.value}/{name} ends before byte {offset + length}")
@@ -67,7 +70,8 @@ class MemoryStore:
 
     def list(self, kind: Kind) -> Iterator[tuple[str, int]]:
         self._called("list", kind, "")
-        return iter([(name, len(self.files[kind, name])) for name in self.names(kind)])
+        found = [(name, len(self.files[kind, name])) for name in self.names(kind)]
+        return counted(kind, self.location, iter(found))
 
     def _called(self, verb: str, kind: Kind, name: str) -> None:
         if verb != "list":

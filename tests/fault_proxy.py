@@ -28,6 +28,13 @@ ANSWERS = {
 }
 
 
+_TIB = 1 << 40
+# How it begins, and how it goes on.
+ENDLESS = {
+    "huge": (b"", bytes(1 << 16)),
+    "endless": (b"", bytes(1 << 16)),
+    "endless list": (b'[{"name":"a","size":1}', b',{"name":"a","size":1}' * 100),
+}
 # What is told anew of each answer.
 _OURS = ("content-length", "transfer-encoding", "connection")
 
@@ -60,6 +67,9 @@ class FaultProxy:
     | `truncated` | it ends in the middle of the answer |
     | `short` | half the answer, as if that were all |
     | `twice` | the answer comes a second time |
+    | `huge` | it has a TiB, and says so |
+    | `endless` | it has no end |
+    | `endless list` | the same, of files without an id, as REST lists them |
     """
 
     def __init__(self, server: str) -> None:
@@ -72,6 +82,7 @@ class FaultProxy:
         self.faults: deque[str] = deque()
         self.always = False
         self.asked = 0
+        self.sent = 0  # bytes of what has no end
 
     def next(self) -> str:
         with self._lock:
@@ -123,6 +134,8 @@ class _Handler(socketserver.StreamRequestHandler):
             answer = proxy.ask(*request)
         if fault == "lost":
             return self._reset()
+        if fault in ENDLESS:
+            return self._endless(proxy, answer, fault)
         if fault == "short" and request[0] != "HEAD":
             answer.length //= 2
         whole = answer.head + (b"" if request[0] == "HEAD" else answer.body[: answer.length])
@@ -130,6 +143,18 @@ class _Handler(socketserver.StreamRequestHandler):
             whole = whole[: len(answer.head) - 4 + answer.length // 2]
         self.wfile.write(whole * 2 if fault == "twice" else whole)
         return fault != "truncated"
+
+    def _endless(self, proxy: FaultProxy, answer: _Answer, fault: str) -> bool:
+        """Until the client has had enough."""
+        answer.length = _TIB
+        head = answer.head
+        if fault != "huge":
+            head = head.replace(b"Content-Length: %d\r\n" % _TIB, b"Connection: close\r\n")
+        begin, piece = ENDLESS[fault]
+        self.wfile.write(head + begin)
+        while True:
+            self.wfile.write(piece)
+            proxy.sent += len(piece)
 
     def _reset(self) -> bool:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -60,10 +60,11 @@ def _broken(
     for done, pack in enumerate(packs):
         tell(done, len(packs))
         name = pack.id.hex()
-        if name not in sizes:
+        if sizes.get(name) != pack.size:
             continue  # told already
         try:
-            pack.check(repository.master_key, repository.store.read(Kind.PACK, name))
+            stored = repository.store.read_range(Kind.PACK, name, 0, pack.size)
+            pack.check(repository.master_key, stored)
         except (Damaged, NotFound, StoreFailed) as error:
             yield f"data/{name}: {error}"
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from convoy_py.restic import unpacked
 from convoy_py.restic.errors import Damaged, NotFound
-from convoy_py.restic.packs import LARGEST_BLOB, Blob, BlobKind, Pack
+from convoy_py.restic.packs import Blob, BlobKind, Pack
 from convoy_py.restic.seal import OVERHEAD, MasterKey
 from convoy_py.restic.stores.base import Kind, Store
 
 _RECORD = struct.Struct("<32sIIII")  # id, number of the pack, offset, length, plain length
 _ID = re.compile(r"[0-9a-f]{64}")
 _ID_SIZE = 32
-_KINDS = {kind.value: kind for kind in BlobKind}
+_FORMS = {kind.value: (kind, kind.largest, kind.largest_sealed) for kind in BlobKind}
 _FRESH = 16_384  # blobs in a dict, at 250 bytes each, until they are sorted in
 
 
@@ -266,16 +266,20 @@ def _entries(blobs: list[Any], pack: int) -> Iterator[tuple[BlobKind, bytes]]:
     """Kind and record of each blob of a pack that has this number."""
     try:
         for blob in blobs:
-            yield _KINDS[blob["type"]], _record(blob, pack)
+            kind, largest, sealed = _FORMS[blob["type"]]
+            yield kind, _record(blob, pack, largest, sealed)
     except (AttributeError, KeyError, TypeError, ValueError, struct.error):
         raise Damaged("an index has what is no blob") from None
 
 
-def _record(blob: dict[str, Any], pack: int) -> bytes:
-    """To open a large repository is to call this; the types are looked at by what it calls."""
+def _record(blob: dict[str, Any], pack: int, largest: int, sealed: int) -> bytes:
+    """To open a large repository is to call this; the types are looked at by what it calls.
+
+    `largest` are the plain bytes that it can have, `sealed` those in the pack.
+    """
     length, plain_length = blob["length"], blob.get("uncompressed_length", 0)
     name = bytes.fromhex(blob["id"])
-    if len(name) != _ID_SIZE or length <= OVERHEAD or plain_length > LARGEST_BLOB:
+    if len(name) != _ID_SIZE or not OVERHEAD < length <= sealed or plain_length > largest:
         raise ValueError
     return _RECORD.pack(name, pack, blob["offset"], length, plain_length)
 

@@ -13,7 +13,6 @@ from convoy_py.restic.stores.base import Piece
 
 TARGET = 16 << 20  # bytes; a pack that reaches it is full
 _MOST_BLOBS = 50_000  # in a pack, whose header has to stay below 16 MiB
-LARGEST_BLOB = 512 << 20  # plain; 3 million chunks of one file make a tree of 205 MiB
 _LARGEST_HEADER = 16 << 20
 _LENGTH = struct.Struct("<I")
 _PLAIN = struct.Struct("<BI32s")
@@ -25,6 +24,12 @@ class BlobKind(Enum):
 
     DATA = "data"
     TREE = "tree"
+
+    def __init__(self, value: str) -> None:
+        # Bytes of one at most: restic and we cut at 8 MiB, rustic where it is told to; 3 million
+        # chunks of one file make a tree of 205 MiB.
+        self.largest = (512 if value == "tree" else 128) << 20
+        self.largest_sealed = self.largest + self.largest // 128  # what zstd makes no smaller
 
 
 _TYPES = {(BlobKind.DATA, False): 0, (BlobKind.TREE, False): 1}
@@ -43,7 +48,8 @@ class Blob:
     plain_length: int = 0
 
     def __post_init__(self) -> None:
-        if self.length <= OVERHEAD or self.plain_length > LARGEST_BLOB:
+        kind = self.kind
+        if not OVERHEAD < self.length <= kind.largest_sealed or self.plain_length > kind.largest:
             raise Damaged("a blob is empty or far too long")
 
     @property
@@ -64,7 +70,7 @@ class Blob:
                 plain = compression.decompress(plain, self.plain_length)
         except Damaged as error:
             raise Damaged(f"{self.kind.value} blob {self.id.hex()}: {error}") from None
-        if hashlib.sha256(plain).digest() != self.id:
+        if len(plain) != self.size or hashlib.sha256(plain).digest() != self.id:
             raise Damaged(f"{self.kind.value} blob {self.id.hex()}: its bytes are others")
         return plain
 

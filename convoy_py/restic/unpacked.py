@@ -8,11 +8,9 @@ from convoy_py.restic import compression
 from convoy_py.restic.errors import Damaged, NotFound, RepositoryError
 from convoy_py.restic.seal import MasterKey
 from convoy_py.restic.stores.base import Kind, Store
+from convoy_py.restic.stores.bounds import LARGEST
 
-LARGEST_INDEX = 64 << 20
-LARGEST_SMALL = 1 << 20  # snapshots and locks
 _COMPRESSED = b"\x02"
-_LARGEST = {Kind.INDEX: LARGEST_INDEX}
 
 
 def encode(master: MasterKey, plain: bytes) -> bytes:
@@ -20,13 +18,13 @@ def encode(master: MasterKey, plain: bytes) -> bytes:
     return master.seal(_COMPRESSED + compression.compress(plain))
 
 
-def decode(master: MasterKey, stored: bytes, longest: int = LARGEST_SMALL) -> bytes:
+def decode(master: MasterKey, stored: bytes, longest: int) -> bytes:
     """The JSON; Damaged if it was changed or is longer than `longest`."""
     plain = master.open(stored)
     if plain[:1] == _COMPRESSED:
         return compression.decompress(memoryview(plain)[1:], longest)
-    if plain[:1] not in (b"{", b"[") or len(plain) > longest:
-        raise Damaged("a file is neither compressed nor JSON, or far too long")
+    if plain[:1] not in (b"{", b"["):
+        raise Damaged("a file is neither compressed nor JSON")
     return plain
 
 
@@ -40,11 +38,11 @@ def save(store: Store, master: MasterKey, kind: Kind, plain: bytes) -> str:
 
 def load(store: Store, master: MasterKey, kind: Kind, name: str) -> Any:
     """The parsed JSON of a file; NotFound, or Damaged, which names the file."""
+    place = f"{kind.value}/{name}: "
     try:
-        plain = decode(master, read(store, kind, name), _LARGEST.get(kind, LARGEST_SMALL))
-        return parse(plain)
+        return parse(decode(master, read(store, kind, name), LARGEST[kind]))
     except Damaged as error:
-        raise Damaged(f"{kind.value}/{name}: {error}") from None
+        raise Damaged(f"{place}{str(error).removeprefix(place)}") from None
 
 
 def read(store: Store, kind: Kind, name: str) -> bytes:

@@ -7,6 +7,7 @@ import sys
 from convoy_py.errors import Kind
 from convoy_py.linux import priority, secrecy
 from convoy_py.models.session import Failed, Request
+from convoy_py.models.sizes import format_size
 from convoy_py.restic.errors import RepositoryError
 from convoy_py.restic.locks import SystemClock
 from convoy_py.session.failures import kind_of
@@ -19,6 +20,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     priority.be_last()
+    memory = priority.bound_memory()
     secrecy.dump_nothing()
     speech = Speech(sys.stdin, sys.stdout)
     request = Request.model_validate_json(speech.hear())
@@ -28,6 +30,9 @@ def main() -> int:
         speech.tell(Failed(kind=kind_of(error).value, message=str(error)))
     except OSError as error:
         speech.tell(Failed(kind=Kind.FAILED.value, message=os.fsdecode(os.fsencode(str(error)))))
+    except MemoryError:
+        why = f"what is in the repository needs more than {format_size(memory)} of memory"
+        speech.tell(Failed(kind=Kind.FAILED.value, message=why))
     return 0
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from convoy_py.restic.errors import AlreadyThere, NotFound, RepositoryError, StoreFailed
+from convoy_py.restic.stores import bounds
 from convoy_py.restic.stores.base import Kind, Store
 from convoy_py.restic.stores.opening import open_store
 from convoy_py.restic.stores.retries import Patience
@@ -183,6 +184,32 @@ def test_half_an_answer_is_none(bed: Bed, call: str) -> None:
     bed.proxy.faults.append("short")
     with suppress(StoreFailed):
         assert CALLS[call](bed.store) == GIVEN[call]
+
+
+@pytest.mark.parametrize("call", ["read", "range"])
+@pytest.mark.parametrize("fault", ["huge", "endless"])
+def test_an_answer_without_an_end_is_not_taken(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, call: str, fault: str
+) -> None:
+    """Whether it tells its length or not; what is on its way is in the buffers of the machine."""
+    monkeypatch.setitem(bounds.LARGEST, Kind.PACK, 1 << 20)
+    bed.proxy.faults.append(fault)
+    bed.proxy.always = True
+    with pytest.raises(RepositoryError) as caught:
+        CALLS[call](bed.store)
+    _check_told(caught.value)
+    assert bed.proxy.sent < (64 << 20) * (RETRIES + 1)
+
+
+def test_a_listing_without_an_end_is_not_taken(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor kept, of what speaks REST; of what speaks S3 a page is what the library takes."""
+    if "s3" in bed.store.location:
+        return
+    monkeypatch.setitem(bounds.MOST, Kind.PACK, 10_000)
+    bed.proxy.faults.append("endless list")
+    bed.proxy.always = True
+    with pytest.raises(StoreFailed, match="lists more than 10000 data"):
+        list(bed.store.list(Kind.PACK))
 
 
 def test_answers_that_come_twice_are_not_taken_for_others(bed: Bed) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.restic.errors import AlreadyThere, Damaged, NotFound, StoreFailed
+from convoy_py.restic.stores import bounds
 from convoy_py.restic.stores.base import Kind, Store, path_of
 from convoy_py.restic.stores.local import LocalStore
 from convoy_py.restic.stores.opening import open_store
@@ -193,6 +194,35 @@ def test_a_name_that_is_none_is_refused(store: Store, name: str) -> None:
     ):
         with pytest.raises(Damaged):
             call()
+
+
+SMALL = [(Kind.CONFIG, ""), (Kind.KEY, NAMES[0]), (Kind.LOCK, NAMES[0])]
+
+
+@pytest.mark.parametrize(("kind", "name"), SMALL)
+def test_what_is_longer_than_any_of_its_kind_is_damage(store: Store, kind: Kind, name: str) -> None:
+    path, most = path_of(kind, name), bounds.LARGEST[kind]
+    store.write(kind, name, [bytes(most)])
+    assert len(store.read(kind, name)) == most
+    store.delete(kind, name)
+    store.write(kind, name, [bytes(most + 1)])
+    with pytest.raises(Damaged, match=f"{path}: it has more than the {most} bytes"):
+        store.read(kind, name)
+    with pytest.raises(Damaged, match="more than"):
+        store.read_range(kind, name, 0, most + 1)
+    assert len(store.read_range(kind, name, 1, 100)) == 100
+
+
+def test_more_files_than_there_can_be_are_an_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(bounds.MOST, Kind.LOCK, 3)
+    for name in NAMES[:3]:
+        store.write(Kind.LOCK, name, [b"lock"])
+    assert len(list(store.list(Kind.LOCK))) == 3
+    store.write(Kind.LOCK, NAMES[3], [b"lock"])
+    with pytest.raises(StoreFailed, match="lists more than 3 locks"):
+        list(store.list(Kind.LOCK))
 
 
 def test_several_threads_use_it_at_once(store: Store) -> None:

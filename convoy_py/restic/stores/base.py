@@ -39,10 +39,16 @@ class Store(Protocol):
         """Make what has to be there before the first file is written; what is there stays."""
 
     def read(self, kind: Kind, name: str) -> bytes:
-        """The whole file; what it hashes to is for the caller to check."""
+        """The whole file; what it hashes to is for the caller to check.
+
+        Whatever the storage gives, no more than `bounds.LARGEST` is taken: then it is Damaged.
+        """
 
     def read_range(self, kind: Kind, name: str, offset: int, length: int) -> bytes:
-        """So many bytes from there, never fewer: a file that ends before is StoreFailed."""
+        """So many bytes from there, never fewer: a file that ends before is StoreFailed.
+
+        More than a file can have is Damaged before anything is asked.
+        """
 
     def write(
         self, kind: Kind, name: str, pieces: Sequence[Piece], *, create: bool = False
@@ -55,7 +61,10 @@ class Store(Protocol):
         """
 
     def list(self, kind: Kind) -> Iterator[tuple[str, int]]:
-        """Name and size in bytes of every file of a kind; what bears no id is left out."""
+        """Name and size in bytes of every file of a kind; what bears no id is left out.
+
+        More than `bounds.MOST` is StoreFailed.
+        """
 
     def delete(self, kind: Kind, name: str) -> None:
         """Durable when it returns; a file that is not there is gone already. May be AppendOnly."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convoy_py.restic.errors import AlreadyThere, NoRepository, NotFound, StoreFailed
 from convoy_py.restic.stores.base import Kind, Piece, is_id, path_of
+from convoy_py.restic.stores.bounds import check_length, counted
 
 _FOLDERS = [kind.value for kind in Kind if kind is not Kind.CONFIG]
 _FILE, _FOLDER = 0o400, 0o700
@@ -43,9 +44,12 @@ class LocalStore:
 
     def read(self, kind: Kind, name: str) -> bytes:
         with self._opened(kind, name) as fd:
-            return _read(fd, 0, os.fstat(fd).st_size + 1)
+            size = os.fstat(fd).st_size
+            check_length(kind, name, size)
+            return _read(fd, 0, size + 1)
 
     def read_range(self, kind: Kind, name: str, offset: int, length: int) -> bytes:
+        check_length(kind, name, length)
         with self._opened(kind, name) as fd:
             data = _read(fd, offset, length)
         if len(data) < length:
@@ -70,6 +74,21 @@ class LocalStore:
                 raise AlreadyThere(f"{target} is there already") from None
 
     def list(self, kind: Kind) -> Iterator[tuple[str, int]]:
+        return counted(kind, self.location, self._files(kind))
+
+    def delete(self, kind: Kind, name: str) -> None:
+        path = self._path(kind, name)
+        with self._told("cannot be deleted from"):
+            try:
+                path.unlink()
+                _sync_folder(path.parent)
+            except FileNotFoundError:
+                self._check_presence()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _files(self, kind: Kind) -> Iterator[tuple[str, int]]:
         with self._told("cannot be listed"):
             if kind is Kind.CONFIG:
                 with suppress(FileNotFoundError):
@@ -87,18 +106,6 @@ class LocalStore:
                     elif len(entry.name) == 2 and entry.is_dir():
                         yield from _packs(entry)
 
-    def delete(self, kind: Kind, name: str) -> None:
-        path = self._path(kind, name)
-        with self._told("cannot be deleted from"):
-            try:
-                path.unlink()
-                _sync_folder(path.parent)
-            except FileNotFoundError:
-                self._check_presence()
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
     def _path(self, kind: Kind, name: str) -> Path:
         return self._folder / path_of(kind, name)
 
@@ -107,7 +114,8 @@ class LocalStore:
         path = self._path(kind, name)
         with self._told("cannot be read"):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                # Of what is no file nothing is waited for.
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
             except FileNotFoundError:
                 if kind is not Kind.CONFIG:
                     self._check_presence()

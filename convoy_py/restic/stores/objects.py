@@ -16,15 +16,19 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from convoy_py.restic.errors import AlreadyThere, AppendOnly, NotFound, RepositoryError, StoreFailed
 from convoy_py.restic.stores.base import Kind, Piece, is_id, path_of
+from convoy_py.restic.stores.bounds import LARGEST, Gathered, Listing, check_length, too_long
 from convoy_py.restic.stores.retries import Passing, Patience, Retrying, Unreached, passes
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig
 
 # What obstore raises of its own is BaseError; ranges and paths are ValueError, the rest OSError.
 _FAILURES = (BaseError, ValueError, OSError)
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 _REFUSED = ("AccessDenied", "AuthorizationPermissionMismatch", "does not have storage.objects.")
+
+_PIECE = 4 << 20  # bytes that come at once, or somewhat more
 
 _STATUS = re.compile(r"status code: (\d{3})([^:<\n]*)")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
@@ -84,16 +88,26 @@ class ObjectStore:
 
     def read(self, kind: Kind, name: str) -> bytes:
         path = path_of(kind, name)
-        return self._done(f"give {path}", lambda: self._reading.get(path).bytes().to_bytes())
+
+        def get() -> bytes:
+            answer = self._reading.get(path)
+            check_length(kind, name, answer.meta["size"])
+            return _gathered(answer, Gathered(LARGEST[kind], too_long(kind, name)))
+
+        return self._done(f"give {path}", get)
 
     def read_range(self, kind: Kind, name: str, offset: int, length: int) -> bytes:
         path = path_of(kind, name)
         if not length:
             return b""
+        check_length(kind, name, length)
         what = f"give {length} bytes from {offset} on of {path}"
+        more = StoreFailed(f"{self.location} does not {what}: it gives more")
 
         def get() -> bytes:
-            return self._reading.get_range(path, start=offset, length=length).to_bytes()
+            part = (offset, offset + length)
+            answer = self._reading.get(path, options={"range": part})
+            return _gathered(answer, Gathered(length, more))
 
         data = self._done(what, get)
         if len(data) != length:
@@ -115,12 +129,7 @@ class ObjectStore:
             if size is not None:
                 yield "", size
             return
-        parts = self._done(f"list {kind.value}", lambda: list(self._reading.list(kind.value)))
-        for part in parts:
-            for each in part:
-                name = each["path"].rpartition("/")[2]
-                if is_id(name) and each["path"] == path_of(kind, name):
-                    yield name, each["size"]
+        yield from self._done(f"list {kind.value}", lambda: self._listing(kind))
 
     def delete(self, kind: Kind, name: str) -> None:
         path = path_of(kind, name)
@@ -129,6 +138,15 @@ class ObjectStore:
 
     def close(self) -> None:
         """The clients close their connections when they are forgotten."""
+
+    def _listing(self, kind: Kind) -> Listing:
+        listing = Listing(kind, self.location)
+        for part in self._reading.list(kind.value):
+            for each in part:
+                name = each["path"].rpartition("/")[2]
+                is_there = is_id(name) and each["path"] == path_of(kind, name)
+                listing.add(name if is_there else "", each["size"])
+        return listing
 
     def _create(self, path: str, data: bytes) -> None:
         """Put it if nothing is there; what is there may be ours, of which the answer was lost."""
@@ -142,8 +160,9 @@ class ObjectStore:
             self._check_same(path, data)
 
     def _check_same(self, path: str, data: bytes) -> None:
-        if self._reading.get(path).bytes() != data:
-            raise AlreadyThere(f"{self.location} has another {path} already")
+        another = AlreadyThere(f"{self.location} has another {path} already")
+        if _gathered(self._reading.get(path), Gathered(len(data), another)) != data:
+            raise another
 
     def _size(self, path: str) -> int | None:
         try:
@@ -176,6 +195,12 @@ class ObjectStore:
         if isinstance(error, BaseError) and (status is None or passes(int(status[1]))):
             kind = Unreached if _UNREACHED in text else Passing
         return kind(f"{self.location} does not {what}: {_reason(text)}")
+
+
+def _gathered(answer: "GetResult", gathered: Gathered) -> bytes:
+    for piece in answer.stream(min_chunk_size=_PIECE):
+        gathered.add(piece)
+    return gathered.whole()
 
 
 def _reason(text: str) -> str:

@@ -1,39 +1,54 @@
 """A repository on a server that speaks restic's REST protocol, version 2."""
 
 import asyncio
-import json
 import os
 import ssl
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 
 from convoy_py.restic.errors import AlreadyThere, AppendOnly, BadLocation, NotFound, StoreFailed
-from convoy_py.restic.stores.base import Kind, Piece, is_id, path_of
+from convoy_py.restic.stores.base import Kind, Piece, path_of
+from convoy_py.restic.stores.bounds import LARGEST, Gathered, Listing, check_length, too_long
+from convoy_py.restic.stores.json_list import JsonList
 from convoy_py.restic.stores.retries import Passing, Patience, Retrying, Unreached, passes
 
 _VERSION = "application/vnd.x.restic.rest.v2"
 _SENT = 256 << 10  # bytes of a body that go at once
+_IGNORED = 64 << 10  # bytes that are read of a body that nobody takes
 _DONE = (200, 201, 204)
+_GIVEN = (200, 206)
 _REFUSED = (403, 405, 409)
 # What aiohttp raises is mostly ClientError; a connection may end in other ways.
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
 _UNREACHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 _T = TypeVar("_T")
+_Whole_co = TypeVar("_Whole_co", covariant=True)
+
+
+class _Body(Protocol[_Whole_co]):
+    """The body of an answer in the making; what `add` raises ends the request."""
+
+    def add(self, piece: bytes) -> None: ...
+
+    def whole(self) -> _Whole_co: ...
+
+
+_Take = Callable[[aiohttp.ClientResponse], Callable[[bytes], None]]
+"""Is called when an answer with a body begins; what it returns, with each piece of that."""
 
 
 @dataclass(frozen=True)
 class _Answer:
     status: int
     reason: str
-    body: bytes
     length: int  # of the whole file, as a HEAD is told it
-    is_current: bool  # a listing of this version of the protocol
 
 
 class RestStore:
@@ -75,15 +90,22 @@ class RestStore:
 
     def read(self, kind: Kind, name: str) -> bytes:
         path = _path(kind, name)
-        return self._expect((200,), self._ask("GET", path), f"give {path}").body
+
+        def begin(response: aiohttp.ClientResponse) -> Gathered:
+            check_length(kind, name, response.content_length or 0)
+            return Gathered(LARGEST[kind], too_long(kind, name))
+
+        return self._given(path, f"give {path}", begin)
 
     def read_range(self, kind: Kind, name: str, offset: int, length: int) -> bytes:
         path = _path(kind, name)
         if not length:
             return b""
+        check_length(kind, name, length)
         part = {"Range": f"bytes={offset}-{offset + length - 1}"}
         what = f"give {length} bytes from {offset} on of {path}"
-        data = self._expect((206,), self._ask("GET", path, headers=part), what).body
+        more = StoreFailed(f"{self.location} does not {what}: it gives more")
+        data = self._given(path, what, lambda _: Gathered(length, more), status=206, headers=part)
         if len(data) != length:
             raise StoreFailed(f"{self.location} does not {what}: it gives {len(data)}")
         return data
@@ -109,17 +131,16 @@ class RestStore:
             if answer.status != 404:
                 yield "", self._expect((200,), answer, "tell the size of config").length
             return
-        answer = self._ask("GET", f"{kind.value}/")
-        if answer.status == 404:
-            return
         what = f"list {kind.value}"
-        if not self._expect((200,), answer, what).is_current:
-            raise StoreFailed(f"{self.location} does not {what} by version 2 of the protocol")
-        try:
-            found = [(str(each["name"]), int(each["size"])) for each in json.loads(answer.body)]
-        except (ValueError, KeyError, TypeError):
-            raise StoreFailed(f"{self.location} does not {what}: that is no list") from None
-        yield from (each for each in found if is_id(each[0]))
+
+        def begin(response: aiohttp.ClientResponse) -> _Listed:
+            if response.content_type != _VERSION:
+                raise StoreFailed(f"{self.location} does not {what} by version 2 of the protocol")
+            no_list = StoreFailed(f"{self.location} does not {what}: that is no list")
+            return _Listed(Listing(kind, self.location), no_list)
+
+        with suppress(NotFound):
+            yield from self._given(f"{kind.value}/", what, begin)
 
     def delete(self, kind: Kind, name: str) -> None:
         path = _path(kind, name)
@@ -140,9 +161,29 @@ class RestStore:
         return answer.status != 404 and bool(self._expect((200,), answer, f"take {path}"))
 
     def _check_same(self, path: str, pieces: Sequence[Piece]) -> None:
-        there = self._expect((200,), self._ask("GET", path), f"give {path}")
-        if there.body != b"".join(pieces):
-            raise AlreadyThere(f"{self.location} has another {path} already")
+        ours = b"".join(pieces)
+        another = AlreadyThere(f"{self.location} has another {path} already")
+        if self._given(path, f"give {path}", lambda _: Gathered(len(ours), another)) != ours:
+            raise another
+
+    def _given(
+        self,
+        path: str,
+        what: str,
+        begin: Callable[[aiohttp.ClientResponse], _Body[_T]],
+        *,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+    ) -> _T:
+        """What the body of the answer to a GET comes to; each try begins a new one."""
+        begun: list[_Body[_T]] = []
+
+        def take(response: aiohttp.ClientResponse) -> Callable[[bytes], None]:
+            begun[:] = [begin(response)]
+            return begun[0].add
+
+        self._expect((status,), self._ask("GET", path, headers=headers, take=take), what)
+        return begun[0].whole()
 
     def _expect(self, good: Sequence[int], answer: _Answer, what: str) -> _Answer:
         if answer.status in good:
@@ -161,11 +202,12 @@ class RestStore:
         *,
         headers: dict[str, str] | None = None,
         body: Sequence[Piece] | None = None,
+        take: _Take | None = None,
     ) -> _Answer:
         def once() -> _Answer:
             kind = Passing
             try:
-                answer = self._run(self._once(method, path, headers or {}, body))
+                answer = self._run(self._once(method, path, headers or {}, body, take))
             except aiohttp.ClientConnectorCertificateError as error:
                 raise StoreFailed(f"{self.location}: {error.certificate_error}") from None
             except _FAILURES as error:
@@ -181,9 +223,17 @@ class RestStore:
         return self._retried(once)
 
     async def _once(
-        self, method: str, path: str, headers: dict[str, str], body: Sequence[Piece] | None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: Sequence[Piece] | None,
+        take: _Take | None,
     ) -> _Answer:
-        """A redirect is not followed: what was a POST would be none any more."""
+        """A redirect is not followed: what was a POST would be none any more.
+
+        Of a body that nobody takes the beginning is read: it may be cut off.
+        """
         stall = self._patience.stall
         async with asyncio.timeout(self._patience.request), asyncio.timeout(stall) as limit:
 
@@ -199,17 +249,13 @@ class RestStore:
                 data=_sent(body, alive) if body is not None else None,
                 allow_redirects=False,
             ) as response:
-                received = []
-                async for piece in response.content.iter_any():
-                    alive()
-                    received.append(piece)
-                return _Answer(
-                    response.status,
-                    response.reason or "",
-                    b"".join(received),
-                    response.content_length or 0,
-                    response.content_type == _VERSION,
-                )
+                is_taken = take is not None and response.status in _GIVEN
+                add = take(response) if take and is_taken else _Ignored().add
+                with suppress(_Enough):
+                    async for piece in response.content.iter_any():
+                        alive()
+                        add(piece)
+                return _Answer(response.status, response.reason or "", response.content_length or 0)
 
     async def _connected(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -227,6 +273,43 @@ class RestStore:
         except BaseException:
             future.cancel()
             raise
+
+
+class _Enough(Exception):
+    """The rest of a body does not matter."""
+
+
+class _Ignored:
+    """A body that nobody takes."""
+
+    def __init__(self) -> None:
+        self._left = _IGNORED
+
+    def add(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise _Enough
+
+
+class _Listed:
+    """A listing as this protocol has it; `no_list` is raised where it is none."""
+
+    def __init__(self, listing: Listing, no_list: StoreFailed) -> None:
+        self._listing = listing
+        self._no_list = no_list
+        self._json = JsonList()
+
+    def add(self, piece: bytes) -> None:
+        try:
+            for each in self._json.add(piece):
+                self._listing.add(str(each["name"]), int(each["size"]))
+        except (KeyError, OverflowError, TypeError, ValueError):
+            raise self._no_list from None
+
+    def whole(self) -> Listing:
+        if not self._json.is_whole:
+            raise self._no_list
+        return self._listing
 
 
 async def _sent(pieces: Sequence[Piece], alive: Any) -> AsyncIterator[memoryview]:

@@ -26,7 +26,7 @@ BLOBS = st.builds(
     st.sampled_from(BlobKind),
     st.sampled_from([bytes([n]) * 32 for n in (0, 1, 255)]) | st.binary(min_size=32, max_size=32),
     INT,
-    st.integers(33, (1 << 32) - 1),
+    st.integers(33, 128 << 20),
     st.integers(0, 1 << 20),
 )
 PACKS = st.lists(
@@ -191,7 +191,8 @@ GOOD = {"id": "ab" * 32, "type": "data", "offset": 0, "length": 40}
         {"length": True},
         {"length": 32},
         {"uncompressed_length": "1"},
-        {"uncompressed_length": 1 << 31},
+        {"uncompressed_length": 129 << 20},
+        {"length": 130 << 20},
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convoy_py.restic.errors import AlreadyThere, NoRepository, NotFound, StoreFailed
+from convoy_py.restic.errors import AlreadyThere, Damaged, NoRepository, NotFound, StoreFailed
 from convoy_py.restic.stores.base import Kind
 from convoy_py.restic.stores.local import LocalStore
 from tests.unsynced import Unsynced
@@ -211,3 +211,19 @@ def test_a_file_where_the_folder_should_be_is_told(folder: Path) -> None:
     for call in (store.prepare, lambda: store.read(Kind.CONFIG, "")):
         with pytest.raises(StoreFailed, match="Not a directory"):
             call()
+
+
+def test_what_is_no_file_is_not_waited_for(store: LocalStore, folder: Path) -> None:
+    os.mkfifo(folder / "locks" / NAME)
+    with pytest.raises(StoreFailed):
+        store.read(Kind.LOCK, NAME)
+
+
+def test_a_hole_of_a_terabyte_is_not_read(store: LocalStore, folder: Path) -> None:
+    (folder / "data/ab").mkdir(parents=True, exist_ok=True)
+    for path in (folder / "snapshots" / NAME, folder / "data/ab" / NAME):
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    for kind in (Kind.SNAPSHOT, Kind.PACK):
+        with pytest.raises(Damaged, match="it has more than"):
+            store.read(kind, NAME)

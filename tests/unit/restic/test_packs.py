@@ -100,10 +100,29 @@ def test_a_blob_is_its_hash() -> None:
         Blob(BlobKind.DATA, hashlib.sha256(b"data").digest(), 0, len(sealed)).open(KEY, sealed)
 
 
-@pytest.mark.parametrize(("length", "plain_length"), [(32, 0), (0, 0), (100, 513 << 20)])
-def test_a_blob_has_bytes_and_a_bound(length: int, plain_length: int) -> None:
+@pytest.mark.parametrize(
+    ("length", "plain_length"), [(32, 0), (0, 0), (100, 513 << 20), (520 << 20, 0), (520 << 20, 9)]
+)
+@pytest.mark.parametrize("kind", BlobKind)
+def test_a_blob_has_bytes_and_a_bound(kind: BlobKind, length: int, plain_length: int) -> None:
     with pytest.raises(Damaged):
-        Blob(BlobKind.DATA, bytes(32), 0, length, plain_length)
+        Blob(kind, bytes(32), 0, length, plain_length)
+
+
+def test_a_tree_may_be_larger_than_what_is_of_a_file() -> None:
+    Blob(BlobKind.TREE, bytes(32), 0, 100, 200 << 20)
+    with pytest.raises(Damaged):
+        Blob(BlobKind.DATA, bytes(32), 0, 100, 200 << 20)
+
+
+@pytest.mark.parametrize("told", [1, 5 << 10, 128 << 20])
+def test_a_blob_has_the_bytes_that_are_told(told: int) -> None:
+    """Neither more, which would fill the memory, nor fewer, which would leave a gap in a file."""
+    plain = bytes(4 << 10)
+    sealed = KEY.seal(compress(plain))
+
+    with pytest.raises(Damaged, match=r"data blob .* bytes"):
+        Blob(BlobKind.DATA, hashlib.sha256(plain).digest(), 0, len(sealed), told).open(KEY, sealed)
 
 
 def test_a_check_finds_each_flipped_bit_and_a_wrong_list() -> None:
