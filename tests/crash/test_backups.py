@@ -1,6 +1,7 @@
 """Volumes of every kind are backed up and restored by a daemon, which is killed meanwhile, too."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 
 from tests.crash.conftest import FLAGS
 from tests.crash.disks import daemon_on
-from tests.crash.rounds import SEED, chance
+from tests.crash.rounds import SEED, TIMEOUT, chance, rounds
 from tests.crash.verbs import job
 from tests.crash.volumes import KINDS
 from tests.harness import Daemon, Refused, Unanswered, eventually
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.root
 
 _OPERATOR = "operator"
 _ROUNDS = 8
+_KEPT = 3
 _RESTORES = 3
 _LONGEST = 3.0  # seconds from the begin of a backup or a restore to the end of its daemon
 _PASSWORD = "a password"
@@ -58,6 +60,16 @@ class Backups:
         """With what it alone needs."""
         job(self.daemon, "POST", "/v1/backups/delete", Backups=[backup])
         self.prune()
+
+    def forget(self, keep: int) -> None:
+        """All but the last ones."""
+        job(self.daemon, "POST", "/v1/backups/forget", Repository="offsite", Keep=f"{keep}last")
+
+    def listed(self) -> list[str]:
+        """The URLs of all, the oldest first."""
+        done = job(self.daemon, "GET", "/v1/backups")
+        found = sorted(done["Backups"], key=lambda each: each["CreatedTime"])
+        return [each["BackupURL"] for each in found]
 
     def prune(self) -> None:
         job(self.daemon, "POST", "/v1/backups/prune")
@@ -167,11 +179,12 @@ def test_every_kind_of_volume_comes_back_as_every_other(
     backups.prove(second)
 
 
+@pytest.mark.timeout(TIMEOUT)
 @pytest.mark.parametrize("daemon", ["xfs"], indirect=True)
 def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
     daemon: Daemon, backups: Backups, tell: Callable[[str], None]
 ) -> None:
-    """While it backs up, restores, proves and prunes; no half a volume is left, and no lock."""
+    """While it backs up, restores, proves, prunes, forgets; no half volume is left, and no lock."""
     moments = chance("backups", "kills")
     tell(f"backups: CRASH_SEED={SEED}")
     daemon.create("db", **KINDS["ext4"])
@@ -179,19 +192,28 @@ def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
     _fill(folder, moments)
     (url,) = backups.create("db")
     kept = {url: _told(folder)}
-    for number in range(_ROUNDS):
+    kills: Counter[str] = Counter()
+    for number in rounds(_ROUNDS):
         oldest = next(iter(kept))
-        others: list[Callable[[], None]] = [
-            partial(backups.restore, oldest, "other"),
-            partial(backups.prove, oldest),
-            backups.prune,
-        ]
-        if number % 2:
-            _killed_during(daemon, moments, others[number // 2 % 3])
+        others: dict[str, Callable[[], None]] = {
+            "restore": partial(backups.restore, oldest, "other"),
+            "prove": partial(backups.prove, oldest),
+            "prune": backups.prune,
+            "forget": partial(backups.forget, _KEPT),
+        }
+        verb = list(others)[number // 2 % len(others)] if number % 2 else "backup"
+        kills[verb] += 1
+        if verb != "backup":
+            there = backups.listed()
+            _killed_during(daemon, moments, others[verb])
             if "other" in daemon.listed():
                 daemon.remove("other")
+            if verb == "forget":
+                left = backups.listed()
+                assert set(there[-_KEPT:]) <= set(left)
+                kept = {url: told for url, told in kept.items() if url in left}
             continue
-        _changed = folder / f"round {number}"
+        _changed = folder / f"round {number % 40}"
         _changed.write_bytes(moments.randbytes(100_000))
         made = _killed_during(daemon, moments, lambda: backups.create("db"))
         if made:
@@ -207,9 +229,12 @@ def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
     snapshots = daemon.root / "volumes/db/snapshots"
     eventually(lambda: len(list(snapshots.iterdir())) <= 1, "the rest are swept away")
     daemon.unmount("db", _OPERATOR)
-    tell(f"backups: {_ROUNDS} kills, {len(kept)} backups acknowledged, all restored")
+    tell(
+        f"backups: kills {dict(kills)}, {len(kept)} that were acknowledged are there, all restored"
+    )
 
 
+@pytest.mark.timeout(TIMEOUT)
 @pytest.mark.parametrize("daemon", ["xfs"], indirect=True)
 def test_what_docker_was_told_of_is_restored_whenever_the_daemon_dies(
     daemon: Daemon, backups: Backups
@@ -221,7 +246,7 @@ def test_what_docker_was_told_of_is_restored_whenever_the_daemon_dies(
     _fill(folder, moments)
     (url,) = backups.create("db")
     told = _told(folder)
-    for number in range(_RESTORES):
+    for number in rounds(_RESTORES):
         name = f"of-{number}"
         daemon.create(name, backup=url)
         for _ in range(2):
