@@ -9,8 +9,10 @@ from convoy_py.engine.steps.host import Host
 from convoy_py.errors import Invalid, failed
 from convoy_py.models.names import clone_of, joined, name_within
 from convoy_py.models.options import parse_options
-from convoy_py.state.formats import Unreadable
+from convoy_py.state.formats import Newer, Unreadable
 from convoy_py.state.records import Pending, Record, SnapshotRecord
+
+_GIVES_UP = "to remove the volume gives up its restore"
 
 
 def entry(host: Host, name: str, record: Record | Unreadable) -> Entry:
@@ -39,15 +41,20 @@ def entry(host: Host, name: str, record: Record | Unreadable) -> Entry:
 
 
 def pending_entry(host: Host, name: str, pending: Pending | Unreadable) -> Entry:
-    """A volume that is yet to be made of a backup."""
+    """A volume that is yet to be made of a backup; of a note that cannot be followed, broken."""
     entry = Entry(name, host.reference_store.none())
-    if isinstance(pending, Unreadable):
+    if isinstance(pending, Newer):
         entry.reason = str(pending)
+        return entry
+    if isinstance(pending, Unreadable):
+        entry.only_noted = True
+        entry.reason = f"{pending}; {_GIVES_UP}, and its backups stay"
         return entry
     try:
         options = parse_options(pending.options)
     except Invalid as error:
-        entry.reason = f"it cannot be restored from {pending.url}: {error}"
+        entry.only_noted = True
+        entry.reason = f"it cannot be restored from {pending.url}: {error}; {_GIVES_UP}"
         return entry
     entry.restoring = Restoring(
         pending.repository, pending.backup, pending.url, options, known=True

@@ -191,7 +191,9 @@ class Restores:
     async def give_up(self, name: str) -> bool:
         """Forget a volume that is not there yet; whether it was one. The caller has its lock."""
         entry = self._entries.find(name)
-        if entry is None or entry.restoring is None or name in self._running:
+        if entry is None or name in self._running:
+            return False
+        if entry.restoring is None and not entry.only_noted:
             return False
         await self._operations.do(name, "remove", self._host.restore_store.forget, name)
         self._entries.forget(name)

@@ -8,6 +8,7 @@ import pytest
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import (
+    BrokenVolume,
     ConvoyError,
     Invalid,
     NotFound,
@@ -18,6 +19,7 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import files
 from convoy_py.models.backup import BackupView
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
 
@@ -129,6 +131,45 @@ async def test_what_is_being_restored_can_be_removed(backed: Engine) -> None:
     assert backed.volumes.listing() == []
     assert backed.left() == []
     assert list(backed.host.restore_store.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [("{", "{{"), ('"offsite"', "7"), ('"ext4"', '"none"')])
+async def test_what_cannot_be_restored_by_its_note_can_be_removed(
+    backed: Engine, change: tuple[str, str]
+) -> None:
+    """Nothing else is there of it, and the backup stays."""
+    again, note = await _noted(backed, *change)
+    assert again.volumes.get("db").state is State.BROKEN
+    assert "to remove the volume gives up its restore" in again.volumes.get("db").reason
+    with pytest.raises(BrokenVolume):
+        await again.uses.mount("db", "container", "epoch")
+    await again.volumes.remove("db")
+    assert again.volumes.listing() == []
+    assert not note.exists()
+    await again.volumes.create("db", Options(backup="offsite"))
+    await again.uses.mount("db", "container", "epoch")
+    assert again.read("db") == "one"
+
+
+async def test_what_a_newer_daemon_noted_is_not_removed(backed: Engine) -> None:
+    again, note = await _noted(backed, '"format": 1', '"format": 99')
+    with pytest.raises(BrokenVolume):
+        await again.volumes.remove("db")
+    assert note.exists()
+
+
+async def _noted(engine: Engine, old: str, new: str) -> tuple[Engine, Path]:
+    """The next daemon after a restore of `db` was cut off, whose note was changed; and the note."""
+    await _back_up(engine)
+    await engine.volumes.remove("db")
+    await engine.volumes.create("db", Options(backup="offsite", fs=Filesystem.EXT4, size=GIB))
+    engine.jobs.stop()
+    await engine.settled()
+    note = engine.host.restore_store.folder / "db.json"
+    text = note.read_text()
+    assert old in text, text
+    note.write_text(text.replace(old, new))
+    return engine.restarted(), note
 
 
 async def test_a_restore_that_fails_before_the_answer_leaves_nothing(
