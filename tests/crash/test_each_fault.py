@@ -243,9 +243,10 @@ def _content(daemon: Daemon, name: str) -> bytes | None:
 
     And of a snapshot whose record could not be read: that is told, and the next start reads it.
     """
-    if AT in name and daemon.get(name)["Status"]["state"] == State.BROKEN:
+    status = daemon.get(name)["Status"]
+    if AT in name and status["state"] == State.BROKEN:
         return None
-    if daemon.get(name)["Status"].get("per_mount"):
+    if "per_mount" in status["options"]:
         return None
     content = read_canary(daemon.mount(name, _INSPECTOR))
     daemon.unmount(name, _INSPECTOR)

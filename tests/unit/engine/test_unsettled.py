@@ -203,17 +203,19 @@ async def test_a_group_is_all_or_nothing_or_completed(
 async def test_a_group_of_which_one_keeps_its_name_keeps_all(
     full: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The third cannot get its name, the first loses its own, the second cannot: so all stay."""
+    """The third cannot get its name, another loses its own, one cannot: so all are to stay."""
     await full.trash.purge()  # it would give way, and a second attempt succeed
     for name in ("web", "app"):
         await full.volumes.create(name, Options())
         full.write(name, name)
-    rename, tried = Path.rename, list[str]()
+    rename, tried, alone = Path.rename, list[str](), Lock()
 
     def renamed(path: Path, target: Path) -> Path:
-        tried.append(target.name[:4])
-        if tried.count("g") == 3 or tried[-2:] == [".rm-", ".rm-"]:
-            tried.clear()
+        with alone:
+            tried.append(target.name[:4])
+            if fails := tried.count("g") == 3 or tried[-2:] == [".rm-", ".rm-"]:
+                tried.clear()
+        if fails:
             _no_room()
         return rename(path, target)
 
@@ -221,7 +223,8 @@ async def test_a_group_of_which_one_keeps_its_name_keeps_all(
         patched.setattr(Path, "rename", renamed)
         with pytest.raises(Unsettled, match="snapshot g is taken"):
             await full.snapshots.create(["db", "web", "app"], "g", Progress())
-    assert _state(full)[1] == ["db@a", "db@g", "web@g"]
+    left = {"db@g", "web@g", "app@g"}.intersection(_state(full)[1])
+    assert len(left) == 2  # of them all are taken at once, so which two is not said
     after = full.restarted()
     assert [after.read(f"{name}@g") for name in ("db", "web", "app")] == ["db", "web", "app"]
     assert after.half_taken() == []
