@@ -7,7 +7,7 @@ import pytest
 from convoy_py.restic.errors import StoreFailed
 from convoy_py.restic.stores.retries import Passing, Patience, Retrying, Unreached, passes
 
-PATIENCE = Patience(retries=4, retrying=10, opening=2, backoff=1, longest_backoff=3)
+PATIENCE = Patience(retries=4, retrying=12, opening=2, backoff=1, longest_backoff=3)
 
 
 class _Storage:
