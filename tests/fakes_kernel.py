@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from convoy_py.backends.base import (
-    COMMON,
-    Backend,
-    Place,
-    Resizable,
-    Snapshottable,
-    refuse_changes,
-)
+from convoy_py.backends.base import COMMON, Backend, Place, Resizable, Snapshottable
+from convoy_py.backends.common import refuse_changes
 from convoy_py.backends.imageable import Imageable
 from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import files

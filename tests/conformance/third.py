@@ -10,11 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.backends.base import (
-    COMMON,
-    Backend,
-    Place,
-    Snapshottable,
+from convoy_py.backends.base import COMMON, Backend, Place, Snapshottable
+from convoy_py.backends.common import (
     foreign_mount,
     own,
     put_in_place,

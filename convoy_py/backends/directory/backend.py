@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from convoy_py.backends.base import COMMON, Backend, Place, foreign_mount, own, refuse_changes
+from convoy_py.backends.base import COMMON, Backend, Place
+from convoy_py.backends.common import foreign_mount, own, refuse_changes
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.folder import DATA, Allowed, source
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported

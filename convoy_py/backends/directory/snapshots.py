@@ -9,14 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import (
-    Place,
-    Snapshottable,
-    own,
-    put_in_place,
-    refuse_nested,
-    returning,
-)
+from convoy_py.backends.base import Place, Snapshottable
+from convoy_py.backends.common import own, put_in_place, refuse_nested, returning
 from convoy_py.backends.directory import limits
 from convoy_py.backends.directory.backend import Folders, made
 from convoy_py.backends.directory.folder import DATA, source

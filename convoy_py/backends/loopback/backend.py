@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from convoy_py.backends.base import COMMON, Backend, Place, own, refuse_changes
+from convoy_py.backends.base import COMMON, Backend, Place
+from convoy_py.backends.common import own, refuse_changes
 from convoy_py.backends.loopback import file, found, growth, image, inside
 from convoy_py.backends.loopback.image import DATA, IMAGE
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from convoy_py.backends import mountpoints
-from convoy_py.backends.base import Place, foreign_mount
+from convoy_py.backends.base import Place
+from convoy_py.backends.common import foreign_mount
 from convoy_py.errors import Corrupt, NoSpace, OperationFailed
 from convoy_py.linux import files, filesystems, loop, mounts
 from convoy_py.linux.descriptors import closing, opened

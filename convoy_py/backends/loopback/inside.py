@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from convoy_py.backends.base import Place, refuse_nested
+from convoy_py.backends.base import Place
+from convoy_py.backends.common import refuse_nested
 from convoy_py.backends.loopback import image
 from convoy_py.backends.loopback.image import DATA, SNAPSHOTS
 from convoy_py.errors import Unsupported

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from convoy_py.backends.base import Place, Snapshottable, own, put_in_place, returning
+from convoy_py.backends.base import Place, Snapshottable
+from convoy_py.backends.common import own, put_in_place, returning
 from convoy_py.backends.loopback import file, growth, image, inside
 from convoy_py.backends.loopback.image import DATA
 from convoy_py.errors import OperationFailed

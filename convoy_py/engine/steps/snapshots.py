@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from convoy_py.backends.base import Place, returning
+from convoy_py.backends.base import Place
+from convoy_py.backends.common import returning
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.steps import loading
 from convoy_py.engine.steps.parts import Part, opened, power

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.backends.base import own, put_in_place, refuse_nested, returning
+from convoy_py.backends.common import own, put_in_place, refuse_nested, returning
 from convoy_py.errors import ConvoyError, NoSpace, Unsettled, Unsupported
 from convoy_py.linux import btrfs, files
 from convoy_py.models.volume import Spec
