@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from convoy_py.config import Settings
 from convoy_py.containers import Container
 from convoy_py.docker_volumes import Docker, Known, LocalVolume
 from convoy_py.engine import compose
@@ -19,6 +18,7 @@ from convoy_py.errors import ContainerRestarts, NotFound, OperationFailed, Volum
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
 from convoy_py.models.snapshot import SnapshotView
+from convoy_py.settings import Settings
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store

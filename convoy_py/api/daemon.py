@@ -9,10 +9,10 @@ from time import monotonic
 from convoy_py import __version__
 from convoy_py.api.admin import Admin
 from convoy_py.api.rest import Call, Reply, Route
-from convoy_py.config import Settings
 from convoy_py.metrics import CONTENT_TYPE
 from convoy_py.models.schedule import ScheduleView, Task, TaskView
 from convoy_py.models.volume import State
+from convoy_py.settings import Settings
 from convoy_py.wire import endpoints
 from convoy_py.wire.base import Nothing
 from convoy_py.wire.daemon import General, Health, Info, Setting, option_table

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from convoy_py.backends.base import Backend
 from convoy_py.backends.directory import Directory
 from convoy_py.backends.loopback import Loopback
-from convoy_py.config import Settings
+from convoy_py.settings import Settings
 
 BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
     Directory.name: lambda settings: Directory(

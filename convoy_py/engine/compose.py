@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.memory.timetable import Timetable
 from convoy_py.engine.running.announcing import Announcing
@@ -49,6 +48,7 @@ from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
 from convoy_py.linux import zones
 from convoy_py.metrics import Metrics
+from convoy_py.settings import Settings
 from convoy_py.state.repositories import RepositoryStore
 
 # Between two tries of a restore that failed, for which nobody asks.

@@ -14,7 +14,6 @@ from uuid import uuid4
 from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place, Resizable, Snapshottable
 from convoy_py.backends.imageable import Imageable
-from convoy_py.config import Settings
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.engine.steps import host as host_steps
@@ -29,6 +28,7 @@ from convoy_py.metrics import Metrics
 from convoy_py.models.names import name_within
 from convoy_py.models.snapshot import Consistency, Way
 from convoy_py.models.volume import Options, Spec
+from convoy_py.settings import Settings
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.references import ReferenceStore

@@ -19,7 +19,6 @@ from convoy_py.backends.common import (
     refuse_nested,
     returning,
 )
-from convoy_py.config import Settings
 from convoy_py.errors import Corrupt, NotFound
 from convoy_py.linux import btrfs, extents, files, mounts, reflink, trees
 from convoy_py.linux.descriptors import opened
@@ -29,6 +28,7 @@ from convoy_py.linux.reflink import Step
 from convoy_py.models.mount_options import effective, refuse_guarded
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options, Spec, Usage
+from convoy_py.settings import Settings
 
 TREE = "tree"
 

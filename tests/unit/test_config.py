@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.config import Settings, load
+from convoy_py.config import load
 from convoy_py.errors import InvalidSetting
 from convoy_py.models.driver_options import driver_settings
+from convoy_py.settings import Settings
 
 
 def _file(tmp_path: Path, text: str) -> Path:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from convoy_py.config import PREFIX, Settings, load
+from convoy_py.config import PREFIX, load
 from convoy_py.linux import sockets
+from convoy_py.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
 # What gives a systemd service a mount namespace of its own: containers would not see its mounts.
@@ -223,7 +224,7 @@ def test_the_backends_are_all_kept_apart() -> None:
     parser = ConfigParser()
     parser.read(PROJECT / ".importlinter")
     listed = set(parser["importlinter:contract:backends"]["modules"].split())
-    helpers = {"__init__", "base", "imageable", "mountpoints", "__pycache__"}
+    helpers = {"__init__", "base", "common", "imageable", "mountpoints", "__pycache__"}
     found = {path.stem for path in (PROJECT / "convoy_py/backends").glob("[a-z_]*")}
     found -= helpers
     assert listed == {f"convoy_py.backends.{name}" for name in found}

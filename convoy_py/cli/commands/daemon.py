@@ -14,20 +14,13 @@ from pydantic.fields import FieldInfo
 from convoy_py.cli.terminal.options import output_options, refused, without_json
 from convoy_py.cli.terminal.output import say, show_heading, show_json, show_table
 from convoy_py.cli.terminal.session import Session
-from convoy_py.config import (
-    DEFAULT_FILE,
-    PREFIX,
-    Duration,
-    LogLevel,
-    Settings,
-    Size,
-    load,
-)
+from convoy_py.config import DEFAULT_FILE, PREFIX, load
 from convoy_py.errors import Unsupported
 from convoy_py.models.driver_options import driver_settings
 from convoy_py.models.durations import exact_duration, format_duration
 from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import show
+from convoy_py.settings import Duration, LogLevel, Settings, Size
 from convoy_py.wire.daemon import Info
 from convoy_py.wire.endpoints import INFO
 

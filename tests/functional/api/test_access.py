@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from convoy_py.api.app import admin_app, serve
-from convoy_py.config import Configuration, Settings
+from convoy_py.config import Configuration
 from convoy_py.linux.outside import Outside
 from convoy_py.metrics import Metrics
+from convoy_py.settings import Settings
 from tests.fakes import NOW, FakeVerbs, FakeVolumes
 
 pytestmark = pytest.mark.root

@@ -12,10 +12,10 @@ import pytest
 
 from convoy_py.backends import BACKENDS
 from convoy_py.backends.directory import Directory
-from convoy_py.config import Settings
 from convoy_py.errors import ConvoyError, InvalidOption, Unsupported
 from convoy_py.linux import mounts
 from convoy_py.models.volume import Options
+from convoy_py.settings import Settings
 from tests.conformance.bed import MIB, Bed, Case
 from tests.functional.backends.conftest import MakeBed
 

@@ -4,10 +4,10 @@ import pytest
 
 from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import Backend
-from convoy_py.config import Settings
 from convoy_py.errors import Unsupported
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options
+from convoy_py.settings import Settings
 from tests.conformance.bed import MIB, Case
 from tests.functional.backends.conftest import MakeBed
 

@@ -8,7 +8,6 @@ from typing import cast
 import pytest
 
 from convoy_py.backends import BACKENDS
-from convoy_py.config import Settings
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.compose import Engine
 from convoy_py.engine.memory.ledger import Ledger
@@ -21,6 +20,7 @@ from convoy_py.models import options
 from convoy_py.models.options import parse_options
 from convoy_py.models.snapshot import Consistency
 from convoy_py.models.volume import State
+from convoy_py.settings import Settings
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store

@@ -11,10 +11,11 @@ from aiohttp import web
 
 from convoy_py.api import access
 from convoy_py.api.app import admin_app, docker_app, serve
-from convoy_py.config import Configuration, Settings
+from convoy_py.config import Configuration
 from convoy_py.linux.outside import Outside
 from convoy_py.linux.peers import Peer
 from convoy_py.metrics import Metrics
+from convoy_py.settings import Settings
 from tests.fakes import NOW, FakeVerbs, FakeVolumes
 from tests.unit.api.wire import Socket
 

@@ -4,11 +4,12 @@ import pytest
 
 from convoy_py.api import access
 from convoy_py.api.app import admin_app
-from convoy_py.config import Configuration, Settings
+from convoy_py.config import Configuration
 from convoy_py.errors import InvalidSetting, Kind
 from convoy_py.linux.outside import Outside
 from convoy_py.linux.peers import Peer
 from convoy_py.metrics import Metrics
+from convoy_py.settings import Settings
 from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.conftest import Serve
 from tests.unit.api.rest import ask, assert_failed

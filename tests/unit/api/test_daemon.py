@@ -2,8 +2,8 @@
 
 import os
 
-from convoy_py.config import Settings
 from convoy_py.models.volume import Usage
+from convoy_py.settings import Settings
 from convoy_py.wire.daemon import Info
 from tests.fakes import FakeVerbs, FakeVolumes
 from tests.unit.api.rest import ask

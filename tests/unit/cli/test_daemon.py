@@ -9,7 +9,8 @@ import pytest
 from click.testing import Result
 from pydantic import SecretStr
 
-from convoy_py.config import Configuration, LogLevel, Settings
+from convoy_py.config import Configuration
+from convoy_py.settings import LogLevel, Settings
 from tests.unit.cli.conftest import Run
 
 Told = Callable[[Result], str]

@@ -12,10 +12,10 @@ from convoy_py.cli.app import convoy
 from convoy_py.cli.terminal.exits import EXIT_CODES, INTERRUPTED
 from convoy_py.cli.terminal.later import Later
 from convoy_py.cli.terminal.session import Session
-from convoy_py.config import Settings
 from convoy_py.errors import Kind
 from convoy_py.models.driver_options import DRIVER_OPTIONS
 from convoy_py.models.sizes import format_size
+from convoy_py.settings import Settings
 from convoy_py.wire.volumes import VolumeInfo
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fake_daemon import FakeDaemon

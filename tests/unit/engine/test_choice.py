@@ -6,12 +6,12 @@ from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import COMMON
 from convoy_py.backends.directory import Directory
 from convoy_py.backends.loopback import Loopback
-from convoy_py.config import Settings
 from convoy_py.engine.steps import adopting
 from convoy_py.errors import InvalidOption, NotFound, Unsupported
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.options import BACKEND_NAMES
 from convoy_py.models.volume import Options, Spec
+from convoy_py.settings import Settings
 from tests.fakes_engine import Engine, FakeBackend, FakeKernel
 
 

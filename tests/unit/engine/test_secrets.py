@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from convoy_py.api import access, admin
 from convoy_py.api.app import admin_app, serve
-from convoy_py.config import Configuration, Settings
+from convoy_py.config import Configuration
 from convoy_py.engine.steps.sessions import Sessions
 from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.linux.outside import Outside
@@ -23,6 +23,7 @@ from convoy_py.linux.peers import Peer
 from convoy_py.logs import JsonLines, TextLines
 from convoy_py.models import session
 from convoy_py.models.session import Access, ListBackups, Request
+from convoy_py.settings import Settings
 from convoy_py.wire.repositories import AddKey, AddRepository
 from tests.fakes_engine import Engine
 from tests.unit.api.rest import ask
