@@ -209,8 +209,10 @@ class FakeRestores(Restores):
         name: str,
         options: Options,
         progress: Progress,
+        *,
+        at: datetime | str | None = None,
     ) -> View:
-        self.asked.append((reference, repository, name, options))
+        self.asked.append((reference, repository, name, options, at))
         name = name or "db"
         await self.volumes.create(name, options)
         return self.volumes.get(name)

@@ -5,7 +5,7 @@ from convoy_py.api.rest import Call, Reply, Route
 from convoy_py.api.snapshots import hooks_of
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import Invalid
-from convoy_py.models.backup import BackupView, is_url, parse_url
+from convoy_py.models.backup import BackupView, is_url, parse_at, parse_url
 from convoy_py.models.names import check_name
 from convoy_py.models.options import parse_options
 from convoy_py.wire import endpoints
@@ -130,10 +130,11 @@ async def verify_repository(admin: Admin, call: Call[VerifyRepository]) -> Reply
 async def restore_backup(admin: Admin, call: Call[RestoreBackup]) -> Reply[VolumeInfo]:
     asked = call.message
     name, options = check_name(asked.name) if asked.name else "", parse_options(asked.options)
+    at = parse_at(asked.at) if asked.at else None
 
     async def work(progress: Progress) -> VolumeInfo:
         view = await admin.verbs.restores.restore(
-            asked.backup, asked.repository, name, options, progress
+            asked.backup, asked.repository, name, options, progress, at=at
         )
         return admin.volume(view)
 

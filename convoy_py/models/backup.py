@@ -1,6 +1,8 @@
 """The values that describe backups and the repositories in which they lie."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime, time
+from string import hexdigits
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -72,6 +74,31 @@ class BackupView(Frozen):
     def url(self) -> str:
         """As Convoy spells it: the repository, and in it the backup of a volume."""
         return f"{self.location}?backup={self.name}&volume={self.volume}"
+
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T].+)?")
+
+
+def parse_at(text: str) -> datetime | str:
+    """Which of a volume's backups: the newest up to a moment, or one by its id's digits.
+
+    A day is meant to its end; without a zone it is UTC, as in lists. Raises Invalid.
+    """
+    if text and not set(text) - set(hexdigits):
+        return text.lower()
+    found = _TIME.fullmatch(text)
+    try:
+        at = datetime.fromisoformat(text) if found else None
+    except ValueError:
+        at = None
+    if at is None or found is None:
+        raise Invalid(
+            f"{text!r} is neither a time, such as 2026-01-31 or 2026-01-31T02:30:00Z, nor the "
+            "first digits of a backup's id: `convoy backup list` shows both"
+        )
+    if not found[1]:
+        at = datetime.combine(at, time.max)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 class BackupUrl(Frozen):

@@ -146,5 +146,9 @@ class RestoreBackup(Message):
 
     backup: str = Field(min_length=1, description=f"{REFERENCE}; or a volume's name")
     repository: str = ""
+    at: str = Field(
+        "",
+        description="of a volume's: a time, up to which the newest counts, or an id's first digits",
+    )
     name: str = ""  # of the volume; default: as it was
     options: dict[str, str] = Field(default_factory=dict)

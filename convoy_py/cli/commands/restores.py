@@ -16,6 +16,12 @@ from convoy_py.wire.endpoints import RESTORE_BACKUP
 @click.command()
 @volume_argument("reference", metavar="VOLUME|BACKUP", callback=not_empty)
 @repository_option("--from", "the repository; default: all, or for an id the only one")
+@click.option(
+    "--at",
+    metavar="TIME|ID",
+    callback=not_empty,
+    help="not the newest of VOLUME, but the newest up to a time, or one by its id",
+)
 @click.option("--as", "as_name", metavar="OTHER", help="give the volume another name")
 @volume_options(without=("from", "path", "per_mount", "backup", *SCHEDULE), defaults=False)
 @no_wait_option
@@ -27,6 +33,7 @@ def restore(
     reference: str,
     *,
     repository: str | None,
+    at: str | None,
     as_name: str | None,
     pairs: tuple[str, ...],
     no_wait: bool,
@@ -34,7 +41,8 @@ def restore(
 ) -> None:
     """Bring the data of a backup back, and print the volume's name.
 
-    VOLUME is the newest backup of the volume of that name. It becomes a volume again, with options
+    VOLUME is the newest backup of the volume of that name, or the one that --at says: TIME is as in
+    `convoy backup list`, or a day, to its end. It becomes a volume again, with options
     as they were unless they are given; any backend, filesystem and size that holds the data will
     do. A volume that is there, and not in use, gets the data in the place of its own, which stays
     as a snapshot: `convoy snapshot list` shows it, and `convoy rollback` goes back to it.
@@ -42,6 +50,7 @@ def restore(
     wanted = wire.backups.RestoreBackup(
         backup=reference,
         repository=repository or "",
+        at=at or "",
         name="" if as_name is None else check_name(as_name),
         options=chosen_options(session, pairs, flags),
     )

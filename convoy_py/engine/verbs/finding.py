@@ -1,6 +1,7 @@
 """Which backup is meant: by URL, by the digits of its id, or as the newest of a volume."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from string import hexdigits
 
 from pydantic import ValidationError
@@ -60,15 +61,31 @@ class Finding:
             name: await self._in(self._repositories.get(name), progress, ListBackups())
             for name in dict.fromkeys(record.name for record, _ in named)
         }
-        return [_one(views[record.name], digits, record.name) for record, digits in named]
+        return [
+            _one(views[record.name], digits, f"in repository {record.name}")
+            for record, digits in named
+        ]
 
-    async def newest(self, reference: str, repository: str, progress: Progress) -> BackupView:
-        """The newest of a volume, or as `one`; Invalid if more than one host has that volume."""
+    async def newest(
+        self,
+        reference: str,
+        repository: str,
+        progress: Progress,
+        at: datetime | str | None = None,
+    ) -> BackupView:
+        """The newest of a volume, or as `one`; Invalid if more than one host has that volume.
+
+        `at` says which of the volume's: the newest up to a moment, or one by its id.
+        """
         if is_url(reference):
+            if at:
+                raise Invalid(f"{reference} is one backup: a time or an id is for a volume's name")
             return await self.one(reference, repository, progress)
         views = await self.views("", repository, progress)
         if found := [view for view in views if view.volume == reference]:
-            return _newest(found, reference)
+            return _at(found, reference, at)
+        if at:
+            raise NotFound(f"no backup of a volume {reference}: `convoy backup list` shows them")
         known = [repository] if repository else [each.name for each in self._repositories.views()]
         if known and not set(reference) <= set(hexdigits):
             raise NotFound(
@@ -76,7 +93,9 @@ class Finding:
                 "shows them"
             )
         name = self._repositories.chosen(repository).name
-        return _one([view for view in views if view.repository == name], reference, name)
+        return _one(
+            [view for view in views if view.repository == name], reference, f"in repository {name}"
+        )
 
     async def of(
         self, volume: str, reference: str, repository: str, progress: Progress
@@ -148,6 +167,16 @@ def _told(text: str) -> dict[str, object]:
     }
 
 
+def _at(backups: Sequence[BackupView], volume: str, at: datetime | str | None) -> BackupView:
+    if isinstance(at, str):
+        return _one(backups, at, f"of a volume {volume}")
+    found = [view for view in backups if at is None or view.created <= at]
+    if not found:
+        oldest = min(view.created for view in backups).isoformat(timespec="seconds")
+        raise NotFound(f"no backup of a volume {volume} is so old: the oldest is of {oldest}")
+    return _newest(found, volume)
+
+
 def _newest(backups: Sequence[BackupView], volume: str) -> BackupView:
     ordered = sorted(backups, key=lambda view: view.created)
     newest = {view.host: view for view in ordered}
@@ -160,10 +189,10 @@ def _newest(backups: Sequence[BackupView], volume: str) -> BackupView:
     return ordered[-1]
 
 
-def _one(backups: Sequence[BackupView], digits: str, name: str) -> BackupView:
+def _one(backups: Sequence[BackupView], digits: str, where: str) -> BackupView:
     found = [each for each in backups if each.id.startswith(digits.lower())] if digits else []
     if len(found) == 1:
         return found[0]
     if found:
-        raise Invalid(f"backup {digits} is ambiguous in repository {name}: give more digits")
-    raise NotFound(f"no backup {digits} in repository {name}: `convoy backup list` shows them")
+        raise Invalid(f"backup {digits} is ambiguous {where}: give more digits")
+    raise NotFound(f"no backup {digits} {where}: `convoy backup list` shows them")

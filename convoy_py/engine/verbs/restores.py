@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePath
 
@@ -59,18 +60,26 @@ class Restores:
         self._jobs = jobs
 
     async def restore(
-        self, reference: str, repository: str, name: str, options: Options, progress: Progress
+        self,
+        reference: str,
+        repository: str,
+        name: str,
+        options: Options,
+        progress: Progress,
+        *,
+        at: datetime | str | None = None,
     ) -> View:
         """Make a volume with the data of a backup in it; what is not asked for is as it was.
 
-        `reference` names a backup, or a volume: then it is the newest of that. Without a name it
-        gets the volume's. One that is there gets the data in the place of its own, which stays as a
-        snapshot; it must not be in use, and stays what it is otherwise.
+        `reference` names a backup, or a volume: then it is the newest of that, or the one that `at`
+        says (`Finding.newest`). Without a name it gets the volume's. One that is there gets the
+        data in the place of its own, which stays as a snapshot; it must not be in use, and stays
+        what it is otherwise.
         """
         if options.given().keys() & OF_NO_BACKUP:
             named = "from, path, per_mount, backup and schedule"
             raise Invalid(f"what is restored takes none of {named}")
-        found = await self._finding.newest(reference, repository, progress)
+        found = await self._finding.newest(reference, repository, progress, at)
         name = check_name(name or found.volume)
         async with self._operations.locked(name):
             if name not in self._entries.volumes:

@@ -250,6 +250,7 @@ async def test_a_repository_is_verified(admin: Socket, verbs: FakeVerbs) -> None
     [
         ({"Backup": URL}, "db", "db"),
         ({"Backup": "db", "Name": "other"}, "other", "other"),
+        ({"Backup": "db", "At": ID[:8]}, "db", "db"),
         ({"Backup": ID[:8], "Options": {"size": "2G"}}, "db", ID[:8]),
     ],
 )
@@ -264,7 +265,8 @@ async def test_a_backup_is_restored(
     """As a new volume, which is the answer."""
     answer = await ask(admin, "POST", "/v1/backups/restore", asked)
     options = Options(size=2 * 2**30) if "Options" in asked else Options()
-    assert verbs.restores.asked == [(asked["Backup"], "", asked.get("Name", ""), options)]
+    meant = asked["Backup"], "", asked.get("Name", ""), options, asked.get("At")
+    assert verbs.restores.asked == [meant]
     assert (answer.json["Verb"], answer.json["Volume"]) == ("restore", subject)
     assert VolumeInfo.model_validate(answer.json["Result"]).name == name
     assert name in engine.known

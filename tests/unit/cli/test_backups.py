@@ -321,6 +321,7 @@ def test_verify_says_that_all_is_well(screen: Screen, daemon: FakeDaemon) -> Non
             ("restore", "fedc", "--from", "offsite", "--as", "db-old"),
             {"Backup": "fedc", "Repository": "offsite", "Name": "db-old"},
         ),
+        (("restore", "db", "--at", "2026-01-31"), {"Backup": "db", "At": "2026-01-31"}),
         (
             ("restore", f"vfs://{FIRST.url}", "--size", "5G", "-o", "fs=xfs"),
             {"Backup": f"vfs://{FIRST.url}", "Options": {"size": "5G", "fs": "xfs"}},
@@ -355,6 +356,7 @@ def test_restore_tells_how_it_is_undone(run: Run, daemon: FakeDaemon) -> None:
     ("words", "line"),
     [
         (("restore", ""), "it is empty"),
+        (("restore", "db", "--at", ""), "it is empty"),
         (("restore", "db", "--as", ""), "invalid volume name ''"),
         (("restore", "db", "--path", "/x"), "--path"),
         (("restore", "db", "--backup", "x"), "--backup"),

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +64,33 @@ async def test_the_newest_of_a_volume_is_meant_by_its_name(backed: Engine) -> No
     view = await backed.restores.restore("db", "offsite", "", Options(size=4096), Progress())
     assert (view.name, view.spec and view.spec.size) == ("db", 4096)
     assert backed.read("db") == "two"
+
+
+async def test_an_older_one_of_a_volume_is_meant_by_its_time_or_id(backed: Engine) -> None:
+    """The newest up to a moment; what is of another volume or of no time is told."""
+    (first,) = await _back_up(backed, "db")
+    backed.write("db", "two")
+    backed.pass_time(2)
+    (second,) = await _back_up(backed, "db")
+    restore = partial(backed.restores.restore, options=Options(), progress=Progress())
+    for at, content in (
+        (first.created, "one"),
+        (second.created - timedelta(seconds=1), "one"),
+        (second.created, "two"),
+        (first.id[:12], "one"),
+        (second.id, "two"),
+    ):
+        await restore("db", "", "other", at=at)
+        assert backed.read("other") == content
+        await backed.volumes.remove("other")
+    with pytest.raises(NotFound, match="is so old: the oldest is of 20"):
+        await restore("db", "", "", at=first.created - timedelta(seconds=1))
+    with pytest.raises(NotFound, match="no backup 0000 of a volume db"):
+        await restore("db", "", "", at="0000")
+    with pytest.raises(NotFound, match="no backup of a volume abcd"):
+        await restore("abcd", "", "", at=second.id)
+    with pytest.raises(Invalid, match="is one backup"):
+        await restore(first.url, "", "", at=second.id)
 
 
 async def test_a_volume_goes_back_and_what_it_was_is_a_snapshot(backed: Engine) -> None:
