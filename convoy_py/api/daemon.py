@@ -97,6 +97,8 @@ def _scheduled(
             yield (view.volume, Task.SNAPSHOT, ""), _measured(view.snapshot, now)
         if view.backup:
             yield (view.volume, Task.BACKUP, view.to), _measured(view.backup, now)
+        if view.prove:
+            yield (view.volume, Task.PROVE, view.to), _measured(view.prove, now)
 
 
 def _measured(told: TaskView, now: float) -> dict[str, float]:

@@ -174,6 +174,6 @@ def _message(host: str, runs: Sequence[FinishedRun]) -> dict[str, Any]:
 
 
 def _line(run: FinishedRun) -> str:
-    into = f" into {run.repository}" if run.repository else ""
+    into = f" in {run.repository}" if run.repository else ""
     outcome = f"failed: {run.error}" if run.error else f"works again: {run.what}"
     return f"{run.task} of {run.volume}{into} {outcome}"

@@ -188,7 +188,7 @@ class Engine:
             announcing=self.announcing,
             docker=docker,
         )
-        self.proofs = Proofs(host, repositories, finding, archiving)
+        self.proofs = Proofs(host, name, repositories, finding, archiving)
         self.restores = Restores(
             operations,
             repositories,
@@ -207,10 +207,10 @@ class Engine:
             operations,
             host,
             self.jobs,
-            timetable,
             self.schedules,
             self.snapshots,
             backups=self.backups,
+            proofs=self.proofs,
             announcing=self.announcing,
             clock=clock,
         )

@@ -1,10 +1,11 @@
-"""Cron expressions: how they are spelled, and when their next moment is in a time zone.
+"""Cron expressions, or the time between: how they are spelled, and when the next moment is.
 
 They mean what Debian's cron means by them, the days on which clocks are changed included: what is
 to be at a certain hour is neither left out nor done twice.
 """
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 
@@ -15,6 +16,8 @@ NAMED = {
     "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *",
 }
+_INTERVAL = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _FIELDS = "minute, hour, day of the month, month, day of the week"
 _LONGEST = 200  # characters
 _ANY_LEAP_DAY = datetime(2024, 1, 1)  # noqa: DTZ001 - whether there is a moment, in any zone
@@ -23,6 +26,8 @@ _ANY_LEAP_DAY = datetime(2024, 1, 1)  # noqa: DTZ001 - whether there is a moment
 def expression(text: str) -> str:
     """The same, as it is kept and told; raises ValueError, in words, for what is none."""
     plain = " ".join(text.split())
+    if _INTERVAL.fullmatch(plain.lower()):
+        return plain.lower()
     if plain.startswith("@"):
         if (named := plain.lower()) in NAMED:
             return named
@@ -39,7 +44,13 @@ def expression(text: str) -> str:
 
 
 def following(expression: str, after: datetime) -> datetime:
-    """The first moment after another, which has a time zone; in that zone."""
+    """The first moment after another, which has a time zone; in that zone.
+
+    An interval counts from there, in hours that pass.
+    """
+    if interval := _INTERVAL.fullmatch(expression):
+        length = int(interval[1]) * _UNITS[interval[2]]
+        return datetime.fromtimestamp(after.timestamp() + length.total_seconds(), after.tzinfo)
     moments = CronSim(NAMED.get(expression, expression), after)
     # Where an hour comes twice, one of its first time may be found from within its second.
     return next(moment for moment in moments if moment.timestamp() > after.timestamp())
@@ -48,5 +59,5 @@ def following(expression: str, after: datetime) -> datetime:
 def _none(text: str, why: str) -> ValueError:
     return ValueError(
         f"{text[:40]!r} is no cron expression, such as '30 2 * * *' for each day at 02:30, nor one "
-        f"of {', '.join(NAMED)}: {why}"
+        f"of {', '.join(NAMED)}, nor a time between such as 12h or 7d: {why}"
     )

@@ -121,7 +121,7 @@ def backend_named(text: str) -> str:
 
 BOOLEANS = ("true", "false")
 HOOK = "CONTAINER: COMMAND"
-CRON = "@hourly|@daily|@weekly|@monthly|@yearly|30 2 * * *"
+CRON = "@hourly|@daily|@weekly|@monthly|@yearly|7d|30 2 * * *"
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,7 @@ OPTIONS = (
     Option("inodes", ("nr_inodes",), _count, "NUMBER", "how many files there may be at most"),
     Option("schedule.snapshot", (), _expression, CRON, "when snapshots are taken by themselves"),
     Option("schedule.backup", (), _expression, CRON, "when backups are made by themselves"),
+    Option("schedule.prove", (), _expression, CRON, "when the newest of these backups is proven"),
     Option(
         "schedule.to",
         (),

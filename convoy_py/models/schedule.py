@@ -9,10 +9,11 @@ from convoy_py.models.values import Frozen
 
 
 class Task(StrEnum):
-    """What a schedule does."""
+    """What a schedule does; a volume's options, and results, have it by this name."""
 
     SNAPSHOT = "snapshot"
     BACKUP = "backup"
+    PROVE = "prove"
 
 
 class LastRun(Frozen):
@@ -21,8 +22,8 @@ class LastRun(Frozen):
     due: AwareDatetime  # the moment of the schedule
     began: AwareDatetime
     seconds: float
-    repository: str = ""  # of a backup: its name
-    what: str = ""  # the snapshot that was made, as db@name, or the backup's URL
+    repository: str = ""  # of a backup, or a proof of one: its name
+    what: str = ""  # the snapshot that was made, as db@name, or the URL of the backup
     size: int = 0  # bytes of all files of a backup
     added: int = 0  # bytes that the repository grew by
     error: str = ""  # why it failed, in one line; empty: it is good
@@ -73,3 +74,4 @@ class ScheduleView(Frozen):
     after: tuple[str, ...] = ()
     pause: bool = False
     stop: bool = False
+    prove: TaskView | None = None

@@ -39,6 +39,7 @@ SCHEDULE = (
     "schedule_after",
     "schedule_pause",
     "schedule_stop",
+    "schedule_prove",
 )
 UNSCHEDULED: dict[str, None] = dict.fromkeys(SCHEDULE)
 
@@ -72,6 +73,7 @@ class Options(Frozen):
     schedule_after: str | None = None  # the same
     schedule_pause: bool | None = None
     schedule_stop: bool | None = None
+    schedule_prove: str | None = None  # an expression, as of the two others
 
     def given(self) -> dict[str, object]:
         """What was said, by field."""

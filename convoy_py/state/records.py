@@ -94,6 +94,7 @@ class Runs(Frozen):
     volume: str  # its uuid
     snapshot: Ran | None = None
     backup: Ran | None = None
+    prove: Ran | None = None
 
 
 class Hold(Frozen):
@@ -203,9 +204,9 @@ def _fields_added(content: Any) -> Any:
     return content
 
 
-VOLUME = Sealed("volume", Record, *[_fields_added] * 5)
-SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 5)
-RUNS = Format("runs", Runs)
+VOLUME = Sealed("volume", Record, *[_fields_added] * 6)
+SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 6)
+RUNS = Format("runs", Runs, _fields_added)
 REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)
 RESTORE = Format("restore", Restore)

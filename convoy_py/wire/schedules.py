@@ -8,7 +8,7 @@ from convoy_py.wire.base import HOOK, Message, Moment
 class SetSchedule(Message):
     """What is null stays as it is; what is empty is taken away."""
 
-    snapshot: str | None = Field(None, description="a cron expression, or such as @daily")
+    snapshot: str | None = Field(None, description="a cron expression, @daily, 12h or 7d")
     backup: str | None = Field(None, description="the same")
     to: str | None = Field(None, description="a repository; empty: the only one that is known")
     keep: str | None = Field(None, description="which of both stay, such as 24h,7d,4w,12m")
@@ -16,6 +16,7 @@ class SetSchedule(Message):
     after: str | None = Field(None, description="the same")
     pause: str | None = Field(None, description="true or false")
     stop: str | None = Field(None, description="true or false")
+    prove: str | None = Field(None, description="when the newest backup is proven; as the first")
 
 
 class RunInfo(Message):
@@ -25,7 +26,7 @@ class RunInfo(Message):
     began: Moment
     seconds: float
     repository: str = ""
-    what: str = Field("", description="the snapshot, such as db@nightly, or the backup's URL")
+    what: str = Field("", description="the snapshot, such as db@nightly, or the URL of the backup")
     size: int = Field(0, description="bytes of all files of a backup")
     added: int = Field(0, description="bytes that the repository grew by")
     error: str = Field("", description="empty: it is good")
@@ -53,6 +54,7 @@ class ScheduleInfo(Message):
     after: list[str] = Field(default_factory=list)
     pause: bool = False
     stop: bool = False
+    prove: TaskInfo | None = None
 
 
 class ScheduleList(Message):

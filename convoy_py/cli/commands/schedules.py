@@ -24,8 +24,9 @@ from convoy_py.wire.endpoints import (
     SET_SCHEDULE,
 )
 
-_NAMED = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly")
-_TASKS = ("Snapshot", "Backup")
+_NAMED = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly", "12h", "7d")
+_TASKS = ("Snapshot", "Backup", "Prove")
+_WHERE = {"backup": " to ", "prove": " in "}
 
 
 @click.group(invoke_without_command=True)
@@ -42,7 +43,7 @@ def schedule(context: click.Context) -> None:
     metavar="CRON",
     callback=not_empty,
     shell_complete=completed_from(_NAMED),
-    help="when to take a snapshot: '0 * * * *', @hourly, @daily, @weekly, @monthly, @yearly",
+    help="when to take a snapshot: '0 * * * *', @hourly, @daily, @weekly, @monthly, @yearly, 12h",
 )
 @click.option(
     "--backup",
@@ -64,8 +65,18 @@ def schedule(context: click.Context) -> None:
     callback=not_empty,
     help="which of both stay, such as 24h,7d,4w,12m; without it all",
 )
+@click.option(
+    "--prove",
+    "--every",
+    "prove",
+    metavar="CRON",
+    callback=not_empty,
+    shell_complete=completed_from(_NAMED),
+    help="when to restore the newest backup beside, and compare: 7d, @weekly",
+)
 @click.option("--no-snapshot", is_flag=True, help="take no more snapshots")
 @click.option("--no-backup", is_flag=True, help="make no more backups")
+@click.option("--no-prove", is_flag=True, help="prove no more")
 @click.option("--no-keep", is_flag=True, help="keep all from now on")
 @hook_options
 @click.option("--no-hooks", is_flag=True, help="from now on none of these four that is not given")
@@ -78,6 +89,7 @@ def set_schedule(
     name: str,
     no_snapshot: bool,
     no_backup: bool,
+    no_prove: bool,
     no_keep: bool,
     **given: Any,
 ) -> None:
@@ -86,7 +98,12 @@ def set_schedule(
     What is not given stays as it was. A run begins a little after its time, each volume by a delay
     of its own; one that was missed while the daemon was not there is made up for, once.
     """
-    dropped = {"snapshot": no_snapshot, "backup": no_backup, "keep": no_keep}
+    dropped = {
+        "snapshot": no_snapshot,
+        "backup": no_backup,
+        "prove": no_prove,
+        "keep": no_keep,
+    }
     for key in [key for key, drop in dropped.items() if drop]:
         if given[key] is not None:
             raise click.UsageError(f"--{key} and --no-{key} exclude each other")
@@ -120,7 +137,7 @@ def list_schedules(session: Session) -> None:
     rows = [
         _row(each, task, each.read(key, Told))
         for each in found
-        for key, task in zip(_TASKS, ("snapshot", "backup"), strict=True)
+        for key, task in zip(_TASKS, ("snapshot", "backup", "prove"), strict=True)
         if each.get(key) is not None
     ]
     show_table(rows, ("VOLUME", "WHAT", "WHEN", "KEEP", "NEXT", "LAST", "RESULT"))
@@ -131,9 +148,9 @@ def _row(schedule: Told, what: str, task: Told) -> tuple[str, ...]:
     last = task.read("Last", Told) if task.get("Last") is not None else None
     return (
         schedule.read("Volume", str),
-        f"{what} to {to}" if what == "backup" else what,
+        f"{what}{_WHERE[what]}{to}" if what in _WHERE else what,
         task.read("Expression", str),
-        schedule.read("Keep", str) or "all",
+        "" if what == "prove" else schedule.read("Keep", str) or "all",
         moment(task.read("Next", str)),
         moment(last.read("Began", str)) if last else "-",
         _result(task, last),

@@ -76,12 +76,10 @@ def expression_of(entry: Entry, task: Task) -> str:
     """When a task of a volume is to be done; "" if never."""
     if not isinstance(entry.record, Record):
         return ""
-    spec = entry.record.spec
-    return (spec.schedule_snapshot if task is Task.SNAPSHOT else spec.schedule_backup) or ""
+    return getattr(entry.record.spec, f"schedule_{task}") or ""
 
 
 def ran_of(entry: Entry, task: Task) -> Ran | None:
     """What is known of the runs of a task."""
-    if entry.runs is None:
-        return None
-    return entry.runs.snapshot if task is Task.SNAPSHOT else entry.runs.backup
+    found: Ran | None = getattr(entry.runs, task, None)
+    return found

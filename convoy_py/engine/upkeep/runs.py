@@ -1,4 +1,4 @@
-"""One run of schedules: a snapshot, or a session's backups; what it came to is kept and told.
+"""One run of schedules: a snapshot, a session's backups, or a proof; its result is kept and told.
 
 Each volume of a session has a snapshot of its own moment: what one fails of costs no other, and one
 whose snapshot takes long gets a session of its own.
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from convoy_py.engine.memory.entry import Entry
-from convoy_py.engine.memory.timetable import Slot, Timetable, ran_of
+from convoy_py.engine.memory.timetable import Slot, ran_of
 from convoy_py.engine.running.announcing import INTERNAL, Announcing
 from convoy_py.engine.running.jobs import Jobs, Progress
 from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.parts import BY_SCHEDULE
 from convoy_py.engine.verbs.backups import Backups
+from convoy_py.engine.verbs.proofs import Proofs
 from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.errors import Cancelled, ConvoyError, OperationFailed, Unavailable
@@ -54,8 +55,8 @@ class Turn:
 
     @property
     def repository(self) -> str:
-        """Where a backup goes; "" for a snapshot."""
-        return (self.record.spec.schedule_to or "") if self.task is Task.BACKUP else ""
+        """Where backups go; "" for a snapshot."""
+        return "" if self.task is Task.SNAPSHOT else self.record.spec.schedule_to or ""
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class Runs:
         operations: Operations,
         host: Host,
         jobs: Jobs,
-        timetable: Timetable,
         schedules: Schedules,
         snapshots: Snapshots,
         *,
         backups: Backups,
+        proofs: Proofs,
         announcing: Announcing,
         clock: Callable[[], float],
     ) -> None:
@@ -89,10 +90,11 @@ class Runs:
         self._entries = operations.entries
         self._host = host
         self._jobs = jobs
-        self._timetable = timetable
+        self._timetable = schedules.timetable
         self._schedules = schedules
         self._snapshots = snapshots
         self._backups = backups
+        self._proofs = proofs
         self._announcing = announcing
         self._clock = clock
 
@@ -101,6 +103,8 @@ class Runs:
         begun = _Stopwatch(self._host.wall_clock(), self._clock)
         if turns[0].task is Task.SNAPSHOT:
             await self._snapshot(turns[0], begun, progress)
+        elif turns[0].task is Task.PROVE:
+            await self._prove(turns[0], begun, progress)
         else:
             await self._back_up(turns, begun, progress)
 
@@ -254,6 +258,18 @@ class Runs:
             else:
                 notes |= {turn: tuple(_of(volume, problems)) for volume, turn in named.items()}
         return notes
+
+    # Proofs
+
+    async def _prove(self, turn: Turn, begun: "_Stopwatch", progress: Progress) -> None:
+        made: Made | Exception
+        with self._running([turn]):
+            try:
+                view = await self._proofs.prove_newest(turn.entry.name, turn.repository, progress)
+                made = Made(view.url, view.size)
+            except Exception as error:  # noqa: BLE001 - it is told, and raised again
+                made = error
+            await self._settle(begun, {turn: made})
 
     # What became of it
 

@@ -2,6 +2,7 @@
 
 On each repository one session of ours works at a time: what becomes due meanwhile goes with the
 next, and what will be due in a moment goes along. So a slow one costs its own schedules alone.
+Proofs go beside them, one at a time, for each takes the room of a volume.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ log = logging.getLogger("convoy.schedules")
 
 # Seconds before a look that failed, which it never should, is repeated.
 AGAIN_SECONDS = 60.0
+# Of those, as of the backups into one repository, one goes at a time; no repository is called so.
+_PROOFS = "@proofs"
 
 
 class Scheduler:
@@ -45,7 +48,7 @@ class Scheduler:
         self._timetable = timetable
         self._schedules = schedules
         self._runs = runs
-        self._busy: set[str] = set()  # repositories
+        self._busy: set[str] = set()  # repositories, and _PROOFS
 
     async def run(self) -> None:
         """Work until cancelled, awake only when something is due, or changes, or the clock does."""
@@ -80,15 +83,18 @@ class Scheduler:
         for turn in self._turns():
             if turn.task is Task.BACKUP:
                 sessions[turn.repository].append(turn)
-            elif turn.slot.due <= now:
-                self._begin("scheduled-snapshot", [turn])
-            else:
+            elif turn.slot.due > now:
                 waiting.append(turn)
+            elif turn.task is Task.SNAPSHOT:
+                self._begin("scheduled-snapshot", [turn])
+            elif _PROOFS not in self._busy:  # else the end of that one wakes us
+                self._begin("scheduled-proof", [turn], _PROOFS)
         for repository, turns in sessions.items():
             if repository in self._busy:
                 continue  # the end of its session wakes us
             if any(turn.slot.due <= now for turn in turns):
-                self._begin("scheduled-backup", [t for t in turns if t.slot.moment <= now])
+                begun = [turn for turn in turns if turn.slot.moment <= now]
+                self._begin("scheduled-backup", begun, repository)
             waiting += [turn for turn in turns if turn.key not in timetable.running]
         return min((turn.slot.due for turn in waiting), default=None)
 
@@ -115,20 +121,19 @@ class Scheduler:
                 if slot and (record.uuid, task) not in self._timetable.running:
                     yield Turn(entry, record, task, slot)
 
-    def _begin(self, verb: str, turns: list[Turn]) -> None:
-        """Start a job for what belongs together: a snapshot, or a session's backups."""
-        repository = turns[0].repository
+    def _begin(self, verb: str, turns: list[Turn], alone: str = "") -> None:
+        """Start a job for what belongs together; of those that name it so one goes at a time."""
         names = ",".join(turn.entry.name for turn in turns)
         try:
             job = self._jobs.start(verb, names, partial(self._runs.run, turns))
         except Unavailable:
             return  # the daemon is stopping; the next one catches up
         self._timetable.running |= {turn.key for turn in turns}
-        if repository:
-            self._busy.add(repository)
+        if alone:
+            self._busy.add(alone)
         assert job.task is not None
-        job.task.add_done_callback(partial(self._ended, repository))
+        job.task.add_done_callback(partial(self._ended, alone))
 
-    def _ended(self, repository: str, _: object) -> None:
-        self._busy.discard(repository)
+    def _ended(self, alone: str, _: object) -> None:
+        self._busy.discard(alone)
         self._entries.rescheduled.set()

@@ -8,7 +8,7 @@ from convoy_py.engine.steps.backups import Archiving
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.verbs.finding import Finding
 from convoy_py.engine.verbs.repositories import Repositories
-from convoy_py.errors import Corrupt
+from convoy_py.errors import Corrupt, NotFound
 from convoy_py.models.backup import BackupView
 from convoy_py.state.records import Proof, timestamp
 
@@ -17,8 +17,15 @@ class Proofs:
     """What of the backups in the repositories of one daemon was proven to be restorable."""
 
     def __init__(
-        self, host: Host, repositories: Repositories, finding: Finding, archiving: Archiving
+        self,
+        host: Host,
+        here: str,
+        repositories: Repositories,
+        finding: Finding,
+        archiving: Archiving,
     ) -> None:
+        """`here` is what this host is called in backups."""
+        self._here = here
         self._host = host
         self._repositories = repositories
         self._finding = finding
@@ -38,6 +45,22 @@ class Proofs:
             views = await self._finding.views("", repository, progress)
             newest = {(v.repository, v.host, v.volume): v for v in sorted(views, key=_created)}
             chosen = list(newest.values())
+        return await self._proven(chosen, progress)
+
+    async def prove_newest(self, volume: str, repository: str, progress: Progress) -> BackupView:
+        """The same with the newest backup of a volume of this host; raises Corrupt, NotFound."""
+        views = await self._finding.views(volume, repository, progress)
+        ours = [view for view in views if view.host == self._here]
+        if not ours:
+            raise NotFound(f"{repository} has no backup of a volume {volume} of this host to prove")
+        proven, problems = await self._proven([max(ours, key=_created)], progress)
+        if problems:
+            raise Corrupt("; ".join(problems))
+        return proven[0]
+
+    async def _proven(
+        self, chosen: Sequence[BackupView], progress: Progress
+    ) -> tuple[list[BackupView], list[str]]:
         for name in {view.repository for view in chosen}:
             await self._drop_gone(name, progress)
         proven: list[BackupView] = []

@@ -35,7 +35,7 @@ class Schedules:
         self._entries = operations.entries
         self._host = host
         self._repositories = repositories
-        self._timetable = timetable
+        self.timetable = timetable
 
     def views(self) -> list[ScheduleView]:
         """All that there are, by the names of their volumes."""
@@ -75,6 +75,8 @@ class Schedules:
             return options.model_copy(update={"schedule_to": chosen.name})
         if options.schedule_to is not None:
             raise Invalid("option schedule.to needs schedule.backup: when backups are made")
+        if options.schedule_prove is not None:
+            raise Invalid("option schedule.prove needs schedule.backup: these backups are proven")
         if options.schedule_snapshot is None:
             for key in sorted(options.given().keys() & set(SCHEDULE)):
                 told = option_of(key)
@@ -120,7 +122,7 @@ class Schedules:
             before = {key: getattr(record.spec, key) for key in SCHEDULE}
             wanted = {**before, **changes}
             if not wanted["schedule_backup"]:
-                wanted["schedule_to"] = changes.get("schedule_to")
+                wanted |= {key: changes.get(key) for key in ("schedule_to", "schedule_prove")}
             options = self.settled(Options.model_validate(wanted))
             if not (options.schedule_snapshot or options.schedule_backup):
                 raise Invalid(
@@ -131,7 +133,7 @@ class Schedules:
             await self._rerecord(entry, record, after)
             if before["schedule_to"] not in (None, after["schedule_to"]) and entry.runs:
                 # What is in another repository says nothing of this one.
-                entry.runs = entry.runs.model_copy(update={"backup": None})
+                entry.runs = entry.runs.model_copy(update={"backup": None, "prove": None})
             changed = [t for t in Task if before[f"schedule_{t}"] != after[f"schedule_{t}"]]
             self.begin(entry, *changed)
             await self.record(entry)
@@ -167,6 +169,7 @@ class Schedules:
             volume=entry.name,
             snapshot=self._task(entry, Task.SNAPSHOT),
             backup=self._task(entry, Task.BACKUP),
+            prove=self._task(entry, Task.PROVE),
             to=spec.schedule_to or "",
             keep=spec.schedule_keep or "",
             before=tuple((spec.schedule_before or "").splitlines()),
@@ -178,11 +181,11 @@ class Schedules:
     def _task(self, entry: Entry, task: Task) -> TaskView | None:
         if not (expression := expression_of(entry, task)):
             return None
-        ran, slot = ran_of(entry, task), self._timetable.next(entry, task)
+        ran, slot = ran_of(entry, task), self.timetable.next(entry, task)
         return TaskView(
             expression=expression,
             next=timestamp(slot.due) if slot else None,
-            running=(entry.volume_record().uuid, task) in self._timetable.running,
+            running=(entry.volume_record().uuid, task) in self.timetable.running,
             last=ran.last if ran else None,
             good=ran.good if ran else None,
             failures=ran.failures if ran else 0,

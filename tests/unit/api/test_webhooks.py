@@ -103,7 +103,7 @@ async def test_a_failure_and_its_end_are_told(heard: Heard, clock: Clock) -> Non
     assert heard.pings == 1
     _, _, body = heard.requests[-1]
     assert (body["priority"], body["host"]) == (4, "here")
-    assert body["message"] == "backup of db into offsite failed: no route to host"
+    assert body["message"] == "backup of db in offsite failed: no route to host"
     assert body["runs"] == [FAILED.model_dump(mode="json")]
     clock.now += DAY
     for run in (STILL, OTHER, AGAIN):
@@ -166,7 +166,7 @@ async def test_ntfy_is_told_in_its_own_way(heard: Heard, clock: Clock) -> None:
     await hooks(f"ntfy:{heard.url}", heard.url, clock)(FAILED)
     ((method, path, body),) = heard.requests
     assert (method, path) == ("POST", f"/{CANARY}")
-    assert body == "backup of db into offsite failed: no route to host"
+    assert body == "backup of db in offsite failed: no route to host"
     (headers,) = heard.headers
     assert headers["Title"] == "convoy on here: backup of db failed"
     assert headers["Priority"] == "4"

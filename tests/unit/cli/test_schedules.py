@@ -20,7 +20,7 @@ def task(expression: str, **changes: Any) -> TaskInfo:
 
 
 AS_BEFORE: dict[str, str | None] = dict.fromkeys(
-    ("Snapshot", "Backup", "To", "Keep", "Before", "After", "Pause", "Stop")
+    ("Snapshot", "Backup", "To", "Keep", "Before", "After", "Pause", "Stop", "Prove")
 )
 DB = ScheduleInfo(volume="db", snapshot=task("@hourly"), keep="24h,7d")
 
@@ -31,6 +31,9 @@ def test_set_sends_what_is_given_alone(run: Run, daemon: FakeDaemon) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "db\n", "")
     asked = {"Snapshot": "@hourly", "Backup": None, "To": None, "Keep": "24h,7d"}
     assert daemon.requests[0].body == AS_BEFORE | asked
+    for words in (("--prove", "7d"), ("--every", "7d")):
+        run("schedule", "set", "db", *words)
+        assert daemon.requests.pop().body == {**AS_BEFORE, "Prove": "7d"}
     shown = json.loads(run("schedule", "set", "db", "--no-backup", "--json").stdout)
     assert shown == DB.model_dump(mode="json", by_alias=True)
     assert daemon.requests[1].body == {**AS_BEFORE, "Backup": ""}
@@ -77,6 +80,7 @@ def test_list_shows_when_and_how_it_went_in_words(screen: Screen, daemon: FakeDa
             volume="db",
             snapshot=task("@hourly", running=True),
             backup=task("30 2 * * *", last=LAST),
+            prove=task("7d", last=LAST),
             to="offsite",
             keep="24h,7d",
         ),
@@ -93,6 +97,7 @@ def test_list_shows_when_and_how_it_went_in_words(screen: Screen, daemon: FakeDa
         "VOLUME WHAT WHEN KEEP NEXT LAST RESULT",
         f"db snapshot @hourly 24h,7d {NEXT} - running",
         f"db backup to offsite 30 2 * * * 24h,7d {NEXT} {began} good",
+        f"db prove in offsite 7d {NEXT} {began} good",
         f"log snapshot @daily all {NEXT} {began} good; nothing was deleted: the clock was set",
         f"new snapshot @daily all {NEXT} - not yet",
         f"web backup to offsite @daily all {NEXT} {began} failed 3 times: no route to host",

@@ -11,7 +11,8 @@ import pytest
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps import loading
 from convoy_py.engine.verbs.backups import Backups
-from convoy_py.errors import Cancelled, OperationFailed
+from convoy_py.engine.verbs.proofs import Proofs
+from convoy_py.errors import Cancelled, Corrupt, OperationFailed
 from convoy_py.linux import alarm, files, libc
 from convoy_py.models.backup import BackupView
 from convoy_py.models.job import JobState
@@ -136,6 +137,36 @@ def _backup(engine: Engine, volume: str = "db") -> TaskView:
 
 def _taken(engine: Engine, volume: str = "db") -> list[str]:
     return [view.name for view in engine.snapshots.views(volume)]
+
+
+class Proving(Proofs):
+    """Of whatever it is asked it tells the backup; `damaged` volumes are not as they should be."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.damaged: set[str] = set()
+        self.slow: dict[str, asyncio.Event] = {}
+
+    async def prove_newest(self, volume: str, repository: str, progress: Progress) -> BackupView:
+        self.asked.append((volume, repository))
+        if volume in self.slow:
+            await self.slow[volume].wait()
+        if volume in self.damaged:
+            raise Corrupt("a file is another")
+        return BackupView(
+            id="ab" * 32,
+            repository=repository,
+            location="/srv",
+            volume=volume,
+            host="here",
+            created=BEGUN,
+        )
+
+
+@pytest.fixture
+def proving(engine: Engine, offsite: Offsite) -> Proving:
+    engine.scheduler._runs._proofs = proving = Proving()
+    return proving
 
 
 # When
@@ -583,3 +614,51 @@ async def test_a_run_that_began_for_another_repository_says_nothing_of_this_one(
     await engine.settled()
     assert _backup(engine).last is None
     assert offsite.forgotten == []
+
+
+# Proofs
+
+
+async def test_the_newest_backup_is_proven_each_so_many_days(
+    engine: Engine, proving: Proving
+) -> None:
+    """From the last time on; what is not as it should be is a run that failed."""
+    await _schedule(engine, "db", backup="@yearly", to="offsite", prove="7d")
+    await _pass(engine, 7 * DAY - 1)
+    assert proving.asked == []
+    await _pass(engine, DELAY + 1)
+    assert proving.asked == [("db", "offsite")]
+    task = engine.schedules.inspect("db").prove
+    assert task
+    assert task.last
+    assert (task.last.error, task.last.what, task.last.repository) == (
+        "",
+        f"/srv?backup=backup-{'ab' * 8}&volume=db",
+        "offsite",
+    )
+    proving.damaged.add("db")
+    await _pass(engine, DAY)
+    assert len(proving.asked) == 1
+    await _pass(engine, 6 * DAY + DELAY)
+    task = engine.schedules.inspect("db").prove
+    assert task
+    assert task.last
+    assert (task.last.error, task.failures) == ("a file is another", 1)
+
+
+async def test_one_proof_is_made_at_a_time_beside_the_backups(
+    engine: Engine, proving: Proving, offsite: Offsite
+) -> None:
+    """Each takes the room of a volume, and perhaps hours."""
+    proving.slow["a"] = asyncio.Event()
+    for name in ("a", "b"):
+        await _schedule(engine, name, backup="@hourly", to="offsite", prove="1h")
+    await _look(engine, HOUR + DELAY)
+    await _until(lambda: proving.asked == [("a", "offsite")])
+    await _until(lambda: offsite.sessions == [("offsite", ["a", "b"])])
+    await _look(engine, 1)
+    assert len(proving.asked) == 1
+    proving.slow.pop("a").set()
+    await engine.settled()
+    await _pass(engine, 0)
+    assert proving.asked == [("a", "offsite"), ("b", "offsite")]

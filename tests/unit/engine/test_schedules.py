@@ -52,16 +52,18 @@ async def test_what_is_not_given_stays(engine: Engine) -> None:
     _know(engine, "offsite")
     await engine.volumes.create("db", Options(size=8192))
     await engine.schedules.set("db", {"schedule_snapshot": "@daily", "schedule_keep": "7d"})
-    await engine.schedules.set("db", {"schedule_backup": "@weekly"})
+    await engine.schedules.set("db", {"schedule_backup": "@weekly", "schedule_prove": "7d"})
     view = (after := engine.restarted()).schedules.inspect("db")
     assert view.snapshot
     assert view.backup
+    assert view.prove
     assert (view.snapshot.expression, view.backup.expression) == ("@daily", "@weekly")
+    assert view.prove.expression == "7d"
     assert (view.to, view.keep) == ("offsite", "7d")
     _know(after, "offsite")
     await after.schedules.set("db", {"schedule_backup": None, "schedule_keep": None})
     view = after.schedules.inspect("db")
-    assert (view.backup, view.to, view.keep) == (None, "", "")
+    assert (view.backup, view.prove, view.to, view.keep) == (None, None, "", "")
     await after.schedules.remove("db")
     assert _scheduled(after) == []
     with pytest.raises(NotFound, match="volume db has no schedule: `convoy schedule set`"):
@@ -88,6 +90,7 @@ async def test_docker_gives_a_volume_a_schedule(engine: Engine) -> None:
         ({"schedule_backup": "@daily"}, "such as by --to or --from: offsite, other"),
         ({"schedule_backup": "@daily", "schedule_to": "nas"}, "no such repository: nas"),
         ({"schedule_to": "offsite"}, "schedule.to needs schedule.backup"),
+        ({"schedule_prove": "7d"}, "schedule.prove needs schedule.backup"),
         ({"schedule_keep": "7d"}, "schedule.keep needs schedule.snapshot or schedule.backup"),
         ({"schedule_stop": True}, "schedule.stop needs schedule.snapshot or schedule.backup"),
         ({"schedule_snapshot": "@daily", "schedule_keep": "7x"}, "'7x' is not what to keep"),

@@ -192,6 +192,20 @@ async def test_a_backup_is_proven_and_that_is_remembered(backed: Engine, place: 
     assert list(after.store.root.glob("repositories/*")) == []
 
 
+async def test_the_newest_of_this_host_is_what_a_schedule_proves(backed: Engine) -> None:
+    """And what another host, or nobody, has backed up is told as not there."""
+    await backed.backups.create(["db"], "", Progress())
+    backed.pass_time(1)
+    (newest,) = await backed.backups.create(["db"], "", Progress())
+    proven = await backed.proofs.prove_newest("db", "offsite", Progress())
+    assert (proven.id, proven.proven) == (newest.id, datetime.fromtimestamp(backed.wall(), UTC))
+    with pytest.raises(NotFound, match="offsite has no backup of a volume web of this host"):
+        await backed.proofs.prove_newest("web", "offsite", Progress())
+    backed.proofs._here = "elsewhere"
+    with pytest.raises(NotFound, match="of this host to prove"):
+        await backed.proofs.prove_newest("db", "offsite", Progress())
+
+
 async def test_what_is_not_as_the_backup_says_is_told_and_no_longer_proven(
     backed: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

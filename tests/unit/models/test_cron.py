@@ -39,6 +39,8 @@ expressions = st.one_of(
         ("0 0 L * *", "0 0 L * *"),
         ("@Daily", "@daily"),
         *((name, name) for name in NAMED),
+        ("7d", "7d"),
+        (" 12H", "12h"),
     ],
 )
 def test_what_is_an_expression(text: str, kept: str) -> None:
@@ -63,6 +65,9 @@ def test_what_is_an_expression(text: str, kept: str) -> None:
         ("0 0 31 4,6 *", "bad day-of-month"),
         ("0 0 */14 * 1#2", "no such day"),
         (f"{'9' * 5000} * * * *", "five fields"),
+        ("0d", "five fields"),
+        ("7", "a time between such as 12h or 7d: it has not five fields"),
+        ("90s", "five fields"),
         ("@reboot", "is not one of @hourly, @daily"),
     ],
 )
@@ -109,6 +114,9 @@ def test_each_day_has_one_moment_of_what_is_daily(text: str, after: datetime) ->
         ("30 2 * * *", "2026-10-25T02:10+01:00", "2026-10-26T02:30+01:00"),
         ("@hourly", "2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00"),
         ("@hourly", "2026-03-29T01:00+01:00", "2026-03-29T03:00+02:00"),
+        # What passes between two is not what clocks say.
+        ("1d", "2026-03-28T12:00+01:00", "2026-03-29T13:00+02:00"),
+        ("30m", "2026-10-25T02:45+02:00", "2026-10-25T02:15+01:00"),
     ],
 )
 def test_when_clocks_are_changed(text: str, after: str, then: str) -> None:

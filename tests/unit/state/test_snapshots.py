@@ -66,7 +66,7 @@ def test_a_record_survives_its_file() -> None:
         (
             encode_snapshot(RECORD).replace(b'"format": 6', b'"format": 9'),
             "nightly",
-            "its format 9 is newer than 6",
+            "its format 9 is newer than 7",
         ),
         (encode_snapshot(RECORD.model_copy(update={"name": "../x"})), "../x", "record of"),
         (
