@@ -193,6 +193,9 @@ class Settings(BaseModel):
         None, description="the time zone of schedules, such as Europe/Berlin; default: the host's"
     )
     host: str | None = Field(None, description="this machine's name in backups; else its host name")
+    default_repository: str | None = Field(
+        None, description="the repository that is meant where none is named; else the only one"
+    )
     backup_password_file: Path | None = Field(
         None, description="the password of repositories that Convoy's scripts name by their place"
     )

@@ -178,6 +178,7 @@ class Engine(compose.Engine):
         time_limit: float = 25.0,
         trash_keep: float = 0.0,
         backup_password_file: Path | None = None,
+        default_repository: str | None = None,
     ) -> None:
         kernel.daemons.append(self)
         self.folder = folder
@@ -209,6 +210,7 @@ class Engine(compose.Engine):
             host="here",
             reference_grace=GRACE,
             backup_password_file=backup_password_file,
+            default_repository=default_repository,
         )
         docker = cast("Docker", self.containers)
         super().__init__(settings, host, docker, self.metrics, self.clock, time_limit=time_limit)

@@ -173,6 +173,7 @@ class Engine:
             host,
             store,
             sessions,
+            default=settings.default_repository or "",
             password=_secret(settings.backup_password_file),
             credentials=_secret(settings.backup_credentials_file),
         )

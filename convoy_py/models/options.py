@@ -229,7 +229,7 @@ OPTIONS = (
         (),
         str.strip,
         "REPOSITORY",
-        "where these backups go; default: the only repository that is known",
+        "where these backups go; else the default repository, or the only one",
     ),
     Option(
         "schedule.keep",

@@ -22,7 +22,7 @@ class CreateBackups(Message):
     sources: list[str] = Field(default_factory=list)
     all: bool = False
     compose_project: str = ""
-    repository: str = Field("", description="empty: the only one that is known")
+    repository: str = Field("", description="empty: the default, or the only one")
     raw: bool = Field(default=False, description="the filesystem of each, an image, as one file")
     pause: bool = False
     stop: bool = False

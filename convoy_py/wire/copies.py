@@ -47,7 +47,7 @@ class RestoreFile(Message):
 
     snapshot: str = ""
     backup: str = Field("", description="its URL, the first digits of its id, or `latest`")
-    repository: str = Field("", description="of the backup; empty: the only one that is known")
+    repository: str = Field("", description="of the backup; empty: the default, or the only one")
     path: str = Field(min_length=1, description=PATH)
 
 

@@ -10,7 +10,7 @@ class SetSchedule(Message):
 
     snapshot: str | None = Field(None, description="a cron expression, @daily, 12h or 7d")
     backup: str | None = Field(None, description="the same")
-    to: str | None = Field(None, description="a repository; empty: the only one that is known")
+    to: str | None = Field(None, description="a repository; empty: the default, or the only one")
     keep: str | None = Field(None, description="which of both stay, such as 24h,7d,4w,12m")
     before: str | None = Field(None, description=f"{HOOK}; several by lines")
     after: str | None = Field(None, description="the same")

@@ -62,14 +62,14 @@ def _endpoint() -> str:
     return str(click.get_current_context().meta[_ENDPOINT])
 
 
-_from_option = repository_option("--from", "the repository; default: the only one that is known")
+_from_option = repository_option("--from", "the repository; else the default, or the only one")
 
 
 @backup.command(short_help="Back up volumes and print the backups' URLs.")
 @source_argument("sources", nargs=-1, metavar="[VOLUME|VOLUME@SNAPSHOT...]")
 @click.option("--all", "everything", is_flag=True, help="all volumes")
 @project_option("the volumes of a compose project")
-@repository_option("--to", "the repository; default: the only one that is known")
+@repository_option("--to", "the repository; else the default, or the only one")
 @click.option(
     "--dest",
     metavar="DEST",
@@ -334,7 +334,7 @@ def _percent(context: click.Context, parameter: click.Parameter, value: str | No
 @backup.command(short_help="Restore backups beside, and compare.")
 @click.argument("references", metavar="[BACKUP...]", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="the newest of each volume of each host")
-@repository_option("--from", "the repository; default: the only one, with --all every one")
+@repository_option("--from", "the repository; else the default; with --all every one")
 @no_wait_option
 @output_options
 @click.pass_obj

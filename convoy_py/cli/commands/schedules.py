@@ -57,7 +57,7 @@ def schedule(context: click.Context) -> None:
     metavar="REPOSITORY",
     callback=not_empty,
     shell_complete=complete_repositories,
-    help="where backups go; without it the only repository that is known",
+    help="where backups go; else the default repository, or the only one",
 )
 @click.option(
     "--keep",

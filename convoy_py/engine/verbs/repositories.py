@@ -60,10 +60,15 @@ class Repositories:
         store: RepositoryStore,
         sessions: Sessions,
         *,
+        default: str = "",
         password: Secret = Secret(),
         credentials: Secret = Secret(),
     ) -> None:
-        """The secrets are those of repositories that are known by their place alone."""
+        """`default` is the one that is meant where none is named.
+
+        The secrets are those of repositories that are known by their place alone.
+        """
+        self._default = default
         self._operations = operations
         self._host = host
         self._store = store
@@ -104,9 +109,17 @@ class Repositories:
         return found
 
     def chosen(self, name: str) -> Repository:
-        """The one of that name, or the only one where none is named; raises NotFound, Invalid."""
+        """The one of that name; where none is named the default, or the only one.
+
+        Raises NotFound, Invalid.
+        """
         if name:
             return self.get(name)
+        if self._default:
+            try:
+                return self.get(self._default)
+            except NotFound as error:
+                raise NotFound(f"{error}; the setting default_repository names it") from None
         if len(self._known) == 1:
             return next(iter(self._known.values()))
         if not self._known:
@@ -134,7 +147,7 @@ class Repositories:
         try:
             return self.chosen(name)
         except NotFound:
-            if is_valid_name(name) or not self._password.file:
+            if not name or is_valid_name(name) or not self._password.file:
                 raise
         place = _place(name)
         chosen, path = _name_of(place), Path(place.path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.errors import Invalid, NotFound, VolumeNotFound
 from convoy_py.models.volume import Options
 from tests.fakes_engine import Engine, FakeKernel
@@ -96,3 +97,25 @@ async def test_without_the_setting_it_is_told_how_to_make_one(engine: Engine, pl
     await engine.volumes.create("db", Options())
     with pytest.raises(NotFound, match=r"convoy repository add NAME .* backup_password_file"):
         await engine.backups.create(["db"], place, Progress())
+
+
+async def test_a_setting_says_which_repository_is_meant_where_none_is_named(
+    engine: Engine, kernel: FakeKernel, tmp_path: Path, password: Secret
+) -> None:
+    """Of several; and that it is not known is told with the setting's name."""
+    engine.killed()
+    file = Path(password.file)
+    daemon = Engine(
+        tmp_path, kernel, default_repository="offsite", backup_password_file=file
+    ).start()
+    await daemon.volumes.create("db", Options())
+    with pytest.raises(NotFound, match=r"offsite .*; the setting default_repository names it"):
+        await daemon.backups.create(["db"], "", Progress())
+    for name in ("nas", "offsite"):
+        await daemon.repositories.add(name, str(tmp_path / name), password, Secret(), Progress())
+    (backup,) = await daemon.backups.create(["db"], "", Progress())
+    assert backup.repository == "offsite"
+    (backup,) = await daemon.backups.create(["db"], "nas", Progress())
+    assert backup.repository == "nas"
+    await daemon.schedules.set("db", {"schedule_backup": "@daily"})
+    assert daemon.schedules.inspect("db").to == "offsite"
