@@ -1,5 +1,6 @@
 """Backs up snapshots of volumes: what did not change since the last backup is not read."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -44,9 +45,12 @@ class BackingUp:
         self._done: list[BackupFound] = []
         self._problems: list[str] = []
         self._processed = 0  # bytes of the sources before
+        self._expected = 0  # bytes of all of them; 0: not known
 
     def run(self, task: Backup) -> Done:
         """One backup of each source, in turn; what one source failed of is told beside the rest."""
+        expected = [self._size(source) for source in task.sources]
+        self._expected = sum(expected) if all(expected) else 0
         with Writer(self._repository, guard=self._lock.check) as writer:
             committed = 0
             for source in task.sources:
@@ -83,7 +87,7 @@ class BackingUp:
                 done = self._processed + counters.bytes_processed
                 added = writer.counters.bytes_new - before.bytes_new
                 note = f"{source.volume}: {_told(counters)}, {format_size(added)} new"
-                self._speech.step(done, 0, note, is_last=is_last)
+                self._speech.step(done, self._expected, note, is_last=is_last)
 
         store = archive_file if source.raw else archive
         with nullcontext() if base is None else _changes(base, source) as changed:
@@ -111,6 +115,21 @@ class BackingUp:
             summary=_summary(archived.counters, begun, self._clock.now(), before, writer.counters),
         )
 
+    def _size(self, source: Source) -> int:
+        """Bytes of a source, about: what it was before, or what its filesystem has; 0: unknown."""
+        parent, _ = self._parent(source)
+        if parent:
+            return marks.size_of(parent)
+        try:
+            if source.raw:
+                return source.data.path.stat().st_size
+            if source.data.image:
+                found = os.statvfs(source.data.path)
+                return (found.f_blocks - found.f_bfree) * found.f_frsize
+        except OSError:
+            pass  # whoever reads it tells
+        return 0
+
     def _parent(self, source: Source) -> tuple[Snapshot | None, Data | None]:
         """The backup that this one comes after, and the data that it is a backup of.
 
@@ -133,7 +152,9 @@ def _changes(base: Data, source: Source) -> AbstractContextManager[changes.Hook]
 
 
 def _told(counters: Counters) -> str:
-    return f"{_files(counters)} files, {format_size(counters.bytes_read)} read"
+    read = counters.bytes_read
+    skipped = max(0, counters.bytes_processed - read)
+    return f"{_files(counters)} files, {format_size(read)} read, {format_size(skipped)} skipped"
 
 
 def _files(counters: Counters) -> int:

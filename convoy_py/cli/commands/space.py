@@ -70,7 +70,7 @@ def _trim(session: Session, names: Iterable[str]) -> None:
 
     def trim_one(name: str) -> None:
         job = client.start(TRIM_VOLUME, of=name)
-        given_back[name] = follow(client, TRIM_VOLUME, job).bytes
+        given_back[name] = follow(session, TRIM_VOLUME, job).bytes
 
     code = try_each("trim", names, trim_one)
     if given_back:

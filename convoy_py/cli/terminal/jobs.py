@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from convoy_py import models, wire
-from convoy_py.cli.client.calls import Client, Tell, name_of
+from convoy_py.cli.client.calls import Tell, name_of
 from convoy_py.cli.terminal.exits import INTERRUPTED
-from convoy_py.cli.terminal.output import say, show_json
+from convoy_py.cli.terminal.output import say, show_event, show_json
 from convoy_py.cli.terminal.session import Session
 from convoy_py.wire.endpoints import Answer, Form, Long
 
@@ -47,15 +47,16 @@ def run(
     if no_wait:
         show_started(session, job)
         click.get_current_context().exit()
-    return follow(client, endpoint, job)
+    return follow(session, endpoint, job)
 
 
-def follow(client: Client, endpoint: Long[Any, Answer], job: "JobInfo") -> Answer:
+def follow(session: Session, endpoint: Long[Any, Answer], job: "JobInfo") -> Answer:
     """What a job that was begun comes to; raises its error, or Interrupted."""
+    client = session.client()
     if job.state != models.job.JobState.RUNNING:
         return client.finish(endpoint, job, _nobody)
     try:
-        with _display() as tell:
+        with _display(session) as tell:
             return client.finish(endpoint, job, tell)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -74,10 +75,10 @@ def show_started(session: Session, job: "JobInfo | Sequence[JobInfo]") -> None:
 
 
 @contextmanager
-def _display() -> Iterator[Tell]:
-    """Whom to tell of a job's progress: a bar if a person can see it, else nobody."""
+def _display(session: Session) -> Iterator[Tell]:
+    """Whom to tell of a job's progress: a bar if a person can see it, or who reads JSON."""
     if not sys.stderr.isatty():
-        yield _nobody
+        yield show_event if session.output.json else _nobody
         return
     # Here, as it takes longer to load than most commands take in all.
     from convoy_py.cli.terminal.progress import bar  # noqa: PLC0415

@@ -81,6 +81,12 @@ def show_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, default=_keys))
 
 
+def show_event(value: object) -> None:
+    """One line of JSON on stderr, beside the answer; where it cannot be written, it is not."""
+    with suppress(OSError):
+        click.echo(json.dumps(value, default=_keys), err=True)
+
+
 def show_heading(text: str) -> None:
     click.secho(text, bold=True)
 

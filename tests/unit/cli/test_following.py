@@ -210,6 +210,16 @@ def test_a_terminal_sees_a_spinner_while_the_whole_is_not_known(
     assert " of " not in shown.split("convoy:")[0]
 
 
+def test_a_program_reads_how_far_it_is(run: Run, daemon: FakeDaemon) -> None:
+    """With --json, on stderr: a line for each look, in the keys of the wire."""
+    daemon.answer(*CLONE, LONG, 202)
+    daemon.answer_in_turn(*LOOK, LONG, job(result=volume("copy")))
+    result = run("clone", "db", "copy", "--json")
+    assert json.loads(result.stdout)["Name"] == "copy"
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert events == [LONG.model_dump(mode="json", by_alias=True)] * 2
+
+
 def test_a_pipe_does_not_load_the_bar(daemon: FakeDaemon, module: Mapping[str, Any]) -> None:
     """It takes longer to load than most commands take in all."""
     daemon.answer(*CLONE, LONG, 202)

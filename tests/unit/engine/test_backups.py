@@ -134,6 +134,16 @@ async def test_all_are_backed_up_but_what_is_the_host_s(backed: Engine) -> None:
     assert [view.volume for view in made] == ["db", "web"]
 
 
+async def test_how_far_a_backup_is(backed: Engine) -> None:
+    """In files and bytes; of how many the one before tells, if there is one."""
+    for total, told in ((0, "3B read, 0B skipped"), (None, "0B read, 3B skipped, 0B new")):
+        progress = Progress()
+        (made,) = await backed.backups.create(["db"], "", progress)
+        assert progress.note.startswith(f"db: 1 files, {told}")
+        assert progress.total == (made.size if total is None else total)
+        backed.pass_time(1)
+
+
 async def test_a_snapshot_is_backed_up_as_it_is(backed: Engine) -> None:
     """And stays, as it was made by a user."""
     await backed.snapshot("db", "nightly")
