@@ -3,6 +3,7 @@
 The table is plain data, for the command line makes its flags of it: no model is loaded for it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -101,7 +102,8 @@ def _commands(text: str) -> str:
 def _backup(text: str) -> str:
     if not is_valid_name(text) and "?backup=backup-" not in text:
         raise ValueError(f"{text!r} is neither a repository's name nor the URL of a backup")
-    return text
+    # In one spelling: the same again, in the other, is the same volume.
+    return re.sub(r"\\?u0026volume=", "&volume=", text)
 
 
 def backends_known() -> str:

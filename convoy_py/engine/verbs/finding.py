@@ -128,6 +128,8 @@ class Finding:
         if is_url(reference):
             url = parse_url(reference)
             return await self._repositories.reached(url.location, progress), url.id
+        if set(reference) & set("/:?"):
+            parse_url(reference)  # a place alone, perhaps: it says what would be right
         return await self._repositories.reached(repository, progress), reference
 
     async def _in(

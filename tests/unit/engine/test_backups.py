@@ -396,6 +396,9 @@ async def test_what_is_not_there_is_told_with_what_is(backed: Engine) -> None:
         await backed.restores.restore(backup.url, "", "", Options(size=4096), Progress())
     with pytest.raises(NotFound, match="no backup of a volume web in offsite: `convoy"):
         await backed.restores.restore("web", "", "", Options(), Progress())
+    for place in ("vfs:///elsewhere", "s3://bucket/x"):
+        with pytest.raises(Invalid, match="is no URL of a backup, such as s3:https"):
+            await backed.backups.find(place, "", Progress())
     with pytest.raises(NotFound, match="no repository is known at /elsewhere"):
         await backed.backups.find(
             "/elsewhere?backup=backup-0123456789abcdef&volume=db", "", Progress()

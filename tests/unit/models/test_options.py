@@ -302,6 +302,8 @@ def test_a_host_folder_in_the_local_drivers_form(raw: dict[str, str]) -> None:
     [
         "s3://bucket@eu-west-1/pg?backup=backup-0123456789abcdef&volume=db",
         "s3:http://e:9000/bucket/pg?backup=backup-0123456789abcdef&volume=db",
+        r"s3://bucket/pg?backup=backup-0123456789abcdef\u0026volume=db",
+        "s3://bucket/pg?backup=backup-0123456789abcdefu0026volume=db",
     ],
 )
 def test_convoys_endpoint_is_a_part_of_the_backups_url(backup: str) -> None:
