@@ -193,6 +193,13 @@ class VolumeProtected(Denied):
         )
 
 
+class BackupProtected(Denied):
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"backup {url} is protected; `convoy backup protect --off '{url}'` lets it be deleted"
+        )
+
+
 class Corrupt(ConvoyError):
     kind = Kind.CORRUPT
 

@@ -156,6 +156,12 @@ class FakeBackups(Backups):
     ) -> list[BackupView]:
         return [await self.find(each, repository, progress) for each in references]
 
+    async def protect(
+        self, references: Sequence[str], repository: str, progress: Progress, *, on: bool
+    ) -> list[BackupView]:
+        found = [await self.find(each, repository, progress) for each in references]
+        return [view.model_copy(update={"protected": on}) for view in found]
+
     async def forget(
         self, volume: str, repository: str, keep: str, progress: Progress, *, dry_run: bool = False
     ) -> tuple[list[BackupView], list[str]]:

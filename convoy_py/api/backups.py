@@ -18,6 +18,7 @@ from convoy_py.wire.backups import (
     DeleteBackups,
     ForgetBackups,
     Forgotten,
+    ProtectBackups,
     ProveBackups,
     Proved,
     Pruned,
@@ -79,6 +80,19 @@ async def delete_backups(admin: Admin, call: Call[DeleteBackups]) -> Reply[Backu
         return _list(await admin.verbs.backups.delete(asked.backups, asked.repository, progress))
 
     return await admin.job("backup-delete", call, work)
+
+
+async def protect_backups(admin: Admin, call: Call[ProtectBackups]) -> Reply[BackupList]:
+    asked = call.message
+
+    async def work(progress: Progress) -> BackupList:
+        return _list(
+            await admin.verbs.backups.protect(
+                asked.backups, asked.repository, progress, on=asked.on
+            )
+        )
+
+    return await admin.job("backup-protect", call, work)
 
 
 async def forget_backups(admin: Admin, call: Call[ForgetBackups]) -> Reply[Forgotten]:
@@ -164,6 +178,7 @@ ROUTES = (
     Route(endpoints.LIST_BACKUPS, backups, subject=lambda name, asked: asked.volume),
     Route(endpoints.INSPECT_BACKUP, inspect_backup),
     Route(endpoints.DELETE_BACKUPS, delete_backups),
+    Route(endpoints.PROTECT_BACKUPS, protect_backups),
     Route(endpoints.FORGET_BACKUPS, forget_backups, subject=lambda name, asked: asked.volume),
     Route(
         endpoints.PRUNE_REPOSITORY, prune_repository, subject=lambda name, asked: asked.repository

@@ -52,6 +52,7 @@ class BackupView(Frozen):
     snapshot_name: str = ""  # if a user took it
     volume_id: str = ""  # the volume's uuid
     raw: bool = False  # its filesystem as one file
+    protected: bool = False  # no policy deletes it
     size: int = 0  # bytes of all files
     added: int = 0  # bytes that it added to the repository
     files: int = 0

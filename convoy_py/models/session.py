@@ -107,6 +107,14 @@ class Delete(Frozen):
     backups: tuple[str, ...]
 
 
+class Protect(Frozen):
+    """Have backups stay, whatever a policy keeps; or no more."""
+
+    verb: Literal["protect"] = "protect"
+    backups: tuple[str, ...]
+    on: bool
+
+
 class Forget(Frozen):
     """Delete those backups of this host that a policy does not keep."""
 
@@ -165,6 +173,7 @@ Task = Annotated[
     | RestoreFile
     | Prove
     | Delete
+    | Protect
     | Forget
     | Verify
     | Prune
@@ -195,6 +204,7 @@ class BackupFound(Frozen):
     snapshot_name: str = ""
     volume_id: str = ""
     raw: bool = False
+    protected: bool = False
     size: int = 0
     added: int = 0
     files: int = 0

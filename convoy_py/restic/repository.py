@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
@@ -143,6 +143,12 @@ class Repository:
         """By its whole id."""
         fields = unpacked.load(self.store, self.master_key, Kind.SNAPSHOT, name)
         return snapshots.decode(name, fields)
+
+    def save_snapshot(self, snapshot: Snapshot) -> Snapshot:
+        """With its id, durable; all that it needs is there. The caller has a lock."""
+        plain = snapshots.encode(snapshot)
+        name = unpacked.save(self.store, self.master_key, Kind.SNAPSHOT, plain)
+        return replace(snapshot, id=name)
 
     def delete_snapshot(self, name: str) -> None:
         """The caller has the exclusive lock; what it alone needed stays until a prune."""

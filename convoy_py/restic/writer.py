@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from convoy_py.restic import compression, snapshots, unpacked
+from convoy_py.restic import compression, unpacked
 from convoy_py.restic import index as indexes
 from convoy_py.restic.errors import Damaged, RepositoryError
 from convoy_py.restic.packs import TARGET, Blob, BlobKind, Pack, PackFile
@@ -136,10 +136,7 @@ class Writer:
 
     def _commit(self, snapshot: Snapshot) -> Snapshot:
         self._guard()
-        repository = self._repository
-        plain = snapshots.encode(snapshot)
-        name = unpacked.save(repository.store, repository.master_key, Kind.SNAPSHOT, plain)
-        return replace(snapshot, id=name)
+        return self._repository.save_snapshot(snapshot)
 
     def abort(self) -> None:
         """Stop, without waiting for what is not yet begun; after a commit it only ends threads.

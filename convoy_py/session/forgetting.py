@@ -1,8 +1,8 @@
-"""Deletes the backups of this host that a policy does not keep, volume by volume."""
+"""Which backups stay: those that a policy keeps, and those that are protected; deletes others."""
 
 from datetime import datetime
 
-from convoy_py.models.session import BackupFound, Done, Forget
+from convoy_py.models.session import BackupFound, Done, Forget, Protect
 from convoy_py.restic.locks import Lock
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.retention import Policy, surplus
@@ -26,11 +26,30 @@ def forget(repository: Repository, task: Forget, host: str, lock: Lock, now: dat
             continue
         counted = [each for each in snapshots if marks.is_scheduled(each) or not task.scheduled]
         for snapshot in surplus(counted, policy, now):
+            if marks.is_protected(snapshot):
+                continue
             if not task.dry_run:
                 lock.confirm()
                 repository.delete_snapshot(snapshot.id)  # of each the point of no return
             gone.append(marks.found(snapshot, volume))
     return Done(backups=tuple(gone), problems=tuple(problems))
+
+
+def protect(repository: Repository, task: Protect, lock: Lock) -> Done:
+    """A snapshot with other tags is another file: it is there before the one of before goes."""
+    done: list[BackupFound] = []
+    for backup in task.backups:
+        snapshot, *twins = marks.among(repository.snapshots(), repository, backup)
+        if marks.is_protected(snapshot) != task.on:
+            lock.confirm()
+            changed = repository.save_snapshot(marks.protected(snapshot, on=task.on))
+            twins.append(snapshot)
+            snapshot = changed
+        for twin in twins:
+            lock.confirm()
+            repository.delete_snapshot(twin.id)
+        done.append(marks.found(snapshot, marks.volume_of(snapshot) or ""))
+    return Done(backups=tuple(done))
 
 
 def _by_volume(repository: Repository, host: str) -> dict[str, list[Snapshot]]:

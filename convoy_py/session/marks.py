@@ -1,16 +1,18 @@
 """How a backup of ours is known in a repository: its paths, its tags, what lies beside its data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC
 
 from convoy_py.models.names import is_valid_name
 from convoy_py.models.session import BackupFound, Source
+from convoy_py.restic.repository import Repository
 from convoy_py.restic.snapshots import Snapshot
 
 DESCRIPTION = b"volume.json"
 _PATH = "/convoy/"
 _VOLUME, _SNAPSHOT, _NAME = "volume-id=", "snapshot-id=", "snapshot="
-_SCHEDULED, _RAW = "scheduled", "raw"
+_SCHEDULED, _RAW, _PROTECTED = "scheduled", "raw", "protected"
 
 
 def path_of(volume: str) -> str:
@@ -35,11 +37,48 @@ def is_raw(snapshot: Snapshot) -> bool:
     return _RAW in snapshot.tags
 
 
+def is_protected(snapshot: Snapshot) -> bool:
+    """Whether it stays, whatever a policy keeps; a restic does so by `--keep-tag`."""
+    return _PROTECTED in snapshot.tags
+
+
+def protected(snapshot: Snapshot, *, on: bool) -> Snapshot:
+    """The same, yet to be stored, by which it gets another id; the first one it still tells."""
+    others = tuple(tag for tag in snapshot.tags if tag != _PROTECTED)
+    tags = (*others, _PROTECTED) if on else others
+    return replace(snapshot, id="", original=snapshot.original or snapshot.id, tags=tags)
+
+
 def backups(snapshots: list[Snapshot]) -> Iterator[tuple[Snapshot, BackupFound]]:
-    """Those that are of volumes; what else a restic keeps in the repository is its own affair."""
-    for snapshot in snapshots:
+    """Those that are of volumes; what else a restic keeps in the repository is its own affair.
+
+    What was cut off while its tags were changed is there twice, and is one.
+    """
+    for snapshot in _told_once(snapshots):
         if (volume := volume_of(snapshot)) is not None:
             yield snapshot, found(snapshot, volume)
+
+
+def among(snapshots: Sequence[Snapshot], repository: Repository, backup: str) -> list[Snapshot]:
+    """By the id that it had first, for a change of its tags gives it another; raises NotFound.
+
+    The one that counts, and what is the same and was to go.
+    """
+    found = [each for each in snapshots if backup in (each.id, each.original)]
+    if not found:
+        return [repository.snapshot(backup)]
+    (first, *_) = _told_once(found)
+    same = [each for each in found if _untagged(each) == _untagged(first)]
+    return [first, *(each for each in same if each is not first)]
+
+
+def _told_once(snapshots: Sequence[Snapshot]) -> Iterator[Snapshot]:
+    changed = {(each.original, _untagged(each)) for each in snapshots}
+    return (each for each in snapshots if (each.id, _untagged(each)) not in changed)
+
+
+def _untagged(snapshot: Snapshot) -> tuple[object, ...]:
+    return snapshot.tree, snapshot.hostname, snapshot.paths, snapshot.time
 
 
 def volume_of(snapshot: Snapshot) -> str | None:
@@ -60,6 +99,7 @@ def found(snapshot: Snapshot, volume: str) -> BackupFound:
         snapshot_name=_tagged(snapshot, _NAME),
         volume_id=_tagged(snapshot, _VOLUME),
         raw=is_raw(snapshot),
+        protected=is_protected(snapshot),
         size=size_of(snapshot),
         added=_number(snapshot, "data_added_packed"),
         # restic counts what lies beside the data, too, whenever it counts again.

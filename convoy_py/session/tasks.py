@@ -16,6 +16,7 @@ from convoy_py.models.session import (
     ListBackups,
     ListKeys,
     Open,
+    Protect,
     Prove,
     Prune,
     RemoveKey,
@@ -47,7 +48,7 @@ from convoy_py.session.watch import Watched
 _LONGEST_DESCRIPTION = 1 << 20
 _TOLD_PROBLEMS = 1000
 _Simple = ListBackups | Describe | Restore | RestoreFile | Prove | Verify
-_Locked = Backup | Delete | Forget | ListKeys | AddKey | RemoveKey | _Simple
+_Locked = Backup | Delete | Protect | Forget | ListKeys | AddKey | RemoveKey | _Simple
 
 
 def perform(request: Request, speech: Speech, clock: Clock) -> Done:
@@ -86,6 +87,8 @@ def _locked(
                 return BackingUp(repository, access.host, lock, speech, clock).run(task)
             case Forget():
                 return forgetting.forget(repository, task, access.host, lock, clock.now())
+            case Protect():
+                return forgetting.protect(repository, task, lock)
             case ListKeys() | AddKey() | RemoveKey():
                 return upkeep.keys(repository, task, access, clock)
             case Delete():
@@ -100,7 +103,7 @@ def _deletes(task: Task) -> bool:
         case Forget() | Prune():
             return not task.dry_run
         case _:
-            return isinstance(task, Delete | RemoveKey)
+            return isinstance(task, Delete | Protect | RemoveKey)
 
 
 def _done(
@@ -187,9 +190,10 @@ def _prove(repository: Repository, task: Prove, speech: Speech) -> Done:
 
 def _delete(repository: Repository, task: Delete, lock: Lock) -> Done:
     known = repository.snapshots()
-    for name in [_among(known, repository, backup).id for backup in task.backups]:
-        lock.confirm()
-        repository.delete_snapshot(name)  # of each the point of no return
+    for snapshots in [marks.among(known, repository, backup) for backup in task.backups]:
+        for snapshot in reversed(snapshots):
+            lock.confirm()
+            repository.delete_snapshot(snapshot.id)  # of each the point of no return
     return Done()
 
 
@@ -203,12 +207,4 @@ def _verify(repository: Repository, task: Verify, speech: Speech) -> Done:
 
 
 def _snapshot(repository: Repository, backup: str) -> Snapshot:
-    return _among(repository.snapshots(), repository, backup)
-
-
-def _among(snapshots: Sequence[Snapshot], repository: Repository, backup: str) -> Snapshot:
-    """By the id that it had first: a change of its tags gives it another."""
-    for snapshot in snapshots:
-        if backup in (snapshot.id, snapshot.original):
-            return snapshot
-    return repository.snapshot(backup)
+    return marks.among(repository.snapshots(), repository, backup)[0]

@@ -59,6 +59,7 @@ class BackupInfo(Message):
     snapshot_created: Moment = Field("", alias="SnapshotCreatedAt")
     volume_id: str = ""
     raw: bool = Field(default=False, description="the filesystem as one file")
+    protected: bool = Field(default=False, description="no policy deletes it")
     driver: str = Field("", alias="DriverName", description="of what is described")
     volume_size: Bytes = Field("", description="the volume's limit; 0: none")
     volume_created: Moment = Field("", alias="VolumeCreatedAt")
@@ -75,6 +76,14 @@ class BackupList(Message):
 class DeleteBackups(Message):
     backups: list[str] = Field(min_length=1, description=REFERENCE)
     repository: str = ""
+
+
+class ProtectBackups(Message):
+    """Have backups stay whatever a policy keeps, and refuse to delete them; or no more."""
+
+    backups: list[str] = Field(min_length=1, description=REFERENCE)
+    repository: str = ""
+    on: bool = True
 
 
 class ForgetBackups(Message):

@@ -7,6 +7,7 @@ import click
 
 from convoy_py import wire
 from convoy_py.cli.client.calls import Client
+from convoy_py.cli.commands.protection import protect
 from convoy_py.cli.terminal.arguments import (
     not_empty,
     project_option,
@@ -20,7 +21,7 @@ from convoy_py.cli.terminal.hooks import hook_options
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
 from convoy_py.cli.terminal.output import complain, moment, say, show_json, show_table
-from convoy_py.cli.terminal.places import endpoint_option, is_place
+from convoy_py.cli.terminal.places import endpoint_option, is_place, keep_endpoint, kept_endpoint
 from convoy_py.cli.terminal.session import Session
 from convoy_py.errors import Kind, NotFound
 from convoy_py.models.names import AT, check_name, check_volume, split_source
@@ -51,15 +52,7 @@ def backup(context: click.Context, s3_endpoint: str | None) -> None:
     BACKUP is a URL, as `create` prints it, or the first digits of an id, as `list` shows it.
     """
     help_without_command(context)
-    context.meta[_ENDPOINT] = s3_endpoint or ""
-
-
-_ENDPOINT = f"{__name__}.endpoint"
-
-
-def _endpoint() -> str:
-    """What stood after `backup`."""
-    return str(click.get_current_context().meta[_ENDPOINT])
+    keep_endpoint(context, s3_endpoint)
 
 
 _from_option = repository_option("--from", "the repository; else the default, or the only one")
@@ -111,7 +104,7 @@ def create(
         split_source(each)
     client = session.client()
     if dest:
-        repository = located(dest, _endpoint())
+        repository = located(dest, kept_endpoint())
         sources = tuple(_snapshot(client, each) for each in sources)
     wanted = wire.backups.CreateBackups(
         sources=list(dict.fromkeys(sources)),
@@ -171,7 +164,7 @@ def list_backups(
     if (dest and repository) or (volume and volume_name):
         raise click.UsageError("the volume, or the repository, is named twice")
     if dest:
-        repository = located(dest, _endpoint())
+        repository = located(dest, kept_endpoint())
     asked = volume or volume_name or ""
     wanted = wire.backups.BackupsQuery(
         volume=check_name(asked) if asked else "",
@@ -216,7 +209,7 @@ def _row(each: "BackupInfo") -> tuple[str, ...]:
 def inspect(session: Session, reference: str, repository: str | None, no_wait: bool) -> None:
     """Show one backup: JSON, with or without --json."""
     wanted = wire.backups.BackupQuery(
-        backup=located(reference, _endpoint()), repository=repository or ""
+        backup=located(reference, kept_endpoint()), repository=repository or ""
     )
     show_json(run(session, INSPECT_BACKUP, wanted, no_wait=no_wait))
 
@@ -234,13 +227,16 @@ def delete(
 
     What no other backup needs of their data is given back by `convoy backup prune`.
     """
-    named = [located(each, _endpoint()) for each in dict.fromkeys(references)]
+    named = [located(each, kept_endpoint()) for each in dict.fromkeys(references)]
     wanted = wire.backups.DeleteBackups(backups=named, repository=repository or "")
     gone = run(session, DELETE_BACKUPS, wanted, no_wait=no_wait).backups
     if session.output.asked_json:
         show_json([each.url for each in gone])
     else:
         _show_urls(session, gone)
+
+
+backup.add_command(protect)
 
 
 @backup.command(short_help="Delete the backups that a policy does not keep.")
@@ -354,7 +350,7 @@ def prove(
     """
     if bool(references) == everything:
         raise click.UsageError("name backups, or --all for the newest of each volume")
-    named = [located(each, _endpoint()) for each in dict.fromkeys(references)]
+    named = [located(each, kept_endpoint()) for each in dict.fromkeys(references)]
     wanted = wire.backups.ProveBackups(backups=named, all=everything, repository=repository or "")
     done = run(session, PROVE_BACKUPS, wanted, no_wait=no_wait)
     if session.output.asked_json:

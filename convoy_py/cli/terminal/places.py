@@ -12,6 +12,18 @@ endpoint_option = click.option(
 )
 
 
+_ENDPOINT = f"{__name__}.endpoint"
+
+
+def keep_endpoint(context: click.Context, endpoint: str | None) -> None:
+    """Remember what stood after `backup`, for the command below it."""
+    context.meta[_ENDPOINT] = endpoint or ""
+
+
+def kept_endpoint() -> str:
+    return str(click.get_current_context().meta[_ENDPOINT])
+
+
 def is_place(text: str) -> bool:
     """Whether this is where a repository is, and no name."""
     return "/" in text or ":" in text

@@ -20,12 +20,20 @@ from convoy_py.engine.verbs.images import Images
 from convoy_py.engine.verbs.repositories import Repositories
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.uses import Uses
-from convoy_py.errors import Conflict, ConvoyError, Invalid, NotFound, OperationFailed, replaced
+from convoy_py.errors import (
+    BackupProtected,
+    Conflict,
+    ConvoyError,
+    Invalid,
+    NotFound,
+    OperationFailed,
+    replaced,
+)
 from convoy_py.logs import event
 from convoy_py.models.backup import BackupView
 from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.names import NameKind, joined, kind_of, volume_of
-from convoy_py.models.session import Delete, Forget, Prune, Pruned, Verify
+from convoy_py.models.session import Delete, Forget, Protect, Prune, Pruned, Verify
 from convoy_py.restic.retention import Policy
 from convoy_py.state.records import Repository
 
@@ -143,14 +151,31 @@ class Backups:
     async def delete(
         self, references: Sequence[str], repository: str, progress: Progress
     ) -> list[BackupView]:
-        """Delete backups; what of their data no other has is given back by a prune."""
+        """Delete backups; what of their data no other has is given back by a prune.
+
+        Raises BackupProtected, and then none is deleted.
+        """
         found = await self._finding.several(references, repository, progress)
+        for view in found:
+            if view.protected:
+                raise BackupProtected(view.url)
         for name in sorted({view.repository for view in found}):
             ids = tuple(view.id for view in found if view.repository == name)
             await self._repositories.run(
                 self._repositories.get(name), Delete(backups=ids), progress
             )
         return found
+
+    async def protect(
+        self, references: Sequence[str], repository: str, progress: Progress, *, on: bool
+    ) -> list[BackupView]:
+        """Have backups stay, whatever a policy keeps and until that is taken back."""
+        found = await self._finding.several(references, repository, progress)
+        for name in sorted({view.repository for view in found}):
+            ids = tuple(dict.fromkeys(view.id for view in found if view.repository == name))
+            task = Protect(backups=ids, on=on)
+            await self._repositories.run(self._repositories.get(name), task, progress)
+        return [view.model_copy(update={"protected": on}) for view in found]
 
     async def forget_scheduled(
         self, volumes: Sequence[str], repository: str, keep: str, progress: Progress

@@ -31,6 +31,13 @@ DELETE_BACKUPS = Long(
     lambda: wire.backups.DeleteBackups,
     lambda: wire.backups.BackupList,
 )
+PROTECT_BACKUPS = Long(
+    "POST",
+    "/v1/backups/protect",
+    "Have backups stay whatever a policy keeps, or no more",
+    lambda: wire.backups.ProtectBackups,
+    lambda: wire.backups.BackupList,
+)
 FORGET_BACKUPS = Long(
     "POST",
     "/v1/backups/forget",

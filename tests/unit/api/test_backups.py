@@ -150,6 +150,17 @@ async def test_one_backup_is_shown(admin: Socket, reference: str) -> None:
     assert answer.json["Result"] == BACKUP.model_dump(by_alias=True)
 
 
+async def test_backups_are_protected(admin: Socket) -> None:
+    """And no more."""
+    for on in (True, False):
+        asked = {"Backups": [URL], "On": on}
+        answer = await ask(admin, "POST", "/v1/backups/protect", asked)
+        (backup,) = answer.json["Result"]["Backups"]
+        assert backup["Protected"] is on
+    answer = await ask(admin, "POST", "/v1/backups/protect", {"Backups": []})
+    assert_failed(answer, 400, Kind.INVALID, "Backups")
+
+
 async def test_backups_are_deleted(admin: Socket) -> None:
     """What is gone is told; one that is not there is an error."""
     answer = await ask(admin, "POST", "/v1/backups/delete", {"Backups": [URL]})

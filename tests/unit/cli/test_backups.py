@@ -206,6 +206,20 @@ def test_delete_prints_what_is_gone(run: Run, daemon: FakeDaemon) -> None:
     assert shown == [FIRST.url, SECOND.url]
 
 
+@pytest.mark.parametrize(("words", "on"), [((), True), (("--off",), False)])
+def test_protect_prints_whose_it_is(
+    run: Run, daemon: FakeDaemon, words: tuple[str, ...], on: bool
+) -> None:
+    """One call for all of them."""
+    daemon.done("POST", "/v1/backups/protect", BOTH)
+    result = run("backup", "protect", "fedc", SECOND.url, "--from", "offsite", *words)
+    assert (result.exit_code, result.stdout) == (0, f"{FIRST.url}\n{SECOND.url}\n")
+    body = {"Backups": ["fedc", SECOND.url], "Repository": "offsite", "On": on}
+    assert daemon.requests == [Request("POST", "/v1/backups/protect", body)]
+    shown = json.loads(run("backup", "protect", "fedc", "--json").stdout)
+    assert [each["Id"] for each in shown] == [FIRST.id, SECOND.id]
+
+
 def test_forget_shows_what_goes(run: Run, daemon: FakeDaemon) -> None:
     """What stays for a clock that is wrong is an error, beside what is gone."""
     found = Forgotten(backups=BOTH.backups, problems=[], dry_run=True)

@@ -38,6 +38,7 @@ LONG_VERBS = [
     ("GET", "/v1/backups?volume=db", ("backup", "list", "db")),
     ("GET", "/v1/backups/inspect?backup=fedc", ("backup", "inspect", "fedc")),
     ("POST", "/v1/backups/delete", ("backup", "delete", "fedc")),
+    ("POST", "/v1/backups/protect", ("backup", "protect", "fedc")),
     ("POST", "/v1/backups/prove", ("backup", "prove", "--all")),
     ("POST", "/v1/backups/prune", ("backup", "prune")),
     ("GET", "/v1/repositories/o/keys", ("repository", "key", "list", "o")),

@@ -192,6 +192,34 @@ async def test_a_backup_is_proven_and_that_is_remembered(backed: Engine, place: 
     assert list(after.store.root.glob("repositories/*")) == []
 
 
+async def test_what_is_protected_stays_whatever_a_policy_keeps(backed: Engine) -> None:
+    """Under the id and the URL that it had, and proven as before; until that is taken back."""
+    made = []
+    for _ in range(3):
+        made += await backed.backups.create(["db"], "", Progress())
+        backed.pass_time(1)
+    protected, second, newest = made
+    await backed.proofs.prove([protected.id], "", Progress())
+    for _ in range(2):
+        (told,) = await backed.backups.protect([protected.url], "", Progress(), on=True)
+        assert (told.url, told.protected) == (protected.url, True)
+    with pytest.raises(Denied, match=r"is protected; `convoy backup protect --off '/"):
+        await backed.backups.delete([second.id, protected.id], "", Progress())
+    gone, problems = await backed.backups.forget("db", "", "1last", Progress())
+    assert (second.id in {each.id for each in gone}, problems) == (True, [])
+    views = {view.id: view for view in await backed.backups.views("db", "", Progress())}
+    assert views.keys() == {protected.id, newest.id}
+    assert views[protected.id].proven
+    assert views[protected.id].protected
+    assert not views[newest.id].protected
+    await backed.restores.restore(protected.url, "", "other", Options(), Progress())
+    assert backed.read("other") == backed.read("db")
+    await backed.backups.protect([protected.id[:12]], "", Progress(), on=False)
+    await backed.backups.delete([protected.url], "", Progress())
+    assert [v.id for v in await backed.backups.views("", "", Progress())] == [newest.id]
+    assert await backed.backups.verify("", 100, Progress()) == []
+
+
 async def test_the_newest_of_this_host_is_what_a_schedule_proves(backed: Engine) -> None:
     """And what another host, or nobody, has backed up is told as not there."""
     await backed.backups.create(["db"], "", Progress())
