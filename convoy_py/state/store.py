@@ -313,10 +313,11 @@ class Store:
         return sorted(path.parent.name for path in self.volumes.glob(f"*/{RESTORING}"))
 
     def tidy(self) -> None:
-        """Delete records that were being written when a daemon ended."""
-        for pattern in (".*.json.*", "volumes/*/.*.json.*", "trash/*/.*.json.*"):
+        """Delete records and notes that were being written when a daemon ended."""
+        for pattern in (".*.json.*", "*/.*.json.*", "volumes/*/.*.json.*", "trash/*/.*.json.*"):
             for path in self.root.glob(pattern):
-                path.unlink(missing_ok=True)
+                if not path.is_dir():
+                    path.unlink(missing_ok=True)
 
     def half_made(self) -> list[Path]:
         return sorted(self.volumes.glob(f"{STAGING}*"))

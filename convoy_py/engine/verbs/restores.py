@@ -275,6 +275,7 @@ class Restores:
         record = self._repositories.get(found.repository)
         run = self._repositories.threads_of(record.name).run_long
         volume = self._entries.get(name)
+        await self._snapshots.check_unused(name)
         progress.note = f"restoring {found.url}"
         with translated(name, "restore"):
             beside = await self._room.made_for(

@@ -345,6 +345,13 @@ class Snapshots:
             snapshot.idle()
             return await self._replaced(locked, entry, snapshot, full, progress)
 
+    async def check_unused(self, volume: str) -> None:
+        """Raise VolumeInUse, naming who uses it, before something is built for `go_back`."""
+        async with self._operations.locked(volume):
+            entry = self._entries.get(volume)
+            entry.usable()
+            await self._vacate(entry)
+
     async def go_back(self, volume: Entry, beside: Entry, source: str, progress: Progress) -> Entry:
         """Replace a volume's data by what was built `beside` from a `source`, as by a snapshot's.
 
@@ -361,9 +368,7 @@ class Snapshots:
         """Save what a volume has as a snapshot, and give it the data of the goal."""
         goal.usable()
         volume = entry.name
-        # What lies inside the volume's image holds its device.
-        inside = [each for each in entry.snapshots.values() if each.lies_inside]
-        await self._uses.vacate(entry, "rollback", *inside)
+        await self._vacate(entry)
         async with self._uses.steady(f"the rollback to {told}", locked, entry, goal, still=True):
             plan = await self.plan(volume)
             progress.total += 2 * plan.bytes
@@ -375,6 +380,11 @@ class Snapshots:
             await self._go_back(entry, goal, saved, progress)
             entry.overwritten()
         return saved
+
+    async def _vacate(self, volume: Entry) -> None:
+        # What lies inside the volume's image holds its device.
+        inside = [each for each in volume.snapshots.values() if each.lies_inside]
+        await self._uses.vacate(volume, "rollback", *inside)
 
     async def _go_back(
         self, volume: Entry, snapshot: Entry, saved: Entry, progress: Progress

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
+from convoy_py.engine.steps.backups import Archiving
 from convoy_py.errors import (
     BrokenVolume,
     ConvoyError,
@@ -16,12 +17,13 @@ from convoy_py.errors import (
     OptionsDiffer,
     StillRestoring,
     Unavailable,
+    VolumeInUse,
 )
 from convoy_py.linux import files
 from convoy_py.models.backup import BackupView
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options, State
-from tests.fakes_engine import Engine
+from tests.fakes_engine import Engine, holder
 
 GIB = 2**30
 
@@ -237,6 +239,18 @@ async def test_the_note_of_a_restore_goes_before_another_can_get_the_name(
     await backed.volumes.create("web", Options(backup=backup.url))
     await backed.settled()
     assert busy == [True]
+
+
+async def test_who_uses_a_volume_is_told_before_its_backup_is_fetched(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _back_up(backed)
+    fetched: list[object] = []
+    monkeypatch.setattr(Archiving, "restore_beside", lambda *what: fetched.append(what))
+    backed.kernel.holders["db"] = [holder()]
+    with pytest.raises(VolumeInUse, match="volume db is in use"):
+        await backed.restores.restore("db", "offsite", "", Options(), Progress())
+    assert fetched == []
 
 
 async def test_one_file_comes_back_from_a_backup(backed: Engine) -> None:

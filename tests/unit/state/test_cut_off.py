@@ -168,11 +168,18 @@ def test_records_that_were_being_written_are_deleted(store: Store) -> None:
     """Those alone."""
     trash = Trash(store, _passed_time(store))
     home = trash.put(store.read("web"), NOON).home
-    kept = {*store.home("db").iterdir(), *home.iterdir()}
-    for path in (store.home("db") / ".volume.json.0123", home / ".removed.json.0123"):
+    notes = store.root / "restores"
+    notes.mkdir()
+    (notes / "w.json").write_bytes(b"{}")
+    kept = {*store.home("db").iterdir(), *home.iterdir(), *notes.iterdir()}
+    for path in (
+        store.home("db") / ".volume.json.0123",
+        home / ".removed.json.0123",
+        notes / ".v.json.0123",
+    ):
         path.write_bytes(b"{")
     store.tidy()
-    assert {*store.home("db").iterdir(), *home.iterdir()} == kept
+    assert {*store.home("db").iterdir(), *home.iterdir(), *notes.iterdir()} == kept
 
 
 def test_what_is_being_restored_is_known_until_it_is_done(store: Store) -> None:
