@@ -44,8 +44,14 @@ _FAULTS = tuple(itertools.product((errno.EIO, errno.ENOSPC), (False, True)))
 # The janitor would change things, too, while they are counted.
 _FLAGS = (*FLAGS, "--trash-keep=24h", "--janitor-interval=3600", "--usage-interval=3600")
 # What a refusal says where something was done all the same.
-_TOLD = ("a power cut may undo", "is converted", "from the next start")
+_TOLD = (
+    "a power cut may undo",
+    "is converted",
+    "from the next start",
+    "the next mount begins it again",
+)
 _OF_SNAPSHOT_FILE = "session:os.rename .*/repository/snapshots/"
+_OF_NOTE = r"os.rename .*\.w\.json\."
 _OF_DELETED = "session:os.remove .*/repository/snapshots/"
 # What is the point of no return of each verb, and which that matches is it.
 _FIRST, _LAST = 0, -1
@@ -77,11 +83,17 @@ CASES = (
     ("backup", "directory", "host", _OF_SNAPSHOT_FILE, _FIRST),
     ("backup", "directory", "btrfs", _OF_SNAPSHOT_FILE, _FIRST),
     ("backup", "ext4", "xfs", _OF_SNAPSHOT_FILE, _FIRST),
+    ("create-of-backup", "directory", "host", _OF_NOTE, _FIRST),
+    ("create-of-backup", "ext4", "xfs", _OF_NOTE, _FIRST),
+    ("create-of-raw-backup", "ext4", "host", _OF_NOTE, _FIRST),
     ("restore-new", "directory", "host", "os.rename", _LAST),
     ("restore-new", "ext4", "xfs", "os.rename", _LAST),
     ("restore-file-of-backup", "directory", "btrfs", "os.rename", _LAST),
     ("restore-in-place", "directory", "btrfs", "renameat2", _FIRST),
     ("restore-in-place", "ext4", "host", "renameat2", _FIRST),
+    ("backup-raw", "ext4", "host", _OF_SNAPSHOT_FILE, _FIRST),
+    ("restore-raw-new", "ext4", "xfs", "os.rename", _LAST),
+    ("restore-raw-in-place", "ext4", "host", "renameat2", _FIRST),
     ("backup-delete", "directory", "host", _OF_DELETED, _FIRST),
     ("forget", "directory", "host", _OF_DELETED, _FIRST),
     ("repository-add", "directory", "host", "session:open .*/repository/config", _FIRST),
@@ -241,12 +253,16 @@ def _wrong(daemon: Daemon, model: Model) -> list[str]:
 def _content(daemon: Daemon, name: str) -> bytes | None:
     """What a Mount finds; None of a volume of private clones, which may need a new one.
 
-    And of a snapshot whose record could not be read: that is told, and the next start reads it.
+    And of a volume that is yet to be restored, for which the state must change, and of a snapshot
+    whose record could not be read: that is told, and the next start does the one and reads the
+    other.
     """
     status = daemon.get(name)["Status"]
     if AT in name and status["state"] == State.BROKEN:
         return None
-    if "per_mount" in status["options"]:
+    if status["state"] == State.RESTORING or "its restore from" in status.get("reason", ""):
+        return None
+    if "per_mount" in status.get("options", {}):
         return None
     content = read_canary(daemon.mount(name, _INSPECTOR))
     daemon.unmount(name, _INSPECTOR)
