@@ -90,6 +90,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of what is to its clients the storage service of Google, with a bucket."""
+    with s3_served(tmp_path_factory.mktemp("weed"), to_all=True) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address of a REST server, and the folder that it serves."""
     folder = tmp_path_factory.mktemp("rclone")

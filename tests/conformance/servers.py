@@ -40,8 +40,11 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextmanager
-def s3_served(folder: Path) -> Iterator[str]:
-    """The address of a SeaweedFS whose data lies in the folder."""
+def s3_served(folder: Path, *, to_all: bool = False) -> Iterator[str]:
+    """The address of a SeaweedFS whose data lies in the folder.
+
+    One that is open `to_all` is Google's service, too: its XML is that of S3, but for who may.
+    """
     everything = ["Admin", "Read", "Write", "List"]
     keys = [{"accessKey": KEY, "secretKey": SECRET}]
     identity = {"name": "tests", "credentials": keys, "actions": everything}
@@ -51,14 +54,19 @@ def s3_served(folder: Path) -> Iterator[str]:
     # Its own logs, too, lie there: as a rule they lie in /tmp.
     command = [str(_PROGRAMS / "weed"), f"-logdir={folder}", "server", f"-dir={folder}"]
     command += ["-filer", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
-    command += ["-volume.max=20", "-master.volumeSizeLimitMB=64", f"-s3.config={folder}/s3.json"]
+    command += ["-volume.max=20", "-master.volumeSizeLimitMB=64"]
+    command += [] if to_all else [f"-s3.config={folder}/s3.json"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     for name, (port, grpc) in ports.items():
         command += [f"-{name}.port={port}", f"-{name}.port.grpc={grpc}"]
     address = f"http://127.0.0.1:{ports['s3'][0]}"
     try:
         with _running(command, address, folder / "log"):
-            bucket_at(address).put("made", b"with the first object")
+            if to_all:
+                made = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
+                urllib.request.urlopen(made, timeout=30).close()
+            else:
+                bucket_at(address).put("made", b"with the first object")
             yield address
     finally:
         for socket_of in Path("/tmp").glob("seaweedfs-*.sock"):
