@@ -4,27 +4,46 @@ A session is a process of its own that works on one repository. It gets one Requ
 and ends with Done or Failed. Locks are answered by an empty line, once they are noted.
 """
 
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import ConfigDict, Field, TypeAdapter
-
-from convoy_py.models.values import Frozen
+from types import UnionType
+from typing import Any, ClassVar, Literal, dataclass_transform, get_args, get_origin, get_type_hints
 
 
-class Access(Frozen):
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A dataclass, for pydantic takes longer to load than a session to open a repository.
+
+    What a session says the daemon has pydantic look at: there an unknown field is an error.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def said(self) -> str:
+        """A line of ASCII, but for its end."""
+        return json.dumps(asdict(self), default=_plain)
+
+
+class Access(Message):
     """How a repository is reached. The secrets in it go through pipes alone."""
 
     location: str
-    password: str = Field(repr=False)
-    credentials: dict[str, str] = Field(default_factory=dict, repr=False)
+    password: str = field(repr=False)
+    credentials: dict[str, str] = field(default_factory=dict, repr=False)
     host: str
     patience: float  # seconds after which a storage that does not answer is given up
     leftover_locks: tuple[str, ...] = ()  # of sessions of ours that were cut off
 
 
-class Data(Frozen):
+class Data(Message):
     """The data of one snapshot, which nobody changes."""
 
     uuid: str  # of the snapshot
@@ -32,7 +51,7 @@ class Data(Frozen):
     image: Path | None = None  # whose filesystem the folder shows
 
 
-class Source(Frozen):
+class Source(Message):
     """What is to be backed up of one volume, and with what it can be compared."""
 
     volume: str
@@ -46,33 +65,33 @@ class Source(Frozen):
     description: str  # JSON: what the volume is
 
 
-class Open(Frozen):
+class Open(Message):
     """Open a repository, or make it where there is none."""
 
     verb: Literal["open"] = "open"
     create: bool = False
 
 
-class ListBackups(Frozen):
+class ListBackups(Message):
     """All backups of volumes; `described` ones with the description that lies in each."""
 
     verb: Literal["list"] = "list"
     described: bool = False
 
 
-class Backup(Frozen):
+class Backup(Message):
     verb: Literal["backup"] = "backup"
     sources: tuple[Source, ...]
 
 
-class Describe(Frozen):
+class Describe(Message):
     """Say what one backup is of: the description that lies in it."""
 
     verb: Literal["describe"] = "describe"
     backup: str
 
 
-class Restore(Frozen):
+class Restore(Message):
     """Bring the data of a backup into an empty folder; what is raw, into a file of zeros."""
 
     verb: Literal["restore"] = "restore"
@@ -81,7 +100,7 @@ class Restore(Frozen):
     into: Path
 
 
-class Prove(Frozen):
+class Prove(Message):
     """The same, and compare it with the backup."""
 
     verb: Literal["prove"] = "prove"
@@ -90,7 +109,7 @@ class Prove(Frozen):
     into: Path
 
 
-class RestoreFile(Frozen):
+class RestoreFile(Message):
     """Bring one file or folder of a backup into an empty folder, with the folders on its way.
 
     The first of `paths` that is there, each in hexadecimal digits, for names are bytes.
@@ -102,12 +121,12 @@ class RestoreFile(Frozen):
     into: Path
 
 
-class Delete(Frozen):
+class Delete(Message):
     verb: Literal["delete"] = "delete"
     backups: tuple[str, ...]
 
 
-class Protect(Frozen):
+class Protect(Message):
     """Have backups stay, whatever a policy keeps; or no more."""
 
     verb: Literal["protect"] = "protect"
@@ -115,7 +134,7 @@ class Protect(Frozen):
     on: bool
 
 
-class Forget(Frozen):
+class Forget(Message):
     """Delete those backups of this host that a policy does not keep."""
 
     verb: Literal["forget"] = "forget"
@@ -125,46 +144,46 @@ class Forget(Frozen):
     dry_run: bool = False
 
 
-class Verify(Frozen):
+class Verify(Message):
     """Check the repository; of the packs, read this part of a hundred."""
 
     verb: Literal["verify"] = "verify"
     read_data: int = 0
 
 
-class Prune(Frozen):
+class Prune(Message):
     """Delete what no snapshot needs, or only say what that is."""
 
     verb: Literal["prune"] = "prune"
     dry_run: bool = False
 
 
-class ListKeys(Frozen):
+class ListKeys(Message):
     verb: Literal["keys"] = "keys"
 
 
-class AddKey(Frozen):
+class AddKey(Message):
     """Have the repository open by one more password."""
 
     verb: Literal["add-key"] = "add-key"
-    new_password: str = Field(repr=False)
+    new_password: str = field(repr=False)
 
 
-class RemoveKey(Frozen):
+class RemoveKey(Message):
     """Have it open by a password no longer, which is not the one in use."""
 
     verb: Literal["remove-key"] = "remove-key"
     key: str  # the first digits of its id
 
 
-class Unlock(Frozen):
+class Unlock(Message):
     """Remove the locks of those who are gone, or all."""
 
     verb: Literal["unlock"] = "unlock"
     everything: bool = False
 
 
-Task = Annotated[
+Task = (
     Open
     | ListBackups
     | Backup
@@ -180,20 +199,16 @@ Task = Annotated[
     | ListKeys
     | AddKey
     | RemoveKey
-    | Unlock,
-    Field(discriminator="verb"),
-]
+    | Unlock
+)
 
 
-class Request(Frozen):
-    # What a session of another version does not understand is not shown by it.
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class Request(Message):
     access: Access
     task: Task
 
 
-class BackupFound(Frozen):
+class BackupFound(Message):
     """One backup, as it lies in the repository."""
 
     id: str
@@ -211,7 +226,7 @@ class BackupFound(Frozen):
     description: str = ""
 
 
-class Pruned(Frozen):
+class Pruned(Message):
     """What a prune did, or would do: numbers of snapshots and packs, and bytes."""
 
     snapshots: int  # whose data stays: all
@@ -223,7 +238,7 @@ class Pruned(Frozen):
     unneeded_bytes: int  # that stay
 
 
-class KeyFound(Frozen):
+class KeyFound(Message):
     """A key of a repository: what it says of itself may be empty, or anything."""
 
     id: str
@@ -233,7 +248,7 @@ class KeyFound(Frozen):
     in_use: bool = False  # it opens by the password that is known here
 
 
-class LockFound(Frozen):
+class LockFound(Message):
     """A lock in a repository."""
 
     id: str
@@ -241,14 +256,14 @@ class LockFound(Frozen):
     told: str  # who has it, and since when, in words
 
 
-class Locks(Frozen):
+class Locks(Message):
     """The locks that may lie in the repository and are this session's; to be noted."""
 
     event: Literal["locks"] = "locks"
     locks: tuple[str, ...]
 
 
-class Stepped(Frozen):
+class Stepped(Message):
     """How far it is, in bytes."""
 
     event: Literal["stepped"] = "stepped"
@@ -257,7 +272,7 @@ class Stepped(Frozen):
     note: str = ""
 
 
-class Done(Frozen):
+class Done(Message):
     """What the task came to; what it does not tell is empty."""
 
     event: Literal["done"] = "done"
@@ -273,7 +288,7 @@ class Done(Frozen):
     problems: tuple[str, ...] = ()
 
 
-class Failed(Frozen):
+class Failed(Message):
     """One line for a user; `kind` is one of errors.Kind."""
 
     event: Literal["failed"] = "failed"
@@ -281,5 +296,46 @@ class Failed(Frozen):
     message: str
 
 
-Event = Annotated[Locks | Stepped | Done | Failed, Field(discriminator="event")]
-EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
+Event = Locks | Stepped | Done | Failed
+
+
+_READ: dict[Any, Callable[[Any], object]] = {
+    datetime: datetime.fromisoformat,
+    Path: Path,
+    Path | None: lambda told: None if told is None else Path(told),
+}
+
+
+def heard(line: str) -> Request:
+    """The request that was `said`. Raises ValueError without a word of what is in it."""
+    try:
+        request: Request = _made(Request, json.loads(line))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise ValueError("the request is not one of this version's") from None
+    return request
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+@cache
+def _hints(form: type) -> dict[str, Any]:
+    return get_type_hints(form)
+
+
+def _made(form: Any, told: Any) -> Any:
+    """A value of the type `form`, of those that occur in a request."""
+    forms = get_args(form)
+    is_message = isinstance(form, type) and issubclass(form, Message)
+    if is_message:
+        hints = _hints(form)
+        return form(**{name: _made(hints[name], value) for name, value in told.items()})
+    if get_origin(form) is tuple:
+        return tuple(_made(forms[0], each) for each in told)
+    if form in _READ:
+        return _READ[form](told)
+    if isinstance(form, UnionType):
+        (task,) = (each for each in forms if each.verb == told["verb"])
+        return _made(task, told)
+    return told

@@ -6,7 +6,7 @@ import sys
 
 from convoy_py.errors import Kind
 from convoy_py.linux import priority, secrecy
-from convoy_py.models.session import Failed, Request
+from convoy_py.models.session import Failed, heard
 from convoy_py.models.sizes import format_size
 from convoy_py.restic.errors import RepositoryError
 from convoy_py.restic.locks import SystemClock
@@ -23,7 +23,7 @@ def main() -> int:
     memory = priority.bound_memory()
     secrecy.dump_nothing()
     speech = Speech(sys.stdin, sys.stdout)
-    request = Request.model_validate_json(speech.hear())
+    request = heard(speech.hear())
     try:
         speech.tell(perform(request, speech, SystemClock()))
     except RepositoryError as error:

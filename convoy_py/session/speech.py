@@ -33,7 +33,7 @@ class Speech:
 
     def tell(self, event: Event) -> None:
         with self._mutex:
-            self._told.write(event.model_dump_json() + "\n")
+            self._told.write(event.said() + "\n")
             self._told.flush()
 
     def give_up(self, why: str) -> None:

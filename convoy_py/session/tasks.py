@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import assert_never
 
@@ -134,7 +135,7 @@ def _list(repository: Repository, *, described: bool) -> Done:
             # One that is damaged is listed all the same.
             with suppress(Damaged, NotFound):
                 text = _description(repository, snapshot)
-        listed.append(found.model_copy(update={"description": text}))
+        listed.append(replace(found, description=text))
     return Done(backups=tuple(listed))
 
 

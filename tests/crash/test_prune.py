@@ -44,7 +44,7 @@ def session(place: Path, left: Sequence[str], killed_after: float | None) -> tup
     ) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(Request(access=access, task=Prune()).model_dump_json() + "\n")
+        process.stdin.write(Request(access=access, task=Prune()).said() + "\n")
         process.stdin.flush()
         for line in process.stdout:
             event = json.loads(line)

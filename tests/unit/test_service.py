@@ -10,10 +10,10 @@ _RARE = {"docker", "requests", "cryptography", "obstore", "convoy_py.session", "
 _CODE = """
 import sys
 import convoy_py.daemon, convoy_py.service
-from convoy_py.models import session
+from convoy_py.engine.steps import sessions
 from convoy_py.wire import backups
 print(*sys.modules)
-print(session.Request.__pydantic_complete__, backups.CreateBackups.__pydantic_complete__)
+print(sessions.EVENTS.pydantic_complete, backups.CreateBackups.__pydantic_complete__)
 """
 
 

@@ -8,9 +8,9 @@ import logging
 import sys
 from collections import defaultdict
 from threading import Lock
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError
 
 from convoy_py.errors import (
     Cancelled,
@@ -27,9 +27,9 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import process
 from convoy_py.models.session import (
-    EVENTS,
     Access,
     Done,
+    Event,
     Failed,
     Locks,
     Request,
@@ -41,6 +41,9 @@ from convoy_py.state.repositories import RepositoryStore
 
 log = logging.getLogger("convoy.engine")
 
+EVENTS: TypeAdapter[Event] = TypeAdapter(
+    Annotated[Event, Discriminator("event")], config=ConfigDict(defer_build=True)
+)
 PROGRAM = (sys.executable, "-m", "convoy_py.session")
 _ERRORS: dict[str, type[ConvoyError]] = {
     kind.kind: kind
@@ -108,7 +111,7 @@ class Sessions:
         talk: process.Conversation | None = None
         try:
             with process.conversation(PROGRAM) as talk:
-                talk.say(Request(access=access, task=task).model_dump_json())
+                talk.say(Request(access=access, task=task).said())
                 for line in talk.lines(lambda: follow(0)):
                     event = EVENTS.validate_json(line)
                     match event:

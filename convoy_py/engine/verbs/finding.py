@@ -147,7 +147,8 @@ class Finding:
 
 
 def view_of(record: Repository, found: BackupFound) -> BackupView:
-    known = found.model_dump(exclude={"description"}) | _told(found.description)
+    known = {**vars(found), **_told(found.description)}
+    del known["description"]
     return BackupView(repository=record.name, location=record.location, **known)
 
 

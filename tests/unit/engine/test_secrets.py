@@ -6,12 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from convoy_py.api import access, admin
 from convoy_py.api.app import admin_app, serve
@@ -189,10 +190,12 @@ def test_a_session_leaves_no_core() -> None:
     assert done.stdout == b"0\n"
 
 
-@pytest.mark.parametrize("model", [Request, AddRepository, AddKey])
-def test_no_secret_is_in_what_is_not_understood(model: type[Any]) -> None:
+@pytest.mark.parametrize(
+    "read", [session.heard, AddRepository.model_validate_json, AddKey.model_validate_json]
+)
+def test_no_secret_is_in_what_is_not_understood(read: Callable[[str], object]) -> None:
     """As by a session of another version than the daemon's."""
     text = f'{{"access": {{"password": "{CANARY}"}}, "Password": ["{CANARY}"]}}'
-    with pytest.raises(ValidationError) as caught:
-        model.model_validate_json(text)
-    assert CANARY not in str(caught.value)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - whatever it says
+        read(text)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
