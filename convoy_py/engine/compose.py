@@ -3,6 +3,7 @@
 import asyncio
 import platform
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +47,7 @@ from convoy_py.engine.verbs.space import SpaceVerbs
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
+from convoy_py.errors import Unavailable
 from convoy_py.linux import zones
 from convoy_py.metrics import Metrics
 from convoy_py.settings import Settings
@@ -270,8 +272,13 @@ class Engine:
         await self.copies.sweep(self.recovery.half_restored)
         self.restores.resume()
         await self.blocking.run(self.recovery.sweep)
-        # Last: what was left half made may be a mount of a snapshot.
+        # After that: what was left half made may be a mount of a snapshot.
         await self.backups.bases.sweep()
+        # Else others might wait for half an hour, until they may call them stale.
+        with suppress(Unavailable):  # the daemon is stopping, or its disk hangs
+            for name in await self.repositories.left_locked():
+                let_go = partial(self.repositories.let_go, name)
+                self.jobs.start("repository-unlock", name, let_go)
 
     def _chores(self, settings: Settings) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         """What is to be done now and then, and how often, in seconds."""

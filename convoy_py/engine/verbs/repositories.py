@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -240,6 +240,23 @@ class Repositories:
         """By the first digits of its id; the one in use is refused."""
         (gone,) = (await self.run(self.get(name), RemoveKey(key=key), progress)).keys
         return gone
+
+    async def left_locked(self) -> list[str]:
+        """The names of those in which a session may have a lock, or one that was cut off."""
+
+        def noted() -> list[str]:
+            found = []
+            for name in sorted(self._known):
+                with suppress(OSError):  # each session tells that by itself
+                    if self._store.locks(name):
+                        found.append(name)
+            return found
+
+        return await self._operations.blocking.run(noted)
+
+    async def let_go(self, name: str, progress: Progress) -> None:
+        """Take away the locks of sessions that were cut off, as each session does first."""
+        await self.run(self.get(name), ListKeys(), progress)
 
     async def unlock(self, name: str, progress: Progress, *, everything: bool) -> Done:
         """Remove stale locks, or all: `unlocked` are gone, `locked` stay."""

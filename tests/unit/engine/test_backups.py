@@ -538,6 +538,27 @@ async def test_what_a_killed_session_left_the_next_one_takes_away(
     await after.backups.delete([backup.url], "", Progress())
 
 
+async def test_the_next_daemon_takes_away_what_a_session_left(
+    backed: Engine,
+    tmp_path: Path,
+    sessions_that: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At its start, for other hosts wait for that, too; where nothing is left nothing is done."""
+    sessions_that("os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(OperationFailed):
+        await _back_up(backed, "db")
+    monkeypatch.undo()
+    after = backed.restarted()
+    assert len(_locks(tmp_path)) == 1
+    await after.sweep()
+    await after.settled()
+    assert _locks(tmp_path) == []
+    again = after.restarted()
+    await again.sweep()
+    assert again.jobs.list() == []
+
+
 async def test_a_cancelled_session_gives_its_lock_back(
     backed: Engine, tmp_path: Path, sessions_that: Callable[[str], None]
 ) -> None:
