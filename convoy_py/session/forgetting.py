@@ -14,8 +14,13 @@ def forget(repository: Repository, task: Forget, host: str, lock: Lock, now: dat
     """Tells what is gone, or would be; of another host nothing goes, nor where a clock is wrong."""
     policy = Policy.parse(task.keep)
     gone: list[BackupFound] = []
-    problems: list[str] = []
-    for volume, snapshots in _by_volume(repository, host).items():
+    known = _by_volume(repository, host)
+    problems = [
+        f"{volume}: host {host} has no backup of it"
+        for volume in task.volumes
+        if volume not in known
+    ]
+    for volume, snapshots in known.items():
         if task.volumes and volume not in task.volumes:
             continue
         if any(snapshot.time > now for snapshot in snapshots):

@@ -442,6 +442,7 @@ async def test_what_a_policy_does_not_keep_is_forgotten(backed: Engine) -> None:
     assert {view.id for view in gone} == {made[0].id, made[1].id}
     left = await backed.backups.views("", "", Progress())
     assert {view.id for view in left} == {made[2].id, other.id}
+    assert await forget("bd", "", "1") == ([], ["bd: host here has no backup of it"])
     with pytest.raises(Invalid, match="'often' is not what to keep, such as 24h"):
         await forget("db", "", "often")
 
