@@ -86,6 +86,8 @@ class Job(Generic[T]):
 
     def end(self, now: float, error: Exception | None) -> None:
         self._ended, self._error = now, error
+        if error is None:
+            self.progress.done = max(self.progress.done, self.progress.total)
 
     def view(self) -> JobView:
         error = self._error

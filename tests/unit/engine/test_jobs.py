@@ -44,6 +44,7 @@ async def test_a_job_is_followed_to_its_end(engine: Engine) -> None:
     assert job.result == "done"
     (view,) = engine.jobs.list()
     assert (view.state, view.note) == (JobState.DONE, ""), "it does nothing any more"
+    assert view.done == view.total
     assert view.started.timestamp() == NOW
     assert view.ended is not None
     assert view.ended.timestamp() == NOW + 5
