@@ -28,6 +28,7 @@ SAMPLES = {
     "inodes": "1000",
     "schedule.snapshot": "@hourly",
     "schedule.backup": "30 2 * * *",
+    "schedule.prove": "7d",
     "schedule.to": "offsite",
     "schedule.keep": "24h,7d",
     "schedule.before": "web: sync",
