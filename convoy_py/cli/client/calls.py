@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 # The daemon answers every call within 30 s, if only to say that the work goes on.
 ANSWER_SECONDS = 60.0
 
-# Seconds between two looks at a job, growing: a short one is told at once, a long one costs little.
-FIRST_PAUSE, LAST_PAUSE = 0.2, 1.0
+# Seconds between two looks at a job, growing: its end is told late by a tenth of its time at most,
+# and by a second.
+FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.02, 1.0, 1.1
 
 Tell = Callable[["JobInfo"], None]
 
@@ -77,7 +78,7 @@ class Client:
         while job.state == models.job.JobState.RUNNING:
             tell(job)
             sleep(pause)
-            pause = min(pause * 1.5, LAST_PAUSE)
+            pause = min(pause * GROWTH, LAST_PAUSE)
             job = self._again(job)
         if job.state != models.job.JobState.DONE:
             raise error_of(job.kind, job.error)

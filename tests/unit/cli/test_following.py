@@ -68,12 +68,13 @@ def test_a_long_job_is_followed_to_its_end(
 ) -> None:
     """The answer is that of a short one; the looks at it get rarer, down to one a second."""
     daemon.answer(*CLONE, LONG, 202)
-    daemon.answer_in_turn(*LOOK, *[LONG] * 8, job(result=volume("copy")))
+    daemon.answer_in_turn(*LOOK, *[LONG] * 59, job(result=volume("copy")))
     result = run("clone", "db", "copy")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "copy\n", "")
-    assert [request.target for request in daemon.requests[1:]] == ["/v1/jobs/7"] * 9
-    assert pauses[0] == 0.2
+    assert [request.target for request in daemon.requests[1:]] == ["/v1/jobs/7"] * 60
+    assert pauses[0] == 0.02
     assert pauses == sorted(pauses)
+    assert all(pause <= 0.02 + sum(pauses[:at]) / 9 for at, pause in enumerate(pauses))
     assert pauses[-1] == max(pauses) == 1.0
 
 
