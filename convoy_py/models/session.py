@@ -73,10 +73,14 @@ class Open(Message):
 
 
 class ListBackups(Message):
-    """All backups of volumes; `described` ones with the description that lies in each."""
+    """All backups of volumes; `described` ones with the description that lies in each.
+
+    Of the volume `newest_of` the newest of each host is described in any case.
+    """
 
     verb: Literal["list"] = "list"
     described: bool = False
+    newest_of: str = ""
 
 
 class Backup(Message):

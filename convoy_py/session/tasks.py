@@ -114,7 +114,7 @@ def _done(
 ) -> Done:
     match task:
         case ListBackups():
-            return _list(repository, described=task.described)
+            return _list(repository, task)
         case Describe():
             return Done(description=_description(repository, _snapshot(repository, task.backup)))
         case Restore() | RestoreFile():
@@ -127,11 +127,13 @@ def _done(
     assert_never(task)
 
 
-def _list(repository: Repository, *, described: bool) -> Done:
+def _list(repository: Repository, task: ListBackups) -> Done:
+    known = [*marks.backups(repository.snapshots())]  # the newest last
+    newest = {found.host: found for _, found in known if found.volume == task.newest_of}
     listed = []
-    for snapshot, found in marks.backups(repository.snapshots()):
+    for snapshot, found in known:
         text = ""
-        if described:
+        if task.described or newest.get(found.host) is found:
             # One that is damaged is listed all the same.
             with suppress(Damaged, NotFound):
                 text = _description(repository, snapshot)

@@ -30,7 +30,6 @@ from convoy_py.models.options import is_known, parse_options
 from convoy_py.models.session import (
     Backup,
     Data,
-    Describe,
     Done,
     Prove,
     Restore,
@@ -152,7 +151,7 @@ class Archiving:
         self._sessions.run(repository, task, follow)
 
     def _described(self, repository: Repository, backup: str, follow: Follow) -> Description:
-        told = self._sessions.run(repository, Describe(backup=backup), follow).description
+        told = self._sessions.description(repository, backup, follow)
         try:
             return Description.model_validate_json(told)
         except ValidationError as error:

@@ -28,9 +28,11 @@ from convoy_py.errors import (
 from convoy_py.linux import process
 from convoy_py.models.session import (
     Access,
+    Describe,
     Done,
     Event,
     Failed,
+    ListBackups,
     Locks,
     Request,
     Stepped,
@@ -77,6 +79,7 @@ class Sessions:
         self._store = store
         self._mutex = Lock()
         self._held: dict[str, dict[object, tuple[str, ...]]] = defaultdict(dict)
+        self._told: dict[str, dict[str, str]] = {}  # by repository and id
         self._lost: list[tuple[str, object, process.Conversation]] = []
 
     def run(self, record: Repository, task: Task, follow: Follow) -> Done:
@@ -87,7 +90,21 @@ class Sessions:
             raise Unavailable(
                 f"repository {record.name}: its secrets cannot be read: {error}"
             ) from error
-        return self.run_with(record.name, record.location, password, credentials, task, follow)
+        done = self.run_with(record.name, record.location, password, credentials, task, follow)
+        if isinstance(task, Describe):
+            self._told[record.name] = {task.backup: done.description}
+        elif isinstance(task, ListBackups) and task.newest_of:
+            told = {found.id: found.description for found in done.backups if found.description}
+            self._told[record.name] = told
+        return done
+
+    def description(self, record: Repository, backup: str, follow: Follow) -> str:
+        """What a backup says of its volume, which never changes: just told, it is not asked again.
+
+        Raises as `run` does.
+        """
+        told = self._told.get(record.name, {}).get(backup)
+        return told or self.run(record, Describe(backup=backup), follow).description
 
     def run_with(
         self,

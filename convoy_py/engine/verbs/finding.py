@@ -24,20 +24,28 @@ class Finding:
         self._repositories = repositories
 
     async def views(
-        self, volume: str, repository: str, progress: Progress, *, described: bool = False
+        self,
+        volume: str,
+        repository: str,
+        progress: Progress,
+        *,
+        described: bool = False,
+        to_restore: str = "",
     ) -> list[BackupView]:
         """The backups of one volume, or of all; of one repository, or of all that are known.
 
+        What the newest of the volume `to_restore` says of it is known to `Sessions` then.
         A place that may have a repository, and has none, has no backups.
         """
         names = [repository] if repository else [v.name for v in self._repositories.views()]
+        task = ListBackups(described=described, newest_of=to_restore)
         found: list[BackupView] = []
         for name in names:
             try:
                 record = await self._repositories.reached(name, progress)
             except NoRepository:
                 continue
-            found += await self._in(record, progress, ListBackups(described=described))
+            found += await self._in(record, progress, task)
         return [view for view in found if volume in ("", view.volume)]
 
     async def one(self, reference: str, repository: str, progress: Progress) -> BackupView:
@@ -81,7 +89,7 @@ class Finding:
             if at:
                 raise Invalid(f"{reference} is one backup: a time or an id is for a volume's name")
             return await self.one(reference, repository, progress)
-        views = await self.views("", repository, progress)
+        views = await self.views("", repository, progress, to_restore=reference)
         if found := [view for view in views if view.volume == reference]:
             return _at(found, reference, at)
         if at:
@@ -102,7 +110,8 @@ class Finding:
     ) -> BackupView:
         """One of a volume: its `latest`, or as `one`."""
         if reference == LATEST:
-            return await self.named(self._repositories.chosen(repository).name, volume, progress)
+            name = self._repositories.chosen(repository).name
+            return _latest(name, volume, await self.views(volume, name, progress))
         found = await self.one(reference, repository, progress)
         if found.volume != volume:
             raise Invalid(f"backup {reference} is of the volume {found.volume}, not of {volume}")
@@ -112,10 +121,8 @@ class Finding:
         """What the option `backup` of a volume means: a URL, or its newest in a repository."""
         if is_url(option):
             return await self.one(option, "", progress)
-        views = await self.views(volume, option, progress)
-        if not views:
-            raise NotFound(f"repository {option} has no backup of a volume {volume}")
-        return _newest(views, volume)
+        views = await self.views(volume, option, progress, to_restore=volume)
+        return _latest(option, volume, views)
 
     def check_known(self, option: str) -> None:
         """Raise NotFound where the repository of an option `backup` would have to be reached."""
@@ -178,6 +185,12 @@ def _at(backups: Sequence[BackupView], volume: str, at: datetime | str | None) -
         oldest = min(view.created for view in backups).isoformat(timespec="seconds")
         raise NotFound(f"no backup of a volume {volume} is so old: the oldest is of {oldest}")
     return _newest(found, volume)
+
+
+def _latest(repository: str, volume: str, backups: Sequence[BackupView]) -> BackupView:
+    if not backups:
+        raise NotFound(f"repository {repository} has no backup of a volume {volume}")
+    return _newest(backups, volume)
 
 
 def _newest(backups: Sequence[BackupView], volume: str) -> BackupView:

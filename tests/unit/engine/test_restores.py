@@ -3,11 +3,13 @@
 import errno
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps.backups import Archiving
+from convoy_py.engine.steps.sessions import Sessions
 from convoy_py.errors import (
     BrokenVolume,
     ConvoyError,
@@ -22,6 +24,7 @@ from convoy_py.errors import (
 from convoy_py.linux import files
 from convoy_py.models.backup import BackupView
 from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.session import Done
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine, holder
 
@@ -55,6 +58,30 @@ async def test_it_is_a_volume_while_it_is_restored_and_a_mount_waits(backed: Eng
     await backed.uses.mount("db", "container", "epoch")
     assert backed.volumes.get("db").state is State.MOUNTED
     assert backed.read("db") == "one"
+
+
+async def test_what_the_newest_says_of_its_volume_needs_no_session_of_its_own(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session takes longer than a small restore; of an older backup it is asked, and right."""
+    older = await _back_up(backed)
+    backed.write("db", "two")
+    backed.pass_time(1)
+    await _back_up(backed)
+    tasks: list[str] = []
+    run_with = Sessions.run_with
+
+    def recorded(sessions: Sessions, *args: Any) -> Done:
+        tasks.append(args[-2].verb)
+        return run_with(sessions, *args)
+
+    monkeypatch.setattr(Sessions, "run_with", recorded)
+    await backed.restores.restore("db", "offsite", "new", Options(), Progress())
+    assert (tasks, backed.read("new")) == (["list", "restore"], "two")
+    tasks.clear()
+    at = older[0].id
+    await backed.restores.restore("db", "offsite", "old", Options(), Progress(), at=at)
+    assert (tasks, backed.read("old")) == (["list", "describe", "restore"], "one")
 
 
 async def test_a_mount_that_waited_long_enough_is_told_how_far_it_is(
