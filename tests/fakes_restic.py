@@ -113,9 +113,9 @@ class FakeClock:
         self._now += timedelta(seconds=seconds if wall is None else wall)
 
 
-def new_repository(store: Store, password: str = "right") -> Repository:
-    """An empty one, whose password costs nothing to try."""
-    return Repository.create(store, password, NOW, QUICK)
+def new_repository(store: Store, password: str = "right", host: str = "") -> Repository:
+    """An empty one, whose password costs nothing to try; its keeper is the `host`, or this one."""
+    return Repository.create(store, password, NOW, QUICK, host)
 
 
 def new_snapshot(tree: bytes, time: datetime = NOW) -> Snapshot:

@@ -21,7 +21,7 @@ def _backed_up(*contents: bytes, raw: bool = False) -> Callable[[Daemon, Kind], 
     def begin(daemon: Daemon, kind: Kind) -> Model:
         daemon.create("v", **kind)
         folder = daemon.mount("v", CONTAINER)
-        offsite.add(daemon)
+        offsite.make(daemon)
         for content in contents:
             write_canary(folder, content)
             offsite.back_up(daemon, "v", raw=raw)

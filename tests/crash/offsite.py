@@ -16,11 +16,12 @@ from convoy_py.restic.stores.base import Kind
 from convoy_py.restic.stores.local import LocalStore
 from tests.crash.contents import CANARY
 from tests.crash.verbs import job
+from tests.fakes_restic import new_repository
 from tests.harness import Daemon
 
 NAME = "offsite"
 _PASSWORD = "a password"
-# A password takes half a second to try, and no two keys have the same name.
+# A password takes a tenth of a second to try, and no two keys have the same name.
 _keys: dict[str, MasterKey] = {}
 
 
@@ -28,7 +29,14 @@ def folder(daemon: Daemon) -> Path:
     return daemon.folder / "repository"
 
 
+def make(daemon: Daemon) -> None:
+    """A new one, whose password takes no session long to try, and which the daemon knows."""
+    new_repository(LocalStore(folder(daemon)), _PASSWORD)
+    add(daemon)
+
+
 def add(daemon: Daemon) -> None:
+    """Know it, and make it where there is none."""
     password = daemon.folder / "password"
     password.write_text(_PASSWORD)
     named = {"Name": NAME, "Location": str(folder(daemon)), "PasswordFile": str(password)}

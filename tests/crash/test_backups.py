@@ -11,11 +11,13 @@ from threading import Event, Thread
 
 import pytest
 
+from convoy_py.restic.stores.local import LocalStore
 from tests.crash.conftest import FLAGS
 from tests.crash.disks import daemon_on
 from tests.crash.rounds import SEED, TIMEOUT, chance, rounds
 from tests.crash.verbs import job
 from tests.crash.volumes import KINDS
+from tests.fakes_restic import new_repository
 from tests.harness import Daemon, Refused, Unanswered, eventually
 from tests.restic import BINARIES, Restic
 
@@ -39,6 +41,8 @@ class Backups:
         self._password.write_text(f"{_PASSWORD}\n")
 
     def add(self) -> None:
+        """A new one, whose password takes no session long to try."""
+        new_repository(LocalStore(self.repository), _PASSWORD)
         named = {"Name": "offsite", "Location": str(self.repository)}
         job(self.daemon, "POST", "/v1/repositories", **named, PasswordFile=str(self._password))
 

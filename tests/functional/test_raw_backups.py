@@ -35,7 +35,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     """With its root where images share blocks, and a repository."""
     with daemon_on(tmp_path, "xfs", FLAGS) as daemon:
         daemon.start()
-        offsite.add(daemon)
+        offsite.make(daemon)
         yield daemon
 
 

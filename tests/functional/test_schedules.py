@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from convoy_py.linux import files
+from convoy_py.restic.stores.local import LocalStore
 from convoy_py.state.records import RUNS
 from tests.crash.verbs import job
+from tests.fakes_restic import new_repository
 from tests.harness import Daemon, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -31,6 +33,7 @@ def offsite(daemon: Daemon, tmp_path: Path) -> str:
     password = tmp_path / "password"
     password.write_text("a password\n")
     place = str(tmp_path / "repository")
+    new_repository(LocalStore(Path(place)), "a password", "here")
     named = {"Name": "offsite", "Location": place, "PasswordFile": str(password)}
     job(daemon, "POST", "/v1/repositories", **named)
     return "offsite"

@@ -11,7 +11,9 @@ from convoy_py.engine.verbs.repositories import Secret
 from convoy_py.linux import files, freeze, mounts
 from convoy_py.linux.holders import Census
 from convoy_py.models.volume import Options
+from convoy_py.restic.stores.local import LocalStore
 from tests.fakes_engine import DAY, Engine, FakeKernel
+from tests.fakes_restic import new_repository
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def password(tmp_path: Path) -> Secret:
 async def backed(engine: Engine, tmp_path: Path, password: Secret) -> Engine:
     """An engine with the repository `offsite`, and a volume `db` with something in it."""
     location = str(tmp_path / "repository")
+    new_repository(LocalStore(Path(location)), Path(password.file).read_text().strip())
     await engine.repositories.add("offsite", location, password, Secret(), Progress())
     await engine.volumes.create("db", Options(size=8192))
     engine.write("db", "one")

@@ -17,6 +17,7 @@ from convoy_py.restic.repository import Repository
 from convoy_py.restic.stores.base import Kind
 from convoy_py.restic.stores.local import LocalStore
 from tests.fakes_engine import Engine
+from tests.fakes_restic import new_repository
 from tests.pruning import problems
 
 FIRST, SECOND = "canary-first", "canary-second"
@@ -30,6 +31,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 async def backed(engine: Engine, place: Path) -> Engine:
     """An engine with the repository `offsite`, and in it what a deleted backup alone needs."""
+    new_repository(LocalStore(place), FIRST, engine.repositories._sessions.host)
     await _add(engine, place, FIRST)
     await engine.volumes.create("db", Options(size=8192))
     engine.write("db", "one")
