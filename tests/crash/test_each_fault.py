@@ -32,13 +32,13 @@ from tests.crash.scene import Model, Scene
 from tests.crash.volumes import KINDS
 from tests.harness import Daemon, Refused, eventually
 
-pytestmark = pytest.mark.root
-
 _INSPECTOR = "faults"
 _UNREAD = "its snapshots cannot be read"
 SAMPLE = 6  # calls of each verb
 SAMPLE_OF_SESSIONS = 2  # of one that starts processes, each of which takes its second
 ALL = os.environ.get("FAULTS") == "all"
+# All of them take as long as they do: of sessions an hour each.
+pytestmark = [pytest.mark.root, *([pytest.mark.timeout(0)] if ALL else [])]
 SEED = os.environ.get("CRASH_SEED") or secrets.token_hex(4)
 _FAULTS = tuple(itertools.product((errno.EIO, errno.ENOSPC), (False, True)))
 # The janitor would change things, too, while they are counted.
