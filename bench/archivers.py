@@ -34,16 +34,17 @@ _LAST = ("nice", "-n", "19", "ionice", "-c", "3")
 
 @dataclass(frozen=True)
 class Took:
-    """What one piece of work took: seconds, and bytes of memory at most."""
+    """What one piece of work took: seconds, and bytes of memory at most, and that it read."""
 
     wall: float
     cpu: float
     peak: int
+    read: int = 0
 
     def __add__(self, other: "Took") -> "Took":
         """Both, one after the other."""
         peak = max(self.peak, other.peak)
-        return Took(self.wall + other.wall, self.cpu + other.cpu, peak)
+        return Took(self.wall + other.wall, self.cpu + other.cpu, peak, self.read + other.read)
 
 
 @dataclass
@@ -84,10 +85,10 @@ class Ours:
     def _measured(self, work: Callable[[], None]) -> Took:
         daemon = self.host.daemon
         before, began = daemon.busy(children=True), time.perf_counter()
-        with _watched(lambda: _children(daemon.process.pid)) as peaks:
+        with _watched(lambda: _children(daemon.process.pid)) as seen:
             work()
             wall = time.perf_counter() - began
-        return Took(wall, daemon.busy(children=True) - before, max(peaks, default=0))
+        return Took(wall, daemon.busy(children=True) - before, seen.peak, seen.read)
 
 
 @dataclass
@@ -207,20 +208,29 @@ def _process(
         [*_LAST, *argv], stdout=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=cwd
     )
     # Not by ru_maxrss, which begins with what we have at the moment of the fork.
-    with _watched(lambda: [str(child.pid)]) as peaks:
+    with _watched(lambda: [str(child.pid)]) as seen:
         _, status, used = os.wait4(child.pid, 0)
         wall = time.perf_counter() - began
     child.returncode = os.waitstatus_to_exitcode(status)
     if status:
         raise RuntimeError(f"{argv[0]} {argv[1]} failed: {child.returncode}")
-    return Took(wall, used.ru_utime + used.ru_stime, max(peaks, default=0))
+    return Took(wall, used.ru_utime + used.ru_stime, seen.peak, seen.read)
+
+
+@dataclass
+class _Seen:
+    """Bytes: of memory that one process had at most, and that all read by calls."""
+
+    peak: int = 0
+    read: int = 0
 
 
 @contextmanager
-def _watched(processes: Callable[[], Iterable[str]]) -> Iterator[list[int]]:
-    """The bytes of memory that each process had at most, looked at all the time."""
+def _watched(processes: Callable[[], Iterable[str]]) -> Iterator[_Seen]:
+    """Looks at processes all the time; what they do in their last moments is not seen."""
     peaks: dict[str, int] = {}
-    found: list[int] = []
+    reads: dict[str, int] = {}
+    found = _Seen()
     is_over = threading.Event()
 
     def watch() -> None:
@@ -229,6 +239,8 @@ def _watched(processes: Callable[[], Iterable[str]]) -> Iterator[list[int]]:
                 with suppress(OSError, IndexError):
                     status = Path(f"/proc/{process}/status").read_text()
                     peaks[process] = int(status.split("VmHWM:")[1].split()[0]) * 1024
+                    counts = Path(f"/proc/{process}/io").read_text()
+                    reads[process] = int(counts.split("rchar:")[1].split()[0])
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -237,7 +249,7 @@ def _watched(processes: Callable[[], Iterable[str]]) -> Iterator[list[int]]:
     finally:
         is_over.set()
         watcher.join()
-        found.extend(peaks.values())
+        found.peak, found.read = max(peaks.values(), default=0), sum(reads.values())
 
 
 def _children(process: int) -> Iterator[str]:

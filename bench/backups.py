@@ -5,10 +5,11 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from bench import postgres
 from bench.archivers import Archiver, Ours, Took, present
 from bench.figures import Table, mebibytes, times
 from bench.host import Host, host
@@ -48,24 +49,29 @@ _AIMS: Mapping[str, tuple[float | None, float | None]] = {
 _SPACE_AIMS = {"directory": "1.10x", "ext4 image": "1.02x"}
 _MEMORY_AIM = "150"
 _FEW_AIM, _MANY_SECONDS_AIM = 0.02, "10"
+_DATABASE_AIM = 0.05
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Bytes in large files, the number of small ones, rounds, and small volumes beside."""
+    """Bytes in large files, the number of small ones, rounds, small volumes and a database."""
 
     size: int = 512 * _MIB
     small: int = 5000
     rounds: int = 3
     volumes: int = 500
     asked_of_others: int = 20  # of so many volumes, each of which is a process
+    rows: int = 4_000_000
+    transactions: int = 80_000
 
     def times(self, scale: float) -> "Effort":
         """The same with so many times the data."""
-        return Effort(int(self.size * scale), int(self.small * scale), self.rounds)
+        grown = (int(scale * each) for each in (self.size, self.small, self.rows))
+        size, small, rows = grown
+        return replace(self, size=size, small=small, rows=rows)
 
 
-QUICK = Effort(16 * _MIB, 100, rounds=1, volumes=20, asked_of_others=2)
+QUICK = Effort(16 * _MIB, 100, rounds=1, volumes=20, asked_of_others=2, rows=1000, transactions=100)
 
 Rounds = Mapping[str, Mapping[str, Sequence[Took]]]
 
@@ -76,6 +82,10 @@ def run(effort: Effort) -> None:
         for kind, options in _KINDS.items():
             _kind(running, kind, options, effort)
         _several(running, effort)
+        if postgres.program("postgres"):
+            _database(running, effort)
+        else:
+            print("A database is not measured: PostgreSQL is not installed")
 
 
 def _kind(running: Host, kind: str, options: Mapping[str, str], effort: Effort) -> None:
@@ -127,6 +137,40 @@ def _round(
     measure(_RESTORE, lambda archiver: archiver.restore(_VOLUME))
     for archiver in turn:
         space[archiver.name].append((first[archiver.name], _occupied(archiver)))
+
+
+def _database(running: Host, effort: Effort) -> None:
+    """A database after many transactions: what is read of it, by calls."""
+    title = f"PostgreSQL after {effort.transactions} skewed transactions, backed up before"
+    table = Table(
+        title, ("", "ours MiB read", "s", "restic MiB read", "s", "ours to restic", "aim")
+    )
+    size = f"{max(effort.rows * 600, 512 * _MIB)}"
+    for kind, options in _KINDS.items():
+        folder = running.mounted(_VOLUME, **options, **({"size": size} if "fs" in options else {}))
+        data = postgres.cluster(folder)
+        postgres.fill(data, effort.rows)
+        places = {_VOLUME: running.root / "at" / _VOLUME}
+        archivers = present(running, running.root)[0][:2]
+        took = {}
+        with _seen_at(places[_VOLUME], folder):
+            for archiver in archivers:
+                archiver.begin()
+                archiver.back_up(places)
+            postgres.transact(data, effort.rows, effort.transactions, random.Random(effort.rows))
+            for archiver in archivers:
+                os.sync()
+                took[archiver.name] = archiver.back_up(places)
+                archiver.end()
+        running.drop(_VOLUME)
+        cells = [_NOTHING] * 4
+        for number, name in enumerate(("ours", "restic")):
+            if name in took:
+                cells[2 * number] = mebibytes(took[name].read)
+                cells[2 * number + 1] = f"{took[name].wall:.2f}"
+        ratio = times(took["ours"].read / took["restic"].read) if "restic" in took else _NOTHING
+        table.add(kind, *cells, ratio, times(_DATABASE_AIM))
+    print(table)
 
 
 def _several(running: Host, effort: Effort) -> None:
