@@ -24,7 +24,7 @@ from tests import harness, holding
 from tests.crash import offsite
 from tests.crash.contents import CANARY, read_canary, told
 from tests.crash.scene import Model, Scene
-from tests.harness import Daemon, Refused, eventually, is_open
+from tests.harness import Daemon, Refused, Unanswered, eventually, is_open
 
 _INSPECTOR = "invariants"
 # The sweep and the janitor work in the background after a start.
@@ -50,6 +50,22 @@ def check(daemon: Daemon, *models: Model, patience: float = PATIENCE) -> Model:
 def tidied(daemon: Daemon, model: Model) -> None:
     """Wait until what the last daemon left is gone; looks into no volume."""
     _first(daemon, [model], untidy, harness.PATIENCE)
+
+
+def died_or_tidied(daemon: Daemon, model: Model) -> None:
+    """Wait until the daemon has died, or has done what it does in the background."""
+    process = daemon.process
+    assert process is not None
+
+    def is_over() -> bool:
+        if process.poll() is not None:
+            return True
+        try:
+            return not untidy(daemon, model)
+        except (OSError, Refused, Unanswered):
+            return False  # it does not answer yet, or no more
+
+    eventually(is_over, "it dies, or has nothing left to do", PATIENCE)
 
 
 def _first(

@@ -20,11 +20,11 @@ from tests.crash import verbs
 from tests.crash.conftest import FLAGS
 from tests.crash.crash_points import CrashPoints
 from tests.crash.disks import settled
-from tests.crash.invariants import check, tidied, untidy
+from tests.crash.invariants import check, died_or_tidied, tidied
 from tests.crash.operations import clear
 from tests.crash.scene import Model
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
-from tests.harness import PATIENCE, Daemon, Refused, Unanswered, eventually
+from tests.harness import PATIENCE, Daemon, Unanswered, eventually
 
 pytestmark = pytest.mark.root
 
@@ -131,8 +131,8 @@ def _crash(daemon: Daemon, points: CrashPoints, make: Mess, step: str, at: int) 
     """
     model = make(daemon, points)
     points.arm(step, at)
-    process = daemon.process = points.launch(daemon.arguments(), daemon.log)
-    eventually(lambda: process.poll() is not None or _is_tidy(daemon, model), "it dies or is done")
+    daemon.process = points.launch(daemon.arguments(), daemon.log)
+    died_or_tidied(daemon, model)
     if is_reached := points.disarm():
         assert daemon.gone() == -signal.SIGKILL
     else:
@@ -142,13 +142,6 @@ def _crash(daemon: Daemon, points: CrashPoints, make: Mess, step: str, at: int) 
     check(daemon, model)
     assert daemon.stop() == 0
     return is_reached
-
-
-def _is_tidy(daemon: Daemon, model: Model) -> bool:
-    try:
-        return not untidy(daemon, model)
-    except (OSError, Refused, Unanswered):
-        return False  # it does not answer yet, or no more
 
 
 def test_what_somebody_looks_into_is_swept_once_they_have_left(daemon: Daemon) -> None:

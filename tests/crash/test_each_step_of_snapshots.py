@@ -17,7 +17,7 @@ import pytest
 from tests.crash.conftest import FLAGS
 from tests.crash.crash_points import CrashPoints
 from tests.crash.disks import daemon_on, settled
-from tests.crash.invariants import check
+from tests.crash.invariants import check, died_or_tidied, tidied
 from tests.crash.operations import OPERATIONS, Operation, clear
 from tests.crash.scene import Model
 from tests.crash.volumes import KINDS
@@ -139,9 +139,11 @@ class Attempt:
         before = self._operation.begin(self._daemon, self._kind)
         self._points.watch()
         self._operation.act(self._daemon)
+        *_, done = self._operation.outcomes(before)
+        tidied(self._daemon, done)
         self._points.disarm()
         steps = self._points.trace()
-        check(self._daemon, self._operation.outcomes(before)[-1])
+        check(self._daemon, done)
         clear(self._daemon)
         check(self._daemon, Model())
         return steps
@@ -153,6 +155,8 @@ class Attempt:
         *undone, done = operation.outcomes(before)
         self._points.arm(step, at)
         answered = self._acts()
+        if answered:  # what it does after that counts, too
+            died_or_tidied(daemon, done)
         if crashed := self._points.disarm():
             assert daemon.gone() == -signal.SIGKILL
             daemon.start(self._points.launch)
