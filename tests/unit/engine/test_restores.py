@@ -3,10 +3,12 @@
 import errno
 import re
 from pathlib import Path
+from threading import Event as ThreadEvent
 from typing import Any
 
 import pytest
 
+from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps.backups import Archiving
 from convoy_py.engine.steps.sessions import Sessions
@@ -27,6 +29,7 @@ from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.session import Done
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine, holder
+from tests.harness import PATIENCE
 
 GIB = 2**30
 
@@ -35,8 +38,17 @@ async def _back_up(engine: Engine) -> list[BackupView]:
     return await engine.backups.create(["db"], "", Progress())
 
 
-async def test_it_is_a_volume_while_it_is_restored_and_a_mount_waits(backed: Engine) -> None:
+async def test_it_is_a_volume_while_it_is_restored_and_a_mount_waits(
+    backed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Get and List tell it; whoever else wants the name is refused."""
+    restore, go_on = Archiving.restore, ThreadEvent()
+
+    def held(*what: Any) -> Entry:
+        assert go_on.wait(PATIENCE)
+        return restore(*what)
+
+    monkeypatch.setattr(Archiving, "restore", held)
     await _back_up(backed)
     await backed.volumes.remove("db")
     asked = Options(backup="offsite")
@@ -55,6 +67,7 @@ async def test_it_is_a_volume_while_it_is_restored_and_a_mount_waits(backed: Eng
     ):
         with pytest.raises(StillRestoring, match="volume db is still being restored"):
             await refused
+    go_on.set()
     await backed.uses.mount("db", "container", "epoch")
     assert backed.volumes.get("db").state is State.MOUNTED
     assert backed.read("db") == "one"
