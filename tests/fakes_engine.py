@@ -245,8 +245,11 @@ class Engine(compose.Engine):
         self.store.close()
 
     def restarted(self, *, boot: str = "boot") -> "Engine":
+        """The next daemon; no clock goes back by that."""
         self.killed()
-        return Engine(self.folder, self.kernel, boot=boot, trash_keep=self._trash_keep).start()
+        after = Engine(self.folder, self.kernel, boot=boot, trash_keep=self._trash_keep)
+        after.wall.now = self.wall.now
+        return after.start()
 
     def rebooted(self) -> "Engine":
         self.kernel.mounted.clear()
