@@ -17,7 +17,7 @@ from bench import (
     rivals,
     snapshots,
 )
-from bench.host import own_mounts
+from convoy_py.linux import apart
 
 _PARTS = {
     "calls": "plugin calls, beside the bare system calls and other plugins",
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     if os.geteuid() != 0:
         print("the bench mounts volumes: run it as root", file=sys.stderr)
         return 2
-    own_mounts()
+    apart.unshare()  # a copy that somebody else had of a mount would keep it in use
     # What is mounted and started is taken down on a SIGTERM as it is on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     effort = calls.QUICK if given.quick else calls.Effort()

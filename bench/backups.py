@@ -66,8 +66,7 @@ class Effort:
 
     def times(self, scale: float) -> "Effort":
         """The same with so many times the data."""
-        grown = (int(scale * each) for each in (self.size, self.small, self.rows))
-        size, small, rows = grown
+        size, small, rows = (int(scale * each) for each in (self.size, self.small, self.rows))
         return replace(self, size=size, small=small, rows=rows)
 
 
@@ -151,7 +150,7 @@ def _database(running: Host, effort: Effort) -> None:
         data = postgres.cluster(folder)
         postgres.fill(data, effort.rows)
         places = {_VOLUME: running.root / "at" / _VOLUME}
-        archivers = present(running, running.root)[0][:2]
+        archivers = [each for each in present(running, running.root)[0] if each.name != "borg"]
         took = {}
         with _seen_at(places[_VOLUME], folder):
             for archiver in archivers:
@@ -163,13 +162,12 @@ def _database(running: Host, effort: Effort) -> None:
                 took[archiver.name] = archiver.back_up(places)
                 archiver.end()
         running.drop(_VOLUME)
-        cells = [_NOTHING] * 4
-        for number, name in enumerate(("ours", "restic")):
-            if name in took:
-                cells[2 * number] = mebibytes(took[name].read)
-                cells[2 * number + 1] = f"{took[name].wall:.2f}"
-        ratio = times(took["ours"].read / took["restic"].read) if "restic" in took else _NOTHING
-        table.add(kind, *cells, ratio, times(_DATABASE_AIM))
+        ours, theirs, ratio = took["ours"], (_NOTHING, _NOTHING), _NOTHING
+        if restic := took.get("restic"):
+            theirs = mebibytes(restic.read), f"{restic.wall:.2f}"
+            ratio = times(ours.read / restic.read)
+        cells = mebibytes(ours.read), f"{ours.wall:.2f}", *theirs, ratio, times(_DATABASE_AIM)
+        table.add(kind, *cells)
     print(table)
 
 

@@ -11,7 +11,7 @@ from bench.client import call, get
 from bench.figures import sample
 from bench.subject import Daemon, daemon, unmount_all
 from convoy_py.cli.client.calls import Client
-from convoy_py.linux import filesystems, libc, loop, mounts
+from convoy_py.linux import filesystems, loop, mounts
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.wire.copies import CloneVolume
 from convoy_py.wire.endpoints import (
@@ -30,8 +30,6 @@ from convoy_py.wire.volumes import CreateVolume, MountVolume
 
 _SIZE = 24 << 30  # of a sparse image: only what is written takes space
 _JOB_SECONDS = 600.0
-_CLONE_NEWNS = 0x20000
-_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _HOLD = MountVolume(reference="bench")
 
 
@@ -69,12 +67,6 @@ class Host:
     def _do(self, endpoint: Long[Form, Answer], message: Form, volume: str) -> None:
         job = self.client.start(endpoint, message, of=volume)
         self.client.finish(endpoint, job, lambda _: None)
-
-
-def own_mounts() -> None:
-    """Give this process mounts of its own: a copy that somebody else has would keep them in use."""
-    libc.call("unshare", _CLONE_NEWNS)
-    libc.call("mount", None, b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
 @contextmanager

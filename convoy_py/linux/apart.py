@@ -47,10 +47,18 @@ def without(mountpoints: Sequence[str], call: Callable[[], T]) -> T:
         return thread.submit(_apart, mountpoints, call).result()
 
 
+def unshare() -> None:
+    """Give this thread, and all that it starts, mounts of its own, which nobody else sees.
+
+    What others unmount is unmounted here, too, where mounts propagate. Raises PermissionError.
+    """
+    libc.call("unshare", _CLONE_NEWNS)
+    libc.call("mount", None, b"/", None, _MS_REC | _MS_SLAVE, None)
+
+
 def _apart(mountpoints: Sequence[str], call: Callable[[], T]) -> T:
     with suppress(PermissionError):
-        libc.call("unshare", _CLONE_NEWNS)
-        libc.call("mount", None, b"/", None, _MS_REC | _MS_SLAVE, None)
+        unshare()
         for mountpoint in mountpoints:
             with suppress(OSError):  # it is gone already
                 mounts.detach(mountpoint)
