@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from convoy_py import models
+from convoy_py.models.durations import UNITS
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.mount_options import GUARDED
 from convoy_py.models.options import backend_named, backends_known
@@ -15,7 +16,7 @@ from convoy_py.models.places import DEFAULT_SOCKET
 from convoy_py.models.sizes import parse_size
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|h|d|)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SECONDS = {"": 1, "s": 1, **UNITS}
 _LONGEST_SECONDS = 36500 * 86400.0  # beyond that no date can be told
 _SHORTEST_SECONDS = 60.0
 

@@ -5,9 +5,11 @@ to be at a certain hour is neither left out nor done twice.
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cronsim import CronSim, CronSimError
+
+from convoy_py.models.durations import UNITS
 
 NAMED = {
     "@hourly": "0 * * * *",
@@ -17,7 +19,6 @@ NAMED = {
     "@yearly": "0 0 1 1 *",
 }
 _INTERVAL = re.compile(r"([1-9][0-9]{0,3})([mhd])")
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _FIELDS = "minute, hour, day of the month, month, day of the week"
 _LONGEST = 200  # characters
 _ANY_LEAP_DAY = datetime(2024, 1, 1)  # noqa: DTZ001 - whether there is a moment, in any zone
@@ -49,8 +50,8 @@ def following(expression: str, after: datetime) -> datetime:
     An interval counts from there, in hours that pass.
     """
     if interval := _INTERVAL.fullmatch(expression):
-        length = int(interval[1]) * _UNITS[interval[2]]
-        return datetime.fromtimestamp(after.timestamp() + length.total_seconds(), after.tzinfo)
+        seconds = int(interval[1]) * UNITS[interval[2]]
+        return datetime.fromtimestamp(after.timestamp() + seconds, after.tzinfo)
     moments = CronSim(NAMED.get(expression, expression), after)
     # Where an hour comes twice, one of its first time may be found from within its second.
     return next(moment for moment in moments if moment.timestamp() > after.timestamp())
