@@ -21,11 +21,16 @@ from convoy_py.cli.terminal.hooks import hook_options
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import help_without_command, output_options
 from convoy_py.cli.terminal.output import complain, moment, say, show_json, show_table
-from convoy_py.cli.terminal.places import endpoint_option, is_place, keep_endpoint, kept_endpoint
+from convoy_py.cli.terminal.places import (
+    each_reached,
+    endpoint_option,
+    is_place,
+    keep_endpoint,
+    reached,
+)
 from convoy_py.cli.terminal.session import Session
 from convoy_py.errors import Kind, NotFound
 from convoy_py.models.names import AT, check_name, check_volume, split_source
-from convoy_py.models.places import located
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.endpoints import (
     CREATE_BACKUPS,
@@ -104,7 +109,7 @@ def create(
         split_source(each)
     client = session.client()
     if dest:
-        repository = located(dest, kept_endpoint())
+        repository = reached(dest)
         sources = tuple(_snapshot(client, each) for each in sources)
     wanted = wire.backups.CreateBackups(
         sources=list(dict.fromkeys(sources)),
@@ -131,11 +136,7 @@ def _snapshot(client: Client, name: str) -> str:
 
 
 def _show_urls(session: Session, backups: "Sequence[BackupInfo]") -> None:
-    if session.output.asked_json:
-        show_json(backups)
-    else:
-        for each in backups:
-            say(each.url)
+    session.output.answers([each.url for each in backups], backups)
 
 
 @backup.command("list", short_help="Show the backups of a volume, or all.")
@@ -164,7 +165,7 @@ def list_backups(
     if (dest and repository) or (volume and volume_name):
         raise click.UsageError("the volume, or the repository, is named twice")
     if dest:
-        repository = located(dest, kept_endpoint())
+        repository = reached(dest)
     asked = volume or volume_name or ""
     wanted = wire.backups.BackupsQuery(
         volume=check_name(asked) if asked else "",
@@ -208,9 +209,7 @@ def _row(each: "BackupInfo") -> tuple[str, ...]:
 @click.pass_obj
 def inspect(session: Session, reference: str, repository: str | None, no_wait: bool) -> None:
     """Show one backup: JSON, with or without --json."""
-    wanted = wire.backups.BackupQuery(
-        backup=located(reference, kept_endpoint()), repository=repository or ""
-    )
+    wanted = wire.backups.BackupQuery(backup=reached(reference), repository=repository or "")
     show_json(run(session, INSPECT_BACKUP, wanted, no_wait=no_wait))
 
 
@@ -227,13 +226,11 @@ def delete(
 
     What no other backup needs of their data is given back by `convoy backup prune`.
     """
-    named = [located(each, kept_endpoint()) for each in dict.fromkeys(references)]
+    named = each_reached(references)
     wanted = wire.backups.DeleteBackups(backups=named, repository=repository or "")
     gone = run(session, DELETE_BACKUPS, wanted, no_wait=no_wait).backups
-    if session.output.asked_json:
-        show_json([each.url for each in gone])
-    else:
-        _show_urls(session, gone)
+    urls = [each.url for each in gone]
+    session.output.answers(urls, urls)
 
 
 backup.add_command(protect)
@@ -350,7 +347,7 @@ def prove(
     """
     if bool(references) == everything:
         raise click.UsageError("name backups, or --all for the newest of each volume")
-    named = [located(each, kept_endpoint()) for each in dict.fromkeys(references)]
+    named = each_reached(references)
     wanted = wire.backups.ProveBackups(backups=named, all=everything, repository=repository or "")
     done = run(session, PROVE_BACKUPS, wanted, no_wait=no_wait)
     if session.output.asked_json:

@@ -6,10 +6,8 @@ from convoy_py import wire
 from convoy_py.cli.terminal.arguments import repository_option
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import output_options
-from convoy_py.cli.terminal.output import say, show_json
-from convoy_py.cli.terminal.places import kept_endpoint
+from convoy_py.cli.terminal.places import each_reached
 from convoy_py.cli.terminal.session import Session
-from convoy_py.models.places import located
 from convoy_py.wire.endpoints import PROTECT_BACKUPS
 
 
@@ -34,13 +32,9 @@ def protect(
     They get the tag `protected`, which a restic spares by `forget --keep-tag protected`.
     """
     wanted = wire.backups.ProtectBackups(
-        backups=[located(each, kept_endpoint()) for each in dict.fromkeys(references)],
+        backups=each_reached(references),
         repository=repository or "",
         on=not off,
     )
     found = run(session, PROTECT_BACKUPS, wanted, no_wait=no_wait).backups
-    if session.output.asked_json:
-        show_json(found)
-    else:
-        for each in found:
-            say(each.url)
+    session.output.answers([each.url for each in found], found)

@@ -98,12 +98,7 @@ def set_schedule(
     What is not given stays as it was. A run begins a little after its time, each volume by a delay
     of its own; one that was missed while the daemon was not there is made up for, once.
     """
-    dropped = {
-        "snapshot": no_snapshot,
-        "backup": no_backup,
-        "prove": no_prove,
-        "keep": no_keep,
-    }
+    dropped = {"snapshot": no_snapshot, "backup": no_backup, "prove": no_prove, "keep": no_keep}
     for key in [key for key, drop in dropped.items() if drop]:
         if given[key] is not None:
             raise click.UsageError(f"--{key} and --no-{key} exclude each other")
@@ -135,9 +130,9 @@ def list_schedules(session: Session) -> None:
         show_json(found)
         return
     rows = [
-        _row(each, task, each.read(key, Told))
+        _row(each, key.lower(), each.read(key, Told))
         for each in found
-        for key, task in zip(_TASKS, ("snapshot", "backup", "prove"), strict=True)
+        for key in _TASKS
         if each.get(key) is not None
     ]
     show_table(rows, ("VOLUME", "WHAT", "WHEN", "KEEP", "NEXT", "LAST", "RESULT"))

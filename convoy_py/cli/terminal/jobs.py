@@ -10,7 +10,7 @@ import click
 from convoy_py import models, wire
 from convoy_py.cli.client.calls import Tell, name_of
 from convoy_py.cli.terminal.exits import INTERRUPTED
-from convoy_py.cli.terminal.output import say, show_event, show_json
+from convoy_py.cli.terminal.output import show_event
 from convoy_py.cli.terminal.session import Session
 from convoy_py.wire.endpoints import Answer, Form, Long
 
@@ -67,11 +67,8 @@ def follow(session: Session, endpoint: Long[Any, Answer], job: "JobInfo") -> Ans
 
 def show_started(session: Session, job: "JobInfo | Sequence[JobInfo]") -> None:
     """One job, or several in a list; their ids unless JSON was asked for."""
-    if session.output.asked_json:
-        show_json(job)
-    else:
-        for each in [job] if isinstance(job, wire.jobs.JobInfo) else job:
-            say(each.id)
+    jobs = [job] if isinstance(job, wire.jobs.JobInfo) else job
+    session.output.answers([each.id for each in jobs], job)
 
 
 @contextmanager

@@ -42,6 +42,14 @@ class Output:
         else:
             say(word)
 
+    def answers(self, words: Iterable[str], messages: object) -> None:
+        """The same with a word, and a line, of each."""
+        if self.asked_json:
+            show_json(messages)
+        else:
+            for word in words:
+                say(word)
+
 
 def have_streams() -> None:
     """Give the command somewhere to write where its user has closed stdout or stderr."""

@@ -1,8 +1,11 @@
 """Repositories named by where they are, as Convoy's scripts do."""
 
+from collections.abc import Iterable
+
 import click
 
 from convoy_py.cli.terminal.arguments import not_empty
+from convoy_py.models.places import located
 
 endpoint_option = click.option(
     "--s3-endpoint",
@@ -20,8 +23,14 @@ def keep_endpoint(context: click.Context, endpoint: str | None) -> None:
     context.meta[_ENDPOINT] = endpoint or ""
 
 
-def kept_endpoint() -> str:
-    return str(click.get_current_context().meta[_ENDPOINT])
+def reached(place: str) -> str:
+    """A place, or a backup's URL, by the server that stood after `backup`; raises Invalid."""
+    return located(place, str(click.get_current_context().meta[_ENDPOINT]))
+
+
+def each_reached(references: Iterable[str]) -> list[str]:
+    """Backups, each once, as they are named to the daemon."""
+    return [reached(each) for each in dict.fromkeys(references)]
 
 
 def is_place(text: str) -> bool:
