@@ -93,12 +93,11 @@ def _scheduled(
     views: Iterable[ScheduleView], now: float
 ) -> Iterator[tuple[tuple[str, str, str], dict[str, float]]]:
     for view in views:
-        if view.snapshot:
-            yield (view.volume, Task.SNAPSHOT, ""), _measured(view.snapshot, now)
-        if view.backup:
-            yield (view.volume, Task.BACKUP, view.to), _measured(view.backup, now)
-        if view.prove:
-            yield (view.volume, Task.PROVE, view.to), _measured(view.prove, now)
+        for task in Task:
+            told: TaskView | None = getattr(view, task)
+            if told:
+                where = "" if task is Task.SNAPSHOT else view.to
+                yield (view.volume, task, where), _measured(told, now)
 
 
 def _measured(told: TaskView, now: float) -> dict[str, float]:

@@ -520,6 +520,16 @@ def sessions_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return instead
 
 
+async def _cut_off(
+    engine: Engine, sessions_that: Callable[[str], None], patches: pytest.MonkeyPatch
+) -> None:
+    """A backup whose session is killed; those to come are as ever."""
+    sessions_that("os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(OperationFailed, match="repository offsite: its session failed"):
+        await _back_up(engine, "db")
+    patches.undo()
+
+
 async def test_what_a_killed_session_left_the_next_one_takes_away(
     backed: Engine,
     tmp_path: Path,
@@ -527,12 +537,9 @@ async def test_what_a_killed_session_left_the_next_one_takes_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its lock, which for half an hour would keep everybody from forgetting and pruning."""
-    sessions_that("os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(OperationFailed, match="repository offsite: its session failed"):
-        await _back_up(backed, "db")
+    await _cut_off(backed, sessions_that, monkeypatch)
     assert len(_locks(tmp_path)) == 1
     assert backed.entries.get("db").snapshots == {}
-    monkeypatch.undo()
     after = backed.restarted()
     (backup,) = await _back_up(after, "db")
     assert _locks(tmp_path) == []
@@ -546,10 +553,7 @@ async def test_the_next_daemon_takes_away_what_a_session_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At its start, for other hosts wait for that, too; where nothing is left nothing is done."""
-    sessions_that("os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(OperationFailed):
-        await _back_up(backed, "db")
-    monkeypatch.undo()
+    await _cut_off(backed, sessions_that, monkeypatch)
     after = backed.restarted()
     assert len(_locks(tmp_path)) == 1
     await after.sweep()
