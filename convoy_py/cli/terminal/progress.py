@@ -10,7 +10,6 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
-    TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column
@@ -21,22 +20,27 @@ from convoy_py.escapes import printable
 from convoy_py.models.sizes import format_size
 from convoy_py.wire.jobs import JobInfo
 
+# Columns that are not the description's: the spinner; and `1000MiB of 1000MiB, 1000MiB/s` with
+# the time that is left, where the whole is known.
+_BESIDE, _BESIDE_NUMBERS = 8, 44
+
 
 @contextmanager
 def bar() -> Iterator[Tell]:
     """Shows the job it is told of on stderr, and is gone from the screen at the end.
 
     A spinner and what is done, as long as the whole is not known; then a bar, bytes, bytes per
-    second and the time that is left.
+    second and the time that is left. On a narrow screen the text and the bar give way to these.
     """
+    console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
+        _What(console),
         _OnceKnown(BarColumn(bar_width=30)),
         _Bytes(),
         _OnceKnown(TimeRemainingColumn(compact=True)),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
 
         def tell(job: JobInfo) -> None:
@@ -52,7 +56,22 @@ def bar() -> Iterator[Tell]:
 
 def _description(job: JobInfo) -> str:
     what = f"{job.verb} {job.volume}".strip()
-    return printable(f"{what}: {job.note}" if job.note else what)
+    note = job.note.removeprefix(f"{job.volume}: ")
+    return printable(f"{what}: {note}" if note else what)
+
+
+class _What(ProgressColumn):
+    """The job in words, cut where the screen has no room for them and the numbers."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        text = Text(task.description)
+        beside = _BESIDE_NUMBERS if task.total else _BESIDE
+        text.truncate(max(self._console.width - beside, 1), overflow="ellipsis")
+        return text
 
 
 class _OnceKnown(ProgressColumn):
@@ -70,7 +89,7 @@ class _Bytes(ProgressColumn):
     """`1.2GiB of 3GiB, 210MiB/s`; what is not known is left out."""
 
     def __init__(self) -> None:
-        super().__init__(Column(no_wrap=True))  # on a narrow screen the bar gives way
+        super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
         text = format_size(int(task.completed)) if task.completed or task.total else ""

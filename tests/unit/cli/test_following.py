@@ -197,6 +197,21 @@ def test_a_terminal_sees_how_far_it_is(screen: Screen, daemon: FakeDaemon) -> No
     assert shown.endswith("copy\n")
 
 
+def test_a_narrow_terminal_sees_the_numbers(
+    screen: Screen, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told in words gives way to them, and names its only volume once."""
+    monkeypatch.setenv("COLUMNS", "80")
+    told = "7 files, 840MiB read, 0B skipped, 800MiB new"
+    half = job(state="running", done=2 * GIB, total=4 * GIB, note=f"db: {told}", verb="backup")
+    daemon.answer("POST", "/v1/backups", half, 202)
+    daemon.answer_in_turn(*LOOK, half, half, job(state="cancelled", verb="backup"))
+    _, shown = screen("backup", "create", "db")
+    assert "backup db: 7 files" in shown
+    assert "2GiB of 4GiB" in shown
+    assert "-:--" in shown  # the time that is left
+
+
 def test_a_terminal_sees_a_spinner_while_the_whole_is_not_known(
     screen: Screen, daemon: FakeDaemon
 ) -> None:
