@@ -37,7 +37,8 @@ class Proofs:
         """Restore backups beside, or the newest of each volume of each host, and compare.
 
         Returns those that are what they should be, which is remembered, and what is not so of the
-        others. What keeps it from being known, such as a full host, is raised.
+        others. What keeps it from being known, such as a full host, is raised; NotFound where
+        there is nothing to prove.
         """
         if references:
             chosen = await self._finding.several(references, repository, progress)
@@ -45,6 +46,8 @@ class Proofs:
             views = await self._finding.views("", repository, progress)
             newest = {(v.repository, v.host, v.volume): v for v in sorted(views, key=_created)}
             chosen = list(newest.values())
+            if not chosen:
+                raise NotFound("there is no backup to prove: `convoy backup create` makes one")
         return await self._proven(chosen, progress)
 
     async def prove_newest(self, volume: str, repository: str, progress: Progress) -> BackupView:

@@ -194,6 +194,13 @@ async def test_a_backup_is_proven_and_that_is_remembered(backed: Engine, place: 
     assert list(after.store.root.glob("repositories/*")) == []
 
 
+async def test_nothing_to_prove_is_no_proof(backed: Engine) -> None:
+    (only,) = await backed.backups.views("db", "", Progress())
+    await backed.backups.delete([only.url], "", Progress())
+    with pytest.raises(NotFound, match="there is no backup to prove"):
+        await backed.proofs.prove([], "", Progress())
+
+
 async def test_what_is_protected_stays_whatever_a_policy_keeps(backed: Engine) -> None:
     """Under the id and the URL that it had, and proven as before; until that is taken back."""
     made = []
