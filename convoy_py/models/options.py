@@ -245,9 +245,15 @@ OPTIONS = (
         (),
         _commands,
         HOOK,
-        "run in a container before either; several by lines",
+        "run in a container before either; several by lines; not for Docker",
     ),
-    Option("schedule.after", (), _commands, HOOK, "run in a container afterwards, in any case"),
+    Option(
+        "schedule.after",
+        (),
+        _commands,
+        HOOK,
+        "run in a container afterwards, in any case; not for Docker",
+    ),
     Option(
         "schedule.pause",
         (),
