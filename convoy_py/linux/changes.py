@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from convoy_py.linux import beneath, btrfs, extents, mounts
+from convoy_py.linux import beneath, btrfs, extents, mounts, superblocks
 from convoy_py.linux.descriptors import closing, opened
 from convoy_py.linux.extents import Part
 
@@ -67,6 +67,23 @@ def of_images(old: Path, new: Path, old_image: Path, new_image: Path) -> Iterato
         else:
             is_still = "ro" in mounts.holding(old).super_options
             yield partial(_by_places, top, moved, is_still=is_still)
+
+
+def are_alike(old: Path, new: Path, old_image: Path, new_image: Path) -> bool:
+    """Whether two folders, as of_images has them, show just the same, in all that is below them.
+
+    That is told by the images alone: nobody need look at the files. False where it cannot be.
+    """
+    if not _share_blocks(old_image, new_image):
+        return False
+    shown = [mounts.holding(each) for each in (old, new)]
+    if not all("ro" in mount.super_options for mount in shown):
+        return False  # what is in memory may be something else
+    if old.stat().st_ino != new.stat().st_ino:
+        return False
+    with opened(old_image) as before, opened(new_image) as now:
+        fs, moved = shown[-1].fstype, between(before, now)
+        return moved is not None and superblocks.are_alike(fs, before, now, moved)
 
 
 @contextmanager

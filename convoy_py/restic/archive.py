@@ -164,9 +164,9 @@ class _Archive:
         return self._rooted(node, beside)
 
     def _rooted(self, top: Node, beside: Mapping[bytes, bytes]) -> Archived:
-        small = [self._small(name, content) for name, content in beside.items()]
-        tree = self._tree([top, *small])
-        return Archived(tree, self._contents.counters, tuple(self._left_out))
+        counters = self._contents.counters
+        tree = rooted(top, beside, self._writer, counters)
+        return Archived(tree, counters, tuple(self._left_out))
 
     def _folder(self, top: Node, before: Node | None) -> Node:
         """The node of the folder where the position is, with all that is in it stored."""
@@ -269,14 +269,6 @@ class _Archive:
         self._numbers.add(number)
         return number
 
-    def _small(self, name: bytes, content: bytes) -> Node:
-        """A file that does not lie in the folder."""
-        node = Node(name=name, type="file", mode=0o600, size=len(content), links=1, content=[])
-        if content:
-            node.content = [self._writer.save(BlobKind.DATA, content)]
-        self._count_total(node)
-        return node
-
     def _tree(self, nodes: list[Node]) -> bytes:
         return self._writer.save(BlobKind.TREE, encode_tree(nodes))
 
@@ -291,18 +283,22 @@ class _Archive:
 
     def _count(self, node: Node, before: Node | None) -> bool:
         """Whether it is just what it was."""
-        counters, is_same = self._contents.counters, node == before
-        kind = "dirs" if node.type == "dir" else "files"
-        how = "new" if before is None else "unmodified" if is_same else "changed"
-        setattr(counters, f"{kind}_{how}", getattr(counters, f"{kind}_{how}") + 1)
-        if node.type == "file":
-            self._count_total(node)
+        counters = self._contents.counters
+        is_same = counters.count(node, before)
         self._tell(counters)
         return is_same
 
-    def _count_total(self, node: Node) -> None:
-        self._contents.counters.total_files += 1
-        self._contents.counters.total_bytes += node.size
+
+def rooted(top: Node, beside: Mapping[bytes, bytes], writer: Writer, counters: Counters) -> bytes:
+    """The tree of what is stored, and of small files that stand beside it."""
+    nodes = [top]
+    for name, content in beside.items():
+        node = Node(name=name, type="file", mode=0o600, size=len(content), links=1, content=[])
+        if content:
+            node.content = [writer.save(BlobKind.DATA, content)]
+        counters.count_total(node)
+        nodes.append(node)
+    return writer.save(BlobKind.TREE, encode_tree(nodes))
 
 
 def node_of(name: bytes, fd: int, found: os.stat_result) -> Node:

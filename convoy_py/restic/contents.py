@@ -40,6 +40,20 @@ class Counters:
     total_files: int = 0
     total_bytes: int = 0
 
+    def count(self, node: Node, before: Node | None) -> bool:
+        """One more; whether it is just what it was."""
+        is_same = node == before
+        kind = "dirs" if node.type == "dir" else "files"
+        how = "new" if before is None else "unmodified" if is_same else "changed"
+        setattr(self, f"{kind}_{how}", getattr(self, f"{kind}_{how}") + 1)
+        if node.type == "file":
+            self.count_total(node)
+        return is_same
+
+    def count_total(self, file: Node) -> None:
+        self.total_files += 1
+        self.total_bytes += file.size
+
 
 Tell = Callable[[Counters], None]
 """Is called for every file, folder and chunk that is read; what it raises stops the work."""
@@ -70,7 +84,7 @@ class Contents:
         """
         kept = Kept((), 0, ())
         if previous is not None and previous.content is not None:
-            if not changed and previous.size == size and self._has(previous.content, size):
+            if not changed and previous.size == size and self.has(previous.content, size):
                 self.counters.bytes_processed += size
                 return previous.content
             ids = unfolded(previous.content, previous.size, self._length)
@@ -113,7 +127,7 @@ class Contents:
             self._zeros.add(length)
         return zero_id(length)
 
-    def _has(self, content: Sequence[bytes], size: int) -> bool:
+    def has(self, content: Sequence[bytes], size: int) -> bool:
         """Whether all of these blobs are there, and so many bytes together."""
         for name in content:
             length = self._length(name)

@@ -9,12 +9,13 @@ from convoy_py import __version__
 from convoy_py.linux import changes
 from convoy_py.models.session import Backup, BackupFound, Data, Done, Source
 from convoy_py.models.sizes import format_size
-from convoy_py.restic.archive import archive, archive_file
-from convoy_py.restic.contents import Counters
+from convoy_py.restic.archive import Archived, archive, archive_file
+from convoy_py.restic.contents import Counters, Tell
 from convoy_py.restic.errors import SourceChanged
 from convoy_py.restic.locks import Clock, Lock
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.snapshots import Snapshot
+from convoy_py.restic.takeover import taken_over
 from convoy_py.restic.writer import Counters as Written
 from convoy_py.restic.writer import Writer
 from convoy_py.session import marks
@@ -22,6 +23,7 @@ from convoy_py.session.speech import Speech
 
 # Bytes after which what is complete gets its snapshot: one flush for many small volumes.
 _COMMITTED_AFTER = 256 << 20
+_PROGRAM = f"convoy-py {__version__}"
 
 
 class BackingUp:
@@ -89,17 +91,7 @@ class BackingUp:
                 note = f"{source.volume}: {_told(counters)}, {format_size(added)} new"
                 self._speech.step(done, self._expected, note, is_last=is_last)
 
-        store = archive_file if source.raw else archive
-        with nullcontext() if base is None else _changes(base, source) as changed:
-            archived = store(
-                source.data.path,
-                {marks.DESCRIPTION: source.description.encode() + b"\n"},
-                self._repository,
-                writer,
-                tell,
-                previous=parent.tree if parent else None,
-                changes=changed,
-            )
+        archived = self._stored(writer, source, parent, base, tell)
         writer.settle()
         tell(archived.counters, is_last=True)
         self._processed += archived.counters.bytes_processed
@@ -111,9 +103,34 @@ class BackingUp:
             username="root",
             tags=marks.tags_of(source),
             parent=parent.id if parent else "",
-            program_version=f"convoy-py {__version__}",
+            program_version=_PROGRAM,
             summary=_summary(archived.counters, begun, self._clock.now(), before, writer.counters),
         )
+
+    def _stored(
+        self,
+        writer: Writer,
+        source: Source,
+        parent: Snapshot | None,
+        base: Data | None,
+        tell: Tell,
+    ) -> Archived:
+        beside = {marks.DESCRIPTION: source.description.encode() + b"\n"}
+        if parent and base and _is_as_it_was(parent, base, source):
+            known = taken_over(parent.tree, beside, self._repository, writer, tell)
+            if known:
+                return known
+        store = archive_file if source.raw else archive
+        with nullcontext() if base is None else _changes(base, source) as changed:
+            return store(
+                source.data.path,
+                beside,
+                self._repository,
+                writer,
+                tell,
+                previous=parent.tree if parent else None,
+                changes=changed,
+            )
 
     def _size(self, source: Source) -> int:
         """Bytes of a source, about: what it was before, or what its filesystem has; 0: unknown."""
@@ -140,6 +157,19 @@ class BackingUp:
             if parent := self._by_snapshot.get((base.uuid, source.raw)):
                 return parent, base
         return self._newest.get(((marks.path_of(source.volume),), source.raw)), None
+
+
+def _is_as_it_was(parent: Snapshot, base: Data, source: Source) -> bool:
+    """Whether a backup is for certain what this one would be: of an image that nobody wrote to.
+
+    Not if a restic rewrote it, who may have left something out, or another version made it.
+    """
+    data = source.data
+    if source.raw or base.image is None or data.image is None:
+        return False
+    if parent.original or parent.program_version != _PROGRAM:
+        return False
+    return changes.are_alike(base.path, data.path, base.image, data.image)
 
 
 def _changes(base: Data, source: Source) -> AbstractContextManager[changes.Hook]:

@@ -47,6 +47,10 @@ class Volume(ABC):
     def changes(self, old: Path, new: Path) -> AbstractContextManager[Hook]:
         return changes.of_trees(old, new)
 
+    def are_alike(self, old: Path, new: Path) -> bool:
+        """Whether it is known of all at once that nothing changed."""
+        return False
+
     def drop(self, snapshot: Path) -> None:
         files.remove_tree(snapshot.parent)
 
@@ -118,7 +122,13 @@ class Image(Volume):
         return home / "data"
 
     def changes(self, old: Path, new: Path) -> AbstractContextManager[Hook]:
-        return changes.of_images(old, new, old.parent / "image", new.parent / "image")
+        return changes.of_images(old, new, *self.images(old, new))
+
+    def are_alike(self, old: Path, new: Path) -> bool:
+        return changes.are_alike(old, new, *self.images(old, new))
+
+    def images(self, *snapshots: Path) -> list[Path]:
+        return [snapshot.parent / "image" for snapshot in snapshots]
 
     def drop(self, snapshot: Path) -> None:
         run("umount", snapshot)
@@ -310,6 +320,7 @@ def test_every_backup_is_what_the_snapshot_was(
         new = volume.snapshot()
         with volume.changes(old, new) as hook:
             found = archived(repository, new, previous=tree, changes=hook)
+        assert found.tree == tree or not volume.are_alike(old, new)
         tree = found.tree
         read, held = read + found.counters.bytes_read, held + found.counters.bytes_processed
         target = tmp_path / "target"
@@ -386,6 +397,79 @@ def test_nothing_is_read_where_nothing_changed(
         found = archived(repository, new, previous=tree, changes=hook)
     assert found.tree == tree
     assert found.counters.bytes_read <= (4 * KIB if host == "btrfs" else 0)
+    assert volume.are_alike(old, new) is (isinstance(volume, Image) and not volume.by_times)
+    for snapshot in (old, new):
+        volume.drop(snapshot)
+
+
+def _write_a_byte(top: Path) -> None:
+    """With the times of before."""
+    file = top / "file-1"
+    times = file.stat()
+    with file.open("r+b") as opened:
+        byte = opened.read(1)
+        opened.seek(0)
+        opened.write(bytes([byte[0] ^ 1]))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+_CHANGES: list[Callable[[Path], object]] = [
+    _write_a_byte,
+    lambda top: (top / "file-1").chmod(0o4711),
+    lambda top: os.chown(top / "file-1", 1, 2),
+    lambda top: os.setxattr(top / "file-1", "user.x", b"y"),
+    lambda top: os.utime(top / "file-1", (1, 1)),
+    lambda top: (top / "file-1").rename(top / "file-2"),
+    lambda top: os.link(top / "file-0", top / "linked"),
+    lambda top: (top / "broken").symlink_to("nowhere"),
+    lambda top: (top / "empty").touch(),
+    lambda top: (top / "new").mkdir(),
+    lambda top: os.mknod(top / "fifo", 0o010600),
+    lambda top: (top / "empty").unlink(),
+    lambda top: top.chmod(0o711),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "host"),
+    [(Ext4, "xfs"), (Ext4, "btrfs"), (Xfs, "xfs")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_images_are_alike_until_anything_changes(
+    kind: type[Image], host: str, make_volume: Callable[[type[Volume], str], Volume]
+) -> None:
+    """That they were mounted meanwhile is no change."""
+    volume = make_volume(kind, host)
+    assert isinstance(volume, Image)
+    Writer(volume, SEED)
+    old = volume.snapshot()
+    run("umount", volume.live)
+    run("mount", "-o", "loop", volume.image, volume.live)
+    new = volume.snapshot()
+    assert volume.are_alike(old, new)
+    assert not changes.are_alike(old, new / "folder", *volume.images(old, new))
+    for number, change in enumerate(_CHANGES):
+        volume.drop(old)
+        old = new
+        change(volume.live)
+        new = volume.snapshot()
+        assert not volume.are_alike(old, new), number
+    for snapshot in (old, new):
+        volume.drop(snapshot)
+
+
+def test_what_may_be_in_memory_alone_is_not_alike(
+    make_volume: Callable[[type[Volume], str], Volume],
+) -> None:
+    """Of a file that was written the image knows nothing yet."""
+    volume = make_volume(Xfs, "xfs")
+    (volume.live / "file").write_bytes(b"before")
+    old, new = volume.snapshot(), volume.snapshot()
+    run("umount", new)
+    run("mount", "-o", "loop,nouuid", new.parent / "image", new)
+    with (new / "file").open("r+b") as file:
+        file.write(b"after")
+    assert not volume.are_alike(old, new)
     for snapshot in (old, new):
         volume.drop(snapshot)
 
@@ -430,6 +514,9 @@ def test_same_place_of_another_disk_is_not_the_same(
     old, new = (scratch / f"on-{disk.name}/tree" for disk in (image, other))
     with changes.of_trees(old, new) as hook:
         assert told(hook, new, "file") is None
+    for top in (old, new):
+        run("mount", "-o", "remount,ro", top.parent)
+    assert not changes.are_alike(old, new, old / "file", new / "file")
 
 
 def told(hook: Hook, tree: Path, name: str) -> Sequence[tuple[int, int]] | None:
