@@ -68,7 +68,7 @@ from convoy_py.models.volume import SCHEDULE, Options, Spec, Usage
 # The fields of Options that every backend takes, and means the same by.
 COMMON = frozenset(
     {"backend", "uid", "gid", "mode", "mount_options", "source", "per_mount", "backup", *SCHEDULE}
-)
+) - {"schedule_raw"}  # which is for what is Imageable
 
 
 @dataclass(frozen=True)

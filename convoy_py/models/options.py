@@ -227,6 +227,14 @@ OPTIONS = (
     Option("schedule.backup", (), _expression, CRON, "when backups are made by themselves"),
     Option("schedule.prove", (), _expression, CRON, "when the newest of these backups is proven"),
     Option(
+        "schedule.raw",
+        (),
+        _boolean,
+        "|".join(BOOLEANS),
+        "these backups are of the whole image, as one file",
+        BOOLEANS,
+    ),
+    Option(
         "schedule.to",
         (),
         str.strip,

@@ -75,3 +75,4 @@ class ScheduleView(Frozen):
     pause: bool = False
     stop: bool = False
     prove: TaskView | None = None
+    raw: bool = False  # the backups are of the whole image

@@ -40,6 +40,7 @@ SCHEDULE = (
     "schedule_pause",
     "schedule_stop",
     "schedule_prove",
+    "schedule_raw",
 )
 UNSCHEDULED: dict[str, None] = dict.fromkeys(SCHEDULE)
 
@@ -74,6 +75,7 @@ class Options(Frozen):
     schedule_pause: bool | None = None
     schedule_stop: bool | None = None
     schedule_prove: str | None = None  # an expression, as of the two others
+    schedule_raw: bool | None = None  # backups are of the image, as one file
 
     def given(self) -> dict[str, object]:
         """What was said, by field."""

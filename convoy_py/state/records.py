@@ -204,8 +204,8 @@ def _fields_added(content: Any) -> Any:
     return content
 
 
-VOLUME = Sealed("volume", Record, *[_fields_added] * 6)
-SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 6)
+VOLUME = Sealed("volume", Record, *[_fields_added] * 7)
+SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 7)
 RUNS = Format("runs", Runs, _fields_added)
 REFERENCES = Format("references", References)
 PASSED_TIME = Format("passed", Passed)

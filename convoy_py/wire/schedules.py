@@ -17,6 +17,7 @@ class SetSchedule(Message):
     pause: str | None = Field(None, description="true or false")
     stop: str | None = Field(None, description="true or false")
     prove: str | None = Field(None, description="when the newest backup is proven; as the first")
+    raw: str | None = Field(None, description="true or false: back up the whole image as one file")
 
 
 class RunInfo(Message):
@@ -55,6 +56,7 @@ class ScheduleInfo(Message):
     pause: bool = False
     stop: bool = False
     prove: TaskInfo | None = None
+    raw: bool = False
 
 
 class ScheduleList(Message):

@@ -25,7 +25,7 @@ class Images(Backend):
     """Volumes in filesystem images below the root."""
 
     name: ClassVar[str] = "loopback"
-    takes = COMMON | {"size", "fs", "sparse", "autogrow", "inodes"}
+    takes = COMMON | {"size", "fs", "sparse", "autogrow", "inodes", "schedule_raw"}
     adopts = f"a filesystem image {IMAGE}"
 
     def __init__(

@@ -74,6 +74,11 @@ def schedule(context: click.Context) -> None:
     shell_complete=completed_from(_NAMED),
     help="when to restore the newest backup beside, and compare: 7d, @weekly",
 )
+@click.option(
+    "--raw/--no-raw",
+    default=None,
+    help="backups are of the whole image, as one file (backend loopback), or again of files",
+)
 @click.option("--no-snapshot", is_flag=True, help="take no more snapshots")
 @click.option("--no-backup", is_flag=True, help="make no more backups")
 @click.option("--no-prove", is_flag=True, help="prove no more")
@@ -108,6 +113,8 @@ def set_schedule(
         given[key] = "\n".join(given[key]) or ("" if without else None)
     for key in ("pause", "stop"):
         given[key] = "true" if given[key] else ("" if without else None)
+    if given["raw"] is not None:
+        given["raw"] = "true" if given["raw"] else ""
     if all(value is None for value in given.values()):
         raise click.UsageError("say what is to be done and when, such as --snapshot @hourly")
     wanted = wire.schedules.SetSchedule.model_validate(given)
@@ -140,10 +147,11 @@ def list_schedules(session: Session) -> None:
 
 def _row(schedule: Told, what: str, task: Told) -> tuple[str, ...]:
     to = schedule.read("To", str)
+    image = "raw " if what == "backup" and schedule.get("Raw") else ""
     last = task.read("Last", Told) if task.get("Last") is not None else None
     return (
         schedule.read("Volume", str),
-        f"{what}{_WHERE[what]}{to}" if what in _WHERE else what,
+        f"{image}{what}{_WHERE[what]}{to}" if what in _WHERE else what,
         task.read("Expression", str),
         "" if what == "prove" else schedule.read("Keep", str) or "all",
         moment(task.read("Next", str)),

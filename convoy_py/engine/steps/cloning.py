@@ -130,6 +130,7 @@ class Cloning:
         refuse_schedule(options)
         old, host = volume.volume_record(), self._host
         backend, spec = self.clone_spec(volume, options)
+        host.refuse_others(backend, Options(schedule_raw=old.spec.schedule_raw))
         per_mount = spec.per_mount if options.per_mount is not None else old.spec.per_mount
         spec = spec.model_copy(
             update={

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 from convoy_py.containers import Container
@@ -125,7 +124,8 @@ class Backups:
         Raises what all failed of.
         """
         record, known = self._repositories.get(to), await self._known([*map(volume_of, begun)])
-        return await self._finished(record, [], begun, progress, known, scheduled=True)
+        raw = [name for name in begun if self._is_raw(volume_of(name))]
+        return await self._finished(record, [], begun, progress, known, scheduled=True, raw=raw)
 
     async def views(
         self, volume: str, repository: str, progress: Progress, *, described: bool = False
@@ -263,8 +263,9 @@ class Backups:
         failed: list[str] = []
         if good:
             made, failed = await self._taken(good, hooks, repository, progress, known)
+        images = [*taken, *made] if raw else ()
         backed_up, problems = await self._finished(
-            repository, taken, made, progress, known, raw=raw
+            repository, taken, made, progress, known, raw=images
         )
         done += backed_up
         told = ", ".join(view.volume for view in done) or "nothing"
@@ -274,6 +275,11 @@ class Backups:
             raise OperationFailed(f"not backed up: {'; '.join(problems)} (backed up: {told})")
         if failed:
             raise OperationFailed(f"{told} backed up; but {'; '.join(failed)}")
+
+    def _is_raw(self, volume: str) -> bool:
+        """Whether its schedule's backups are of its image."""
+        entry = self._entries.find(volume)
+        return bool(entry and entry.spec and entry.spec.schedule_raw)
 
     async def _known(self, volumes: Sequence[str]) -> Known:
         """What the Docker Engine knows of volumes; nothing where none answers."""
@@ -311,20 +317,26 @@ class Backups:
         known: Known,
         *,
         scheduled: bool = False,
-        raw: bool = False,
+        raw: Sequence[str] = (),
     ) -> tuple[list[BackupView], Sequence[str]]:
-        """Back up snapshots; of those that were `made` for it one of each volume stays."""
+        """Back up snapshots, the `raw` ones of them as images.
+
+        Of those that were `made` for it one of each volume stays.
+        """
         done: list[BackupView] = []
-        names = [*taken, *made]
-        images = self._images.of(names, progress) if raw else nullcontext[dict[str, Entry]]({})
         try:
-            async with images as found:
+            async with self._images.of(raw, progress) as found:
+                images = {name: each for name, each in found.items() if isinstance(each, Entry)}
+                wrong = {name: e for name, e in found.items() if isinstance(e, ConvoyError)}
+                names = [name for name in [*taken, *made] if name not in wrong]
+                if not names:
+                    raise next(iter(wrong.values()))
                 done, problems = await self._back_up(
-                    record, names, progress, known, found, scheduled=scheduled
+                    record, names, progress, known, images, scheduled=scheduled
                 )
         finally:
             await self.bases.settle(record.name, made, done)
-        return done, problems
+        return done, [*problems, *(f"{volume_of(name)}: {why}" for name, why in wrong.items())]
 
     async def _back_up(
         self,

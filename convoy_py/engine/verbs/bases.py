@@ -73,12 +73,12 @@ class Bases:
             return
         volume = self._entries.get(volume_of(name))
         older = [each for each in bases(volume, repository) if each != name]
-        backed_up = any(view.snapshot == entry.record.uuid for view in done)
-        if not backed_up:
+        view = next((view for view in done if view.snapshot == entry.record.uuid), None)
+        if view is None:
             superfluous = [name]
         elif entry.record.way is Way.COPY:
             superfluous = [name, *older]  # it has room of its own for every byte
-        elif any(view.raw for view in done) and image_of(entry) is None:
+        elif view.raw and image_of(entry) is None:
             superfluous = [name]  # what was backed up, a clone, is gone
         else:
             superfluous = older

@@ -10,11 +10,16 @@ from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps.imaging import Imaging, image_of
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.uses import Uses
-from convoy_py.errors import ConvoyError, Unsupported, replaced
+from convoy_py.errors import Cancelled, ConvoyError, Unsupported, replaced
 from convoy_py.logs import event
 from convoy_py.models.names import volume_of
 
 log = logging.getLogger("convoy.engine")
+
+_NO_IMAGE = (
+    "only what is kept in an image (backend loopback) can be backed up as one file (--raw); a "
+    "backup of its files, without --raw, is all there is, and can be restored anywhere"
+)
 
 
 class Images:
@@ -30,29 +35,33 @@ class Images:
     def check(self, volumes: Iterable[str]) -> None:
         """Raise Unsupported, naming those of the volumes that are no images."""
         if others := [name for name in volumes if image_of(self._entries.get(name)) is None]:
-            raise Unsupported(
-                f"{', '.join(others)}: only what is kept in an image (backend loopback) can be "
-                "backed up as one file (--raw); a backup of its files, without --raw, is all there "
-                "is, and can be restored anywhere"
-            )
+            raise Unsupported(f"{', '.join(others)}: {_NO_IMAGE}")
 
     @asynccontextmanager
     async def of(
         self, snapshots: Sequence[str], progress: Progress
-    ) -> AsyncIterator[dict[str, Entry]]:
+    ) -> AsyncIterator[dict[str, Entry | ConvoyError]]:
         """By the name of each snapshot, what has its image: itself, or a clone, which goes again.
 
-        For a clone its volume stays as it is no longer than a copy of its image takes.
+        For a clone its volume stays as it is no longer than a copy of its image takes. Or why there
+        is none: that costs no other snapshot its backup.
         """
-        found: dict[str, Entry] = {}
+        found: dict[str, Entry | ConvoyError] = {}
         clones: list[Entry] = []
         try:
             for name in snapshots:
-                snapshot = self._entries.get(name)
-                if image_of(snapshot) is None:
-                    snapshot = await self._clone(snapshot, progress)
-                    clones.append(snapshot)
-                found[name] = snapshot
+                try:
+                    snapshot = self._entries.get(name)
+                    if image_of(self._entries.get(volume_of(name))) is None:
+                        raise Unsupported(_NO_IMAGE)
+                    if image_of(snapshot) is None:
+                        snapshot = await self._clone(snapshot, progress)
+                        clones.append(snapshot)
+                    found[name] = snapshot
+                except Cancelled:
+                    raise
+                except ConvoyError as error:
+                    found[name] = error
             yield found
         finally:
             for clone in clones:

@@ -70,6 +70,8 @@ class Schedules:
                 Policy.parse(options.schedule_keep)
             except ValueError as error:
                 raise Invalid(f"option schedule.keep: {error}") from None
+        if options.schedule_raw is False:  # as if nothing was said, whatever the backend
+            options = options.model_copy(update={"schedule_raw": None})
         if options.schedule_backup is not None:
             chosen = self._repositories.chosen(options.schedule_to or "")
             return options.model_copy(update={"schedule_to": chosen.name})
@@ -77,6 +79,8 @@ class Schedules:
             raise Invalid("option schedule.to needs schedule.backup: when backups are made")
         if options.schedule_prove is not None:
             raise Invalid("option schedule.prove needs schedule.backup: these backups are proven")
+        if options.schedule_raw is not None:
+            raise Invalid("option schedule.raw needs schedule.backup: what these backups are of")
         if options.schedule_snapshot is None:
             for key in sorted(options.given().keys() & set(SCHEDULE)):
                 told = option_of(key)
@@ -122,8 +126,11 @@ class Schedules:
             before = {key: getattr(record.spec, key) for key in SCHEDULE}
             wanted = {**before, **changes}
             if not wanted["schedule_backup"]:
-                wanted |= {key: changes.get(key) for key in ("schedule_to", "schedule_prove")}
+                ours = ("schedule_to", "schedule_prove", "schedule_raw")
+                wanted |= {key: changes.get(key) for key in ours}
             options = self.settled(Options.model_validate(wanted))
+            if options.schedule_raw:
+                self._host.refuse_others(entry.usable()[0], options)
             if not (options.schedule_snapshot or options.schedule_backup):
                 raise Invalid(
                     f"volume {volume}: say when, for snapshots or for backups (or take all away: "
@@ -176,6 +183,7 @@ class Schedules:
             after=tuple((spec.schedule_after or "").splitlines()),
             pause=bool(spec.schedule_pause),
             stop=bool(spec.schedule_stop),
+            raw=bool(spec.schedule_raw),
         )
 
     def _task(self, entry: Entry, task: Task) -> TaskView | None:

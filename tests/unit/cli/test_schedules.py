@@ -20,7 +20,7 @@ def task(expression: str, **changes: Any) -> TaskInfo:
 
 
 AS_BEFORE: dict[str, str | None] = dict.fromkeys(
-    ("Snapshot", "Backup", "To", "Keep", "Before", "After", "Pause", "Stop", "Prove")
+    ("Snapshot", "Backup", "To", "Keep", "Before", "After", "Pause", "Stop", "Prove", "Raw")
 )
 DB = ScheduleInfo(volume="db", snapshot=task("@hourly"), keep="24h,7d")
 
@@ -34,6 +34,9 @@ def test_set_sends_what_is_given_alone(run: Run, daemon: FakeDaemon) -> None:
     for words in (("--prove", "7d"), ("--every", "7d")):
         run("schedule", "set", "db", *words)
         assert daemon.requests.pop().body == {**AS_BEFORE, "Prove": "7d"}
+    for word, raw in (("--raw", "true"), ("--no-raw", "")):
+        run("schedule", "set", "db", word)
+        assert daemon.requests.pop().body == {**AS_BEFORE, "Raw": raw}
     shown = json.loads(run("schedule", "set", "db", "--no-backup", "--json").stdout)
     assert shown == DB.model_dump(mode="json", by_alias=True)
     assert daemon.requests[1].body == {**AS_BEFORE, "Backup": ""}

@@ -34,7 +34,7 @@ SAMPLES = {
     "schedule.before": "web: sync",
     "schedule.after": "web: date",
 }
-SWITCHES = ("sparse", "per_mount", "schedule.pause", "schedule.stop")
+SWITCHES = ("sparse", "per_mount", "schedule.pause", "schedule.stop", "schedule.raw")
 
 
 def plain(name: str, **changes: Any) -> dict[str, Any]:

@@ -46,6 +46,12 @@ def test_the_first_backend_that_can_is_chosen(engine: Engine, kernel: FakeKernel
         engine.host.choose(Options(size=1, fs=Filesystem.EXT4))
 
 
+def test_what_is_to_be_backed_up_as_an_image_is_one(engine: Engine) -> None:
+    settings = Settings(root=engine.store.root)
+    engine.host.backends = {name: BACKENDS[name](settings) for name in BOTH}
+    assert engine.host.choose(Options(size=2**30, schedule_raw=True))[0].name == "loopback"
+
+
 BOTH = ("directory", "loopback")
 
 
@@ -60,6 +66,11 @@ BOTH = ("directory", "loopback")
             "option fs, autogrow is for backend=loopback",
         ),
         (BOTH, Options(backend="loopback", path="/srv/x"), "option path is for backend=directory"),
+        (
+            BOTH,
+            Options(backend="directory", schedule_backup="@daily", schedule_raw=True),
+            "option schedule.raw is for backend=loopback",
+        ),
         (
             BOTH,
             Options(path="/srv/x", sparse=True),

@@ -68,9 +68,9 @@ async def test_a_volume_or_a_snapshot_is_broken_meanwhile(engine: Engine) -> Non
     after = engine.restarted()
     view = after.volumes.get("db")
     assert view.state is State.BROKEN
-    assert f"{volume}: its format 9 is newer than 7, the newest known" in view.reason
+    assert f"{volume}: its format 9 is newer than 8, the newest known" in view.reason
     (broken,) = after.volumes.get("web").snapshots
-    assert f"{snapshot}: its format 9 is newer than 7, the newest known" in broken.reason
+    assert f"{snapshot}: its format 9 is newer than 8, the newest known" in broken.reason
     assert after.volumes.get("web").state is State.READY
     assert volume.read_text() == snapshot.read_text() == NEWER
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
-from convoy_py.errors import Unsupported
+from convoy_py.errors import OperationFailed, Unsupported
 from convoy_py.models.backup import BackupView
 from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.names import volume_of
 from convoy_py.models.snapshot import Way
 from convoy_py.models.volume import Options
-from tests.fakes_engine import Engine
+from tests.fakes_engine import Engine, FakeBackend, FakeKernel
 
 SIZE = 8192
 EXT4 = Filesystem.EXT4
@@ -170,3 +171,78 @@ async def test_a_snapshot_by_hand_is_backed_up_both_ways(images: Engine, tmp_pat
     views = await images.backups.views("img", "", Progress())
     assert sorted(view.raw for view in views) == [False, True]
     assert {view.snapshot_name for view in views} == {"nightly"}
+
+
+async def test_a_schedule_backs_up_images_beside_files_of_others(images: Engine) -> None:
+    """In one session, each as its schedule says by now; `--no-raw` is of any volume."""
+    daily: dict[str, str | bool | None] = {"schedule_backup": "@daily"}
+    await images.schedules.set("img", {**daily, "schedule_raw": True})
+    await images.schedules.set("db", {**daily, "schedule_raw": False})
+    assert [images.schedules.inspect(name).raw for name in ("img", "db")] == [True, False]
+    assert await scheduled(images) == ({"img": True, "db": False}, [])
+    await images.schedules.set("img", {"schedule_raw": None})
+    assert await scheduled(images) == ({"img": False, "db": False}, [])
+    await images.schedules.set("img", {"schedule_raw": True})
+    await images.schedules.set("img", {"schedule_backup": None, "schedule_snapshot": "@daily"})
+    assert not images.schedules.inspect("img").raw
+
+
+async def scheduled(
+    engine: Engine, *, without_room: str = ""
+) -> tuple[dict[str, bool], Sequence[str]]:
+    """Of which volumes a run of the schedules of both makes backups, raw or not; its problems."""
+    engine.pass_time(1)
+    begun = [(await engine.backups.begin(name, "offsite", Progress()))[0] for name in ("img", "db")]
+    for name in begun:
+        if volume_of(name) == without_room:
+            engine.kernel.failures["finish", name] = OperationFailed("no room")
+    views, problems = await engine.backups.finish(begun, "offsite", Progress())
+    return {view.volume: view.raw for view in views}, problems
+
+
+async def test_what_the_next_is_compared_with_stays_of_those_whose_files_are_backed_up(
+    images: Engine,
+) -> None:
+    """Though a clone was backed up of another volume in the same session."""
+    await images.schedules.set("img", {"schedule_backup": "@daily", "schedule_raw": True})
+    images.backend.way = Way.INSIDE
+    assert await scheduled(images) == ({"img": True, "db": False}, [])
+    kept = {name: len(images.entries.get(name).snapshots) for name in ("img", "db")}
+    assert kept == {"img": 0, "db": 1}
+
+
+async def test_an_image_that_cannot_be_had_costs_no_other_volume_its_backup(
+    images: Engine,
+) -> None:
+    """Of one whose snapshots lie inside there may be no room for a clone."""
+    await images.schedules.set("img", {"schedule_backup": "@daily", "schedule_raw": True})
+    images.backend.way = Way.INSIDE
+    assert await scheduled(images, without_room="img") == ({"db": False}, ["img: no room"])
+    assert images.left() == []
+    assert images.entries.get("img").snapshots == {}
+    await images.snapshot("img", "nightly")
+    images.kernel.failures["finish", "img@nightly"] = OperationFailed("no room")
+    with pytest.raises(OperationFailed, match="no room"):
+        await back_up(images, "img@nightly")
+
+
+async def test_what_is_to_be_backed_up_as_an_image_stays_one(
+    images: Engine, kernel: FakeKernel
+) -> None:
+    """Another kind of volume has none; where a schedule says so all the same, that is told."""
+
+    class Folders(FakeBackend):
+        name = "folders"
+        takes = FakeBackend.takes - {"schedule_raw"}
+
+    images.host.backends = {**images.host.backends, "folders": Folders(kernel)}
+    await images.schedules.set("img", {"schedule_backup": "@daily", "schedule_raw": True})
+    with pytest.raises(Unsupported, match=r"schedule\.raw is for backend=fake"):
+        await images.copies.convert("img", Options(backend="folders"), Progress())
+    await images.volumes.create("folder", Options(backend="folders"))
+    with pytest.raises(Unsupported, match=r"schedule\.raw is for backend=fake"):
+        await images.schedules.set("folder", {"schedule_backup": "@daily", "schedule_raw": True})
+    await images.schedules.set("db", {"schedule_backup": "@daily", "schedule_raw": True})
+    found, (problem,) = await scheduled(images)
+    assert found == {"img": True}
+    assert problem.startswith("db: only what is kept in an image")

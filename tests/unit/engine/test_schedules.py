@@ -91,6 +91,7 @@ async def test_docker_gives_a_volume_a_schedule(engine: Engine) -> None:
         ({"schedule_backup": "@daily", "schedule_to": "nas"}, "no such repository: nas"),
         ({"schedule_to": "offsite"}, "schedule.to needs schedule.backup"),
         ({"schedule_prove": "7d"}, "schedule.prove needs schedule.backup"),
+        ({"schedule_raw": True}, "schedule.raw needs schedule.backup"),
         ({"schedule_keep": "7d"}, "schedule.keep needs schedule.snapshot or schedule.backup"),
         ({"schedule_stop": True}, "schedule.stop needs schedule.snapshot or schedule.backup"),
         ({"schedule_snapshot": "@daily", "schedule_keep": "7x"}, "'7x' is not what to keep"),
@@ -111,6 +112,15 @@ async def test_what_makes_no_schedule_is_refused(
         with pytest.raises(ConvoyError, match=error):
             await engine.volumes.create("web", Options.model_validate(changes))
         assert "web" not in engine.entries.volumes
+
+
+async def test_no_raw_backups_are_as_if_nothing_was_said(engine: Engine) -> None:
+    """Whatever the backend, and without a schedule; the same again is done already."""
+    for _ in range(2):
+        await engine.volumes.create("db", Options(size=8192, schedule_raw=False))
+    spec = engine.volumes.get("db").spec
+    assert spec
+    assert "schedule.raw" not in spec.shown()
 
 
 async def test_only_volumes_have_schedules(engine: Engine) -> None:

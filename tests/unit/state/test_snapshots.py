@@ -64,9 +64,9 @@ def test_a_record_survives_its_file() -> None:
             "not a snapshot record",
         ),
         (
-            encode_snapshot(RECORD).replace(b'"format": 7', b'"format": 9'),
+            encode_snapshot(RECORD).replace(b'"format": 8', b'"format": 9'),
             "nightly",
-            "its format 9 is newer than 7",
+            "its format 9 is newer than 8",
         ),
         (encode_snapshot(RECORD.model_copy(update={"name": "../x"})), "../x", "record of"),
         (
