@@ -54,6 +54,7 @@ class Ours:
     host: Host
     place: Path
     name: str = "ours"
+    raw: bool = False  # of images, as one file each
 
     def begin(self) -> None:
         """Have a new repository."""
@@ -68,7 +69,7 @@ class Ours:
 
     def back_up(self, sources: Mapping[str, Path]) -> Took:
         """Volumes, by the snapshot of all of them that is a part of it, in one session."""
-        asked = CreateBackups(sources=list(sources), repository=self.name)
+        asked = CreateBackups(sources=list(sources), repository=self.name, raw=self.raw)
         return self._measured(lambda: self._do(CREATE_BACKUPS, asked))
 
     def restore(self, volume: str) -> Took:

@@ -80,6 +80,7 @@ def run(effort: Effort) -> None:
     with scratch() as folder, host(folder, "xfs") as running:
         for kind, options in _KINDS.items():
             _kind(running, kind, options, effort)
+        _whole(running, effort)
         _several(running, effort)
         if postgres.program("postgres"):
             _database(running, effort)
@@ -136,6 +137,58 @@ def _round(
     measure(_RESTORE, lambda archiver: archiver.restore(_VOLUME))
     for archiver in turn:
         space[archiver.name].append((first[archiver.name], _occupied(archiver)))
+
+
+def _whole(running: Host, effort: Effort) -> None:
+    """An image as one file: by a raw backup, and by restic of the snapshot's folder."""
+    title = f"An ext4 image as one file (--raw), {effort.size // _MIB} MiB in it"
+    table = Table(title, ("", "ours s", "CPU s", "MiB", "to restic", "CPU", "memory"))
+    size = f"{effort.size * 2 + 1024 * _MIB}"
+    data = running.mounted(_VOLUME, **_KINDS["ext4 image"], size=size)
+    _fill(data, effort)
+    archivers: Sequence[Archiver] = present(running, running.root)[0][:2]
+    archivers = [replace(each, raw=True) if isinstance(each, Ours) else each for each in archivers]
+    for archiver in archivers:
+        archiver.begin()
+    changes: Mapping[str, Callable[[], None]] = {
+        _FIRST: lambda: None,
+        _SAME: lambda: None,
+        _IN_RUNS: lambda: _overwrite(data, random.Random(1), runs=True),
+        _AT_RANDOM: lambda: _overwrite(data, random.Random(2), runs=False),
+    }
+    for what, change in changes.items():
+        change()
+        with _image(running) as image:
+            took = [archiver.back_up({_VOLUME: image}) for archiver in archivers]
+        table.add(what, *_beside(took))
+    table.add(_RESTORE, *_beside([archiver.restore(_VOLUME) for archiver in archivers]))
+    for archiver in archivers:
+        archiver.end()
+    running.drop(_VOLUME)
+    print(table)
+
+
+@contextmanager
+def _image(running: Host) -> Iterator[Path]:
+    """The folder of a new snapshot, with its image, where restic sees it all the time."""
+    running.snapshot(_VOLUME, _SNAPSHOT)
+    os.sync()
+    home = running.root / "root" / "volumes" / _VOLUME / "snapshots" / _SNAPSHOT
+    try:
+        with _seen_at(place := running.root / "at" / f"{_VOLUME}-image", home):
+            yield place
+    finally:
+        running.client.ask(DELETE_SNAPSHOT, of=f"{_VOLUME}@{_SNAPSHOT}")
+
+
+def _beside(took: Sequence[Took]) -> Sequence[str]:
+    """What ours took, and that by what restic took, where it is here."""
+    ours, *others = took
+    ratios = [_NOTHING] * 3
+    for restic in others:
+        pairs = (ours.wall, restic.wall), (ours.cpu, restic.cpu), (ours.peak, restic.peak)
+        ratios = [times(one / other) for one, other in pairs]
+    return [f"{ours.wall:.2f}", f"{ours.cpu:.2f}", mebibytes(ours.peak), *ratios]
 
 
 def _database(running: Host, effort: Effort) -> None:
