@@ -108,6 +108,7 @@ BACKUP_OPERATIONS: Mapping[str, Operation] = {
         act=_create_of_backup,
         outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"w": OLD})],
         steps=frozenset(),
+        unanswered=True,  # by Mount, where Create was answered
     ),
     "restore-raw-in-place": Operation(
         begin=_raw,
@@ -128,6 +129,7 @@ BACKUP_OPERATIONS: Mapping[str, Operation] = {
         act=_create_of_backup,
         outcomes=lambda before: [before, replace(before, volumes=before.volumes | {"w": OLD})],
         steps=frozenset(),
+        unanswered=True,  # by Mount, where Create was answered
     ),
     "restore-file-of-backup": Operation(
         begin=_backed_up(OLD),

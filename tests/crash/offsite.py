@@ -4,10 +4,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from convoy_py.restic import checker, keyfiles, restorer
 from convoy_py.restic.archive import DATA, IMAGE
+from convoy_py.restic.errors import NoRepository
 from convoy_py.restic.packs import BlobKind
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.seal import MasterKey
@@ -126,9 +128,9 @@ def problems(daemon: Daemon) -> list[str]:
 
 
 def locks(daemon: Daemon) -> set[str]:
-    if not folder(daemon).exists():
-        return set()
-    return {name for name, _ in LocalStore(folder(daemon)).list(Kind.LOCK)}
+    with suppress(NoRepository):  # nothing is there, or an empty folder
+        return {name for name, _ in LocalStore(folder(daemon)).list(Kind.LOCK)}
+    return set()
 
 
 def _opened(daemon: Daemon) -> Repository | None:

@@ -48,7 +48,6 @@ _TOLD = (
     "a power cut may undo",
     "is converted",
     "from the next start",
-    "the next mount begins it again",
 )
 _OF_SNAPSHOT_FILE = "session:os.rename .*/repository/snapshots/"
 _OF_NOTE = r"os.rename .*\.w\.json\."
