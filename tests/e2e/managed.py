@@ -19,7 +19,7 @@ from docker.errors import APIError
 
 from tests.e2e import command, host
 from tests.e2e.command import PROJECT, CommandError
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, prints
 from tests.e2e.namespace import own_mounts
 from tests.e2e.waiting import until
 
@@ -209,7 +209,7 @@ def goes_on(container: Any) -> bool:
     """Whether a container still reads its volume, and writes more to it."""
 
     def lines() -> int:
-        return int(container.exec_run(["wc", "-l", "/data/log"]).output.split()[0])
+        return int(prints(container, ["wc", "-l", "/data/log"]).split()[0])
 
     before = lines()
     until(lambda: lines() > before, "one more line")

@@ -11,7 +11,7 @@ from tests.conformance.servers import BUCKET, S3_CREDENTIALS, s3_served
 from tests.e2e import command
 from tests.e2e.command import CommandError
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine, state
+from tests.e2e.engine import Engine, prints, state
 from tests.restic import BINARIES
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -57,7 +57,7 @@ def test_hooks(engine: Engine, backed: Daemon, volume: str) -> None:
     assert (state(app), state(other)) == ("running", "running")
     other.reload()
     assert other.attrs["State"]["StartedAt"] == began
-    assert [each.exec_run(["cat", "/state"]).output for each in (app, other)] == [
+    assert [prints(each, ["cat", "/state"]) for each in (app, other)] == [
         b"off\n",
         b"last\n",
     ]

@@ -7,7 +7,7 @@ import pytest
 from docker.errors import APIError
 
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, prints
 from tests.e2e.waiting import until
 from tests.e2e.writer import Writer, written
 
@@ -87,14 +87,14 @@ def test_private(engine: Engine, owner: Daemon, ci: str) -> None:
     """12.8: each container begins with the golden content and sees nobody else's changes."""
     one, two = (engine.background(f"{ci}:/data") for _ in range(2))
     for number, container in enumerate((one, two)):
-        assert container.exec_run(READ).output == b"golden\n"
+        assert prints(container, READ) == b"golden\n"
         container.exec_run(["sh", "-c", f"echo {number} > /data/file; touch /data/{number}"])
-    assert one.exec_run(["sh", "-c", "cat /data/file; ls /data"]).output == b"0\n0\nfile\n"
-    assert two.exec_run(["sh", "-c", "cat /data/file; ls /data"]).output == b"1\n1\nfile\n"
+    assert prints(one, ["sh", "-c", "cat /data/file; ls /data"]) == b"0\n0\nfile\n"
+    assert prints(two, ["sh", "-c", "cat /data/file; ls /data"]) == b"1\n1\nfile\n"
     assert _clones(owner, ci) == 2
     one.restart(timeout=0)
-    assert one.exec_run(READ).output == b"golden\n"
-    assert two.exec_run(READ).output == b"1\n"
+    assert prints(one, READ) == b"golden\n"
+    assert prints(two, READ) == b"1\n"
     one.kill()
     two.kill()
     until(lambda: _clones(owner, ci) == 0, "the end of both clones")
@@ -107,7 +107,7 @@ def test_golden_content(engine: Engine, owner: Daemon, ci: str) -> None:
     running = engine.background(f"{ci}:/data")
     folder = Path(owner.convoy("mount", ci).strip())
     (folder / "file").write_text("edited\n")
-    assert running.exec_run(READ).output == b"golden\n"
+    assert prints(running, READ) == b"golden\n"
     assert engine.run(" ".join(READ), f"{ci}:/data") == "edited\n"
     owner.convoy("umount", ci)
     assert engine.run(" ".join(READ), f"{ci}:/data") == "edited\n"
@@ -122,7 +122,7 @@ def test_private_after_crashes(engine: Engine, owner: Daemon, ci: str) -> None:
     kept.exec_run(["sh", "-c", "echo mine > /data/file"])
     owner.kill()
     owner.start()
-    assert kept.exec_run(READ).output == b"mine\n"
+    assert prints(kept, READ) == b"mine\n"
     assert _clones(owner, ci) == 2
     assert engine.run(" ".join(READ), f"{ci}:/data") == "golden\n"
     engine.kill()
@@ -131,7 +131,7 @@ def test_private_after_crashes(engine: Engine, owner: Daemon, ci: str) -> None:
     engine.start()
     engine.client.api.remove_container(lost.id, force=True)
     kept = _again(engine, kept)
-    assert kept.exec_run(READ).output in (b"mine\n", b"golden\n")
+    assert prints(kept, READ) in (b"mine\n", b"golden\n")
     until(lambda: _clones(owner, ci) == 1, "the end of the clone of a container that is gone")
     kept.kill()
     until(lambda: _clones(owner, ci) == 0, "the end of the last clone")

@@ -9,7 +9,7 @@ from docker.errors import APIError
 
 from tests.e2e import host
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import CONTENT, CONTENT_FILES, CONTENT_MODE, CONTENT_OWNER, Engine
+from tests.e2e.engine import CONTENT, CONTENT_FILES, CONTENT_MODE, CONTENT_OWNER, Engine, prints
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -56,7 +56,7 @@ def test_volumes_from(engine: Engine, daemon: Daemon) -> None:
     (created,) = daemon.names()
     engine.run("echo shared > /data/file", volumes_from=[first.id])
     assert daemon.calls(created).count("mount") == 2
-    assert first.exec_run(["cat", "/data/file"]).output == b"shared\n"
+    assert prints(first, ["cat", "/data/file"]) == b"shared\n"
     first.remove(force=True, v=True)
     calls = daemon.calls(created)
     assert (calls.count("mount"), calls.count("unmount"), calls.count("remove")) == (2, 2, 1)
@@ -148,7 +148,7 @@ def test_two_destinations(engine: Engine, daemon: Daemon, volume: str) -> None:
     assert sorted(daemon.holds(volume).values()) == [1, 1]
     assert len(host.mounts_at(daemon.mountpoint(volume))) == 1
     container.exec_run(["sh", "-c", "echo same > /a/file"])
-    assert container.exec_run(["cat", "/b/file"]).output == b"same\n"
+    assert prints(container, ["cat", "/b/file"]) == b"same\n"
     container.stop()
     assert daemon.is_released(volume)
 
@@ -160,7 +160,7 @@ def test_two_containers(engine: Engine, daemon: Daemon, volume: str) -> None:
     first.exec_run(["sh", "-c", "echo shared > /data/file"])
     first.stop()
     assert daemon.is_mounted(volume)
-    assert second.exec_run(["cat", "/data/file"]).output == b"shared\n"
+    assert prints(second, ["cat", "/data/file"]) == b"shared\n"
     second.stop()
     assert daemon.is_released(volume)
 
@@ -174,7 +174,7 @@ def test_restart_of_a_container(engine: Engine, daemon: Daemon, volume: str) -> 
     after = daemon.holds(volume)
     assert list(after.values()) == [1]
     assert after.keys() != before.keys()
-    assert container.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(container, ["cat", "/data/file"]) == b"precious\n"
 
 
 def test_failed_start(engine: Engine, daemon: Daemon, volume: str) -> None:
@@ -229,7 +229,7 @@ def test_read_only(engine: Engine, daemon: Daemon, volume: str) -> None:
     writer = engine.background(f"{volume}:/data")
     assert reader.exec_run(["touch", "/data/file"]).exit_code != 0
     assert writer.exec_run(["sh", "-c", "echo shared > /data/file"]).exit_code == 0
-    assert reader.exec_run(["cat", "/data/file"]).output == b"shared\n"
+    assert prints(reader, ["cat", "/data/file"]) == b"shared\n"
 
 
 def test_size_is_a_limit(engine: Engine, daemon: Daemon, name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from docker.errors import APIError
 
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, prints
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -26,9 +26,9 @@ def test_crash(engine: Engine, daemon: Daemon, volume: str) -> None:
     engine.kill()
     engine.start()
     restarted = _again(engine, restarted)
-    assert restarted.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(restarted, ["cat", "/data/file"]) == b"precious\n"
     plain = _again(engine, plain, start=True)
-    assert plain.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(plain, ["cat", "/data/file"]) == b"precious\n"
     assert daemon.holds(volume) == before
     plain.stop()
     assert daemon.is_mounted(volume)
@@ -57,7 +57,7 @@ def test_graceful_restart(engine: Engine, daemon: Daemon, volume: str) -> None:
     assert daemon.is_released(volume)
     engine.start()
     container = _again(engine, container)
-    assert container.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(container, ["cat", "/data/file"]) == b"precious\n"
     assert list(daemon.holds(volume).values()) == [1]
     assert not before.keys() & daemon.holds(volume).keys()
 
@@ -77,9 +77,9 @@ def test_live_restore(
         first, second = (engine.client.containers.get(c.id) for c in containers)
         # Engines before 20.10.26 lose count here, and with it the last Unmount.
         list(first.get_archive("/data/file")[0])
-        assert second.exec_run(["cat", "/data/file"]).output == b"precious\n"
+        assert prints(second, ["cat", "/data/file"]) == b"precious\n"
         first.stop()
-        assert second.exec_run(["cat", "/data/file"]).output == b"precious\n"
+        assert prints(second, ["cat", "/data/file"]) == b"precious\n"
         second.stop()
         until(lambda: daemon.is_released(volume), "an unmount, or a leak collected")
 

@@ -11,7 +11,7 @@ from docker.errors import APIError
 
 from tests.e2e import host
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, prints
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -36,7 +36,7 @@ def test_removal_behind_the_engines_back(engine: Engine, daemon: Daemon, volume:
     refused = daemon.call("/VolumeDriver.Remove", {"Name": volume})
     assert refused.status == 500
     assert f"volume {volume} is in use by container {container.id[:12]}" in refused.error
-    assert container.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(container, ["cat", "/data/file"]) == b"precious\n"
     container.stop()
     assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
 
@@ -159,11 +159,11 @@ def test_foreign_unmount(engine: Engine, daemon: Daemon, volume: str) -> None:
     first = engine.background(
         f"{volume}:/data", command="echo one > /data/file; exec sleep 1000000"
     )
-    until(lambda: first.exec_run(["cat", "/data/file"]).output == b"one\n", "the file")
+    until(lambda: prints(first, ["cat", "/data/file"]) == b"one\n", "the file")
     devices = host.loop_devices(daemon.data(volume))
     subprocess.run(["umount", "-l", daemon.mountpoint(volume)], check=True)
     second = engine.background(f"{volume}:/data")
-    assert second.exec_run(["cat", "/data/file"]).output == b"one\n"
+    assert prints(second, ["cat", "/data/file"]) == b"one\n"
     assert host.loop_devices(daemon.data(volume)) == devices
     first.stop()
     assert second.exec_run(["touch", "/data/more"]).exit_code == 0

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance.servers import PASSWORD, USER, rest_served
 from tests.e2e.command import CommandError
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, prints
 from tests.e2e.managed import NAME, ROOT, RUN_DIR, Plugin
 from tests.e2e.waiting import until
 from tests.e2e.writer import Writer, written
@@ -97,7 +97,7 @@ def test_adopt(engine: Engine, plugin: Plugin, name: str) -> None:
     user = engine.background(
         f"{name}:/data", command="echo precious > /data/file; exec sleep 1000000"
     )
-    until(lambda: user.exec_run(["cat", "/data/file"]).output == b"precious\n", "the file")
+    until(lambda: prints(user, ["cat", "/data/file"]) == b"precious\n", "the file")
     with pytest.raises(CommandError, match=f"in use by container {user.name}"):
         plugin.convoy("adopt", "--from-docker-volume", name)
     plugin.convoy("adopt", "--from-docker-volume", name, "--stop-containers")

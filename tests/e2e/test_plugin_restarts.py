@@ -13,7 +13,7 @@ import pytest
 from docker.errors import APIError
 
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, prints
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -36,7 +36,7 @@ def test_idle_restart(engine: Engine, daemon: Daemon, volume: str) -> None:
     before, activated = daemon.holds(volume), daemon.calls().count("activate")
     assert daemon.stop() == 0
     assert daemon.is_mounted(volume)
-    assert container.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(container, ["cat", "/data/file"]) == b"precious\n"
     daemon.start()
     assert engine.inspect(volume)["Status"]["references"] == 1
     assert daemon.holds(volume) == before

@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from tests.e2e import host
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import CONTENT, Engine
+from tests.e2e.engine import CONTENT, Engine, prints
 from tests.e2e.podman import Podman, PodmanError
 from tests.e2e.waiting import until
 
@@ -211,7 +211,7 @@ def test_beside_docker(
 
 def _read(container: Container) -> bytes:
     """The file in its volume; Docker may lose what a program says that ends at once."""
-    read: bytes = until(lambda: container.exec_run(["cat", "/data/file"]).output, "it is read")
+    read: bytes = until(lambda: prints(container, ["cat", "/data/file"]), "it is read")
     return read
 
 

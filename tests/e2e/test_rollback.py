@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.command import CommandError
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine, crash_loop, state
+from tests.e2e.engine import Engine, crash_loop, prints, state
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -36,7 +36,7 @@ def test_there_and_back(engine: Engine, owner: Daemon, changed: str) -> None:
     user = engine.background(f"{changed}:/data", name=f"{changed}-user")
     with pytest.raises(CommandError, match=f"in use by container {user.id[:12]}"):
         owner.convoy("rollback", f"{changed}@s")
-    assert user.exec_run(["sh", "-c", SHOW]).output.decode() == NEW
+    assert prints(user, ["sh", "-c", SHOW]).decode() == NEW
     user.remove(force=True)
     saved = owner.convoy("rollback", f"{changed}@s").strip()
     assert saved.startswith(f"{changed}@before-rollback-")
@@ -60,12 +60,12 @@ def test_containers_stopped(engine: Engine, owner: Daemon, changed: str) -> None
     for user in users:
         user.reload()
         assert user.status == "running"
-        assert user.exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+        assert prints(user, ["sh", "-c", SHOW]).decode() == OLD
     # Asked to stop a container that it would remove, it stops none.
     ending = engine.background(f"{changed}:/data", auto_remove=True)
     with pytest.raises(CommandError, match=f"{ending.name}.* runs with --rm"):
         owner.convoy("rollback", done["SavedAs"], "--stop-containers")
-    assert users[0].exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+    assert prints(users[0], ["sh", "-c", SHOW]).decode() == OLD
 
 
 @pytest.mark.parametrize("way", ["reflink"], indirect=True)
@@ -76,10 +76,10 @@ def test_each_container_is_as_it_was(engine: Engine, owner: Daemon, changed: str
     still.pause()
     ended.stop()
     owner.convoy("rollback", f"{changed}@s", "--stop-containers")
-    assert runs.exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+    assert prints(runs, ["sh", "-c", SHOW]).decode() == OLD
     assert [state(each) for each in (runs, still, ended)] == ["running", "paused", "exited"]
     still.unpause()
-    assert still.exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+    assert prints(still, ["sh", "-c", SHOW]).decode() == OLD
     until(lambda: state(loop) == "restarting", "the next crash")
 
 
@@ -103,7 +103,7 @@ def test_killed_while_they_are_stopped(engine: Engine, owner: Daemon, changed: s
             rollback.result()
     owner.start()
     until(lambda: [state(runs), state(still)] == ["running", "paused"], "all as it was")
-    assert runs.exec_run(["sh", "-c", SHOW]).output.decode() in (OLD, NEW)
+    assert prints(runs, ["sh", "-c", SHOW]).decode() in (OLD, NEW)
     until(lambda: not noted(), "the end of it")
 
 
@@ -140,12 +140,12 @@ def test_restore_file(engine: Engine, owner: Daemon, changed: str) -> None:
     """12.6: a container that runs has one file back, with owner and mode; the rest stays."""
     user = engine.background(f"{changed}:/data", user=USER)
     assert owner.convoy("restore-file", f"{changed}@s:db/file") == "db/file\n"
-    shown = user.exec_run(["sh", "-c", SHOW]).output.decode()
+    shown = prints(user, ["sh", "-c", SHOW]).decode()
     assert shown == NEW.replace("new\n", "old\n")
     user.exec_run(["rm", "-r", "/data/db/file", "/data/db/more"])
     owner.convoy("restore-file", f"{changed}@s:/db")
-    assert user.exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+    assert prints(user, ["sh", "-c", SHOW]).decode() == OLD
     for path in ("absent", "db/absent", "../x"):
         with pytest.raises(CommandError, match=path):
             owner.convoy("restore-file", f"{changed}@s:{path}")
-    assert user.exec_run(["sh", "-c", SHOW]).output.decode() == OLD
+    assert prints(user, ["sh", "-c", SHOW]).decode() == OLD

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.command import CommandError
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine
+from tests.e2e.engine import Engine, prints
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -30,7 +30,7 @@ def create(engine: Engine, owner: Daemon, name: str, **options: str) -> str:
 
 def size_in(container: Any) -> int:
     """The MiB that a container sees in its volume."""
-    return int(container.exec_run(["sh", "-c", SIZE]).output)
+    return int(prints(container, ["sh", "-c", SIZE]))
 
 
 @pytest.mark.parametrize(("fs", "size"), [("xfs", 300), ("btrfs", 128)])
@@ -43,7 +43,7 @@ def test_grown_in_use(engine: Engine, owner: Daemon, name: str, fs: str, size: i
     grown = owner.told("resize", name, "512M")
     assert (grown["Size"], grown["Pending"]) == (512 * MIB, "")
     assert size_in(container) == before + 512 - size
-    assert container.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(container, ["cat", "/data/file"]) == b"precious\n"
     assert engine.inspect(name)["Status"]["size"] == 512 * MIB
     with pytest.raises(CommandError, match="clone"):
         owner.convoy("resize", name, "400M")
@@ -62,7 +62,7 @@ def test_grown_at_the_next_start(engine: Engine, owner: Daemon, name: str) -> No
         assert size_in(container) == before
         container.restart(timeout=0)
     assert size_in(container) > before + 25
-    assert container.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(container, ["cat", "/data/file"]) == b"precious\n"
 
 
 @pytest.mark.parametrize(("fs", "size", "most"), [("xfs", 300, 400), ("btrfs", 256, 400)])
@@ -114,7 +114,7 @@ def test_given_back(engine: Engine, owner: Daemon, name: str, fs: str) -> None:
     assert before["Reclaimable"] > 150 * MIB
     assert owner.told("trim", name)["Bytes"] > 100 * MIB
     assert _space(owner, name)["Allocated"] < 200 * MIB
-    assert container.exec_run(["cat", "/data/file"]).output == b"precious\n"
+    assert prints(container, ["cat", "/data/file"]) == b"precious\n"
 
 
 def test_snapshots_share(engine: Engine, daemon_on: Callable[[str], Daemon], name: str) -> None:

@@ -14,7 +14,7 @@ from tests.e2e import host
 from tests.e2e.command import CommandError
 from tests.e2e.conftest import WAYS
 from tests.e2e.daemon import Daemon
-from tests.e2e.engine import Engine, crash_loop, state
+from tests.e2e.engine import Engine, crash_loop, prints, state
 from tests.e2e.waiting import until
 from tests.e2e.writer import Writer, written
 
@@ -84,7 +84,7 @@ def test_as_a_volume(engine: Engine, owner: Daemon, db: str) -> None:
         owner.convoy("snapshot", "delete", f"{db}@s")
     with pytest.raises(APIError, match=f"in use by container {reader.id[:12]}"):
         engine.remove_volume(db)
-    assert reader.exec_run(["cat", "/data/file"]).output == b"old\n"
+    assert prints(reader, ["cat", "/data/file"]) == b"old\n"
     reader.kill()
     until(lambda: owner.is_released(f"{db}@s"), "an unmount")
     assert owner.convoy("snapshot", "delete", f"{db}@s") == f"{db}@s\n"
