@@ -54,36 +54,28 @@ def of_trees(old: Path, new: Path) -> Iterator[Hook]:
 def of_images(old: Path, new: Path, old_image: Path, new_image: Path) -> Iterator[Hook]:
     """Between two folders of images with ext4 or xfs, each of which is mounted, read-only.
 
-    Of btrfs, the numbers are no places of the image: only snapshots in one image can be compared,
-    and those are trees.
+    `unchanged` where the images tell that the folders show just the same, in all that is below
+    them. Of btrfs, the numbers are no places of the image: only snapshots in one image can be
+    compared, and those are trees.
     """
+    moved, are_alike = None, False
+    if not btrfs.is_btrfs(new) and _share_blocks(old_image, new_image):
+        with opened(old_image) as before, opened(new_image) as now:
+            moved = between(before, now)
+            are_alike = moved is not None and _show_the_same(old, new, before, now, moved)
     with opened(old, os.O_PATH | os.O_DIRECTORY) as top:
-        moved = None
-        if not btrfs.is_btrfs(new) and _share_blocks(old_image, new_image):
-            with opened(old_image) as before, opened(new_image) as now:
-                moved = between(before, now)
-        if moved is None:
+        if are_alike:
+            yield unchanged
+        elif moved is None:
             yield partial(_by_times, top, True)
         else:
             is_still = "ro" in mounts.holding(old).super_options
             yield partial(_by_places, top, moved, is_still=is_still)
 
 
-def are_alike(old: Path, new: Path, old_image: Path, new_image: Path) -> bool:
-    """Whether two folders, as of_images has them, show just the same, in all that is below them.
-
-    That is told by the images alone: nobody need look at the files. False where it cannot be.
-    """
-    if not _share_blocks(old_image, new_image):
-        return False
-    shown = [mounts.holding(each) for each in (old, new)]
-    if not all("ro" in mount.super_options for mount in shown):
-        return False  # what is in memory may be something else
-    if old.stat().st_ino != new.stat().st_ino:
-        return False
-    with opened(old_image) as before, opened(new_image) as now:
-        fs, moved = shown[-1].fstype, between(before, now)
-        return moved is not None and superblocks.are_alike(fs, before, now, moved)
+def unchanged(_path: bytes, _fd: int, _found: os.stat_result) -> Sequence[Range]:
+    """The Hook where it is known of all files at once, and of all else in the folders."""
+    return ()
 
 
 @contextmanager
@@ -159,6 +151,16 @@ def _before(top: int, path: bytes) -> int | None:
         return old
     os.close(old)
     return None
+
+
+def _show_the_same(old: Path, new: Path, before: int, now: int, moved: Sequence[Range]) -> bool:
+    """Whether what differs in two images is nothing that their mounts show in these folders."""
+    shown = [mounts.holding(each) for each in (old, new)]
+    if not all("ro" in mount.super_options for mount in shown):
+        return False  # what is in memory may be something else
+    if old.stat().st_ino != new.stat().st_ino:
+        return False
+    return superblocks.are_alike(shown[-1].fstype, before, now, moved)
 
 
 def _share_blocks(one: Path, other: Path) -> bool:

@@ -116,12 +116,12 @@ class BackingUp:
         tell: Tell,
     ) -> Archived:
         beside = {marks.DESCRIPTION: source.description.encode() + b"\n"}
-        if parent and base and _is_as_it_was(parent, base, source):
-            known = taken_over(parent.tree, beside, self._repository, writer, tell)
-            if known:
-                return known
         store = archive_file if source.raw else archive
         with nullcontext() if base is None else _changes(base, source) as changed:
+            if parent and changed is changes.unchanged and _is_as_made(parent):
+                known = taken_over(parent.tree, beside, self._repository, writer, tell)
+                if known:
+                    return known
             return store(
                 source.data.path,
                 beside,
@@ -159,17 +159,12 @@ class BackingUp:
         return self._newest.get(((marks.path_of(source.volume),), source.raw)), None
 
 
-def _is_as_it_was(parent: Snapshot, base: Data, source: Source) -> bool:
-    """Whether a backup is for certain what this one would be: of an image that nobody wrote to.
+def _is_as_made(parent: Snapshot) -> bool:
+    """Whether its tree is what this would make of its data again.
 
     Not if a restic rewrote it, who may have left something out, or another version made it.
     """
-    data = source.data
-    if source.raw or base.image is None or data.image is None:
-        return False
-    if parent.original or parent.program_version != _PROGRAM:
-        return False
-    return changes.are_alike(base.path, data.path, base.image, data.image)
+    return not parent.original and parent.program_version == _PROGRAM
 
 
 def _changes(base: Data, source: Source) -> AbstractContextManager[changes.Hook]:

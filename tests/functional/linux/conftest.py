@@ -4,13 +4,14 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from convoy_py.linux import filesystems, loop, mounts
+from tests.functional.linux.snapshotted import MakeVolume, Volume, run
 
 MIB = 1 << 20
 FILESYSTEMS = ("ext4", "xfs", "btrfs")
@@ -142,3 +143,23 @@ def shared_folder(scratch: Path) -> Path:
     for propagation in ("--make-private", "--make-shared"):
         subprocess.run(["mount", propagation, str(folder)], check=True)
     return folder
+
+
+@pytest.fixture
+def make_volume(
+    scratch: Path, make_image: Callable[..., Path], attach_and_mount: Callable[..., object]
+) -> Iterator[MakeVolume]:
+    """A volume on a host filesystem of some kind, with room for a few copies."""
+    hosts = []
+
+    def make(kind: type[Volume], fs: str) -> Volume:
+        host = scratch / "host"
+        attach_and_mount(fs, make_image(fs, 1200 * MIB), host)
+        hosts.append(host)
+        return kind(scratch, host)
+
+    yield make
+    for host in hosts:
+        for mounted in [*host.glob("*/data"), host / "live"]:
+            with suppress(subprocess.CalledProcessError):
+                run("umount", mounted)

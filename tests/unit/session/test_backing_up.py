@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,30 +56,34 @@ def _of_another_version(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, program_version="convoy-py 0.0.1")
 
 
+def _not_known(*_: object) -> None:
+    """A Hook that never tells what changed."""
+
+
 @pytest.mark.parametrize(
-    ("parent", "are_alike", "is_read"),
+    ("parent", "hook", "is_read"),
     [
-        (lambda snapshot: snapshot, True, False),
-        (lambda snapshot: snapshot, False, True),
-        (_rewritten, True, True),
-        (_of_another_version, True, True),
+        (lambda snapshot: snapshot, changes.unchanged, False),
+        (lambda snapshot: snapshot, _not_known, True),
+        (_rewritten, changes.unchanged, True),
+        (_of_another_version, changes.unchanged, True),
     ],
-    ids=["alike", "not alike", "rewritten by a restic", "of another version"],
+    ids=["unchanged", "changed", "rewritten by a restic", "of another version"],
 )
 def test_folder_is_read_but_where_all_is_as_it_was(
     repository: Repository,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     parent: Callable[[Snapshot], Snapshot],
+    hook: changes.Hook,
     *,
-    are_alike: bool,
     is_read: bool,
 ) -> None:
     (tmp_path / "file").write_bytes(b"before")
     first = _backed_up(repository, tmp_path, "one")
     repository.delete_snapshot(first.id)
     repository.save_snapshot(replace(parent(first), id=""))
-    monkeypatch.setattr(changes, "are_alike", lambda *_: are_alike)
+    monkeypatch.setattr(changes, "of_images", lambda *_: nullcontext(hook))
     (tmp_path / "file").write_bytes(b"afterwards")
     second = _backed_up(repository, tmp_path, "two", base="one")
     assert (find(repository, second.tree, [b"data", b"file"]).size == 10) is is_read
