@@ -50,14 +50,10 @@ _DEVICE_ID = 1  # a constant, for a loop device changes its number from mount to
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """What became of a folder. The blobs are durable once the writer has committed.
-
-    `left_out` are the paths on which something else is mounted.
-    """
+    """What became of a folder. The blobs are durable once the writer has committed."""
 
     tree: bytes
     counters: Counters
-    left_out: tuple[bytes, ...]
 
 
 def archive(
@@ -73,8 +69,9 @@ def archive(
     """Store a folder in which nobody writes, as `data`, and small files `beside` it, by name.
 
     `previous` is the tree that this made of an earlier state of it; `changes` are asked about the
-    files that it has, and have to compare with just that state. Follows no link and stays on the
-    mount of `top`. Raises SourceChanged if somebody writes after all; OSError, naming the file.
+    files that it has, and have to compare with just that state. Follows no link. Raises
+    SourceChanged if somebody writes after all; OSError, naming the file: EXDEV if something is
+    mounted in it, which hides what it has.
     """
     with Position(top) as position:
         work = _Archive(position, repository, writer, tell, changes)
@@ -136,7 +133,6 @@ class _Archive:
         self._tell = tell
         self._changes = changes
         self._contents = Contents(repository, writer, tell)
-        self._left_out: list[bytes] = []
         # Files of several names, by inode, until all of them were seen: the node of the first.
         self._linked: dict[int, _Linked] = {}
         self._numbers: set[int] = set()  # that those have in the tree
@@ -166,7 +162,7 @@ class _Archive:
     def _rooted(self, top: Node, beside: Mapping[bytes, bytes]) -> Archived:
         counters = self._contents.counters
         tree = rooted(top, beside, self._writer, counters)
-        return Archived(tree, counters, tuple(self._left_out))
+        return Archived(tree, counters)
 
     def _folder(self, top: Node, before: Node | None) -> Node:
         """The node of the folder where the position is, with all that is in it stored."""
@@ -209,8 +205,7 @@ class _Archive:
                 fd = opened(self._position.fd, name, os.O_PATH | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno == errno.EXDEV:
-                self._left_out.append(self.path())
-                return None
+                raise OSError(errno.EXDEV, "something is mounted here") from error
             if error.errno == errno.ENOENT:
                 raise contents.changed(self.path(), "vanished") from error
             raise

@@ -37,7 +37,7 @@ def taken_over(
             tell(counters)
     except (Damaged, NotFound, StopIteration):
         return None
-    return Archived(rooted(top, beside, writer, counters), counters, ())
+    return Archived(rooted(top, beside, writer, counters), counters)
 
 
 def _from(top: Node, repository: Repository) -> Iterator[Node]:

@@ -40,24 +40,22 @@ def test_nothing_that_root_gave_is_lost(
     assert (target / "sparse").stat().st_blocks * 512 < MIB
 
 
-def test_other_mounts_are_told_and_left_out(
-    scratch: Path, make_host: Callable[[str], Path], repository: Repository
+@pytest.mark.parametrize("covered", ["file", "other", "same"])
+def test_what_a_mount_hides_fails_the_backup(
+    make_host: Callable[[str], Path], repository: Repository, covered: str
 ) -> None:
-    """Folders and files, also such of the same filesystem."""
-    source, target, other = make_host("xfs"), scratch / "target", make_host("ext4")
-    target.mkdir()
+    """Of a folder or a file, also one of the same filesystem: it would be missing, untold."""
+    source, other = make_host("xfs"), make_host("ext4")
     (source / "kept").mkdir()
     (source / "kept/file").write_bytes(b"kept")
     for name in ("other", "same"):
         (source / name).mkdir()
     (source / "file").touch()
-    mounts.bind(other, source / "other", ())
-    mounts.bind(source / "kept", source / "same", ())
-    mounts.bind(source / "kept/file", source / "file", ())
-    found = archived(repository, source)
-    assert found.left_out == (b"file", b"other", b"same")
-    restored(repository, found.tree, target)
-    assert set(facts(target)) == {".", "kept", "kept/file"}
+    hides = {"file": source / "kept/file", "other": other, "same": source / "kept"}
+    mounts.bind(hides[covered], source / covered, ())
+    with pytest.raises(OSError, match="something is mounted here") as caught:
+        archived(repository, source)
+    assert caught.value.filename == str(source / covered)
 
 
 def test_filesystem_that_keeps_less_fails_the_restore(
