@@ -2,20 +2,16 @@
 
 import os
 import random
-import subprocess
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from convoy_py.backends import BACKENDS
 from convoy_py.backends.base import Place
-from convoy_py.linux import filesystems, fsxattr, loop, mounts
+from convoy_py.linux import fsxattr
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options
-from tests.conformance.bed import MIB, Bed, Case, Host
+from tests.conformance.bed import MIB, Bed, Case
+from tests.functional.backends.conftest import MakeBed
 
 pytestmark = pytest.mark.root
 
@@ -23,21 +19,9 @@ OPTIONS = Options(fs=Filesystem.EXT4, size=64 * MIB)
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Iterator[Bed]:
+def bed(make_bed_on_xfs: MakeBed) -> Bed:
     """For ext4 images on a host of xfs."""
-    image, root = tmp_path / "image", tmp_path / "root"
-    root.mkdir()
-    with image.open("w+b") as file:
-        file.truncate(1024 * MIB)
-        filesystems.make("xfs", image, 1024 * MIB, uuid=str(uuid4()))
-        device, fd = loop.attach(file.fileno(), tag="test-host")
-    with open(fd, "rb"):
-        mounts.mount(device.path, root, "xfs", ())
-    try:
-        with closing(Bed(Host(root, "xfs"), Case("", BACKENDS["loopback"], "image", OPTIONS))) as b:
-            yield b
-    finally:
-        subprocess.run(["umount", "-l", root], check=True)
+    return make_bed_on_xfs(Case("", BACKENDS["loopback"], "image", OPTIONS))
 
 
 def written_all_over(bed: Bed, place: Place) -> int:
