@@ -53,13 +53,26 @@ def _whole(context: click.Context, parameter: click.Parameter, value: str | None
     return value if value is None or _SCHEME.match(value) else str(Path(value).absolute())
 
 
+def _place(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Where a repository is; no server of which the scheme was forgotten becomes a folder."""
+    first, below, _ = value.partition("/")
+    if first and below and not _SCHEME.match(value) and not Path(first).is_dir():
+        raise click.BadParameter(
+            f"there is no folder {first} here; if it is a server, give s3:https://{value} or "
+            f"rest:https://{value}"
+        )
+    whole = _whole(context, parameter, value)
+    assert whole is not None  # it is required
+    return whole
+
+
 def _file_option(flag: str, text: str) -> Callable[[F], F]:
     return click.option(flag, type=click.Path(), metavar="F", callback=_whole, help=text)
 
 
 @repository.command(short_help="Open a repository, or make it, under a name.")
 @click.argument("name")
-@click.argument("location", callback=_whole)
+@click.argument("location", callback=_place)
 @_file_option("--password-file", "the file with its password; without it a terminal is asked")
 @_file_option("--credentials-file", "the file with what its storage asks for, lines of NAME=VALUE")
 @click.option("--keeper", is_flag=True, help="this host prunes it from now on")

@@ -67,6 +67,21 @@ def test_paths_are_sent_from_the_root_on(
     assert body["PasswordFile"] == str(password)
 
 
+def test_a_server_without_its_scheme_becomes_no_folder(
+    run: Run, daemon: FakeDaemon, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is one."""
+    monkeypatch.chdir(password.parent)
+    words = ("repository", "add", "offsite", "s3.example/pg", "--password-file", "pw")
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "give s3:https://s3.example/pg or rest:https://s3.example/pg" in result.stderr
+    assert not daemon.requests
+    Path("s3.example").mkdir()
+    daemon.done(*ADD, repository("offsite"))
+    assert run(*words).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("kept", "line"),
     [
