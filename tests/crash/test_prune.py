@@ -1,8 +1,6 @@
 """A session that prunes is killed at any moment: nothing that is needed is lost."""
 
-import json
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ from shutil import copytree, rmtree
 
 import pytest
 
-from convoy_py.models.session import Access, Prune, Request
+from convoy_py.models.session import Access, Prune
 from convoy_py.restic.repository import Repository
 from convoy_py.restic.stores.base import Kind
 from convoy_py.restic.stores.local import LocalStore
@@ -19,6 +17,7 @@ from tests.crash.rounds import TIMEOUT, chance, rounds
 from tests.fakes_restic import new_repository
 from tests.pruning import assert_whole, indexed, with_garbage
 from tests.restic import BINARIES, Restic
+from tests.sessions import session
 
 _ROUNDS = 4
 _LONGEST = 0.3  # seconds from the begin of the exclusive lock to the end of the session
@@ -27,8 +26,15 @@ _ALONE = (
 )
 
 
-def session(place: Path, left: Sequence[str], killed_after: float | None) -> tuple[str, list[str]]:
-    """The last word of a session, and the locks that it noted last."""
+def prune(place: Path, left: Sequence[str], killed_after: float | None) -> tuple[str, list[str]]:
+    """What the session said last, and the locks that it left."""
+    timers: list[threading.Timer] = []
+
+    def noted(process: subprocess.Popen[str], times: int) -> None:
+        if times == _ALONE and killed_after is not None:
+            timers.append(threading.Timer(killed_after, process.kill))
+            timers[0].start()
+
     access = Access(
         location=str(place),
         password="right",
@@ -36,29 +42,10 @@ def session(place: Path, left: Sequence[str], killed_after: float | None) -> tup
         patience=60.0,
         leftover_locks=tuple(left),
     )
-    command = [sys.executable, "-m", "convoy_py.session"]
-    timers: list[threading.Timer] = []
-    locks, last, noted = list(left), "", 0
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(Request(access=access, task=Prune()).said() + "\n")
-        process.stdin.flush()
-        for line in process.stdout:
-            event = json.loads(line)
-            last = event["event"]
-            if last == "locks":
-                locks, noted = event["locks"], noted + 1
-                if noted == _ALONE and killed_after is not None:
-                    timers.append(threading.Timer(killed_after, process.kill))
-                    timers[0].start()
-                process.stdin.write("\n")
-                process.stdin.flush()
+    last, locks = session(access, Prune(), noted)
     for timer in timers:
         timer.cancel()
-    return last, locks
+    return last["event"], locks
 
 
 @pytest.mark.timeout(TIMEOUT)
@@ -70,11 +57,11 @@ def test_a_prune_that_is_killed_leaves_all_that_is_needed(tmp_path: Path) -> Non
         place = tmp_path / str(number)
         copytree(whole, place)
         store = LocalStore(place)
-        _, locks = session(place, (), chance(number).random() * _LONGEST)
+        _, locks = prune(place, (), chance(number).random() * _LONGEST)
         assert_whole(store, kept)
         told = Restic(BINARIES[number % 2], place).run("check", "--read-data", "--no-lock")
         assert "no errors were found" in told, told
-        assert session(place, locks, None)[0] == "done"
+        assert prune(place, locks, None)[0] == "done"
         assert_whole(store, kept)
         assert list(store.list(Kind.LOCK)) == []
         assert indexed(Repository.open(store, "right")) == {
