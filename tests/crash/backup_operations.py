@@ -62,8 +62,12 @@ def _url(daemon: Daemon) -> str:
     return f"{offsite.folder(daemon)}?backup=backup-{name}&volume=v"
 
 
+def _oldest(daemon: Daemon) -> str:
+    return offsite.snapshots(daemon)[0].original or offsite.snapshots(daemon)[0].id
+
+
 def _delete_oldest(daemon: Daemon) -> None:
-    offsite.delete(daemon, offsite.snapshots(daemon)[0].id)
+    offsite.delete(daemon, _oldest(daemon))
 
 
 def _put_back(before: Model) -> Sequence[Model]:
@@ -80,6 +84,7 @@ def _put_back_again(before: Model) -> Sequence[Model]:
 
 
 _OLDER = b"older\n"
+_PROTECTED = OLD + offsite.PROTECTED
 
 BACKUP_OPERATIONS: Mapping[str, Operation] = {
     "backup": Operation(
@@ -148,6 +153,19 @@ BACKUP_OPERATIONS: Mapping[str, Operation] = {
         begin=_backed_up(OLD, NEW),
         act=_delete_oldest,
         outcomes=lambda before: [before, replace(before, backups=(NEW,))],
+        steps=frozenset(),
+        unanswered=True,
+    ),
+    "backup-protect": Operation(
+        begin=_backed_up(OLD, NEW),
+        act=lambda daemon: offsite.protect(daemon, _oldest(daemon)),
+        outcomes=lambda before: [
+            before,
+            # A snapshot's tags are changed by another snapshot.
+            replace(before, backups=(OLD, _PROTECTED, NEW)),
+            replace(before, backups=(_PROTECTED, OLD, NEW)),
+            replace(before, backups=(_PROTECTED, NEW)),
+        ],
         steps=frozenset(),
         unanswered=True,
     ),

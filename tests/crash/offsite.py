@@ -22,6 +22,7 @@ from tests.fakes_restic import new_repository
 from tests.harness import Daemon
 
 NAME = "offsite"
+PROTECTED = b" protected"
 _PASSWORD = "a password"
 # A password takes a tenth of a second to try, and no two keys have the same name.
 _keys: dict[str, MasterKey] = {}
@@ -73,6 +74,10 @@ def delete(daemon: Daemon, *backups: str) -> None:
     job(daemon, "POST", "/v1/backups/delete", Backups=list(backups), Repository=NAME)
 
 
+def protect(daemon: Daemon, *backups: str) -> None:
+    job(daemon, "POST", "/v1/backups/protect", Backups=list(backups), Repository=NAME)
+
+
 def forget(daemon: Daemon, keep: str) -> None:
     job(daemon, "POST", "/v1/backups/forget", Repository=NAME, Keep=keep)
 
@@ -94,16 +99,20 @@ def snapshots(daemon: Daemon) -> Sequence[Snapshot]:
 
 
 def contents(daemon: Daemon) -> tuple[bytes, ...]:
-    """The canaries of all backups, the oldest first; read from the repository."""
+    """The canaries of all backups, the oldest first; read from the repository.
+
+    Of one that is protected and was not always, with PROTECTED at its end.
+    """
     opened = _opened(daemon)
     if opened is None:
         return ()
     found = []
     for snapshot in opened.snapshots():
         if "raw" in snapshot.tags:
-            found.append(_in_ext4(_content(opened, snapshot, [IMAGE])))
+            content = _in_ext4(_content(opened, snapshot, [IMAGE]))
         else:
-            found.append(_content(opened, snapshot, [DATA, CANARY.encode()]))
+            content = _content(opened, snapshot, [DATA, CANARY.encode()])
+        found.append(content + PROTECTED if "protected" in snapshot.tags else content)
     return tuple(found)
 
 

@@ -93,6 +93,7 @@ CASES = (
     ("backup-raw", "ext4", "host", _OF_SNAPSHOT_FILE, _FIRST),
     ("restore-raw-new", "ext4", "xfs", "os.rename", _LAST),
     ("restore-raw-in-place", "ext4", "host", "renameat2", _FIRST),
+    ("backup-protect", "directory", "host", _OF_SNAPSHOT_FILE, _FIRST),
     ("backup-delete", "directory", "host", _OF_DELETED, _FIRST),
     ("forget", "directory", "host", _OF_DELETED, _FIRST),
     ("repository-add", "directory", "host", "session:open .*/repository/config", _FIRST),
