@@ -10,18 +10,17 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from convoy_py.linux import files, freeze, loop, mounts
 from tests import holding
+from tests.launches import Launch, Running, launch_forked
 
-PROJECT = Path(__file__).parents[1]
 # Generous: these machines are small and busy. Nothing waits that long unless it is broken.
 PATIENCE = 120.0
 T = TypeVar("T")
@@ -33,18 +32,6 @@ class Refused(Exception):
 
 class Unanswered(Exception):
     """The connection ended without an answer: it may be done or not."""
-
-
-class Running(Protocol):
-    """A daemon's process, however it was started; `wait` gives the exit code, or minus a signal."""
-
-    @property
-    def pid(self) -> int: ...
-    def poll(self) -> int | None: ...
-    def wait(self, timeout: float | None = None) -> int: ...
-
-
-Launch = Callable[[list[str], Path], Running]
 
 
 @dataclass(frozen=True)
@@ -105,6 +92,7 @@ class Daemon:
         self.admin_socket = folder / "admin.sock"
         self.log = folder / "daemon.log"
         self.flags = flags
+        self.launch: Launch = launch_forked
         self.process: Running | None = None
 
     # Life
@@ -112,7 +100,7 @@ class Daemon:
     def start(self, launch: Launch | None = None) -> None:
         """Start, and return when the sockets are open; whoever calls then waits for the records."""
         assert self.process is None, "it runs already"
-        self.process = (launch or launch_plain)(self.arguments(), self.log)
+        self.process = (launch or self.launch)(self.arguments(), self.log)
         eventually(self._is_open, "the daemon opens its sockets")
 
     def kill(self) -> None:
@@ -250,41 +238,6 @@ def clean(folder: Path) -> None:
         subprocess.run(["umount", "-l", found[-1].mountpoint], check=True)
     for device in map(Path, holding.attached_below(folder)):
         loop.detach(loop.LoopDevice(device, int(device.name.removeprefix("loop"))))
-
-
-def environment() -> dict[str, str]:
-    """This process's, without settings of ours, and with the checkout's code first."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
-    return {**kept, "PYTHONPATH": str(PROJECT)}
-
-
-# As where uvloop is not installed.
-_WITHOUT_UVLOOP = """import sys
-sys.modules["uvloop"] = None
-from convoy_py.__main__ import main
-main()"""
-
-
-def launch_plain(arguments: list[str], log: Path) -> Running:
-    """Start a daemon on asyncio's own loop."""
-    return _launch(["-c", _WITHOUT_UVLOOP, *arguments], log)
-
-
-def launch_fast(arguments: list[str], log: Path) -> Running:
-    """Start a daemon on uvloop, if that is installed."""
-    return _launch(["-m", "convoy_py", *arguments], log)
-
-
-def _launch(arguments: list[str], log: Path) -> Running:
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env=environment(),
-        )
 
 
 class _Connection(http.client.HTTPConnection):

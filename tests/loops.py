@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.harness import launch_fast, launch_plain
+from tests.launches import launch_fast, launch_plain
 
 _needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
 

@@ -25,11 +25,9 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture(scope="session")
-def crash_points(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashPoints]:
+def crash_points(tmp_path_factory: pytest.TempPathFactory) -> CrashPoints:
     """Starts daemons, one at a time, that can be killed at any step."""
-    points = CrashPoints(tmp_path_factory.mktemp("crash-points"))
-    yield points
-    points.close()
+    return CrashPoints(tmp_path_factory.mktemp("crash-points"))
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.crash.volumes import CONTAINER, KINDS
-from tests.harness import Daemon, Launch, eventually
+from tests.harness import Daemon, eventually
+from tests.launches import Launch
 from tests.loops import LAUNCHES
 
 pytestmark = [pytest.mark.root, pytest.mark.parametrize("launch", LAUNCHES)]

@@ -12,7 +12,8 @@ import pytest
 from tests.crash.contents import read_canary
 from tests.crash.tracing import child, injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
-from tests.harness import Daemon, Launch, Unanswered, environment, eventually
+from tests.harness import Daemon, Unanswered, eventually
+from tests.launches import Launch, environment, launch_plain
 from tests.loops import LAUNCHES
 
 pytestmark = pytest.mark.root
@@ -28,6 +29,13 @@ _NOTHING = (
     *(signal.SIGPROF, signal.SIGIO, signal.SIGSTKFLT, signal.SIGPIPE, signal.SIGXFSZ),
     *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )
+
+
+@pytest.fixture
+def daemon(daemon: Daemon) -> Daemon:
+    """One that is started as a service is: by exec."""
+    daemon.launch = launch_plain
+    return daemon
 
 
 @pytest.mark.parametrize("number", _END, ids=lambda number: number.name)

@@ -26,7 +26,8 @@ from tests.crash.invariants import check
 from tests.crash.scene import Model
 from tests.crash.tracing import child, injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
-from tests.harness import Daemon, Refused, Unanswered, clean, environment, eventually
+from tests.harness import Daemon, Refused, Unanswered, clean, eventually
+from tests.launches import environment, launch_plain
 
 pytestmark = pytest.mark.root
 
@@ -36,6 +37,13 @@ _MACHINE = os.uname().machine
 _FTRUNCATE = {"x86_64": 77, "aarch64": 46}[_MACHINE]
 _PWRITE64 = {"x86_64": 18, "aarch64": 68}[_MACHINE]
 _UUID = "6e3c4b6a-6d6f-4ad7-9a52-2f9f3c0c6a11"
+
+
+@pytest.fixture
+def daemon(daemon: Daemon) -> Daemon:
+    """One that is started as a service is: by exec."""
+    daemon.launch = launch_plain
+    return daemon
 
 
 def test_sigterm_under_load_ends_cleanly_and_leaves_mounts(
