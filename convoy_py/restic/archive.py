@@ -8,12 +8,13 @@ import errno
 import hashlib
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from convoy_py.restic import contents, modes, xattrs
-from convoy_py.restic.chunks import Range
+from convoy_py.restic.chunks import CHUNK, Range
 from convoy_py.restic.contents import Contents, Counters, Tell
 from convoy_py.restic.errors import Damaged, NotFound
 from convoy_py.restic.folders import Position, closing, entries, named, opened, reading
@@ -45,6 +46,7 @@ _TYPES = {
     stat.S_IFSOCK: "socket",
 }
 _DEVICES = ("dev", "chardev")
+_AHEAD = 16  # files that are open at a time, for the disk to bring them together
 _DEVICE_ID = 1  # a constant, for a loop device changes its number from mount to mount
 
 
@@ -107,6 +109,7 @@ class _Folder:
     before: Node | None
     previous: Mapping[bytes, Node]
     pending: list[tuple[bytes, bool]]  # as folders.entries tells of them, the next one last
+    opened: deque[tuple[bytes, bool, int]] = field(default_factory=deque)  # the same, each open
     nodes: list[Node] = field(default_factory=list)
     is_same: bool = True  # so far, to what it was
 
@@ -167,10 +170,18 @@ class _Archive:
     def _folder(self, top: Node, before: Node | None) -> Node:
         """The node of the folder where the position is, with all that is in it stored."""
         way = [self._entered(top, before)]
+        try:
+            return self._walked(way)
+        finally:
+            for _, _, fd in way[-1].opened if way else ():
+                os.close(fd)
+
+    def _walked(self, way: list[_Folder]) -> Node:
         while True:
             folder = way[-1]
-            if folder.pending:
-                below = self._entry(folder, *folder.pending.pop())
+            self._open_some(folder)
+            if folder.opened:
+                below = self._entry(folder, *folder.opened.popleft())
                 if below is not None:
                     way.append(below)
             else:
@@ -195,20 +206,39 @@ class _Archive:
             folder.node.subtree = self._tree(folder.nodes)
         return folder.node
 
-    def _entry(self, folder: _Folder, name: bytes, is_file: bool) -> _Folder | None:
-        """Store what bears a name; if it is a folder, go into it instead."""
-        self._name = name
+    def _open_some(self, folder: _Folder) -> None:
+        """Open what comes next: files ahead, for which the disk is asked, or one of anything else.
+
+        When it goes into a folder none is open of those above.
+        """
+        while folder.pending and len(folder.opened) < _AHEAD:
+            name, is_file = folder.pending[-1]
+            if folder.opened and not is_file:
+                return
+            self._name = name
+            fd = self._opened(name, is_file)
+            folder.opened.append((name, is_file, fd))
+            folder.pending.pop()
+            if not is_file:
+                return
+            if name not in folder.previous:  # else it may be that nothing of it is read
+                os.posix_fadvise(fd, 0, CHUNK, os.POSIX_FADV_WILLNEED)
+
+    def _opened(self, name: bytes, is_file: bool) -> int:
         try:
             if is_file:
-                fd = reading(self._position.fd, name)
-            else:
-                fd = opened(self._position.fd, name, os.O_PATH | os.O_NOFOLLOW)
+                return reading(self._position.fd, name)
+            return opened(self._position.fd, name, os.O_PATH | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 raise OSError(errno.EXDEV, "something is mounted here") from error
             if error.errno == errno.ENOENT:
                 raise contents.changed(self.path(), "vanished") from error
             raise
+
+    def _entry(self, folder: _Folder, name: bytes, is_file: bool, fd: int) -> _Folder | None:
+        """Store what bears a name; if it is a folder, go into it instead."""
+        self._name = name
         with closing(fd):
             found = os.fstat(fd)
             if stat.S_ISREG(found.st_mode) != is_file:

@@ -97,7 +97,7 @@ class Contents:
             end = min(begin + length, size)
             name = kept.chunk(begin, end)
             if name is None:
-                is_hole = holes.has(begin, end)
+                is_hole = size > length and holes.has(begin, end)  # to ask takes as long as to read
                 name = self._zero(end - begin) if is_hole else self._read(path, fd, begin, end)
             self.counters.bytes_processed += end - begin
             yield name

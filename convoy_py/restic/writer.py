@@ -23,6 +23,9 @@ _SNAPSHOTS = 8  # the same
 _INDEX_AFTER = 60.0  # seconds, or so many bytes:
 _INDEX_BYTES = 1 << 30
 _INDEX_BLOBS = 50_000
+_BATCH_BYTES, _BATCH_BLOBS = 256 << 10, 64  # for one thread
+
+_New = tuple[BlobKind, bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -65,6 +68,9 @@ class Writer:
         self._failure: BaseException | None = None
         self._ended = False
         self._session: set[tuple[BlobKind, bytes]] = set()  # saved, and in no index file yet
+        self._batch: list[_New] = []  # saved, and not yet given to a thread
+        self._batch_bytes = 0
+        self._batch_full = min(_BATCH_BYTES, pack_size)
         self._open = {kind: PackFile(kind, pack_size) for kind in BlobKind}
         self._packs: list[Pack] = []  # durable, and in no index file yet
         self._unindexed = 0  # bytes in them
@@ -102,12 +108,24 @@ class Writer:
             self._session.add((kind, name))
             self.counters.blobs_new += 1
             self.counters.bytes_new += len(data)
-        self._chunks.take()
-        self._pool.submit(self._in_thread, self._chunks, lambda: self._pack(kind, name, data))
+            self._batch.append((kind, name, data))
+            self._batch_bytes += len(data)
+            is_full = self._batch_bytes >= self._batch_full or len(self._batch) >= _BATCH_BLOBS
+        if is_full:
+            self._hand_on()
         return name
+
+    def _hand_on(self) -> None:
+        """To a thread, what was saved: small blobs together, for a thread costs more than one."""
+        with self._lock:
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+        if batch:
+            self._chunks.take()
+            self._pool.submit(self._in_thread, self._chunks, lambda: self._pack(batch))
 
     def settle(self) -> None:
         """The counters have all that was saved, when this returns."""
+        self._hand_on()
         self._chunks.wait()
         self._raise_failure()
 
@@ -150,17 +168,18 @@ class Writer:
             with suppress(RepositoryError):  # no snapshot needs it
                 self._write_index()
 
-    def _pack(self, kind: BlobKind, name: bytes, data: bytes) -> None:
-        """Compress, seal, prove, and append to a pack; a full one is handed on."""
-        sealed, plain_length = self._sealed(kind, name, data)
-        with self._lock:
-            pack = self._open[kind]
-            pack.add(name, sealed, plain_length)
-            self.counters.bytes_stored += len(sealed)
-            if not pack.full:
-                return
-            self._open[kind] = PackFile(kind, self._pack_size)
-        self._upload(pack)
+    def _pack(self, batch: Sequence[_New]) -> None:
+        """Compress, seal, prove, and append to packs; full ones are handed on."""
+        for kind, name, data in batch:
+            sealed, plain_length = self._sealed(kind, name, data)
+            with self._lock:
+                pack = self._open[kind]
+                pack.add(name, sealed, plain_length)
+                self.counters.bytes_stored += len(sealed)
+                if pack.full:
+                    self._open[kind] = PackFile(kind, self._pack_size)
+            if pack.full:
+                self._upload(pack)
 
     def _sealed(self, kind: BlobKind, name: bytes, data: bytes) -> tuple[bytes, int]:
         """The sealed bytes, read once more as a reader will; and the plain length, if compressed.

@@ -313,15 +313,21 @@ def test_file_that_vanishes_is_told(repository: Repository, source: Path) -> Non
         archived(repository, source, remove)
 
 
-def test_what_tell_raises_stops_the_work(repository: Repository, source: Path) -> None:
+def test_what_tell_raises_stops_the_work(repository: Repository, tmp_path: Path) -> None:
+    """And closes what was opened ahead."""
+
     class Stopped(Exception):
         pass
 
     def stop(_done: object) -> None:
         raise Stopped
 
+    for name in "abc":
+        (tmp_path / name).write_text(name)
     with pytest.raises(Stopped):
-        archived(repository, source, stop)
+        archived(repository, tmp_path, stop)
+    opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert not [path for path in opened if path.is_relative_to(tmp_path)]
 
 
 def test_error_names_the_file(repository: Repository, tmp_path: Path) -> None:
