@@ -41,6 +41,10 @@ class Actor:
         self._name = name
         folder.mkdir()
 
+    def begin(self, chance: Random) -> None:
+        """Back up: a repository without any snapshot is not pruned."""
+        assert self._did("backup", chance)
+
     def acts(self, chance: Random) -> None:
         """Some steps at random."""
         for _ in range(_STEPS):
@@ -169,6 +173,7 @@ def test_several_hosts_and_restic_lose_nothing_that_is_needed(
             Ours(place, folder / "two", "two"),
             Theirs(place, folder / "three", "three"),
         ]
+        actors[0].begin(chance("hosts", number))
         _all_at_once(actors, number)
         _look(place, actors)
         done += sum((actor.done for actor in actors), Counter())
