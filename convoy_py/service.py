@@ -13,7 +13,7 @@ from convoy_py import __version__
 from convoy_py.api.app import admin_app, docker_app, quiesce, serve
 from convoy_py.api.connections import Shortage
 from convoy_py.api.webhooks import Webhooks
-from convoy_py.backends import BACKENDS
+from convoy_py.backends import BACKENDS, mountpoints
 from convoy_py.config import Configuration
 from convoy_py.docker_volumes import Docker
 from convoy_py.engine.compose import PATIENCE_SECONDS, Engine
@@ -67,17 +67,18 @@ class _Service:
         self._configuration = configuration
         self._metrics = Metrics(__version__)
         boot = peers.boot_id()
+        managed = outside.is_of_plugin(mounts.holding(Path("/")))
+        mounts_dir = settings.mounts.resolve()  # as the kernel's table names it
         host = Host(
             store,
             ReferenceStore(settings.run_dir, boot),
             {name: BACKENDS[name](settings) for name in settings.drivers},
             Ledger(settings.root, overcommit=settings.overcommit, reserve=settings.reserve),
-            settings.mounts.resolve(),  # as the kernel's table names it
+            mounts_dir / mountpoints.GUARDED if managed else mounts_dir,
             PassedTime(settings.root, boot, _boottime, _wall_clock),
         )
         docker = Docker(settings.docker_address)
         # Docker gives Mount two minutes, and a managed plugin half a minute for each call.
-        managed = outside.is_of_plugin(mounts.holding(Path("/")))
         self._engine = Engine(
             settings,
             host,

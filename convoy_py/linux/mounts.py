@@ -200,9 +200,13 @@ def mount_id(fd: int) -> int:
     return _statx(fd, b"", _AT_EMPTY_PATH)[1]
 
 
-def is_shared(path: Path) -> bool:
-    """Whether a mount made at `path` will be seen in other mount namespaces."""
-    return holding(path).shared
+def reaches(pid: int, peer_group: int) -> bool:
+    """Whether a process sees what is mounted in a peer group; also if it has just ended."""
+    try:
+        text = read(pid)
+    except OSError:
+        return True
+    return any(b" %b:%d " % (how, peer_group) in text for how in (b"shared", b"master"))
 
 
 def mount(source: Path | str, target: Path, fstype: str, options: Iterable[str]) -> None:

@@ -91,6 +91,20 @@ class Engine:
             self.ensure_running()
             self._set_live_restore(on=False)
 
+    @contextmanager
+    def runtime(self, before: str) -> Iterator[str]:
+        """The name of a runtime that runs a command of the shell before it makes a container."""
+        script = self.home / "runtime"
+        case = f'case " $* " in *" create "*) {before} ;; esac'
+        script.write_text(f'#!/bin/sh\n{case}\nexec runc "$@"\n')
+        script.chmod(0o755)
+        self._reload({"runtimes": {"late": {"path": str(script)}}})
+        until(lambda: "late" in self.client.info()["Runtimes"], "a reloaded configuration")
+        try:
+            yield "late"
+        finally:
+            self._reload({})
+
     def clear(self, driver: str) -> None:
         """Remove all containers, and the volumes of `driver` and of `local`."""
         self.clear_containers()
@@ -197,10 +211,13 @@ class Engine:
             self.client.close()
 
     def _set_live_restore(self, *, on: bool) -> None:
-        assert self._process is not None
-        self._config.write_text(json.dumps({"live-restore": on}))
-        self._process.send_signal(signal.SIGHUP)
+        self._reload({"live-restore": on})
         until(lambda: self.client.info()["LiveRestoreEnabled"] is on, "a reloaded configuration")
+
+    def _reload(self, settings: Mapping[str, object]) -> None:
+        assert self._process is not None
+        self._config.write_text(json.dumps(settings))
+        self._process.send_signal(signal.SIGHUP)
 
     def _volumes_left(self, driver: str) -> list[str]:
         """Try to remove the volumes; returns what would not go, with the reason."""

@@ -117,6 +117,10 @@ class Plugin:
     def rootfs(self) -> Path:
         return self._engine.home / "data/plugins" / self.identity() / "rootfs"
 
+    def propagated(self) -> Path:
+        """Where the host has what the plugin mounts."""
+        return self._engine.home / "data/plugins" / self.identity() / "propagated-mount"
+
     def log(self) -> list[str]:
         """What it wrote, as it stands in the engine's log."""
         mark = f"plugin={self.identity()}"
@@ -126,7 +130,7 @@ class Plugin:
     def mounts(self, volume: str) -> list[str]:
         """Where the host sees the volume mounted; containers' own views of it are not here."""
         below = host.mounts_below(self._engine.home / "data/plugins")
-        return [path for path in below if path.endswith(f"/volumes/{volume}")]
+        return [path for path in below if path.endswith(f"/volumes/guarded/{volume}")]
 
     def devices(self, volume: str) -> list[str]:
         """The loop devices of a volume's image, by whatever path its folder was reached."""
@@ -150,7 +154,7 @@ class Plugin:
         folders = (ROOT / "volumes", ROOT / "trash", RUN_DIR / "references")
         files = [str(path) for folder in folders for path in folder.iterdir()]
         below = host.mounts_below(self._engine.home / "data/plugins")
-        return files + [path for path in below if "/volumes/" in path]
+        return files + [path for path in below if "/volumes/guarded/" in path]
 
     def clear_trash(self) -> None:
         if any((ROOT / "trash").iterdir()):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.ledger import Ledger
@@ -61,15 +62,28 @@ class Host:
     def isolation_from(self, pid: int) -> str:
         """Why mounts made here are not seen by a process; "" if they are or that cannot be told.
 
-        Costs a look or two at /proc.
+        Costs a look or three at /proc.
         """
         ours, theirs = peers.mount_namespace(), peers.mount_namespace(pid)
-        if theirs in (None, ours) or mounts.is_shared(self.mounts_dir):
+        if theirs in (None, ours):
             return ""
+        if group := mounts.holding(self.mounts_dir).peer_group:
+            return self._lost_from(pid, group)
         return (
             f"mounts below {self.mounts_dir} do not reach containers: this daemon has a mount "
             "namespace of its own and the folder does not propagate (run the daemon outside, or "
             "make the folder shared)"
+        )
+
+    def _lost_from(self, pid: int, group: int) -> str:
+        """Why an engine does not see what its plugin mounts although that propagates."""
+        # Process 1 may see less than the engine, which is who makes the plugin's folder shared.
+        if pid == 1 or not mountpoints.is_guarded(self.mounts_dir) or mounts.reaches(pid, group):
+            return ""
+        return (
+            f"mounts below {self.mounts_dir} do not reach containers any more: the engine has "
+            "unmounted the plugin's folder, as it may do late after a crash; have it made anew by "
+            "`docker plugin disable -f` and `docker plugin enable`"
         )
 
     def place(self, record: Record) -> Place:

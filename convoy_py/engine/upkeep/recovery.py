@@ -97,7 +97,7 @@ class Recovery:
         """Make what is missing below the run folder; on a full disk some of it is done without."""
         steps = self._steps
         for make in (
-            partial(steps.host.mounts_dir.mkdir, mode=0o700, parents=True, exist_ok=True),
+            partial(mountpoints.make_folder, steps.host.mounts_dir),
             steps.host.reference_store.open,
         ):
             try:
@@ -153,7 +153,8 @@ class Recovery:
     def _drop_copies(self) -> None:
         """Let go of what an engine copied into the namespace of a plugin that it starts anew."""
         try:
-            for mountpoint in mounts.drop_copies(self._host.mounts_dir):
+            shown = mountpoints.beneath(self._host.mounts_dir)
+            for mountpoint in mounts.drop_copies(shown):
                 log.info("dropped %s: a copy of what is mounted for containers", mountpoint)
         except OSError as error:
             log.warning("copies of mounts stay, and their volumes in use: %s", error)

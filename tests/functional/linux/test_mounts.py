@@ -134,7 +134,7 @@ def test_sharing_is_that_of_the_mount_around(scratch: Path) -> None:
     mounts.bind(scratch, scratch, ())
     for how, shared in (("--make-shared", True), ("--make-private", False)):
         subprocess.run(["mount", how, scratch], check=True)
-        assert mounts.is_shared(scratch / "within") is shared
+        assert mounts.holding(scratch / "within").shared is shared
 
 
 def test_copies_that_nobody_else_has_are_dropped(scratch: Path) -> None:

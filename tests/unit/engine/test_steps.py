@@ -1,6 +1,8 @@
 """The blocking steps of the verbs, each in the order that leaves nothing half done."""
 
 import errno
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -330,13 +332,38 @@ def test_a_daemon_that_is_not_seen_by_the_engine_says_so(
     """Its mounts would be empty folders to containers; where nobody can tell, it serves."""
     names = {1: "mnt:[1]", 2: None}
     monkeypatch.setattr(peers, "mount_namespace", lambda pid="self": names.get(pid, "mnt:[9]"))
-    monkeypatch.setattr(mounts, "is_shared", lambda _: False)
+    found = mounts.holding(engine.host.store.root)
+    monkeypatch.setattr(mounts, "holding", lambda _: replace(found, peer_group=0))
     with pytest.raises(Unavailable, match=r"volume v: .* do not reach containers"):
         engine.daemon.check_reach("v", 1)
     for pid in (0, 2, 3):
         engine.daemon.check_reach("v", pid)
-    monkeypatch.setattr(mounts, "is_shared", lambda _: True)
+    monkeypatch.setattr(mounts, "holding", lambda _: replace(found, peer_group=7))
     engine.daemon.check_reach("v", 1)
+
+
+def test_a_plugin_whose_folder_the_engine_has_unmounted_says_so(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it mounts propagates still, but no longer to the engine; one that has ended is free."""
+    found = mounts.holding(engine.host.store.root)
+    tables = {1: b"", 2: b"1 2 8:1 / / rw shared:7 - ext4 a rw", 3: b"1 2 8:1 / / rw master:7 - "}
+    tables[4] = b"1 2 8:1 / / rw shared:77 master:17 - ext4 a rw"
+
+    def read(pid: int) -> bytes:
+        if pid not in tables:
+            raise FileNotFoundError
+        return tables[pid]
+
+    monkeypatch.setattr(mounts, "read", read)
+    monkeypatch.setattr(peers, "mount_namespace", lambda pid="self": f"mnt:[{pid}]")
+    monkeypatch.setattr(mounts, "holding", lambda _: replace(found, peer_group=7))
+    engine.daemon.check_reach("v", 4)  # no plugin
+    engine.host.mounts_dir = Path("/mnt/volumes/guarded")
+    with pytest.raises(Unavailable, match=r"do not reach containers any more"):
+        engine.daemon.check_reach("v", 4)
+    for pid in (1, 2, 3, 5):
+        engine.daemon.check_reach("v", pid)
 
 
 def test_options_that_differ_are_told_as_people_write_them() -> None:
