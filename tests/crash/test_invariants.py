@@ -249,7 +249,7 @@ PLANTED: dict[str, tuple[Callable[[Host], object], str]] = {
     "loop device": (_foreign_loop_device, "2 loop devices are attached for 1 mounted images"),
     "process": (_child, "process [0-9]+: tail"),
     "socket": (_deaf_socket, "nobody listens on .*/old.sock"),
-    "damaged filesystem": (_broken_filesystem, "image: .*e2fsck"),
+    "damaged filesystem": (_broken_filesystem, "\nimage: .*e2fsck"),
     "changed data": (
         lambda host: (host.volumes / "directory/data" / CANARY).write_bytes(b"other"),
         "directory holds b'other'",
