@@ -257,8 +257,8 @@ class Volumes:
             spec = backend.resolve(options)
         except ConvoyError:
             return options  # what the backend would refuse differs from what it has
-        given = {key: getattr(spec, key) for key, value in options if value is not None}
-        return options.model_copy(update=given)
+        asked = {key for key, value in options if value is not None} - {"backend"}
+        return options.model_copy(update={key: getattr(spec, key) for key in asked})
 
     async def _lacks_record(self, entry: Entry) -> bool:
         """Whether a volume is broken only for want of a record, which adopting would give it."""

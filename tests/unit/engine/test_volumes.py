@@ -65,6 +65,9 @@ async def test_other_options_are_refused_by_name(engine: Engine) -> None:
     await engine.volumes.create("v", Options(size=4096, uid=7))
     with pytest.raises(OptionsDiffer, match=r"v .*size is 4KiB, asked 8KiB$"):
         await engine.volumes.create("v", Options(size=8192, uid=7))
+    with pytest.raises(OptionsDiffer, match=r"v .*backend is .*, asked another$"):
+        await engine.volumes.create("v", Options(backend="another"))
+    await engine.volumes.create("v", Options(backend=engine.backend.name))
     assert engine.kernel.count("create", "v") == 1
 
 
