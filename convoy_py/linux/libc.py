@@ -33,10 +33,14 @@ def call(function: str, *arguments: object, about: str | None = None) -> int:
     return result
 
 
-def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+def syscall(
+    number: int,
+    *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None,
+    about: str | None = None,
+) -> int:
     """Make a system call that the C library has no function for; each argument is one register."""
     registers = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    return call("syscall", ctypes.c_long(number), *registers)
+    return call("syscall", ctypes.c_long(number), *registers, about=about)
 
 
 def filesystem_magic(fd: int) -> int:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from convoy_py.linux import libc
+from convoy_py.linux.descriptors import closing
 
-_MS_BIND = 4096
-_MS_REMOUNT = 32
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 
@@ -33,9 +32,24 @@ _FLAGS = {
     "strictatime": 1 << 24,
     "lazytime": 1 << 25,
 }
+# Those that a mount has of its own, as mount_setattr(2) has them.
+_ATTRIBUTES = {
+    "ro": 0x1,
+    "nosuid": 0x2,
+    "nodev": 0x4,
+    "noexec": 0x8,
+    "nodiratime": 0x80,
+    "nosymfollow": 0x200000,
+}
+_OFF = 0x8F  # of these, what is off unless it is asked for
+_ATIMES, _ATIME = {"relatime": 0x0, "noatime": 0x10, "strictatime": 0x20}, 0x70  # one of them
 # What the kernel does anyway unless told otherwise: it knows no flag for these.
 _DEFAULTS = frozenset({"rw", "suid", "dev", "exec", "async", "defaults", "nolazytime"})
 
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE = 1
+_FROM_TREE = 4  # MOVE_MOUNT_F_EMPTY_PATH
+_MOUNT_ATTR = struct.Struct("=4Q")  # set, clear, propagation, a user namespace
 _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_NO_AUTOMOUNT = 0x800
@@ -219,19 +233,24 @@ def mount(source: Path | str, target: Path, fstype: str, options: Iterable[str])
 
 
 def bind(source: Path, target: Path, options: Iterable[str]) -> None:
-    """Show `source` at `target` too, under flags of its own (such as nosuid); both or neither."""
-    flags, data = _split(options)
-    if data:
-        raise OSError(f"a bind mount does not take the options {','.join(data)}")
-    _mount(str(source), target, "", _MS_BIND, "")
-    if not flags:
-        return
-    try:
-        _mount("", target, "", _MS_BIND | _MS_REMOUNT | flags, "")
-    except OSError:
-        with suppress(OSError):
-            unmount(target)
-        raise
+    """Show `source` at `target` too, under flags of its own (such as nosuid); both or neither.
+
+    It has them before it is there: what propagates would else be seen by others without, for good.
+    Kernel 5.12.
+    """
+    asked = set(options)
+    if unknown := asked - _FLAGS.keys() - _DEFAULTS:
+        raise OSError(f"a bind mount does not take the options {','.join(sorted(unknown))}")
+    on = sum(_ATTRIBUTES[option] for option in asked & _ATTRIBUTES.keys())
+    off = _OFF & ~on
+    if atimes := [_ATIMES[option] for option in asked & _ATIMES.keys()]:
+        on, off = on | max(atimes), off | _ATIME
+    place, flag = os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC
+    with closing(libc.syscall(_OPEN_TREE, _AT_FDCWD, place, flag, about=str(source))) as tree:
+        request = _MOUNT_ATTR.pack(on, off, 0, 0)
+        libc.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, request, len(request))
+        at = os.fsencode(target)
+        libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, at, _FROM_TREE, about=str(target))
 
 
 def unmount(target: Path) -> None:

@@ -46,7 +46,9 @@ _READING = frozenset(
         *(0x8010B70A, 0x8010B70B, 0x8010B70C),
     }
 )
-_READING_CALLS = frozenset({457, 458})  # statmount, listmount
+# They change nothing that others see: open_tree, mount_setattr of that; statmount, listmount.
+_CALLS = {429: "mount"}  # move_mount
+_READING_CALLS = frozenset({428, 442, 457, 458})
 
 
 class Tripwire:
@@ -114,9 +116,10 @@ class Tripwire:
 
     def _calling(self, call: Callable[..., int]) -> Callable[..., int]:
         def wrapper(function: str, *arguments: Any, **named: Any) -> int:
-            reads = function == "syscall" and arguments[0].value in _READING_CALLS
-            if function in _FUNCTIONS and not reads:
-                self._before(f"{function} {named.get('about') or ''}")
+            number = arguments[0].value if function == "syscall" else 0
+            if function in _FUNCTIONS and number not in _READING_CALLS:
+                kind = _CALLS.get(number, function)
+                self._before(f"{kind} {named.get('about') or ''}")
             return call(function, *arguments, **named)
 
         return wrapper

@@ -52,6 +52,22 @@ def test_snapshot_and_rollback(engine: Engine, plugin: Plugin, db: str, tmp_path
     assert written(engine.run("cat /data/log", f"{db}:/data")) > taken
 
 
+@pytest.mark.parametrize("options", [{}, IMAGE], ids=["directory", "loopback"])
+def test_snapshot_takes_no_writes(
+    engine: Engine, plugin: Plugin, name: str, options: dict[str, str]
+) -> None:
+    """11.37, 12.14: not even where Docker is not told so; what else is mounted how holds, too."""
+    engine.create_volume(name, NAME, options)
+    engine.run("echo kept > /data/file", f"{name}:/data")
+    plugin.convoy("snapshot", "create", name, "--name", "s")
+    tried = "touch /data/new 2>&1; grep ' /data ' /proc/mounts; cat /data/file"
+    said = engine.run(tried, f"{name}@s:/data")
+    assert "Read-only file system" in said
+    assert "nosuid,nodev" in said
+    assert said.endswith("kept\n")
+    plugin.convoy("snapshot", "delete", f"{name}@s")
+
+
 def test_killed_while_frozen(engine: Engine, plugin: Plugin, name: str, tmp_path: Path) -> None:
     """12.14: when the plugin dies in the middle of a snapshot the writer goes on."""
     engine.create_volume(name, NAME, {**IMAGE, "size": "1G"})

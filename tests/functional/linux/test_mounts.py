@@ -12,6 +12,7 @@ from convoy_py.linux import libc, mounts
 from tests.fuse import Fuse
 
 pytestmark = pytest.mark.root
+_MOUNT_SETATTR = 442
 
 
 @pytest.mark.parametrize("name", ["vol1", "a blank", "tab\tnewline\n", "back\\slash", "hash#"])
@@ -86,7 +87,23 @@ def test_bind_has_flags_of_its_own(scratch: Path) -> None:
         (target / "other").touch()
 
 
-def test_bind_that_cannot_get_its_flags_is_undone(
+def test_bind_has_its_flags_wherever_it_propagates(scratch: Path) -> None:
+    """As from a managed plugin to its engine: there, too, nobody writes to what is read-only."""
+    source, shared, peer = (scratch / name for name in ("source", "shared", "peer"))
+    for folder in (source, shared, peer):
+        folder.mkdir()
+    for how, *places in (("bind", shared, shared), ("make-shared", shared), ("bind", shared, peer)):
+        subprocess.run(["mount", f"--{how}", *map(str, places)], check=True)
+    (shared / "target").mkdir()
+    mounts.bind(source, shared / "target", ("ro", "nosuid"))
+    found = mounts.find(peer / "target")
+    assert found is not None
+    assert {"ro", "nosuid"} <= set(found.options)
+    with pytest.raises(OSError, match="Read-only"):
+        (peer / "target/file").touch()
+
+
+def test_bind_that_cannot_get_its_flags_is_not_there(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder is never left bound without its nosuid."""
@@ -95,13 +112,13 @@ def test_bind_that_cannot_get_its_flags_is_undone(
     target.mkdir()
     call = libc.call
 
-    def refuse_remount(function: str, *arguments: Any, about: str | None = None) -> int:
-        if function == "mount" and arguments[3] & 32:
+    def refuse(function: str, *arguments: Any, about: str | None = None) -> int:
+        if function == "syscall" and arguments[0].value == _MOUNT_SETATTR:
             raise PermissionError(errno.EPERM, "refused")
         return call(function, *arguments, about=about)
 
     with monkeypatch.context() as patch:
-        patch.setattr(libc, "call", refuse_remount)
+        patch.setattr(libc, "call", refuse)
         with pytest.raises(PermissionError, match="refused"):
             mounts.bind(source, target, ("nosuid",))
     assert mounts.find(target) is None
