@@ -15,7 +15,7 @@ from tests import memory
 _CHOSEN = "chosen"
 
 # How long an example takes says more of what else the machine does.
-# Chances are for `make test` and the campaign: of the same tree, the gate says the same twice.
+# Chances are for `make test` and the campaign: the gate says the same twice.
 hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize=bool(os.environ.get("CI"))
 )
