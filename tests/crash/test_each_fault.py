@@ -202,8 +202,11 @@ class Attempt:
 
 
 def _partly(before: Model) -> list[Model]:
-    """A group of which the first has its name, which is told."""
-    return [replace(before, snapshots={"v@t": before.volumes["v"]})]
+    """A group of which one has its name, which is told."""
+    return [
+        replace(before, snapshots={f"{name}@t": content})
+        for name, content in before.volumes.items()
+    ]
 
 
 def usable(daemon: Daemon, *models: Model) -> Model:

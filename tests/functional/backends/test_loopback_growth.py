@@ -192,4 +192,5 @@ def _to_grow_offline(
     bed = make_bed(Case("loopback", BACKENDS["loopback"], "image", options))
     monkeypatch.setattr("convoy_py.linux.growing.can_grow_online", lambda fs: "not here")
     place = bed.created()
+    bed.detached()  # others of this host may look at its device for a moment
     return bed, place, replace(place, spec=bed.sizes.resized(place.spec, 128 * MIB))
