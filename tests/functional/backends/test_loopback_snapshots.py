@@ -91,6 +91,7 @@ def test_what_a_clone_cannot_be_is_told_beforehand(bed: Bed) -> None:
 def test_a_filesystem_live_out_of_sight_is_not_copied(bed: Bed) -> None:
     """Whoever has it writes on meanwhile; the device is named, and nothing is left."""
     place = bed.created()
+    bed.detached()  # others of this host may look at its device for a moment
     with bed.data(place).open("r+b") as image:
         device, fd = loop.attach(image.fileno(), tag=f"convoy:{place.uuid}")
         with open(fd, "rb"), pytest.raises(OperationFailed, match=rf"vol.*live on {device.path}"):
