@@ -63,7 +63,8 @@ def _url(daemon: Daemon) -> str:
 
 
 def _oldest(daemon: Daemon) -> str:
-    return offsite.snapshots(daemon)[0].original or offsite.snapshots(daemon)[0].id
+    oldest = offsite.snapshots(daemon)[0]
+    return oldest.original or oldest.id
 
 
 def _delete_oldest(daemon: Daemon) -> None:

@@ -236,6 +236,7 @@ def test_what_was_acknowledged_can_be_restored_whenever_the_daemon_dies(
     backups.prune()
     eventually(lambda: not backups.locks(), "what a crash left is unlocked")  # restic asks for all
     backups.check()
+    assert backups.locks() == []
     snapshots = daemon.root / "volumes/db/snapshots"
     eventually(lambda: len(list(snapshots.iterdir())) <= 1, "the rest are swept away")
     daemon.unmount("db", _OPERATOR)
