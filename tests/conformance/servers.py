@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -61,18 +61,26 @@ def s3_served(folder: Path, *, to_all: bool = False) -> Iterator[str]:
     for name, (port, grpc) in ports.items():
         command += [f"-{name}.port={port}", f"-{name}.port.grpc={grpc}"]
     address = f"http://127.0.0.1:{ports['s3'][0]}"
+    used = [port for pair in ports.values() for port in pair]
+    with without_sockets(used), _running(command, address, folder / "log"):
+        if to_all:
+            made = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
+            urllib.request.urlopen(made, timeout=30).close()
+        else:
+            _make_bucket(address)
+        yield address
+
+
+@contextmanager
+def without_sockets(ports: Iterable[int]) -> Iterator[None]:
+    """Delete at the end what a SeaweedFS with these ports leaves in /tmp."""
+    names = [str(port) for port in ports]
     try:
-        with _running(command, address, folder / "log"):
-            if to_all:
-                made = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
-                urllib.request.urlopen(made, timeout=30).close()
-            else:
-                _make_bucket(address)
-            yield address
+        yield
     finally:
-        for socket_of in Path("/tmp").glob("seaweedfs-*.sock"):
-            if any(str(port) in socket_of.name for pair in ports.values() for port in pair):
-                socket_of.unlink()
+        for left in Path("/tmp").glob("seaweedfs-*.sock"):
+            if any(name in left.name for name in names):
+                left.unlink()
 
 
 @contextmanager
