@@ -4,16 +4,16 @@ A daemon lives below one folder: its root, its run folder, its sockets and its l
 takes everything down that an experiment may have left there, whatever state it is in.
 """
 
-import http.client
 import json
 import os
+import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from tests.launches import Launch, Running, launch_forked
 
 # Generous: these machines are small and busy. Nothing waits that long unless it is broken.
 PATIENCE = 120.0
+_PIECE = 1 << 16
 T = TypeVar("T")
 
 
@@ -62,16 +63,32 @@ def request(
     path: Path, method: str, target: str, body: object = None, timeout: float = PATIENCE
 ) -> Answer:
     """One call on a Unix socket, on a connection of its own; raises Unanswered."""
-    connection = _Connection(path, timeout)
+    content = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
     try:
-        connection.request(method, target, None if body is None else json.dumps(body))
-        response = connection.getresponse()
-        text = response.read()
-    except (OSError, http.client.HTTPException) as error:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout)
+            connection.connect(str(path))
+            connection.sendall(f"{head}Connection: close\r\n\r\n".encode() + content)
+            said = b"".join(iter(partial(connection.recv, _PIECE), b""))
+    except OSError as error:
         raise Unanswered(f"{method} {target}: {error!r}") from error
-    finally:
-        connection.close()
-    return Answer(response.status, json.loads(text) if text else None)
+    if (answer := _answer(said)) is None:
+        raise Unanswered(f"{method} {target}: only {said!r}")
+    return answer
+
+
+def _answer(said: bytes) -> Answer | None:
+    """What a daemon said before it closed the connection; None if that is not all of an answer.
+
+    By hand: the standard library's takes a tenth of the processors' time in the crash tests.
+    """
+    head, _, text = said.partition(b"\r\n\r\n")
+    first = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
+    length = re.search(rb"\r\nContent-Length: (\d+)", head, re.IGNORECASE)
+    if first is None or len(text) != (int(length[1]) if length else 0):
+        return None
+    return Answer(int(first[1]), json.loads(text) if text else None)
 
 
 class Daemon:
@@ -235,17 +252,6 @@ def clean(folder: Path) -> None:
     while found := mounts.below(folder):
         with suppress(OSError):
             freeze.thaw(Path(found[-1].mountpoint))
-        subprocess.run(["umount", "-l", found[-1].mountpoint], check=True)
+        mounts.detach(found[-1].mountpoint)
     for device in map(Path, holding.attached_below(folder)):
         loop.detach(loop.LoopDevice(device, int(device.name.removeprefix("loop"))))
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))

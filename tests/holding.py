@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+_PIECE = 1 << 12
+
 
 def attached_below(folder: Path) -> list[str]:
     """Loop devices whose file lies, or lay until it was deleted, below a folder."""
@@ -33,9 +35,7 @@ def pids() -> list[int]:
 
 def command_line(pid: int) -> bytes:
     """With a NUL after each argument; nothing of a process that has ended."""
-    with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
-        return file.read()
-    return b""
+    return _read(f"/proc/{pid}/cmdline")
 
 
 def children(pid: int) -> set[int]:
@@ -100,8 +100,24 @@ def _backing_files(folder: Path) -> list[tuple[str, str]]:
     found = []
     for name in os.listdir("/sys/block"):
         # Of hundreds of devices most are free.
-        with suppress(OSError), open(f"/sys/block/{name}/loop/backing_file") as file:
-            backing = file.read().rstrip("\n")
-            if name.startswith("loop") and backing.startswith(f"{folder}/"):
+        if name.startswith("loop"):
+            backing = os.fsdecode(_read(f"/sys/block/{name}/loop/backing_file")).rstrip("\n")
+            if backing.startswith(f"{folder}/"):
                 found.append((name, backing))
     return found
+
+
+def _read(path: str) -> bytes:
+    """All of a file of the kernel's; nothing where there is none, or its process has ended.
+
+    Without the objects of open(): hundreds of these are read at each look of the crash tests.
+    """
+    said = b""
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while piece := os.read(fd, _PIECE):
+                said += piece
+        finally:
+            os.close(fd)
+    return said
