@@ -13,15 +13,21 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TypedDict, cast
 from unittest.mock import patch
 
+from aiohttp import web
+from pydantic import BaseModel
+
 import convoy_py.cli.commands.daemon
 import convoy_py.daemon
 import convoy_py.service  # noqa: F401 - all are loaded late by the command; here before the fork
 from convoy_py.__main__ import main
+from convoy_py.api.rest import others
+from convoy_py.api.routes import ROUTES
 from convoy_py.engine.steps import sessions
 from tests.crash.tripwire import Tripwire
 
@@ -65,6 +71,27 @@ def _serve(orders: socket.socket) -> Order:
             daemons[os.pidfd_open(pid)] = pid, ends
 
 
+def _warm_up() -> None:
+    """Do once what each daemon would do at its start, or at its first request of a kind.
+
+    That is: build the models, whose building is put off, and compile the patterns of the routes.
+    """
+    with suppress(ImportError):  # it may be missing
+        import_module("uvloop")
+    waiting = BaseModel.__subclasses__()
+    while waiting:
+        model = waiting.pop()
+        model.model_rebuild()
+        waiting += model.__subclasses__()
+    router = web.UrlDispatcher()
+    for route in (*ROUTES, *others(ROUTES)):
+        router.add_route(route.endpoint.method, route.endpoint.path, _no_route)
+
+
+async def _no_route(request: web.Request) -> web.Response:
+    raise web.HTTPNotFound
+
+
 def _tell(ends: int, number: int) -> None:
     with suppress(BrokenPipeError):  # nobody waits for it any more
         os.write(ends, str(number).encode())
@@ -103,6 +130,7 @@ def _become(order: Order) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it tells how the daemons end
+    _warm_up()
     gc.freeze()  # a collection would write to, and so copy, all that a child shares with us
     _become(_serve(socket.socket(fileno=sys.stdin.fileno())))
     main()
