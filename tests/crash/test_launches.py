@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.conftest import FLAGS
+from tests.crash.disks import settled
 from tests.harness import PATIENCE, Daemon
 from tests.launches import launch_forked, launch_plain
 
@@ -39,6 +40,7 @@ def test_a_fork_has_what_a_program_has(
         for launch in (launch_plain, launch_forked):
             daemon.start(launch)
             assert heard.recv(100) == b"READY=1"
+            settled(daemon)
             seen.append(_seen(daemon))
             daemon.kill()
     assert seen[0] == seen[1]
