@@ -166,20 +166,20 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
     def has_own_filesystem(self, spec: Spec) -> bool:
         return spec.fs is not None
 
-    def recognises(self, home: Path) -> bool:
-        return (home / "data").exists()
+    def recognises(self, home: Path, data: str | None = None) -> bool:
+        return (home / (data or "data")).exists()
 
     def data(self, place: Place) -> Path | None:
-        return None if place.spec.fs else place.home / "data"
+        return None if place.spec.fs else place.held_as("data")
 
     def create(self, place: Place) -> Spec:
         with self._call("create", place):
-            (place.home / "data").mkdir()
+            (place.held_as("data")).mkdir()
         return place.spec
 
     def adopt(self, place: Place, options: Options) -> Spec:
         with self._call("adopt", place):
-            if not (place.home / "data").exists():
+            if not (place.held_as("data")).exists():
                 raise NotFound(f"volume {place.name}: nothing there")
             refuse_changes(place.name, place.spec, options)
         return place.spec
@@ -229,7 +229,7 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
             return Usage(used=1, allocated=place.spec.size, sampled=now)
 
     def check(self, place: Place) -> None:
-        if not (place.home / "data").exists():
+        if not (place.held_as("data")).exists():
             raise Corrupt(f"volume {place.name}: its data is missing")
 
     def facts(self) -> dict[str, str]:
@@ -256,7 +256,7 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
         assert freezable is None or freezable in self._kernel.frozen, "writers go on"
         with self._read("copy", source):
             step(1)
-            shutil.copytree(source.home / "data", target.home / "data")
+            shutil.copytree(source.held_as("data"), target.held_as("data"))
 
     def finish(self, source: Place, target: Place, step: Step) -> Spec:
         with self._read("finish", source):
@@ -270,8 +270,8 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
         with self._call("rollback", place), self._read("rollback from", snapshot):
             assert place.uuid not in self._kernel.mounted.values(), "it is still mounted"
             step(1)
-            shutil.copytree(snapshot.home / "data", staged.home / "data")
-            files.exchange(staged.home / "data", place.home / "data")
+            shutil.copytree(snapshot.held_as("data"), staged.held_as("data"))
+            files.exchange(staged.held_as("data"), place.held_as("data"))
 
     def withdraw(self, snapshot: Place) -> None:
         assert snapshot.home.exists()
@@ -281,12 +281,12 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
     @contextmanager
     def reading(self, place: Place) -> Iterator[Path]:
         with self._read("reading", place):
-            yield place.home / "data"
+            yield place.held_as("data")
 
     @contextmanager
     def writing(self, place: Place) -> Iterator[Path]:
         with self._call("writing", place):
-            yield place.home / "data"
+            yield place.held_as("data")
 
     def shares(self, place: Place) -> Shares | None:
         with self._read("shares", place):
@@ -296,7 +296,7 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
 
     def image(self, place: Place) -> Path | None:
         is_inside = place.within is not None and self.way is Way.INSIDE
-        return None if place.spec.fs is None or is_inside else place.home / "data/file"
+        return None if place.spec.fs is None or is_inside else place.held_as("data") / "file"
 
     def suits(self, made: Spec, spec: Spec) -> None:
         if spec.fs != made.fs or (spec.size or 0) < (made.size or 0):
@@ -304,14 +304,14 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
 
     def begin_image(self, place: Place, size: int) -> Path:
         with self._call("begin_image", place):
-            (place.home / "data").mkdir()
-            with (place.home / "data/file").open("xb") as file:
+            (place.held_as("data")).mkdir()
+            with (place.held_as("data") / "file").open("xb") as file:
                 file.truncate(size)
-        return place.home / "data/file"
+        return place.held_as("data") / "file"
 
     def take_image(self, place: Place) -> Spec:
         with self._call("take_image", place):
-            if "damaged" in (place.home / "data/file").read_text():
+            if "damaged" in (place.held_as("data") / "file").read_text():
                 raise Corrupt(f"{place}: its image is damaged")
         return place.spec
 

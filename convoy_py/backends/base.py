@@ -81,10 +81,15 @@ class Place:
     mountpoint: Path
     spec: Spec
     within: "Place | None" = None  # of a snapshot: its volume
+    data: str | None = None  # the name of its data in the home; None: the backend's usual one
 
     def __str__(self) -> str:
         """As errors call it: `volume db`, `snapshot db@nightly`."""
         return f"{'volume' if self.within is None else 'snapshot'} {self.name}"
+
+    def held_as(self, usual: str) -> Path:
+        """Where in the home the data lies, which the backend usually calls so."""
+        return self.home / (self.data or usual)
 
 
 class Backend(ABC):
@@ -122,8 +127,11 @@ class Backend(ABC):
         return False
 
     @abstractmethod
-    def recognises(self, home: Path) -> bool:
-        """Whether what lies in a home that has no record looks like this backend's data."""
+    def recognises(self, home: Path, data: str | None = None) -> bool:
+        """Whether what lies in a home that has no record looks like this backend's data.
+
+        `data` is its name in a record of before, as a place has it.
+        """
 
     @abstractmethod
     def create(self, place: Place) -> Spec:

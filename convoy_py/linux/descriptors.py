@@ -16,6 +16,15 @@ def opened(
     return closing(os.open(path, flags | os.O_CLOEXEC, dir_fd=folder))
 
 
+def made(path: Path) -> AbstractContextManager[int]:
+    """The descriptor of a new file, to be read and written, which root alone may; follows no link.
+
+    Raises FileExistsError.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return closing(os.open(path, flags, 0o600))
+
+
 @contextmanager
 def closing(fd: int) -> Iterator[int]:
     """Close an open descriptor at the end of the block."""

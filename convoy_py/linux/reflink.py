@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 from convoy_py.linux import btrfs, files, fsxattr, mounts
@@ -82,14 +83,22 @@ def keep_in_pieces(fd: int) -> None:
     _keep_in_pieces(fd, _AT_ONCE)
 
 
-def copy(source: int, target: int, step: Step, *, share: bool = True) -> None:
+def copy(
+    source: int,
+    target: int,
+    step: Step,
+    *,
+    share: bool = True,
+    pieces: Iterator[int] | None = None,
+) -> None:
     """Make the empty file `target` a copy of `source`: by reflink, else of its data, holes kept.
 
     Where it may not `share`, each block is one of its own, and those that `target` has stay.
     What was reserved and never written counts as a hole. `step` is called at least every
-    16 MiB of data; what it is told adds up to the size of `source`, with holes. A source that grows
-    meanwhile is copied up to the size it had. Large copies are on the disk on return, but for the
-    last 64 MiB, and leave the page cache to others.
+    16 MiB of data, or after each of the `pieces`, sizes without end; what it is told adds up to the
+    size of `source`, with holes. A source that grows meanwhile is copied up to the size it had.
+    Large copies are on the disk on return, but for the last 64 MiB, and leave the page cache to
+    others.
     """
     size = os.fstat(source).st_size
     if share and _cloned(source, target):
@@ -99,11 +108,12 @@ def copy(source: int, target: int, step: Step, *, share: bool = True) -> None:
     os.ftruncate(target, size)
     os.posix_fadvise(source, 0, 0, os.POSIX_FADV_NOREUSE)
     at = settled = 0
-    for start, end in _data(source, size):
+    sizes = repeat(_PIECE) if pieces is None else pieces
+    for start, end in data(source, size):
         step(start - at)
         at = start
-        while count := min(_PIECE, end - at):
-            done = _moved(source, target, at, count, share=share)
+        while at < end:
+            done = _moved(source, target, at, min(next(sizes), end - at), share=share)
             if not done:
                 break  # the source was cut short meanwhile
             at += done
@@ -113,6 +123,20 @@ def copy(source: int, target: int, step: Step, *, share: bool = True) -> None:
                 settled = at
     os.ftruncate(target, min(size, os.fstat(source).st_size))
     step(size - at)
+
+
+def data(source: int, size: int) -> Iterator[tuple[int, int]]:
+    """(begin, end) of each part of the file that is no hole, below `size`."""
+    end = 0
+    while end < size:
+        try:
+            begin = min(size, os.lseek(source, end, os.SEEK_DATA))
+            end = min(size, os.lseek(source, begin, os.SEEK_HOLE))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left
+                return
+            raise
+        yield begin, end
 
 
 def scaled(step: Step, size: int, counted: int) -> Step:
@@ -186,20 +210,6 @@ def _cloned(source: int, target: int) -> bool:
             raise
         return False
     return True
-
-
-def _data(source: int, size: int) -> Iterator[tuple[int, int]]:
-    """(begin, end) of each part of the file that is no hole, below `size`."""
-    end = 0
-    while end < size:
-        try:
-            begin = min(size, os.lseek(source, end, os.SEEK_DATA))
-            end = min(size, os.lseek(source, begin, os.SEEK_HOLE))
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # only a hole is left
-                return
-            raise
-        yield begin, end
 
 
 def _moved(source: int, target: int, at: int, count: int, *, share: bool) -> int:

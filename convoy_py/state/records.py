@@ -30,6 +30,9 @@ class Record(Frozen):
     uuid: str  # a version 4 UUID; also that of a loopback's filesystem, unless it is a clone
     created: AwareDatetime
     protected: bool = False  # Remove refuses
+    # The name of its data in the folder, such as `image.4`, where that is not the backend's usual
+    # one; state/data.py says what else may lie there.
+    data: str | None = Field(default=None, pattern=r"^[a-z]+\.[1-9][0-9]{0,17}$")
     spec: Spec
 
 
@@ -204,7 +207,7 @@ def _fields_added(content: Any) -> Any:
     return content
 
 
-VOLUME = Sealed("volume", Record, *[_fields_added] * 7)
+VOLUME = Sealed("volume", Record, *[_fields_added] * 8)
 SNAPSHOT = Sealed("snapshot", SnapshotRecord, *[_fields_added] * 7)
 RUNS = Format("runs", Runs, _fields_added)
 REFERENCES = Format("references", References)

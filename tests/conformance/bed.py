@@ -121,6 +121,16 @@ class Bed:
         home = place.home.rename(self.volumes / place.name)
         return replace(place, home=home, mountpoint=self._mounts / place.name)
 
+    def named(self, place: Place) -> Place:
+        """The volume, with a name for its data in its record; under the usual one lies junk."""
+        data = f"{self.case.data}.4"
+        usual = self.data(place).rename(place.home / data).with_name(self.case.data)
+        if (place.home / data).is_dir():
+            usual.mkdir(mode=0o500)
+        else:
+            usual.write_bytes(b"junk")
+        return replace(place, data=data)
+
     def mounted(self, place: Place) -> Path:
         """Mount; the exposed folder."""
         mountpoints.make(place.mountpoint)
@@ -177,7 +187,8 @@ class Bed:
         """As the engine knows a volume or snapshot."""
         about = {"uuid": place.uuid, "created": timestamp(NOW), "spec": place.spec}
         if place.within is None:
-            record: Record | SnapshotRecord = Record.model_validate({"name": place.name, **about})
+            named = {"name": place.name, "data": place.data}
+            record: Record | SnapshotRecord = Record.model_validate({**named, **about})
         else:
             how = {"way": Way.COPY, "consistency": Consistency.OFFLINE}  # which nobody looks at
             name = name_within(place.name)
@@ -236,7 +247,7 @@ class Bed:
     # What can be seen
 
     def data(self, place: Place) -> Path:
-        return place.home / self.case.data
+        return place.held_as(self.case.data)
 
     def free(self) -> int:
         """Bytes that are free on the host, once all is written."""

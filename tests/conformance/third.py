@@ -34,7 +34,7 @@ TREE = "tree"
 
 
 def tree(place: Place) -> Path:
-    return place.home / TREE
+    return place.held_as(TREE)
 
 
 class Third(Backend, Snapshottable):
@@ -56,8 +56,8 @@ class Third(Backend, Snapshottable):
     def promised(self, spec: Spec) -> int:
         return 0
 
-    def recognises(self, home: Path) -> bool:
-        return (home / TREE).exists()
+    def recognises(self, home: Path, data: str | None = None) -> bool:
+        return (home / (data or TREE)).exists()
 
     def create(self, place: Place) -> Spec:
         tree(place).mkdir(mode=0o700)

@@ -73,14 +73,14 @@ class Folders(Backend):
     def promised(self, spec: Spec) -> int:
         return 0  # a quota is a limit, not a promise of space
 
-    def recognises(self, home: Path) -> bool:
-        return (home / DATA).exists()
+    def recognises(self, home: Path, data: str | None = None) -> bool:
+        return (home / (data or DATA)).exists()
 
     def create(self, place: Place) -> Spec:
         spec = place.spec
         if spec.path is not None:
             return self._create_at_path(spec.path, spec)
-        data = place.home / DATA
+        data = place.held_as(DATA)
         made(data)
         if limits.has(spec):
             project = limits.begin(data, place.uuid, spec)
@@ -94,7 +94,7 @@ class Folders(Backend):
         if path is not None:
             asked = options.model_copy(update={"path": path, "backend": self.name})
             return self._create_at_path(path, self.resolve(asked))
-        data = place.home / DATA
+        data = place.held_as(DATA)
         if data.is_symlink() or not data.is_dir():
             raise NotFound(f"{place}: {data} is not a folder")
         refuse_guarded(options.mount_options, self._allowed_mount_options)
@@ -163,7 +163,7 @@ class Folders(Backend):
             mounts.unmount(place.mountpoint)
 
     def destroy(self, place: Place) -> None:
-        data = place.home / DATA
+        data = place.held_as(DATA)
         # By the folder's own project: a copy that was not completed bears the record of another.
         if place.spec.project is not None and data.exists() and (project := quota.project(data)):
             quota.set_limit(data, project, None)

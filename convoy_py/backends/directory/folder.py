@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 2.0
 
 def source(place: Place) -> Path:
     """The folder, by its name."""
-    return Path(place.spec.path) if place.spec.path is not None else place.home / DATA
+    return Path(place.spec.path) if place.spec.path is not None else place.held_as(DATA)
 
 
 class Allowed:
@@ -43,7 +43,7 @@ class Allowed:
     def open(self, place: Place) -> AbstractContextManager[int]:
         """An open descriptor on a volume's folder, wherever that is."""
         path = place.spec.path
-        return opened(place.home / DATA) if path is None else self.at(path)
+        return opened(place.held_as(DATA)) if path is None else self.at(path)
 
     @contextmanager
     def at(self, path: str, *, make: bool = False) -> Iterator[int]:

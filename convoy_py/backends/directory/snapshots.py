@@ -58,13 +58,13 @@ class FolderSnapshots(Folders, Snapshottable):
 
     def copy(self, source: Place, target: Place, step: Step) -> None:
         step(0)
-        data = target.home / DATA
+        data = target.held_as(DATA)
         if target.within is not None:
             _refuse_path(source)
         if _is_subvolume(source):
             limit = target.spec.size
             if target.within is None and limit is not None and limit != source.spec.size:
-                count = trees.measure(source.home / DATA)[1]
+                count = trees.measure(source.held_as(DATA))[1]
                 limits.refuse_more(source, count, None, target.spec)
             _snapshot(source, data, read_only=target.within is not None)
             return
@@ -75,7 +75,7 @@ class FolderSnapshots(Folders, Snapshottable):
             trees.copy(folder, data, step, durable=False)  # `finish` sees to that
 
     def finish(self, source: Place, target: Place, step: Step) -> Spec:
-        data = target.home / DATA
+        data = target.held_as(DATA)
         on_btrfs = btrfs.is_btrfs(data)
         if not _is_subvolume(source):
             # Of a group that was copied, the first one finds most to write, and the rest little.
@@ -102,12 +102,12 @@ class FolderSnapshots(Folders, Snapshottable):
 
     def rollback(self, place: Place, snapshot: Place, staged: Place, step: Step) -> None:
         step(0)
-        new, old, spec = staged.home / DATA, place.home / DATA, place.spec
+        new, old, spec = staged.held_as(DATA), place.held_as(DATA), place.spec
         if _is_subvolume(snapshot):
             _snapshot(snapshot, new, read_only=False)
         else:
             made(new)
-            trees.copy(snapshot.home / DATA, new, step)
+            trees.copy(snapshot.held_as(DATA), new, step)
         with returning(f"{place} has gone back") as passed:
             if spec.project is not None:
                 with _without_limit(old, spec):
@@ -141,7 +141,7 @@ class FolderSnapshots(Folders, Snapshottable):
     def _open(self, place: Place, *options: str) -> Iterator[Path]:
         """The folder; a user's is mounted, for its name may lead elsewhere at any moment."""
         if place.spec.path is None:
-            yield place.home / DATA
+            yield place.held_as(DATA)
             return
         with mountpoints.private(place.mountpoint) as mountpoint:
             with self.allowed.open(place) as folder:
@@ -164,8 +164,8 @@ def _refuse_path(place: Place) -> None:
 
 
 def _snapshot(source: Place, data: Path, *, read_only: bool) -> None:
-    refuse_nested(source, source.home / DATA)
-    btrfs.snapshot(source.home / DATA, data, read_only=read_only)
+    refuse_nested(source, source.held_as(DATA))
+    btrfs.snapshot(source.held_as(DATA), data, read_only=read_only)
 
 
 @contextmanager

@@ -81,8 +81,8 @@ class Images(Backend):
     def has_own_filesystem(self, spec: Spec) -> bool:
         return True
 
-    def recognises(self, home: Path) -> bool:
-        return (home / IMAGE).exists()
+    def recognises(self, home: Path, data: str | None = None) -> bool:
+        return (home / (data or IMAGE)).exists()
 
     def create(self, place: Place) -> Spec:
         spec, path = place.spec, image.path(place)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convoy_py.linux import extents, files, reflink
 from convoy_py.linux import precopy as precopies
-from convoy_py.linux.descriptors import closing, opened
+from convoy_py.linux.descriptors import made, opened
 from convoy_py.linux.reflink import Step
 
 
@@ -19,7 +19,7 @@ def occupied(image: Path) -> int:
 @contextmanager
 def begun(image: Path, size: int, *, reserved: bool) -> Iterator[int]:
     """Make a new one of so many zeros, open in the block; with all of its blocks, if `reserved`."""
-    with _made(image) as fd:
+    with made(image) as fd:
         if reserved:
             # On btrfs a reserved block stays reserved only if it is overwritten in place.
             files.set_nocow(fd)
@@ -35,7 +35,7 @@ def copy(source: Path, target: Path, step: Step, counted: int, *, share: bool = 
 
     What `step` is told adds up to `counted`.
     """
-    with opened(source) as old, _made(target) as new:
+    with opened(source) as old, made(target) as new:
         reflink.copy(old, new, reflink.scaled(step, os.fstat(old).st_size, counted), share=share)
 
 
@@ -47,7 +47,7 @@ def precopy(source: Path, target: Path, step: Step) -> None:
     with opened(source) as old:
         if not precopies.pays(old):
             return
-        with _opened(target) if target.exists() else _made(target) as new:
+        with _opened(target) if target.exists() else made(target) as new:
             precopies.advance(old, new, step)
 
 
@@ -86,7 +86,7 @@ def reserve(image: Path, step: Step, counted: int) -> None:
             files.allocate(old, size)
             return
         whole = image.with_name(f"{image.name}.whole")
-        with _made(whole) as new:
+        with made(whole) as new:
             files.set_nocow(new)
             files.allocate(new, size)
             reflink.copy(old, new, reflink.scaled(step, size, counted), share=False)
@@ -96,8 +96,3 @@ def reserve(image: Path, step: Step, counted: int) -> None:
 
 def _opened(path: Path) -> AbstractContextManager[int]:
     return opened(path, os.O_RDWR | os.O_NOFOLLOW)
-
-
-def _made(path: Path) -> AbstractContextManager[int]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link
-    return closing(os.open(path, flags, 0o600))

@@ -59,7 +59,7 @@ def owner(place: Place) -> Place:
 
 
 def path(place: Place) -> Path:
-    return owner(place).home / IMAGE
+    return owner(place).held_as(IMAGE)
 
 
 def form(spec: Spec) -> tuple[Filesystem, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from convoy_py.backends.base import Place, Snapshottable
 from convoy_py.backends.common import own, put_in_place, returning
 from convoy_py.backends.loopback import file, growth, image, inside
-from convoy_py.backends.loopback.image import DATA
+from convoy_py.backends.loopback.image import DATA, IMAGE
 from convoy_py.errors import OperationFailed
 from convoy_py.linux import btrfs, extents, files, filesystems, reflink
 from convoy_py.linux.descriptors import opened
@@ -65,8 +65,8 @@ class ImageSnapshots(Snapshottable):
         if folder is None or not _shares(source, target.home):
             return False
         files.sync_filesystem(folder)  # what is in memory would be written, and change, afterwards
-        began, found = time.monotonic(), image.path(source)
-        file.precopy(found, target.home / found.name, step)
+        began = time.monotonic()
+        file.precopy(image.path(source), target.held_as(IMAGE), step)
         return time.monotonic() - began > _LONG_SECONDS
 
     def copy(self, source: Place, target: Place, step: Step) -> None:
@@ -75,7 +75,7 @@ class ImageSnapshots(Snapshottable):
             inside.take(source, target)
             return
         _settle(source)
-        _copy(source, target.home, step)
+        _copy(source, target, step)
 
     def finish(self, source: Place, target: Place, step: Step) -> Spec:
         if image.is_inside(target):
@@ -114,8 +114,9 @@ class ImageSnapshots(Snapshottable):
                 files.sync_filesystem(folder)
                 btrfs.delete_subvolume(before)
             return
-        _copy(snapshot, staged.home, step)
-        built = _as_copied(place, replace(place, home=staged.home))
+        built = replace(place, home=staged.home)
+        _copy(snapshot, built, step)
+        built = _as_copied(place, built)
         if place.spec.sparse is False:
             file.reserve(image.path(built), step, file.occupied(image.path(snapshot)))
         if built.spec.grows_from is not None:
@@ -172,14 +173,13 @@ def _settle(source: Place) -> None:
     )
 
 
-def _copy(source: Place, home: Path, step: Step) -> None:
-    found = image.path(source)
-    target = home / found.name
-    if target.exists():  # by a precopy
-        file.complete(found, target, step)
+def _copy(source: Place, target: Place, step: Step) -> None:
+    found, path = image.path(source), target.held_as(IMAGE)
+    if path.exists():  # by a precopy
+        file.complete(found, path, step)
         return
-    counted = 0 if _shares(source, home) else file.occupied(found)
-    file.copy(found, target, step, counted, share=not _is_reserved(source))
+    counted = 0 if _shares(source, target.home) else file.occupied(found)
+    file.copy(found, path, step, counted, share=not _is_reserved(source))
 
 
 def _shares(source: Place, home: Path) -> bool:

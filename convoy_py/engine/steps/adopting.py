@@ -8,6 +8,7 @@ from convoy_py.backends.base import Backend
 from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.logs import event
 from convoy_py.models.volume import Options
+from convoy_py.state import data
 from convoy_py.state.formats import Newer, Unreadable
 from convoy_py.state.records import Record
 from convoy_py.state.store import KEPT, RECORD, Store
@@ -42,7 +43,15 @@ def backend(
     wanted = options.backend or (old.spec.backend if old else None)
     if wanted is not None and wanted not in backends:
         raise Unsupported(f"backend {wanted} is not on here; use {', '.join(backends)}")
-    found = [each for each in backends.values() if each.recognises(home)]
+    if old is None and home.is_dir() and (numbered := data.numbered(home)):
+        # Which of them was the volume's, its record said.
+        raise InvalidOption(
+            f"volume {home.name}: {home} has {', '.join(numbered)}, and no record that says "
+            "which data is the volume's: give that the name without a number, and move all else "
+            "away"
+        )
+    named = old.data if old else None
+    found = [each for each in backends.values() if each.recognises(home, named)]
     if not found and (options.path or (old and old.spec.path)):
         found = [each for each in backends.values() if "path" in each.takes]
     if not found:

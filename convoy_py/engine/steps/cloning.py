@@ -166,7 +166,7 @@ class Cloning:
                 raise Conflict(
                     f"volume {converted.old.name} was changed meanwhile; repeat the command"
                 )
-            record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec})
+            record = old.model_copy(update={"uuid": new.uuid, "spec": new.spec, "data": new.data})
             runs = host.run_store.load(old) if old.spec.is_scheduled else None
             host.store.seal(staging, record)
             try:

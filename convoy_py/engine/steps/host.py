@@ -87,8 +87,9 @@ class Host:
         )
 
     def place(self, record: Record) -> Place:
-        name = record.name
-        return Place(name, record.uuid, self.store.home(name), self.mounts_dir / name, record.spec)
+        name, home = record.name, self.store.home(record.name)
+        mountpoint = self.mounts_dir / name
+        return Place(name, record.uuid, home, mountpoint, record.spec, data=record.data)
 
     def staged(self, place: Place, staging: Path) -> Place:
         """The place of a volume or snapshot while it is built.
@@ -103,9 +104,9 @@ class Host:
         mountpoint = self.mounts_dir / full
         return Place(full, record.uuid, home, mountpoint, record.spec, within=volume.place)
 
-    def nameless(self, home: Path, spec: Spec = UNKNOWN) -> Place:
+    def nameless(self, home: Path, spec: Spec = UNKNOWN, data: str | None = None) -> Place:
         """A folder that is to be destroyed, whatever it held."""
-        return Place(home.name, "", home, self.mounts_dir / home.name, spec)
+        return Place(home.name, "", home, self.mounts_dir / home.name, spec, data=data)
 
     def choose(self, options: Options) -> tuple[Backend, Spec]:
         """The backend that the options name, or the first that can do what they ask."""

@@ -124,8 +124,9 @@ class TrashBin:
             home = await self._operations.do(
                 removed.name, "purge", self._host.trash.retire, removed
             )
-        spec = removed.record.spec if removed.record else UNKNOWN
-        return self._deletions.begun(self._host.nameless(home, spec))
+        record = removed.record
+        spec, data = (record.spec, record.data) if record else (UNKNOWN, None)
+        return self._deletions.begun(self._host.nameless(home, spec, data))
 
     # Steps
 

@@ -12,8 +12,8 @@ from convoy_py.models.volume import Options, State
 from convoy_py.state.passed import PASSED
 from tests.fakes_engine import DAY, Engine
 
-NEWER = json.dumps({"format": 9, "told": "in a way that nobody knows"})
-TOLD = r"its format 9 is newer than \d, the newest known"
+NEWER = json.dumps({"format": 10, "told": "in a way that nobody knows"})
+TOLD = r"its format 10 is newer than \d, the newest known"
 
 
 def _written(path: Path) -> Path:
@@ -25,7 +25,7 @@ def _written(path: Path) -> Path:
 def _logged(caplog: pytest.LogCaptureFixture, path: Path) -> int:
     """How often a file was told to be of a newer daemon."""
     said = [f"{record.message} {vars(record).get('convoy_fields')}" for record in caplog.records]
-    return sum(str(path) in line and "its format 9 is newer than" in line for line in said)
+    return sum(str(path) in line and "its format 10 is newer than" in line for line in said)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ async def test_a_volume_or_a_snapshot_is_broken_meanwhile(engine: Engine) -> Non
     after = engine.restarted()
     view = after.volumes.get("db")
     assert view.state is State.BROKEN
-    assert f"{volume}: its format 9 is newer than 8, the newest known" in view.reason
+    assert f"{volume}: its format 10 is newer than 9, the newest known" in view.reason
     (broken,) = after.volumes.get("web").snapshots
-    assert f"{snapshot}: its format 9 is newer than 8, the newest known" in broken.reason
+    assert f"{snapshot}: its format 10 is newer than 8, the newest known" in broken.reason
     assert after.volumes.get("web").state is State.READY
     assert volume.read_text() == snapshot.read_text() == NEWER
 

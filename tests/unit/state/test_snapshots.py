@@ -59,7 +59,7 @@ def test_a_record_survives_its_file() -> None:
         (encode_snapshot(RECORD)[:-20], "nightly", "not a snapshot record"),
         (encode_snapshot(RECORD).replace(b"999", b"998"), "nightly", "checksum does not match"),
         (
-            OF_A_VOLUME.replace(b'"format": 3', b'"format": 1'),
+            OF_A_VOLUME.replace(b'"format": 9', b'"format": 1'),
             "nightly",
             "not a snapshot record",
         ),
@@ -70,7 +70,7 @@ def test_a_record_survives_its_file() -> None:
         ),
         (encode_snapshot(RECORD.model_copy(update={"name": "../x"})), "../x", "record of"),
         (
-            OF_A_VOLUME.replace(b'"volume"', b'"snapshot"').replace(b'"format": 3', b'"format": 1'),
+            OF_A_VOLUME.replace(b'"volume"', b'"snapshot"').replace(b'"format": 9', b'"format": 1'),
             "nightly",
             "its content is not a snapshot",
         ),
