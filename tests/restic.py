@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convoy_py.restic import keyfiles
+from convoy_py.restic.stores.local import LocalStore
+from tests.fakes_restic import NOW, QUICK
+
 BINARIES = ("restic", "restic-newest")  # tools/setup test installs both
 
 
@@ -40,8 +44,14 @@ class Restic:
     def is_newest(self) -> bool:
         return self.binary != BINARIES[0]
 
-    def init(self) -> None:
+    def init(self, *, cheap: bool = False) -> None:
+        """A repository of restic's own; a `cheap` one has a password that costs nothing to try."""
         self.run("init")
+        if cheap:
+            store = LocalStore(self.repository)
+            [own] = keyfiles.every(store)
+            keyfiles.add(store, own.open(self.password), self.password, NOW, QUICK)
+            keyfiles.remove(store, own.id)
 
     def check(self) -> None:
         """All of it is read; nothing is wrong, and nothing is there that no index names."""

@@ -232,7 +232,7 @@ def test_characters_are_escaped_as_the_newest_restic_does(tmp_path: Path) -> Non
 def test_both_back_up_into_one_repository(
     restic: Restic, store: LocalStore, source: Path, files: dict[bytes, bytes]
 ) -> None:
-    restic.init()
+    restic.init(cheap=True)
     restic.run("backup", source)
     repository = Repository.open(store, "right")
     ours = committed(repository, files)

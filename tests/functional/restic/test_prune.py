@@ -22,7 +22,7 @@ def test_restic_finds_all_of_its_own_and_of_ours(
     chance = random.Random(7)
     source = tmp_path / "source"
     source.mkdir()
-    restic.init()
+    restic.init(cheap=True)
     repository = Repository.open(store, restic.password)
     kept = with_garbage(repository, chance)
     for round_ in range(4):
