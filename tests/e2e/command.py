@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
+from tests.e2e import forks
+from tests.e2e.forks import PROJECT
 
 
 class CommandError(Exception):
@@ -15,11 +15,10 @@ class CommandError(Exception):
 
 def run(argv: Sequence[str | Path], **environment: str) -> str:
     """What a command printed; raises CommandError."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
     done = subprocess.run(
         argv,
         cwd=PROJECT,
-        env={**variables, **environment},
+        env={**variables(), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -32,4 +31,19 @@ def run(argv: Sequence[str | Path], **environment: str) -> str:
 
 def convoy(*arguments: str) -> str:
     """What the `convoy` command printed; raises CommandError."""
-    return run([sys.executable, "-m", "convoy_py", *arguments])
+    with (
+        os.fdopen(os.memfd_create("out"), "r+") as out,
+        os.fdopen(os.memfd_create("err"), "r+") as err,
+    ):
+        code = forks.convoy(arguments, variables(), out.fileno(), err.fileno()).wait()
+        out.seek(0)
+        err.seek(0)
+        printed, said = out.read(), err.read()
+    if code:
+        raise CommandError(f"convoy: {said or printed}")
+    return printed
+
+
+def variables() -> dict[str, str]:
+    """The environment without settings of ours."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}

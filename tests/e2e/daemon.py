@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from tests.e2e import command, host
+from tests.e2e import command, forks, host
 from tests.e2e.waiting import until
 
 PLUGINS = Path("/run/docker/plugins")
@@ -52,9 +52,9 @@ class Daemon:
         self.socket = PLUGINS / f"{self.name}.sock"
         self.root, self.run_dir = home / "root", home / "run"
         self.log = home / "log"
-        self.launcher: Sequence[str] = ()  # what to start it with
+        self.launcher: Sequence[str] = ()  # what to start it with; then it is no fork
         self._given = settings
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | forks.Fork | None = None
         self._listening: socket.socket | None = None
         home.mkdir(parents=True)
 
@@ -62,20 +62,15 @@ class Daemon:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it answers."""
-        argv = [*self.launcher, sys.executable, "-m", "convoy_py", "daemon"]
+        arguments = ["daemon"]
         for key, value in self.settings().items():
-            argv += [f"--{key.replace('_', '-')}", str(value)]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CONVOY_")}
+            arguments += [f"--{key.replace('_', '-')}", str(value)]
         with (self.home / "stderr").open("ab") as stderr:
-            self._process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                env=environment,
-                cwd=Path(__file__).parents[2],
-                pass_fds=[self._listening.fileno()] if self._listening else [],
-            )
+            if self.launcher:
+                self._process = self._launched(arguments, stderr)
+            else:
+                output = stderr.fileno()
+                self._process = forks.convoy(arguments, command.variables(), output, output)
         if wait:
             until(self._answers, f"an answer of the daemon, see {self.home}")
 
@@ -269,6 +264,17 @@ class Daemon:
         return host.mounts_below(self.home) + host.loop_devices(self.root) + files
 
     # Its process
+
+    def _launched(self, arguments: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*self.launcher, sys.executable, "-m", "convoy_py", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=command.variables(),
+            cwd=forks.PROJECT,
+            pass_fds=[self._listening.fileno()] if self._listening else [],
+        )
 
     def _removed(self, name: str) -> bool:
         return self.call("/VolumeDriver.Remove", {"Name": name}).status == 200

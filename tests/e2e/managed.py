@@ -18,8 +18,9 @@ from typing import Any
 from docker.errors import APIError
 
 from tests.e2e import command, host
-from tests.e2e.command import PROJECT, CommandError
+from tests.e2e.command import CommandError
 from tests.e2e.engine import Engine, prints
+from tests.e2e.forks import PROJECT
 from tests.e2e.namespace import own_mounts
 from tests.e2e.waiting import until
 

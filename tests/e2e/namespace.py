@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests import memory
+from tests.e2e import forks
 
 # The last is where Podman keeps a cache, wherever its stores are.
 _COVERED = (Path("/run/docker"), Path("/etc/docker"), Path("/var/lib/containers"))
@@ -30,7 +31,8 @@ def own_mounts() -> Iterator[None]:
         _mount("--make-rshared", "/")
         for folder in _COVERED:
             _mount("-t", "tmpfs", "tmpfs", str(folder))
-        yield
+        with forks.seeing_these_mounts():
+            yield
     finally:
         memory.enter(outside)
         os.close(outside)
