@@ -33,6 +33,7 @@ from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
+from tests.noise import noise
 
 MIB = 2**20
 PATIENCE = 60.0  # seconds; it bounds a failure
@@ -339,6 +340,6 @@ def _stream(stream: IO[bytes] | None) -> IO[bytes]:
 def written(path: Path, size: int) -> None:
     """Write so many bytes that no filesystem can store in fewer, durably."""
     with path.open("wb") as file:
-        file.write(os.urandom(size))
+        file.write(noise(size))
         file.flush()
         os.fsync(file.fileno())

@@ -23,6 +23,7 @@ from tests.crash.scene import Model
 from tests.crash.tracing import injected, waits_in
 from tests.crash.volumes import CONTAINER, CONTENT, KINDS, Stage, bring
 from tests.harness import Daemon, Refused, eventually
+from tests.noise import noise
 
 pytestmark = pytest.mark.root
 
@@ -205,7 +206,7 @@ def test_a_copy_for_which_the_room_ends_midway_is_taken_back(small: Daemon) -> N
     """The space goes while a frozen image is copied: writers go on, and nothing is left."""
     small.start()
     small.create("v", **{**KINDS["ext4"], "size": "100M"})
-    content = os.urandom(60 * _MIB)
+    content = noise(60 * _MIB)
     write_canary(small.mount("v", CONTAINER), content)
     filler = small.root.parent / "filler"
     with (

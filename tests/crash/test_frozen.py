@@ -20,6 +20,7 @@ from tests.crash.scene import Model
 from tests.crash.tracing import injected, waits_in
 from tests.crash.volumes import CONTAINER, KINDS
 from tests.harness import Daemon, Refused, Unanswered, eventually
+from tests.noise import noise
 
 pytestmark = pytest.mark.root
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.root
 _COPY = "copy_file_range"
 _COPY_NUMBER = {"x86_64": 326, "aarch64": 285}[os.uname().machine]
 _SLOWLY = "delay_enter=300000"  # microseconds
-CONTENT = os.urandom(48 << 20)
+CONTENT = noise(48 << 20)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tests.crash.conftest import FLAGS
 from tests.crash.disks import Disk
 from tests.crash.volumes import CONTAINER
 from tests.harness import Daemon, Refused
+from tests.noise import noise
 
 pytestmark = pytest.mark.root
 
@@ -52,7 +53,7 @@ def _write(daemon: Daemon, volume: str, mib: int, file: str = "file") -> None:
     """Have a container write random bytes into a volume, and wait until they are on the disk."""
     with (daemon.mount(volume, CONTAINER) / file).open("wb") as target:
         for _ in range(mib):
-            target.write(os.urandom(_MIB))
+            target.write(noise(_MIB))
         target.flush()
         os.fsync(target.fileno())
     daemon.unmount(volume, CONTAINER)
@@ -163,7 +164,7 @@ def _paced(daemon: Daemon, file: FileIO, mib: int) -> None:
     """
     for number in range(mib):
         began = time.monotonic()
-        file.write(os.urandom(_MIB))
+        file.write(noise(_MIB))
         if number % 15 == 0:
             daemon.listed()
         time.sleep(max(0.0, began + 1 / 60 - time.monotonic()))
@@ -205,7 +206,7 @@ def test_a_living_image_with_a_snapshot_never_runs_out_of_space(make_daemon: Mak
     daemon = make_daemon("xfs", 1536, "--reserve=64M")
     daemon.create("live", backend="loopback", fs="ext4", size="600M", sparse="true")
     file = daemon.mount("live", CONTAINER) / "file"
-    file.write_bytes(os.urandom(450 * _MIB))
+    file.write_bytes(noise(450 * _MIB))
     verbs.snapshot(daemon, "live", "s")
     for name in "abcdefghij":
         _removed(daemon, name, 80)
