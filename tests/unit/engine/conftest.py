@@ -14,6 +14,7 @@ from convoy_py.models.volume import Options
 from convoy_py.restic.stores.local import LocalStore
 from tests.fakes_engine import DAY, Engine, FakeKernel
 from tests.fakes_restic import new_repository
+from tests.forked_sessions import forked
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ def nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     told = [record for record in caplog.get_records("call") if record.name == "convoy.janitor"]
     assert [record for record in told if record.exc_info] == []
+
+
+@pytest.fixture(autouse=True)
+def forked_sessions() -> Iterator[None]:
+    """To load the modules of a session takes four times as long as what it does here."""
+    with forked():
+        yield
 
 
 @pytest.fixture

@@ -34,6 +34,11 @@ CANARY = "canary-0123456789"
 Convoy = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def forked_sessions() -> None:
+    """None here: with what they are started is looked at."""
+
+
 @pytest.fixture
 async def served(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
