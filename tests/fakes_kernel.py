@@ -14,6 +14,7 @@ from convoy_py.backends.imageable import Imageable
 from convoy_py.errors import Corrupt, NotFound, OperationFailed, Unsupported
 from convoy_py.linux import files
 from convoy_py.linux.extents import Shares
+from convoy_py.linux.fresh import Haste
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.mounts import Mount
 from convoy_py.linux.reflink import Step
@@ -297,6 +298,12 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
     def image(self, place: Place) -> Path | None:
         is_inside = place.within is not None and self.way is Way.INSIDE
         return None if place.spec.fs is None or is_inside else place.held_as("data") / "file"
+
+    def renew(self, place: Place, target: Path, haste: Haste, step: Step) -> bool:
+        with self._call("renew", place):
+            shutil.copyfile(place.held_as("data") / "file", target)
+        haste.settle()
+        return True
 
     def suits(self, made: Spec, spec: Spec) -> None:
         if spec.fs != made.fs or (spec.size or 0) < (made.size or 0):

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from convoy_py.backends.base import Place
+from convoy_py.linux.fresh import Haste
+from convoy_py.linux.reflink import Step
 from convoy_py.models.volume import Spec
 
 
@@ -22,6 +24,13 @@ class Imageable(ABC):
         """The file that is the whole filesystem of the data, and is the place's own. No I/O.
 
         None of what has none, such as a snapshot that lies in its volume's: a clone of it may.
+        """
+
+    @abstractmethod
+    def renew(self, place: Place, target: Path, haste: Haste, step: Step) -> bool:
+        """Make the new file `target` all that the image is by now, for writers who have that open.
+
+        Raises Unsupported of what can have no other, and as `linux/fresh.py`, which tells the rest.
         """
 
     @abstractmethod

@@ -7,6 +7,7 @@ goes into a file that nobody uses any more.
 import errno
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -28,23 +29,32 @@ class _TooSlow(Exception):
     """The whole would take longer than there is patience for."""
 
 
+@dataclass(frozen=True)
+class Haste:
+    """For how long there is patience, by which clock; None: it takes as long as it does.
+
+    `settle` waits, once the copy is made, for as long as we may still see of its source what it was
+    before another host wrote there.
+    """
+
+    clock: Callable[[], float]
+    patience: float | None
+    settle: Callable[[], None]
+
+
 def copied(
     source: Path,
     target: Path,
+    haste: Haste,
     step: Step,
     *,
-    clock: Callable[[], float],
-    patience: float | None,
-    settle: Callable[[], None],
     reserved: bool = False,
 ) -> bool:
     """Make the new file `target` a copy of `source`; with the holes that the filesystem tells of.
 
     It is on the disk on return, for the caller to see to its name. Returns False, and leaves
-    nothing, if it would take more than `patience` seconds by the `clock`, which the first
-    64 MiB tell; with a patience of None it takes as long as it does. `settle` waits, once it is
-    made, for as long as an old state of the source may be seen by us that is another host's to
-    write. If `reserved` it gets blocks of its own for all of its size.
+    nothing, if there is no patience for it, which the first 64 MiB tell. If `reserved` it
+    gets blocks of its own for all of its size.
 
     Raises Written (EBUSY) if the source was written meanwhile, what `step` raises, and OSError; and
     leaves nothing.
@@ -56,9 +66,9 @@ def copied(
                 if reserved:
                     files.set_nocow(new)
                     files.allocate(new, before.st_size)
-                _copy(old, new, step, clock, patience, share=not reserved)
+                _copy(old, new, haste, step, share=not reserved)
                 os.fsync(new)
-                settle()
+                haste.settle()
                 _refuse_written(source, before)
             except _TooSlow:
                 target.unlink()
@@ -69,19 +79,11 @@ def copied(
     return True
 
 
-def _copy(
-    source: int,
-    target: int,
-    step: Step,
-    clock: Callable[[], float],
-    patience: float | None,
-    *,
-    share: bool,
-) -> None:
-    if patience is None:
+def _copy(source: int, target: int, haste: Haste, step: Step, *, share: bool) -> None:
+    if haste.patience is None:
         reflink.copy(source, target, step, share=share)
         return
-    pace = _Pace(source, target, clock, patience)
+    pace = _Pace(source, target, haste.clock, haste.patience)
 
     def stepped(count: int) -> None:
         step(count)

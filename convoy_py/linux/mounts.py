@@ -156,13 +156,18 @@ def is_mountpoint(path: Path) -> bool:
 def lasting_id(path: Path) -> int | None:
     """An id of what is mounted exactly at `path` that no other mount ever gets; one system call.
 
-    None if nothing is mounted there, and before Linux 6.8: `mount_id` of a Mount is given anew.
+    None if nothing is mounted there, or what was shut down, and before Linux 6.8: `mount_id` of a
+    Mount is given anew.
     """
     try:
         mask, found, is_root = _statx(
             _AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID_UNIQUE
         )
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
         return None
     return found if is_root and mask & _STATX_MNT_ID_UNIQUE else None
 
@@ -335,6 +340,12 @@ def _at(path: Path) -> tuple[int, bool]:
         return _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)[1:]
     except (FileNotFoundError, NotADirectoryError):
         return 0, False
+    except OSError as error:
+        # So answers a filesystem that was shut down, and that is to be unmounted.
+        found = Covers().of(str(path)) if error.errno == errno.EIO else None
+        if found is None or found.mountpoint != str(path):
+            raise
+        return found.mount_id, True
 
 
 def _statx(fd: int, path: bytes, flags: int, wanted: int = _STATX_MNT_ID) -> tuple[int, int, bool]:

@@ -17,11 +17,14 @@ from convoy_py.backends.imageable import Imageable
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.engine.steps import host as host_steps
+from convoy_py.engine.steps import loading
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.parts import planned
+from convoy_py.engine.steps.renewing import Renewing
 from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.linux import files, filesystems, mounts
+from convoy_py.linux.fresh import Haste
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.reflink import Step
 from convoy_py.metrics import Metrics
@@ -167,6 +170,16 @@ class Bed:
     def rolled_back(self, place: Place, snapshot: Place, step: Step = uncounted) -> None:
         """Give a volume that is not mounted the content of a snapshot."""
         self._copying.rollback(self._entry(place), self._entry(snapshot), step)
+
+    def renewed(self, place: Place, loser: str = "other") -> tuple[Place, Place]:
+        """Give a volume a fresh inode: its place then, and that of the snapshot that it was."""
+        entry, host = self._entry(place), self._steps.host
+        haste = Haste(time.monotonic, None, lambda: None)
+        renewed = Renewing(host).renew(entry, loser, haste, uncounted)
+        assert renewed is not None
+        loading.rerecord(host, entry, renewed.record)
+        lost = loading.snapshot_entry(host, entry, renewed.lost.name, renewed.lost)
+        return entry.usable()[1], lost.usable()[1]
 
     def deleted(self, snapshot: Place) -> None:
         self.snapshots.withdraw(snapshot)

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from convoy_py.backends import mountpoints
@@ -109,8 +110,26 @@ def _is_on(place: Place, source: str) -> bool:
     return (attached.file_device, attached.inode) == (image.st_dev, image.st_ino)
 
 
+class _AwaitsReplay(Exception):
+    """A snapshot's journal was not replayed when it was taken."""
+
+
 def mount(place: Place, mountpoint: Path, options: Iterable[str]) -> None:
     """Mount the image, or the snapshot inside it; a snapshot never otherwise than read-only."""
+    chosen = tuple(options)
+    try:
+        _mount(place, mountpoint, chosen)
+    except _AwaitsReplay as error:
+        # The image of a volume that another host had mounted to the last: it is replayed once.
+        with privately(replace(place, within=None)):
+            pass
+        try:
+            _mount(place, mountpoint, chosen)
+        except _AwaitsReplay:
+            raise Corrupt(f"{place}: its journal awaits a replay ({error})") from error
+
+
+def _mount(place: Place, mountpoint: Path, options: Sequence[str]) -> None:
     spec = owner(place).spec
     fs, _ = form(spec)
     check(place)
@@ -125,6 +144,8 @@ def mount(place: Place, mountpoint: Path, options: Iterable[str]) -> None:
         try:
             mounts.mount(device.path, mountpoint, fs, chosen)
         except OSError as error:
+            if error.errno == errno.EROFS and is_read_only(place):
+                raise _AwaitsReplay(error.strerror) from error
             refused = f"{place}: its {fs} cannot be mounted ({error.strerror}); "
             check_it = f"check it: {filesystems.check_command(fs, path(place))}"
             # A journal is written to, and the blocks for it may be missing.

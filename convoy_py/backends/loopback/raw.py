@@ -8,8 +8,11 @@ from convoy_py.backends.base import Place
 from convoy_py.backends.imageable import Imageable
 from convoy_py.backends.loopback import file, found, growth, image
 from convoy_py.errors import Corrupt, Unsupported
-from convoy_py.linux import filesystems
+from convoy_py.linux import filesystems, fresh
 from convoy_py.linux.descriptors import opened
+from convoy_py.linux.fresh import Haste
+from convoy_py.linux.reflink import Step
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Spec, show
 
 
@@ -18,6 +21,16 @@ class RawImages(Imageable):
 
     def image(self, place: Place) -> Path | None:
         return None if image.is_inside(place) else image.path(place)
+
+    def renew(self, place: Place, target: Path, haste: Haste, step: Step) -> bool:
+        if place.spec.fs is Filesystem.BTRFS:
+            raise Unsupported(
+                f"{place}: a btrfs image has its snapshots inside, so what it was cannot be one; "
+                "use fs=ext4 or fs=xfs"
+            )
+        image.check(place)
+        reserved = place.spec.sparse is False
+        return fresh.copied(image.path(place), target, haste, step, reserved=reserved)
 
     def suits(self, made: Spec, spec: Spec) -> None:
         (fs, size), (wanted, wanted_size) = image.form(made), image.form(spec)

@@ -13,6 +13,7 @@ from pathlib import Path
 from convoy_py.backends import mountpoints
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.steps import loading
+from convoy_py.engine.steps.renewing import Renewing
 from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.upkeep.plan import Repair, plan
@@ -34,6 +35,7 @@ class Recovery:
         self._steps = steps
         self._host = steps.host
         self._copying = copying
+        self._renewing = Renewing(steps.host)
         self._clock = clock
         self._leftovers: set[Path] = set()
         self._told: dict[Path, str] = {}  # why one of them is still there
@@ -51,7 +53,7 @@ class Recovery:
         self._make_folders()
         self._drop_copies()
         steps.host.isolation = steps.host.isolation_from(1)
-        self._tidy()
+        self._tidy(is_quiet=is_quiet)
         records = steps.host.store.load()
         held = steps.host.reference_store.load()
         entries = {
@@ -68,10 +70,12 @@ class Recovery:
             self._apply(name, repair, known, held)
         for entry in entries.values():
             self._drop_clones(entry)
-        waiting = steps.host.snapshot_store.unnamed()  # for a start that can give them their names
+        half_made = steps.host.snapshot_store.half_made()
+        # For a start that can give them their names.
+        waiting = steps.host.snapshot_store.unnamed(half_made)
         self.half_taken = [
             (entries[volume], home)
-            for volume, home in steps.host.snapshot_store.half_made()
+            for volume, home in half_made
             if volume in entries and home not in waiting
         ]
         self.half_restored = [
@@ -107,13 +111,14 @@ class Recovery:
                     raise
                 event(log, logging.WARNING, "the run folder's disk is full", failure=error)
 
-    def _tidy(self) -> None:
+    def _tidy(self, *, is_quiet: bool) -> None:
         """Put right on disk what a crash left between two steps of one change of the state."""
         steps = self._steps
         for repair in (
             steps.host.store.tidy,
             steps.host.snapshot_store.complete_groups,
             steps.host.trash.complete,
+            *((self._renewing.complete_all,) if is_quiet else ()),
         ):
             try:
                 repair()

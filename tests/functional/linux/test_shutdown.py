@@ -84,7 +84,11 @@ def test_what_was_acknowledged_is_kept_and_nothing_comes_after(
                 late()
         with suppress(OSError):
             shutdown.shut_down(folder)  # once more does no harm
+    found = mounts.find(folder)
+    assert found is not None
+    assert found.source == str(device.path)
     mounts.unmount(folder)
+    assert mounts.find(folder) is None
     assert detaches(device)
     attach_and_mount(fs, image, folder)
     assert (folder / "open").read_bytes() == b"before"

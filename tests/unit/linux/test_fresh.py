@@ -66,9 +66,7 @@ def copied(
         settle()
 
     target = source.with_name("target")
-    return fresh.copied(
-        source, target, step, clock=clock, patience=patience, settle=settled, **more
-    )
+    return fresh.copied(source, target, fresh.Haste(clock, patience, settled), step, **more)
 
 
 @pytest.mark.parametrize("patience", [None, 2.0])

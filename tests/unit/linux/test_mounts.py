@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,31 @@ def test_only_a_busy_mount_is_left_without_an_error(monkeypatch: pytest.MonkeyPa
     number = errno.EIO
     with pytest.raises(OSError, match="Input/output error"):
         mounts.unmount_unless_busy(Path("/srv"))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_what_was_shut_down_is_found_in_the_table(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It answers EIO; what lies below it is no mountpoint, and any other error is one."""
+
+    def call(_function: str, *_: object, about: str | None = None) -> int:
+        raise OSError(number, os.strerror(number), about)
+
+    lines = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw", "50 1 7:1 / /srv/db rw - xfs /dev/loop1 rw"]
+    monkeypatch.setattr(libc, "call", call)
+    monkeypatch.setattr(mounts, "read", lambda _pid="self": "\n".join(lines).encode())
+    for path in ("/srv/db/data", "/srv/other") + (("/srv/db",) if number != errno.EIO else ()):
+        with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+            mounts.is_mountpoint(Path(path))
+    if number == errno.EIO:
+        found = mounts.find(Path("/srv/db"))
+        assert found is not None
+        assert found.mount_id == 50
+        assert mounts.lasting_id(Path("/srv/db")) is None
+    else:
+        with pytest.raises(PermissionError):
+            mounts.lasting_id(Path("/srv/db"))
 
 
 PLUGIN = "40 1 8:1 /var/plugin /own rw - ext4 /dev/sda1 rw"

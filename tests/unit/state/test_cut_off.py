@@ -89,7 +89,7 @@ def test_one_of_a_group_that_gets_no_name_is_told(
     monkeypatch.setattr(store, "move", _full)
     with pytest.raises(NoSpace):
         snapshots.complete_groups()
-    assert snapshots.unnamed() == {second: _record(2)}
+    assert snapshots.unnamed(snapshots.half_made()) == {second: _record(2)}
 
 
 def test_one_of_a_group_that_was_being_deleted_does_not_come_back(
