@@ -23,7 +23,7 @@ from convoy_py.engine.steps.parts import planned
 from convoy_py.engine.steps.renewing import Renewing
 from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.engine.steps.volumes import Steps
-from convoy_py.linux import files, filesystems, mounts
+from convoy_py.linux import files, filesystems, loop, mounts
 from convoy_py.linux.fresh import Haste
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.reflink import Step
@@ -98,9 +98,11 @@ class Bed:
     def close(self) -> None:
         self._stack.close()
         for mount in reversed(mounts.below(self.root)):
-            subprocess.run(["umount", "-l", mount.mountpoint], check=False)
+            with suppress(OSError):  # it went with one below it
+                mounts.detach(mount.mountpoint)
         for device in self.devices():
-            subprocess.run(["losetup", "-d", device], check=False, stderr=subprocess.DEVNULL)
+            with suppress(OSError):  # it was detached just now
+                loop.detach(loop.LoopDevice(Path(device), int(device.removeprefix("/dev/loop"))))
         for path in self._mounts.glob("*"):
             files.set_immutable(path, on=False)
         self._store.close()

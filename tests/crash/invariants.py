@@ -94,13 +94,17 @@ def _first(
 
 def violations(daemon: Daemon, model: Model) -> list[str]:
     """Every violation at this moment; looking into the volumes mounts and unmounts them."""
+    scene = Scene.take(daemon, model)
     # Only on a tidy host can it be told what the look itself leaves.
-    return untidy(daemon, model) or list(look_inside(Scene.take(daemon, model)))
+    return _untidy(scene) or list(look_inside(scene))
 
 
 def untidy(daemon: Daemon, model: Model) -> list[str]:
     """Every violation that can be seen without looking into the volumes; changes nothing."""
-    scene = Scene.take(daemon, model)
+    return _untidy(Scene.take(daemon, model))
+
+
+def _untidy(scene: Scene) -> list[str]:
     thawed(scene)
     found = [line for rule in RULES for line in rule(scene)]
     # Programs read whole images for it: not while it is waited for the rest.
