@@ -81,19 +81,26 @@ class Plugin:
             self.enable()
         until(self.answers, "an answer of the plugin")
 
-    def pack(self, folder: Path, **changes: object) -> None:
-        """Lay out a plugin as it is now, with another manifest and another root, to create it."""
-        (folder / "rootfs").mkdir(parents=True)
+    def pack(self, folder: Path, name: str, **changes: object) -> None:
+        """Lay out a plugin as it is now, with another manifest and another root, to create it.
+
+        If one is laid out there, it becomes this one.
+        """
+        if not folder.exists():
+            self._export(folder / "rootfs")
+        manifest = json.loads((PROJECT / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps({**manifest, **changes}))
+        # Engines refuse two plugins with the same content.
+        (folder / "rootfs/etc/name").write_text(name)
+
+    def _export(self, rootfs: Path) -> None:
+        rootfs.mkdir(parents=True)
         container = self._engine.client.containers.create("convoy-rootfs")
-        with subprocess.Popen(["tar", "-xC", folder / "rootfs"], stdin=subprocess.PIPE) as tar:
+        with subprocess.Popen(["tar", "-xC", rootfs], stdin=subprocess.PIPE) as tar:
             assert tar.stdin is not None
             for chunk in container.export():
                 tar.stdin.write(chunk)
         container.remove()
-        manifest = json.loads((PROJECT / "config.json").read_text(encoding="utf-8"))
-        (folder / "config.json").write_text(json.dumps({**manifest, **changes}))
-        # Engines refuse two plugins with the same content.
-        (folder / "rootfs/etc/name").write_text(folder.name)
 
     # What is seen of it
 

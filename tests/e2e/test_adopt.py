@@ -135,7 +135,7 @@ def test_killed_while_it_releases(engine: Engine, daemon: Daemon, name: str) -> 
     """12.13: ours is as it was, and the next daemon takes away what was half made under Docker."""
     engine.create_volume(name, daemon.name)
     shown = prepared(engine, name)
-    engine.run("dd if=/dev/urandom of=/data/large bs=1M count=400", f"{name}:/data")
+    engine.run("dd if=/dev/zero of=/data/large bs=1M count=400", f"{name}:/data")
     with ThreadPoolExecutor(1) as pool:
         released = pool.submit(daemon.convoy, "release", name)
         until(lambda: _half_made(engine), "a copy that has begun")

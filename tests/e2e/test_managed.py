@@ -48,6 +48,15 @@ def volume(engine: Engine, plugin: Plugin, name: str, options: dict[str, str]) -
 
 
 @pytest.fixture
+def volumes(engine: Engine, plugin: Plugin, name: str) -> list[str]:
+    """The names of a volume of each backend: for a test that builds, so that it builds once."""
+    made = {f"{name}-{backend}": options for backend, options in BACKENDS.items()}
+    for volume, options in made.items():
+        engine.create_volume(volume, NAME, options)
+    return list(made)
+
+
+@pytest.fixture
 def container(engine: Engine, volume: str) -> Any:
     """A running container that appends to /data/log, and once wrote `precious` to /data/file."""
     command = "echo precious > /data/file; while date >> /data/log; do sleep 0.1; done"
@@ -81,15 +90,17 @@ def test_life_of_the_plugin(engine: Engine, plugin: Plugin) -> None:
     until(lambda: "ready version=" in plugin.log()[-1], "a line in the log")
 
 
-def test_removal_and_making_anew(engine: Engine, plugin: Plugin, volume: str) -> None:
+def test_removal_and_making_anew(engine: Engine, plugin: Plugin, volumes: list[str]) -> None:
     """11.66: volumes and data outlive `docker plugin rm`; what is built anew takes them over."""
-    engine.run("echo precious > /data/file", f"{volume}:/data")
+    for volume in volumes:
+        engine.run("echo precious > /data/file", f"{volume}:/data")
     plugin.docker("plugin", "rm", "--force", NAME)
     assert plugin.docker("plugin", "ls", "--quiet") == ""
     plugin.build()
-    assert volume in engine.volume_names()
-    assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
-    assert volume in json.loads(plugin.convoy("list"))
+    for volume in volumes:
+        assert volume in engine.volume_names()
+        assert engine.run("cat /data/file", f"{volume}:/data") == "precious\n"
+        assert volume in json.loads(plugin.convoy("list"))
 
 
 def test_replacement(engine: Engine, plugin: Plugin, name: str) -> None:
@@ -133,14 +144,13 @@ def test_disable_after_a_restart(lasting: Engine, plugin: Plugin, volume: str) -
     plugin.enable()
 
 
-def test_more_of_the_host(
-    engine: Engine, plugin: Plugin, base: Path, name: str, options: dict[str, str]
-) -> None:
+def test_more_of_the_host(engine: Engine, plugin: Plugin, base: Path, name: str) -> None:
     """11.69: it also runs with the host's root, its network and its IPC."""
     manifest = json.loads((Path(__file__).parents[2] / "config.json").read_text())
     mount = {"type": "bind", "source": "/", "destination": "/host/root", "options": ["rbind"]}
     plugin.pack(
         base / name,
+        "wide",
         mounts=[*manifest["mounts"], {"name": "root", **mount}],
         network={"type": "host"},
         ipchost=True,
@@ -149,9 +159,12 @@ def test_more_of_the_host(
     plugin.docker("plugin", "create", "wide:latest", str(base / name))
     try:
         plugin.docker("plugin", "enable", "wide:latest")
-        engine.create_volume(name, "wide:latest", options)
-        assert engine.run("echo fine > /data/file; cat /data/file", f"{name}:/data") == "fine\n"
-        engine.remove_volume(name)
+        for backend, options in BACKENDS.items():
+            volume = f"{name}-{backend}"
+            engine.create_volume(volume, "wide:latest", options)
+            said = engine.run("echo fine > /data/file; cat /data/file", f"{volume}:/data")
+            assert said == "fine\n"
+            engine.remove_volume(volume)
     finally:
         plugin.docker("plugin", "rm", "--force", "wide:latest")
 
@@ -305,19 +318,17 @@ def test_live_restore(lasting: Engine, plugin: Plugin, volume: str, container: A
     until(lambda: plugin.is_released(volume), "an unmount")
 
 
-def test_upgrade(engine: Engine, plugin: Plugin, base: Path, name: str) -> None:
+def test_upgrade(engine: Engine, plugin: Plugin, base: Path, volumes: list[str]) -> None:
     """11.75: installed from a registry and upgraded from it, volumes, data and settings stay."""
-    volumes = [f"{name}-{backend}" for backend in BACKENDS]
-    for volume, options in zip(volumes, BACKENDS.values(), strict=True):
-        engine.create_volume(volume, NAME, options)
+    for volume in volumes:
         engine.run("echo precious > /data/file", f"{volume}:/data")
     plugin.docker("plugin", "rm", "--force", NAME)
     granted = ("--grant-all-permissions", "--disable-content-trust")
     with registry(base / "registry") as place:
         first, second = (f"{place}/convoy:{tag}" for tag in ("one", "two"))
         for reference, tag in ((first, "one"), (second, "two")):
-            plugin.pack(base / tag, description=f"version {tag}")
-            plugin.docker("plugin", "create", reference, str(base / tag))
+            plugin.pack(base / "version", tag, description=f"version {tag}")
+            plugin.docker("plugin", "create", reference, str(base / "version"))
             plugin.docker("plugin", "push", reference)
             plugin.docker("plugin", "rm", reference)
         size = "CONVOY_DEFAULT_SIZE=32MiB"
