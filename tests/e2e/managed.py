@@ -204,6 +204,9 @@ def base_tar() -> Path:
 
 
 def import_base(engine: Engine, tar: Path) -> None:
+    """Have the base among the engine's images; where the plugin was built it is there."""
+    if engine.client.images.list(name=_BASE):
+        return
     repository, _, tag = _BASE.partition(":")
     engine.client.api.import_image_from_file(str(tar), repository=repository, tag=tag)
 
