@@ -30,12 +30,13 @@ from convoy_py.errors import (
     Unsettled,
     Unsupported,
     VolumeInUse,
+    replaced,
 )
 from convoy_py.linux import files, reflink
 from convoy_py.linux.fresh import Haste, Written
 from convoy_py.linux.reflink import Step
 from convoy_py.logs import event
-from convoy_py.models.names import check_name, joined
+from convoy_py.models.names import check_name
 from convoy_py.models.snapshot import Consistency, Plan, Way
 from convoy_py.state import data
 from convoy_py.state.records import Record, SnapshotRecord, timestamp
@@ -73,9 +74,11 @@ class Renewing:
         if backend.is_mounted(place):
             raise VolumeInUse(place.name, [f"its mount at {place.mountpoint}"])
         self.complete(volume.name)
-        lost = self._lost(volume, loser, named)
-        fresh = data.after(named)
-        record = volume.volume_record().model_copy(update={"data": fresh.name})
+        before = volume.volume_record()
+        if self._host.store.find(volume.name) != before:
+            raise replaced(f"volume {volume.name}")
+        lost, fresh = self._lost(volume, loser, named), data.after(named)
+        record = before.model_copy(update={"data": fresh.name})
         try:
             if not self._begun(backend, place, fresh, lost, haste, step):
                 self.complete(volume.name)
@@ -114,8 +117,10 @@ class Renewing:
         for lost in noted:
             if named.name == lost.new:
                 self._keep(lost, named.with_name(lost.old))
-            else:
+            elif named.name == lost.old:
                 self._undo(lost, named.with_name(lost.new))
+            else:
+                raise Corrupt(f"volume {name}: its record names neither data of {lost.home}")
 
     def complete_all(self) -> None:
         """The same of all volumes, at start; raises what stood in the way of the last."""
@@ -186,7 +191,8 @@ class Renewing:
         now = self._host.wall_clock()
         stem = f"{_TAKEN_FROM}{loser}-{timestamp(now):%Y%m%d-%H%M%S}"
         names = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
-        name = next(each for each in names if joined(volume.name, each) not in volume.snapshots)
+        home = self._host.snapshot_store.home
+        name = next(each for each in names if not home(volume.name, each).exists())
         check_name(name, "snapshot")
         record = planned(volume, name, Plan(way=Way.COPY, instant=True), now).record
         # Whoever still writes there does so while others look: no more can be promised of it.

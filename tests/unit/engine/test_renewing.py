@@ -241,6 +241,40 @@ def test_a_power_cut_undoes_nothing_of_it(root: Root, monkeypatch: pytest.Monkey
         assert (unsynced.left(), unsynced.early) == (set(), [])
 
 
+def test_a_power_cut_brings_back_no_copy_that_nobody_knows_of(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is gone is on the disk before what tells of it goes."""
+    _half(root, done=False)
+    with monkeypatch.context() as patch:
+        unsynced = Unsynced(patch)
+        root.renewing.complete("db")
+        assert unsynced.left() <= {str(root.home / "snapshots")}
+        assert root.snapshots() == set()
+
+
+def test_the_copy_has_its_name_on_the_disk_before_the_record_names_it(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On some filesystems a power cut may undo the one and not the other."""
+    done: list[str] = []
+    rename, fsync = os.rename, os.fsync
+
+    def renamed(old: Any, new: Any, **more: Any) -> None:
+        done.append(f"{Path(new).name}")
+        rename(old, new, **more)
+
+    def synced(fd: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{fd}')).name}")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(os, "fsync", synced)
+    assert root.renew()
+    named, told = done.index("image.1"), done.index("volume.json")
+    assert "sync db" in done[named:told]
+
+
 def test_what_is_replaced_moves_once_the_record_is_on_the_disk(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,6 +493,30 @@ def test_a_record_of_before_that_was_put_back_is_told(root: Root) -> None:
     (kept,) = root.home.glob("snapshots/.lost-*/image")
     assert _content(kept).startswith(CONTENT)
     assert after.names() == {"image", "image.1", "volume.json"}
+
+
+def test_a_record_that_names_neither_is_told(root: Root) -> None:
+    """Someone has been at it: nothing goes, and nothing is moved."""
+    _half(root, done=True)
+    record = root.store.read("db")
+    (root.home / "image.9").write_bytes(b"x" * SIZE)
+    root.store.update(record.model_copy(update={"data": "image.9"}))
+    with pytest.raises(Corrupt, match="names neither"):
+        root.renewing.complete("db")
+    root.after().recovered()
+    assert root.names() == {"image", "image.1", "image.9", "volume.json"}
+
+
+def test_a_record_that_is_another_by_now_is_not_overwritten(root: Root) -> None:
+    """What is in memory may be of before."""
+    entry = root.entry()
+    assert root.renew()
+    with pytest.raises(Conflict, match="was replaced meanwhile"):
+        root.renewing.renew(entry, "b", PATIENT, lambda _: None)
+    assert root.names() == {"image.1", "volume.json"}
+    root.store.update(root.store.read("db").model_copy(update={"protected": True}))
+    assert root.renew()
+    assert root.store.read("db").protected
 
 
 def test_another_volume_is_put_right_all_the_same(root: Root) -> None:
