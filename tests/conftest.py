@@ -1,7 +1,9 @@
 """The same run of the tests however it was started, each process of it with mounts of its own."""
 
+import gc
 import os
 import signal
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,17 @@ def pytest_configure(config: pytest.Config) -> None:
         if not _is_chosen(config) and not memory.why_not():
             config.stash[memory.PLACE] = memory.mounted()
             config.option.basetemp = config.stash[memory.PLACE] / "t"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end: nobody looks through it for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
