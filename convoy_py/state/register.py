@@ -132,3 +132,17 @@ def _rename(old: Path, new: Path) -> None:
 
 def _listed(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if name[0] != ".")  # noqa: PTH208 - names
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register, for whoever need not know where it lies."""
+
+    folder: Path
+    waiting: Waiting = _WAITING
+
+    def read(self) -> str:
+        return read(self.folder, self.waiting)
+
+    def swap(self, old: str, new: str) -> bool:
+        return swap(self.folder, old, new, self.waiting)
