@@ -13,13 +13,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from convoy_py import logs
 from convoy_py.config import Configuration
 from convoy_py.errors import InvalidSetting, RootLocked, Unavailable
 from convoy_py.linux import files, mounts, outside, signals, sockets
+from convoy_py.settings import Settings
 from convoy_py.state.ballast import Ballast
 from convoy_py.state.store import Store
+
+if TYPE_CHECKING:
+    from convoy_py.engine.steps.membership import Membership
 
 
 def serve(configuration: Configuration) -> int:
@@ -39,7 +44,7 @@ def serve(configuration: Configuration) -> int:
             logs.configure(settings.log_level, settings.log_format, settings.log)
         store = Store(settings.root)
         with _blaming(configuration, "root"):
-            store.open(who)
+            store.open(who, shared=settings.shared)
             stack.callback(store.close)
             _refuse_mortal(configuration)
         with _blaming(configuration, "run_dir"):
@@ -47,12 +52,20 @@ def serve(configuration: Configuration) -> int:
             stack.enter_context(_locked(settings.run_dir, 0o711, who, store.ballast))
         with _blaming(configuration, "mounts_dir"):
             stack.enter_context(_locked(settings.mounts, 0o700, who, store.ballast))
+        membership = _joined(settings, store, who) if settings.shared else None
         inherited = sockets.inherited()
         _refuse_unknown(configuration, inherited)
         plugin = stack.enter_context(_listening(configuration, "plugin_socket", inherited, store))
         admin = stack.enter_context(_listening(configuration, "socket", inherited, store))
         service = _load_service(tells=bool(settings.webhook or settings.ping))
-        return int(service.run(configuration, store, plugin, admin, heard))
+        return int(service.run(configuration, store, plugin, admin, heard, membership))
+
+
+def _joined(settings: Settings, store: Store, who: str) -> "Membership":
+    """Be one of the hosts of a shared root."""
+    from convoy_py.engine.steps import membership  # noqa: PLC0415 - most roots are not shared
+
+    return membership.join(settings, store, who)
 
 
 def _load_service(*, tells: bool) -> ModuleType:

@@ -4,7 +4,7 @@ ConvoyError
 ├── NotFound        VolumeNotFound, SnapshotNotFound, NoRepository
 ├── Invalid         InvalidName, InvalidOption, InvalidSetting, HelpAsked
 ├── Conflict        OptionsDiffer, DataDiffers, AlreadyExists
-├── InUse           VolumeInUse
+├── InUse           VolumeInUse, VolumeElsewhere
 ├── Unsupported
 ├── NoSpace         HostFull
 ├── Unavailable     StillRunning, NoAnswer, RootLocked, DaemonUnreachable
@@ -125,6 +125,16 @@ class VolumeInUse(InUse):
     def __init__(self, name: str, holders: Iterable[str]) -> None:
         self.holders = tuple(holders)
         super().__init__(f"volume {name} is in use by {', '.join(self.holders)}")
+
+
+class VolumeElsewhere(InUse):
+    """Another host of the root uses it; `hosts` are phrases such as `host-b (seen 3 s ago)`."""
+
+    def __init__(self, name: str, hosts: Iterable[str]) -> None:
+        self.hosts = tuple(hosts)
+        super().__init__(
+            f"volume {name} is held by {', '.join(self.hosts)}: do it there, or stop what uses it"
+        )
 
 
 class Unsupported(ConvoyError):

@@ -19,8 +19,10 @@ from convoy_py.docker_volumes import Docker
 from convoy_py.engine.compose import PATIENCE_SECONDS, Engine
 from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.engine.steps.host import Host
+from convoy_py.engine.steps.membership import Membership
 from convoy_py.linux import mounts, outside, peers, signals, sockets
 from convoy_py.metrics import Metrics
+from convoy_py.state.news import News
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
@@ -44,10 +46,14 @@ def run(
     plugin: socket.socket,
     admin: socket.socket,
     heard: signals.Signals,
+    membership: Membership | None = None,
 ) -> int:
-    """Serve the two listening sockets until a signal; `store` is open and locked."""
+    """Serve the two listening sockets until a signal; `store` is open and locked.
+
+    `membership` is that of this host on a shared root.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_Service(configuration, store).run(plugin, admin, heard))
+        runner.run(_Service(configuration, store, membership).run(plugin, admin, heard))
     return 0
 
 
@@ -62,20 +68,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 class _Service:
-    def __init__(self, configuration: Configuration, store: Store) -> None:
+    def __init__(
+        self, configuration: Configuration, store: Store, membership: Membership | None
+    ) -> None:
         settings = configuration.settings
         self._configuration = configuration
         self._metrics = Metrics(__version__)
         boot = peers.boot_id()
         managed = outside.is_of_plugin(mounts.holding(Path("/")))
         mounts_dir = settings.mounts.resolve()  # as the kernel's table names it
+        if managed:
+            mounts_dir /= mountpoints.GUARDED
         host = Host(
             store,
             ReferenceStore(settings.run_dir, boot),
             {name: BACKENDS[name](settings) for name in settings.drivers},
             Ledger(settings.root, overcommit=settings.overcommit, reserve=settings.reserve),
-            mounts_dir / mountpoints.GUARDED if managed else mounts_dir,
-            PassedTime(settings.root, boot, _boottime, _wall_clock),
+            mounts_dir,
+            PassedTime(store.notes, boot, _boottime, _wall_clock),
         )
         docker = Docker(settings.docker_address)
         # Docker gives Mount two minutes, and a managed plugin half a minute for each call.
@@ -87,6 +97,8 @@ class _Service:
             time.monotonic,
             patience=25.0 if managed else PATIENCE_SECONDS,
         )
+        if membership is not None:
+            self._engine.share(membership, News(store.root, membership.me))
         if settings.webhook or settings.ping:
             name = settings.host or platform.node()
             self._engine.announcing.listen(
@@ -127,6 +139,7 @@ class _Service:
         await asyncio.gather(
             self._engine.operations.drain(DRAIN_SECONDS), *(runner.cleanup() for runner in runners)
         )
+        await self._engine.leave()
         self._engine.blocking.close()
         failed = await asyncio.gather(background, return_exceptions=True)
         ended.cancel()

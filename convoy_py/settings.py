@@ -193,7 +193,12 @@ class Settings(BaseModel):
     timezone: Annotated[str | None, AfterValidator(_zone)] = Field(
         None, description="the time zone of schedules, such as Europe/Berlin; default: the host's"
     )
-    host: str | None = Field(None, description="this machine's name in backups; else its host name")
+    host: str | None = Field(
+        None, description="this machine's name in backups and on a shared root; else its host name"
+    )
+    shared: bool = Field(
+        False, description="the root is one that daemons of several hosts have at the same time"
+    )
     default_repository: str | None = Field(
         None, description="the repository that is meant where none is named; else the only one"
     )

@@ -207,6 +207,8 @@ class FakeVolumes(Volumes, Uses, Daemon):
         self.fail("list")
         return [(view.name, view.mountpoint) for view in self.known.values() if AT not in view.name]
 
+    is_shared = False
+
     def lingering(self) -> int:
         return 0
 

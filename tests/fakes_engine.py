@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,15 @@ from convoy_py.engine import compose
 from convoy_py.engine.memory.ledger import Ledger
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.engine.steps.host import Host
+from convoy_py.engine.steps.membership import Membership
 from convoy_py.errors import ContainerRestarts, NotFound, OperationFailed, VolumeNotFound
 from convoy_py.linux.holders import Holder
 from convoy_py.metrics import Metrics
+from convoy_py.models.claims import Member
 from convoy_py.models.snapshot import SnapshotView
 from convoy_py.settings import Settings
+from convoy_py.state.claims import SharedRecords
+from convoy_py.state.news import News
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.store import Store
@@ -166,6 +170,31 @@ class FakeContainers:
                 raise failure
 
 
+class FakeMembership:
+    """Hosts of a shared root that live, but for those that the kernel knows to be over."""
+
+    problem = ""
+
+    def __init__(self, me: Member, kernel: FakeKernel) -> None:
+        self.me = me
+        self._over = kernel.over
+
+    def refuse(self) -> None:
+        """This one lives."""
+
+    def is_over(self, member: Member) -> bool:
+        return member in self._over
+
+    def meet(self, members: Iterable[Member]) -> None:
+        """All are known."""
+
+    def name(self, number: int) -> str:
+        return f"host-{number}"
+
+    def phrase(self, member: Member) -> str:
+        return self.name(member.host)
+
+
 class Engine(compose.Engine):
     """One daemon's engine below a folder; `restarted` is its successor after a kill."""
 
@@ -179,7 +208,10 @@ class Engine(compose.Engine):
         trash_keep: float = 0.0,
         backup_password_file: Path | None = None,
         default_repository: str | None = None,
+        root: Path | None = None,
+        member: Member | None = None,
     ) -> None:
+        """As `member` it is one of several hosts of a `root`."""
         kernel.daemons.append(self)
         self.folder = folder
         self._trash_keep = trash_keep
@@ -187,8 +219,15 @@ class Engine(compose.Engine):
         self.clock = Clock()
         self.wall = Clock()
         self.wall.now = NOW
-        self.store = Store(folder / "root")
-        self.store.open("a test")
+        self._member = member
+        self.store = Store(root or folder / "root")
+        self.store.open("a test", shared=member is not None)
+        news = News(self.store.root, member or Member(0, 0))
+        if member:
+            news.open()
+            notes = self.store.root / "hosts" / str(member.host)
+            notes.mkdir(parents=True, exist_ok=True)
+            self.store.share(f"{member}-", notes, SharedRecords(member, news.tell))
         self.references = ReferenceStore(folder / "run", boot)
         self.backend = FakeBackend(kernel)
         self.metrics = Metrics("0")
@@ -199,7 +238,7 @@ class Engine(compose.Engine):
             {self.backend.name: self.backend},
             Ledger(folder, overcommit=1000.0, reserve=0),
             folder / "run" / "mounts",
-            PassedTime(self.store.root, boot, kernel.boottime, self.wall),
+            PassedTime(self.store.notes, boot, kernel.boottime, self.wall),
         )
         settings = Settings(
             root=self.store.root,
@@ -215,6 +254,8 @@ class Engine(compose.Engine):
         docker = cast("Docker", self.containers)
         super().__init__(settings, host, docker, self.metrics, self.clock, time_limit=time_limit)
         self.entries = self.operations.entries
+        if member:
+            self.share(cast("Membership", FakeMembership(member, kernel)), news)
 
     def start(self) -> "Engine":
         entries = self.recovery.load()
@@ -247,7 +288,14 @@ class Engine(compose.Engine):
     def restarted(self, *, boot: str = "boot") -> "Engine":
         """The next daemon; no clock goes back by that."""
         self.killed()
-        after = Engine(self.folder, self.kernel, boot=boot, trash_keep=self._trash_keep)
+        after = Engine(
+            self.folder,
+            self.kernel,
+            boot=boot,
+            trash_keep=self._trash_keep,
+            root=self.store.root,
+            member=self._member,
+        )
         after.wall.now = self.wall.now
         return after.start()
 

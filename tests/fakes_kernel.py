@@ -89,6 +89,7 @@ class FakeKernel:
     daemons: list["Daemon"] = field(default_factory=list)
     reading: list[tuple[str, bool]] = field(default_factory=list)  # uuid, whether it was mounted
     frozen: set[Path] = field(default_factory=set)
+    over: set[object] = field(default_factory=set)  # lives of other hosts of a shared root
     boottime: Clock = field(default_factory=Clock)
 
     def gate(self, method: str, volume: str) -> Gate:

@@ -15,7 +15,7 @@ from convoy_py.models.volume import State
 from convoy_py.settings import Settings
 from convoy_py.wire import endpoints
 from convoy_py.wire.base import Nothing
-from convoy_py.wire.daemon import General, Health, Info, Setting, option_table
+from convoy_py.wire.daemon import General, Health, HostInfo, HostList, Info, Setting, option_table
 
 
 async def info(admin: Admin, call: Call[Nothing]) -> Reply[Info]:
@@ -117,8 +117,14 @@ async def health(admin: Admin, call: Call[Nothing]) -> Reply[Health]:
     return Reply(told, HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK)
 
 
+async def hosts(admin: Admin, call: Call[Nothing]) -> Reply[HostList]:
+    views = admin.verbs.daemon.hosts()
+    return Reply(HostList(hosts=[HostInfo.model_validate(view) for view in views]))
+
+
 ROUTES = (
     Route(endpoints.INFO, info),
+    Route(endpoints.LIST_HOSTS, hosts),
     Route(endpoints.METRICS, metrics, media=CONTENT_TYPE, early=True),
     Route(endpoints.HEALTH, health, early=True),
 )

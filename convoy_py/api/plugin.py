@@ -52,8 +52,9 @@ _READS = {"capabilities", "path", "get", "list"}
 _HEADERS = {"Content-Type": "application/vnd.docker.plugins.v1.2+json"}
 _DONE = b'{"Err":""}'
 _ACTIVATED = b'{"Implements":["VolumeDriver"]}'
-# The data is on this host: another host's volume of the same name is another volume.
-_CAPABILITIES = b'{"Capabilities":{"Scope":"local"}}'
+_CAPABILITIES = b'{"Capabilities":{"Scope":"%s"}}'
+# Whether another host's volume of the same name is another volume, or the same.
+_SCOPES = {False: b"local", True: b"global"}
 
 
 Form = TypeVar("Form", bound=CreateRequest | NameRequest | MountRequest | Nothing)
@@ -98,7 +99,7 @@ class Plugin:
         return _ACTIVATED
 
     async def capabilities(self, request: web.Request, message: Nothing) -> bytes:
-        return _CAPABILITIES
+        return _CAPABILITIES % _SCOPES[self._daemon.is_shared]
 
     async def create(self, request: web.Request, message: CreateRequest) -> bytes:
         # A snapshot is mounted like a volume, and an engine may create it first: it exists already.

@@ -41,6 +41,7 @@ def status(view: View, now: float, outside: Outside) -> dict[str, Any]:
         "snapshots": len(view.snapshots),
         "protected": view.protected,
         "doing": one_line(view.doing) or None,
+        "hosts": list(view.hosts) or None,
     }
     if usage:
         found |= _usage(usage, now)

@@ -110,6 +110,7 @@ _COMMANDS = (
     ("delete", "volumes", "delete", "Move volumes to the trash."),
     ("df", "space", "df", "Show where the space is, per volume and snapshot."),
     ("diff", "copies", "diff", "Show what came between two snapshots."),
+    ("hosts", "daemon", "hosts", "Show the hosts that share the root."),
     ("info", "daemon", "info", "Show the daemon, its settings, space and backends."),
     ("inspect", "volumes", "inspect", "Show one volume as JSON."),
     ("jobs", "jobs", "jobs", "Long work: show it, cancel it."),

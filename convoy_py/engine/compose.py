@@ -15,15 +15,19 @@ from convoy_py.engine.running.hooks import Hooking
 from convoy_py.engine.running.jobs import Jobs
 from convoy_py.engine.running.operations import TIME_LIMIT_SECONDS, Operations
 from convoy_py.engine.running.pausing import Pausing
+from convoy_py.engine.running.sharing import Sharing
 from convoy_py.engine.running.threads import Blocking
 from convoy_py.engine.steps.backups import Archiving
+from convoy_py.engine.steps.claiming import Claiming
 from convoy_py.engine.steps.cloning import Cloning
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.steps.imaging import Imaging
+from convoy_py.engine.steps.membership import Membership
 from convoy_py.engine.steps.sessions import Sessions
 from convoy_py.engine.steps.snapshots import Copying
 from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.upkeep.autogrow import Autogrow
+from convoy_py.engine.upkeep.following import Following
 from convoy_py.engine.upkeep.janitor import Janitor
 from convoy_py.engine.upkeep.recovery import Recovery
 from convoy_py.engine.upkeep.reopening import Reopening
@@ -51,6 +55,7 @@ from convoy_py.errors import Unavailable
 from convoy_py.linux import zones
 from convoy_py.metrics import Metrics
 from convoy_py.settings import Settings
+from convoy_py.state.news import News
 from convoy_py.state.repositories import RepositoryStore
 
 # Between two tries of a restore that failed, for which nobody asks.
@@ -61,6 +66,10 @@ PATIENCE_SECONDS = 100.0
 
 class Engine:
     """The verbs of one daemon, and what goes on beside them."""
+
+    # Of the other hosts, where the root is shared.
+    sharing: Sharing | None = None
+    following: Following | None = None
 
     def __init__(
         self,
@@ -86,9 +95,9 @@ class Engine:
         self.jobs = jobs = Jobs(operations, host.wall_clock)
         self.announcing = Announcing(operations, host.wall_clock)
         self.deletions = deletions = Deletions(operations, steps)
-        root, run_dir = host.store.root, settings.run_dir
-        self.pausing = pausing = Pausing(docker, run_dir / "paused", root / "stopped")
-        self.hooking = Hooking(docker, pausing, self.blocking, root / "hooks", settings.hook_limit)
+        notes, run_dir = host.store.notes, settings.run_dir
+        self.pausing = pausing = Pausing(docker, run_dir / "paused", notes / "stopped")
+        self.hooking = Hooking(docker, pausing, self.blocking, notes / "hooks", settings.hook_limit)
         frozen = run_dir / "frozen"
         copying = Copying(steps, frozen, settings.freeze_limit, metrics)
         cloning = Cloning(steps, copying)
@@ -143,6 +152,7 @@ class Engine:
         self.autogrow = Autogrow(operations, uses, self.space, metrics, clock)
         self.daemon = Daemon(operations, host)
         self.recovery = Recovery(steps, copying, clock)
+        self._clock = clock
         self.reopening = Reopening(operations, host, self.recovery, trash, self.sweep)
         self.janitor = Janitor(
             operations,
@@ -219,6 +229,22 @@ class Engine:
         )
         self.scheduler = Scheduler(operations, host, self.jobs, timetable, self.schedules, runs)
 
+    def share(self, membership: Membership, news: News) -> None:
+        """Be one of several hosts of the root; before `open`."""
+        self.host.membership = membership
+        claiming = Claiming(self.host.store, self.host.mounts_dir, membership, news.tell)
+        self.sharing = Sharing(self.operations, self.host, claiming)
+        self.operations.claims = self.sharing
+        self.following = Following(
+            self.operations,
+            self.host,
+            self.sharing,
+            claiming,
+            news,
+            trash=self.trash,
+            clock=self._clock,
+        )
+
     @property
     def verbs(self) -> Verbs:
         """What the edges call."""
@@ -244,20 +270,33 @@ class Engine:
     async def open(self) -> int:
         """Read the records, put right what a crash left, begin to answer; tells how many."""
         run = self.blocking.run
+        if self.host.membership:
+            self.host.membership.start()
         entries = await run(self.recovery.load)
         self.trash.open(await run(self.host.trash.load))
         await run(self._repository_store.sweep)
         known = await run(self._repository_store.load)
         self.repositories.open(known, await run(self._repository_store.all_proofs, known))
+        if self.sharing:
+            await self.sharing.begin()
         self.operations.open(entries)
         self.restores.resume()
         return len(entries)
+
+    async def leave(self) -> None:
+        """Tell the other hosts of the root that this one does nothing more there; the last step."""
+        if self.sharing and self.host.membership:
+            await self.sharing.tidy()
+            is_idle = not self.sharing.holds
+            await self.blocking.run(partial(self.host.membership.stop, is_idle=is_idle))
 
     async def run(self) -> None:
         """Look after what is there until cancelled; `open` comes first."""
         await self.let_go()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reopening.run())
+            if self.following is not None:
+                group.create_task(self.following.run())
             await self.sweep()
             group.create_task(self.janitor.run())
             group.create_task(self.scheduler.run())

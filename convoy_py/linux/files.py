@@ -207,15 +207,15 @@ def has_room(folder: Path, size: int) -> bool:
     return True
 
 
-def lock_file(path: Path, text: str) -> int:
-    """Take the exclusive lock that `path` stands for and write `text` into it, for others to read.
+def lock_file(path: Path, text: str, *, shared: bool = False) -> int:
+    """Take the lock that `path` stands for and write `text` into it, for others to read.
 
-    The lock lasts until the returned descriptor is closed; on a full disk it has no text.
-    BlockingIOError carries the text of the one who has it.
+    It is exclusive, or `shared` with others who have it so. It lasts until the returned descriptor
+    is closed; on a full disk it has no text. BlockingIOError carries the text of who has it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         _label(fd, text)
     except BlockingIOError as error:
         theirs = os.pread(fd, 4096, 0).decode(errors="backslashreplace").strip()

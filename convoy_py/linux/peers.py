@@ -46,6 +46,14 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def machine_id() -> str:
+    """The id that this installation of a system keeps; empty where it has none."""
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def mount_namespace(pid: int | str = "self") -> str | None:
     """A name for the mount namespace of a process, such as mnt:[4026531841].
 

@@ -190,6 +190,7 @@ class View(Frozen):
     protected: bool = False
     snapshots: tuple[SnapshotView, ...] = ()  # oldest first
     doing: str = ""  # the long work that is going on with it
+    hosts: tuple[str, ...] = ()  # which hosts of a shared root use it
 
 
 def _groups(size: int) -> int:

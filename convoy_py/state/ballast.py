@@ -36,7 +36,8 @@ T = TypeVar("T")
 class Ballast:
     """The ballast of one root. Methods do disk I/O and run in worker threads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, pieces: int = PIECES) -> None:
+        self._count = pieces
         self._folder = root / "ballast"
         self._lock = Lock()
 
@@ -81,7 +82,7 @@ class Ballast:
         return False
 
     def _pieces(self) -> list[Path]:
-        return [self._folder / str(number) for number in range(PIECES)]
+        return [self._folder / str(number) for number in range(self._count)]
 
     def _is_roomy(self) -> bool:
         root = self._folder.parent

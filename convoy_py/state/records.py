@@ -202,6 +202,22 @@ class Locks(Frozen):
     locks: tuple[str, ...]
 
 
+class About(Frozen):
+    """One host of a shared root: `<root>/hosts/<number>/about.json`."""
+
+    name: str
+    machine: str  # its machine id; empty where it has none
+    version: str  # of the daemon
+
+
+class Joined(Frozen):
+    """As what this boot is on a shared root: `<run>/host.json`."""
+
+    boot: str
+    host: int
+    incarnation: int
+
+
 def _fields_added(content: Any) -> Any:
     """All that the next format has more may be missing."""
     return content
@@ -219,6 +235,8 @@ OWED = Format("owed", Owed)
 REPOSITORY = Format("repository", Repository, _fields_added)
 LOCKS = Format("locks", Locks)
 PROOFS = Format("proofs", Proofs)
+HOST = Format("host", About)
+JOINED = Format("joined", Joined)
 # Daemons that knew of no numbers would not read these with one, and delete the latter two.
 REMOVAL = Format("removal", Removal, numbered_from=2)
 FREEZE = Format("freeze", Freeze, numbered_from=2)

@@ -26,7 +26,7 @@ class RepositoryStore:
     """The repositories of one root. Methods do disk I/O and run in worker threads."""
 
     def __init__(self, store: Store) -> None:
-        self.folder = store.root / "repositories"
+        self.folder = store.notes / "repositories"
         self.ballast = store.ballast
         self._changing = store.changing
 

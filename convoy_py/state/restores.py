@@ -17,7 +17,7 @@ class RestoreStore:
     """The notes of one root. Methods do disk I/O and run in worker threads."""
 
     def __init__(self, store: Store) -> None:
-        self.folder = store.root / "restores"
+        self.folder = store.notes / "restores"
         self.ballast = store.ballast
         self._changing = store.changing
 

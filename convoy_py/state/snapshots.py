@@ -25,6 +25,7 @@ from convoy_py.state.store import SNAPSHOTS, STAGING, Store
 
 RECORD = "snapshot.json"
 _UNNAMED = ".rm-"
+_UUID_LENGTH = 36
 # Daemons that know of none leave it alone, for what is in it may be nowhere else.
 _LOST = ".lost-"
 _TOLD = re.compile(rf"{re.escape(_LOST)}[0-9a-f-]{{36}}\.({NAME})\.({NAME})")
@@ -77,7 +78,7 @@ class SnapshotStore:
     def stage(self, volume: str, uuid: str) -> Path:
         """Make an empty folder to take a snapshot in; by its name what lies inside is found."""
         with self._store.changing():
-            path = self._made_folder(volume) / f"{STAGING}{uuid}"
+            path = self._made_folder(volume) / f"{STAGING}{self._store.mark}{uuid}"
             path.mkdir(mode=0o700)
             return path
 
@@ -128,7 +129,7 @@ class SnapshotStore:
 
     def unname(self, home: Path, uuid: str) -> Path:
         """Take its name from a snapshot that is to be deleted, durably; returns its home then."""
-        unnamed = home.with_name(f"{_UNNAMED}{uuid}")
+        unnamed = home.with_name(f"{_UNNAMED}{self._store.mark}{uuid}")
         with self._store.changing():
             self._store.ballast.relieve(lambda: self._store.move(home, unnamed))
         return unnamed
@@ -136,7 +137,8 @@ class SnapshotStore:
     def half_made(self) -> list[tuple[str, Path]]:
         """(volume, home) of every snapshot that was being taken or deleted when a daemon ended."""
         folders = self._store.volumes.glob(f"*/{SNAPSHOTS}/.*")
-        found = [path for path in folders if path.name.startswith((STAGING, _UNNAMED))]
+        ours = tuple(f"{prefix}{self._store.mark}" for prefix in (STAGING, _UNNAMED))
+        found = [path for path in folders if path.name.startswith(ours)]
         return sorted((path.parent.parent.name, path) for path in found)
 
     def unnamed(self, half_made: Sequence[tuple[str, Path]]) -> dict[Path, SnapshotRecord]:
@@ -180,7 +182,7 @@ class SnapshotStore:
 
 def uuid_of(staging: Path) -> str:
     """The uuid of a snapshot that is being taken, or deleted, in this folder."""
-    return staging.name.removeprefix(STAGING).removeprefix(_UNNAMED)
+    return staging.name[-_UUID_LENGTH:]
 
 
 def _sealed(staging: Path) -> SnapshotRecord | None:

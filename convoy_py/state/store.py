@@ -20,16 +20,25 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from convoy_py.errors import AlreadyExists, Corrupt, RootLocked, Unavailable, Unsettled, failed
+from convoy_py.errors import (
+    AlreadyExists,
+    Corrupt,
+    Invalid,
+    RootLocked,
+    Unavailable,
+    Unsettled,
+    Unsupported,
+    failed,
+)
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.models.volume import Spec
 from convoy_py.state.ballast import Ballast, relieved
+from convoy_py.state.claims import RECORD, PlainRecords, Records
 from convoy_py.state.formats import Newer, Unreadable
 from convoy_py.state.presence import Presence
 from convoy_py.state.records import RESTORE, Record, Restore, decode, encode
 
-RECORD = "volume.json"
 # What `delete --reference` makes of the record, so that adopting finds the old options again.
 KEPT = "kept.json"
 # Which file of a volume is not to stay if the restoring of another is cut off.
@@ -39,6 +48,7 @@ SNAPSHOTS = "snapshots"
 CLONES = "clones"
 STAGING = ".new-"
 DELETED = "rm-"
+HOSTS = "hosts"  # of a shared root: state/hosts.py's
 
 
 class Store:
@@ -48,31 +58,59 @@ class Store:
         self.root = root
         self.volumes = root / "volumes"
         self.trash = root / "trash"
+        # Where lies, and how is called, what is this daemon's alone; of a shared root see `share`.
+        self.notes = root
+        self.mark = ""
+        self.records: Records = PlainRecords()
         self.ballast = Ballast(root)
         self.presence = Presence(root, self.volumes)
-        self._who = ""
+        self._who, self._is_shared = "", False
         self._lock: int | None = None
         self.failure = ""  # why nothing may be changed any more
 
-    def open(self, who: str) -> None:
+    def open(self, who: str, *, shared: bool = False) -> None:
         """Make the folders and take the root's lock; `who` is told to whoever comes second.
 
-        Raises RootLocked, naming who has it.
+        Raises RootLocked, naming who has it; Invalid if it is shared and this daemon is not.
         """
+        if not shared and (self.root / HOSTS).exists():
+            raise Invalid(
+                f"the root {self.root} is shared by several hosts (it has a folder {HOSTS}): start "
+                "the daemon with --shared"
+            )
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            lock = files.lock_file(self.root / "lock", who)
+            lock = files.lock_file(self.root / "lock", who, shared=shared)
         except BlockingIOError as error:
             raise RootLocked(str(self.root), error.strerror or "unknown") from None
         self.close()
-        self._lock, self._who = lock, who
+        self._lock, self._who, self._is_shared = lock, who, shared
         for folder in (self.volumes, self.trash):
             self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
         self.presence.pin()
 
+    def share(self, mark: str, notes: Path, records: Records) -> None:
+        """Be one host of several on this root, whose own notes lie in a folder of its own.
+
+        What it builds or deletes bears its mark, so that no other host takes it for a leftover.
+        """
+        self.mark, self.notes, self.records = mark, notes, records
+        self.ballast = Ballast(self.root, pieces=0)  # whose disk is full, and of what, nobody knows
+        # What was made before the root was shared may be mounted here.
+        for name in filter(is_valid_name, os.listdir(self.volumes)):  # noqa: PTH208 - names
+            home = self.home(name)
+            with suppress(FileNotFoundError):
+                if not records.has(home):
+                    records.make(home, (home / RECORD).read_bytes())
+
+    def refuse_shared(self, what: str) -> None:
+        """Raise Unsupported on a shared root, for what would go past the claims."""
+        if self.mark:
+            raise Unsupported(f"{what} is not possible on a shared root ({self.root})")
+
     def reopen(self) -> None:
         """Take what lies at the root's path now instead of what was opened; as `open`."""
-        self.open(self._who)
+        self.open(self._who, shared=self._is_shared)
         self.failure = ""  # it was another disk's
 
     def may_take_over(self, known: Mapping[str, str]) -> bool:
@@ -134,7 +172,7 @@ class Store:
         """A volume's record, or why it cannot be read; None if there is no such volume."""
         home = self.home(name)
         try:
-            return self.read(name)
+            return None if self.records.is_gone(home) else self.read(name)
         except FileNotFoundError:
             if not home.exists() or (home / KEPT).exists():
                 return None
@@ -145,15 +183,29 @@ class Store:
         except Unreadable as problem:
             return problem
 
+    def gone(self) -> list[tuple[Path, Record]]:
+        """(home, record) of what this host of a shared root removed, and is not in the trash."""
+        found: list[tuple[Path, Record]] = []
+        if not self.mark:
+            return found
+        for name in filter(is_valid_name, os.listdir(self.volumes)):  # noqa: PTH208 - names
+            home = self.home(name)
+            with suppress(FileNotFoundError, Unreadable):
+                if self.records.is_left(home):
+                    found.append((home, self.read(name)))
+        return found
+
     def has_record(self, name: str) -> bool:
         """Whether a volume has a record, be it readable or not."""
-        return (self.home(name) / RECORD).exists()
+        return self.records.has(self.home(name))
 
     def read(self, name: str, file: str = RECORD) -> Record:
         """One record; raises Unreadable, naming the file, or FileNotFoundError."""
-        path = self.home(name) / file
+        home = self.home(name)
+        path = home / file
         try:
-            return decode(path.read_bytes(), name)
+            data = self.records.read(home) if file == RECORD else path.read_bytes()
+            return decode(data, name)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -168,14 +220,14 @@ class Store:
         """
         with self.changing():
             ending = f".{key}" if key else ""
-            path = self.volumes / f"{STAGING}{secrets.token_hex(8)}{ending}"
+            path = self.volumes / f"{STAGING}{self.mark}{secrets.token_hex(8)}{ending}"
             path.mkdir(mode=0o700)
             return path
 
     def seal(self, staging: Path, record: Record) -> None:
         """Give a built volume its record, durably, so that it lacks nothing but its name."""
         with self.changing():
-            files.durable_replace(staging / RECORD, encode(record))
+            self.records.write(staging, encode(record))
 
     def commit(self, staging: Path, record: Record) -> None:
         """Give a built volume its record and its name, durably.
@@ -185,7 +237,7 @@ class Store:
         home = self.home(record.name)
         with self.changing():
             # The next start deletes what has no name yet, whatever lies in it.
-            files.durable_make(staging / RECORD, encode(record))
+            self.records.make(staging, encode(record))
             try:
                 self.move(staging, home)
             except AlreadyExists:
@@ -201,6 +253,7 @@ class Store:
 
         It is written in a folder that the next start sweeps, as nothing sweeps the data's own.
         """
+        self.refuse_shared("to adopt data")
         home, staging = self.home(record.name), self.stage()
         try:
             with self.changing():
@@ -217,6 +270,7 @@ class Store:
     @relieved
     def keep(self, name: str) -> None:
         """Forget a volume but leave its data where it is, with its record under another name."""
+        self.refuse_shared("to forget a volume and keep its data")
         home = self.home(name)
         with self.changing():
             # The point of no return.
@@ -232,7 +286,7 @@ class Store:
     def update(self, record: Record) -> None:
         """Replace the record of a volume, durably."""
         with self.changing():
-            files.durable_replace(self.home(record.name) / RECORD, encode(record))
+            self.records.write(self.home(record.name), encode(record))
 
     @relieved
     def rename(self, record: Record, name: str, home: Path | None = None) -> Record:
@@ -244,8 +298,9 @@ class Store:
         home = home or self.home(record.name)
         renamed = record.model_copy(update={"name": name, "formerly": record.name})
         with self.changing():
-            files.durable_replace(home / RECORD, encode(renamed))
+            self.records.write(home, encode(renamed))
             self.move(home, self.home(name))
+            self.records.bring_back(self.home(name))
         return renamed.model_copy(update={"formerly": None})
 
     def swap(self, staging: Path, name: str) -> None:
@@ -253,6 +308,7 @@ class Store:
 
         What was there before is then in `staging`, also where this raises Unsettled.
         """
+        self.refuse_shared("to convert a volume")
         with self.changing():
             # The point of no return.
             files.exchange(staging, self.home(name))
@@ -262,7 +318,9 @@ class Store:
     def retire(self, home: Path) -> Path:
         """Take a folder of ours out of the volumes, durably; the data is then to be deleted."""
         with self.changing():
-            gone = self.trash / f"{DELETED}{secrets.token_hex(8)}"
+            if home.parent == self.volumes:
+                self.records.remove(home)
+            gone = self.trash / f"{DELETED}{self.mark}{secrets.token_hex(8)}"
             self.move(home, gone)
             return gone
 
@@ -320,11 +378,12 @@ class Store:
                     path.unlink(missing_ok=True)
 
     def half_made(self) -> list[Path]:
-        return sorted(self.volumes.glob(f"{STAGING}*"))
+        return sorted(self.volumes.glob(f"{STAGING}{self.mark}*"))
 
     def half_deleted(self) -> list[Path]:
         # With a dot it is a volume in the trash, whose name may begin so.
-        return sorted(path for path in self.trash.glob(f"{DELETED}*") if "." not in path.name)
+        found = self.trash.glob(f"{DELETED}{self.mark}*")
+        return sorted(path for path in found if "." not in path.name)
 
     def _sync_or_fail(self, folder: Path) -> None:
         """Sync the folder in which a name was changed: if that fails, nobody knows which lasts."""

@@ -13,13 +13,14 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from convoy_py.errors import ConvoyError, NoSpace
+from convoy_py.errors import ConvoyError, NoSpace, NotFound, OperationFailed
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
+from convoy_py.state.claims import RECORD
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.passed import PassedTime
 from convoy_py.state.records import REMOVAL, Moment, Record, Removal, decode, timestamp
-from convoy_py.state.store import RECORD, SNAPSHOTS, STAGING, Store
+from convoy_py.state.store import SNAPSHOTS, STAGING, Store
 
 REMOVED = "removed.json"
 
@@ -58,6 +59,8 @@ class Trash:
             self.mark(record, removed, durable=(home / REMOVED).exists())
         except NoSpace:
             self._date(home, removed)
+        with self._store.changing():
+            self._store.records.remove(home)
         found = self.take_in(record, home)
         if found.moment:
             return found
@@ -81,22 +84,25 @@ class Trash:
         target = self._store.trash / trash_key(record)
         with self._store.changing():  # of Remove this is the point of no return
             self._store.ballast.relieve(lambda: self._store.move(home, target))
-        return _read(record.name, target)
+        return self._read(record.name, target)
 
     def replaced(self) -> list[Path]:
         """Where volumes lie that conversions replaced and that are not here yet."""
         return [home for home in self._store.half_made() if is_replaced(home)]
 
     def complete(self) -> None:
-        """Take in what conversions had replaced when a daemon ended.
+        """Take in what conversions had replaced, and what was removed, when a daemon ended.
 
         Raises what stood in the way of the last that had to stay where it is: it waits there.
         """
         problem = None
-        for home in self.replaced():
+        keys = {home: _key(home) for home in self.replaced()}
+        for home, record in self._store.gone():
+            keys[home] = trash_key(record)
+        for home, key in keys.items():
             try:
                 with self._store.changing():
-                    target = self._store.trash / _key(home)
+                    target = self._store.trash / key
                     self._store.ballast.relieve(partial(self._store.move, home, target))
             except ConvoyError as error:
                 problem = error
@@ -108,7 +114,7 @@ class Trash:
         home = self._store.trash / key
         if not home.is_dir():
             return None
-        return self._aging(_read(key.rpartition(".")[0], home), self.passed.now())
+        return self._aging(self._read(key.rpartition(".")[0], home), self.passed.now())
 
     def load(self) -> list[RemovedVolume]:
         """Everything in the trash, oldest first."""
@@ -117,14 +123,14 @@ class Trash:
             for entry in entries:
                 name, _, _ = entry.name.rpartition(".")  # none in what is being deleted
                 if is_valid_name(name) and entry.is_dir(follow_symlinks=False):
-                    found.append(self._aging(_read(name, self._store.trash / entry.name), now))
+                    found.append(self._aging(self._read(name, self._store.trash / entry.name), now))
         return sorted(found, key=age)
 
     def _aging(self, removed: RemovedVolume, now: Moment) -> RemovedVolume:
         """Let what an older daemon put here, or another root's, age from now on."""
         known = removed.moment is not None and self.passed.since(removed.moment) is not None
-        if removed.removed is None or known:
-            return removed
+        if removed.removed is None or known or self._store.mark:
+            return removed  # on a shared root it may age by the clock of another host
         with suppress(OSError):  # then from the next start on
             removal = Removal(removed=removed.removed, moment=now)
             files.durable_replace(removed.home / REMOVED, REMOVAL.encode(removal), durable=False)
@@ -133,7 +139,12 @@ class Trash:
     def restore(self, removed: RemovedVolume, name: str) -> Record:
         """Give a volume back under a name, durably; raises AlreadyExists."""
         assert removed.record is not None
-        record = self._store.rename(removed.record, name, removed.home)
+        try:
+            record = self._store.rename(removed.record, name, removed.home)
+        except OperationFailed:
+            if not removed.home.exists():  # another host of a shared root was quicker
+                raise NotFound(f"{removed.key} is in the trash no longer") from None
+            raise
         home = self._store.home(name)
         with suppress(OSError):  # outside of the trash it says nothing
             (home / REMOVED).unlink()
@@ -143,6 +154,21 @@ class Trash:
     def retire(self, removed: RemovedVolume) -> Path:
         """Take a volume out of the trash, durably; the data is then to be deleted."""
         return self._store.retire(removed.home)
+
+    def _read(self, name: str, home: Path) -> RemovedVolume:
+        removal = record = None
+        problem = ""
+        try:
+            removal = _removal(home)
+            record = decode(self._store.records.read(home), name)
+        except (OSError, Unreadable) as error:
+            problem = str(error)  # it stays, is listed, and can be purged by hand
+        removed, moment = (removal.removed, removal.moment) if removal else (None, None)
+        names: list[str] = []
+        with suppress(OSError):
+            names = os.listdir(home / SNAPSHOTS)  # noqa: PTH208 - names are wanted
+        there = tuple(sorted(filter(is_valid_name, names)))
+        return RemovedVolume(name, home, removed, record, there, moment, problem)
 
 
 def trash_key(record: Record) -> str:
@@ -169,22 +195,6 @@ def is_replaced(home: Path) -> bool:
 def _key(staging: Path) -> str:
     """By which the volume that is to be replaced goes to the trash; "" if there is none."""
     return staging.name.removeprefix(STAGING).partition(".")[2]
-
-
-def _read(name: str, home: Path) -> RemovedVolume:
-    removal = record = None
-    problem = ""
-    try:
-        removal = _removal(home)
-        record = decode((home / RECORD).read_bytes(), name)
-    except (OSError, Unreadable) as error:
-        problem = str(error)  # it stays, is listed, and can be purged by hand
-    removed, moment = (removal.removed, removal.moment) if removal else (None, None)
-    names: list[str] = []
-    with suppress(OSError):
-        names = os.listdir(home / SNAPSHOTS)  # noqa: PTH208 - names are wanted
-    there = tuple(sorted(filter(is_valid_name, names)))
-    return RemovedVolume(name, home, removed, record, there, moment, problem)
 
 
 def _removal(home: Path) -> Removal:

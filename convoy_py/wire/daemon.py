@@ -55,6 +55,23 @@ class Info(Message):
     loopback: dict[str, str] = Field(default_factory=dict, alias="loopback")
 
 
+class HostInfo(Message):
+    """One host of a shared root."""
+
+    number: int
+    name: str
+    state: str = Field(description="alive, silent, fenced or left")
+    seen: float | None = Field(description="seconds since its last sign of life")
+    incarnation: int = Field(description="which of its lives this is")
+    version: str
+    volumes: list[str] = Field(description="those that it uses")
+    here: bool = Field(description="whether it is this one")
+
+
+class HostList(Message):
+    hosts: list[HostInfo]
+
+
 class Health(Message):
     healthy: bool
     problems: list[str]

@@ -33,6 +33,7 @@ STATUS: dict[str, Any] = {
     "snapshots": _key("integer", "how many snapshots the volume has"),
     "protected": _key("boolean", "whether the volume cannot be removed"),
     "doing": _key("string", "the long work that is going on with it"),
+    "hosts": _key("array", "the names of the hosts of a shared root that use the volume"),
     "used": _key("integer", "bytes of the volume's files, without their holes"),
     "available": _key("integer", "bytes that an unprivileged user may still write"),
     "allocated": _key("integer", "bytes that the host has given"),

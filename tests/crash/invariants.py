@@ -13,12 +13,13 @@ from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.names import is_valid_name, volume_of
 from convoy_py.models.volume import State
 from convoy_py.state import snapshots as snapshot_records
+from convoy_py.state.claims import RECORD
 from convoy_py.state.formats import Unreadable
 from convoy_py.state.passed import PASSED
 from convoy_py.state.records import Record, SnapshotRecord
 from convoy_py.state.references import ReferenceStore
 from convoy_py.state.repositories import RepositoryStore
-from convoy_py.state.store import CLONES, KEPT, RECORD, SNAPSHOTS, Store
+from convoy_py.state.store import CLONES, KEPT, SNAPSHOTS, Store
 from convoy_py.state.trash import REMOVED
 from tests import harness, holding
 from tests.crash import offsite

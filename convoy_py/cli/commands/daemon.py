@@ -11,6 +11,7 @@ import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from convoy_py.cli.client.answers import Told
 from convoy_py.cli.terminal.options import output_options, refused, without_json
 from convoy_py.cli.terminal.output import say, show_heading, show_json, show_table
 from convoy_py.cli.terminal.session import Session
@@ -22,7 +23,7 @@ from convoy_py.models.sizes import format_size
 from convoy_py.models.volume import show
 from convoy_py.settings import Duration, LogLevel, Settings, Size
 from convoy_py.wire.daemon import Info
-from convoy_py.wire.endpoints import INFO
+from convoy_py.wire.endpoints import INFO, LIST_HOSTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,13 +32,16 @@ def _setting_flags(command: F) -> F:
     """One flag per setting; click keeps no defaults, so that only what was given counts."""
     for key, field in reversed(Settings.model_fields.items()):
         command = click.option(
-            "--" + key.replace("_", "-"),
-            key,
-            multiple=_is_list(field),
-            metavar=_metavar(field),
-            help=_help(key, field),
+            "--" + key.replace("_", "-"), key, help=_help(key, field), **_taken(field)
         )(command)
     return command
+
+
+def _taken(field: FieldInfo) -> dict[str, Any]:
+    """What a flag takes: a value, some, or none where it says all by itself."""
+    if field.annotation is bool:
+        return {"is_flag": True, "default": None}
+    return {"multiple": _is_list(field), "metavar": _metavar(field)}
 
 
 def _is_list(field: FieldInfo) -> bool:
@@ -68,7 +72,7 @@ def _help(key: str, field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     match field.default:
-        case None | ():
+        case None | () | False:
             return ""
         case tuple() as values:
             return ",".join(map(str, values))
@@ -220,3 +224,31 @@ def _text(value: object) -> str:
             return f"{value:g}"
         case _:
             return str(value)
+
+
+@click.command()
+@output_options
+@click.pass_obj
+def hosts(session: Session) -> None:
+    """Show the hosts that share the root, whether they live, and which volumes they use.
+
+    A host is silent once it has shown no sign of life for longer than its lease.
+    """
+    told = session.client().look(LIST_HOSTS)
+    found = told.each("Hosts")
+    if session.output.wants_json:
+        show_json(told)
+    else:
+        show_table(map(_host, found), ("HOST", "STATE", "SEEN", "VERSION", "VOLUMES"))
+
+
+def _host(told: Told) -> tuple[str, ...]:
+    seen = told.get("Seen")
+    name = told.read("Name", str)
+    return (
+        f"{name} (here)" if told.read("Here", bool) else name,
+        told.read("State", str),
+        f"{seen:.0f} s ago" if isinstance(seen, float | int) else "never",
+        told.read("Version", str),
+        ", ".join(map(str, told.read("Volumes", list))) or "-",
+    )

@@ -176,7 +176,10 @@ def list_volumes(session: Session, backend: str | None, driver: str | None) -> N
     elif session.output.wants_json:
         show_json(volumes)
     else:
-        show_table(map(_row, volumes.values()), _COLUMNS)
+        if any(volume.read("Status", dict).get("hosts") for volume in volumes.values()):
+            show_table(map(_row_with_hosts, volumes.values()), (*_COLUMNS, "HOST"))
+        else:
+            show_table(map(_row, volumes.values()), _COLUMNS)
         for volume in volumes.values():
             if reason := volume.read("Status", dict).get("reason"):
                 say(f"{volume.read('Name', str)} is {volume.read('State', str)}: {reason}")
@@ -193,6 +196,11 @@ _COLUMNS = (
     "CREATED",
     "MOUNTPOINT",
 )
+
+
+def _row_with_hosts(volume: Told) -> tuple[str, ...]:
+    hosts = volume.read("Status", dict).get("hosts", [])
+    return (*_row(volume), ", ".join(map(str, hosts)) or "-")
 
 
 def _row(volume: Told) -> tuple[str, ...]:

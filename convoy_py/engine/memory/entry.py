@@ -50,6 +50,8 @@ class Entry:
     work: Work | None = None  # what reads it without the lock: it stays, and stays mounted
     restoring: Restoring | None = None  # it is yet to be made of a backup: there is no record
     only_noted: bool = False  # the same, by a note that cannot be followed: nothing else is there
+    hosts: tuple[str, ...] = ()  # which hosts of a shared root use it, this one included
+    leads: bool = True  # whether its schedule is for this host to follow
     leaving: bool = False  # its name is being given to a volume of Docker's own: engines see none
     snapshots: dict[str, "Entry"] = field(default_factory=dict)
     clones: dict[str, "Entry"] = field(default_factory=dict)

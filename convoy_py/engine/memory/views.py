@@ -28,6 +28,7 @@ def volume_view(entry: Entry) -> View:
         protected=isinstance(entry.record, Record) and entry.record.protected,
         snapshots=snapshot_views(entry),
         doing=entry.doing,
+        hosts=entry.hosts,
     )
 
 

@@ -16,7 +16,7 @@ from convoy_py.errors import ConvoyError
 from convoy_py.logs import event
 from convoy_py.models.names import joined
 from convoy_py.state.formats import Unreadable
-from convoy_py.state.records import Record
+from convoy_py.state.records import Record, SnapshotRecord
 
 log = logging.getLogger("convoy.engine")
 
@@ -32,13 +32,14 @@ async def as_on_disk(operations: Operations, host: Host, *names: str) -> AsyncIt
     except (OSError, ConvoyError):
         for name in names:
             try:
-                await _follow(operations, host, name)
+                await follow(operations, host, name)
             except (OSError, ConvoyError) as error:
                 event(log, logging.WARNING, "not looked at again", volume=name, failure=error)
         raise
 
 
-async def _follow(operations: Operations, host: Host, name: str) -> None:
+async def follow(operations: Operations, host: Host, name: str) -> None:
+    """Have memory be what the disk has of one volume. Caller has its lock, or works on it."""
     run, entry = operations.blocking.run, operations.entries.volumes.get(name)
     record = await run(host.store.find, name)
     await run(host.store.presence.refuse)  # without its disk nothing is found, and nothing gone
@@ -60,12 +61,20 @@ async def _follow_snapshots(operations: Operations, host: Host, volume: Entry) -
     found = await operations.blocking.run(host.snapshot_store.load, volume.name)
     await operations.blocking.run(host.store.presence.refuse)
     there = {joined(volume.name, name): name for name in found}
-    for full in volume.snapshots.keys() - there.keys():
-        operations.entries.forget(full)
+    for full, known in list(volume.snapshots.items()):
+        if full not in there or _is_another(known, found[there[full]]):
+            operations.entries.forget(full)
     for full in there.keys() - volume.snapshots.keys():
         operations.entries.put(
             loading.snapshot_entry(host, volume, there[full], found[there[full]])
         )
+
+
+def _is_another(known: Entry, found: SnapshotRecord | Unreadable) -> bool:
+    """Whether a snapshot of that name is not the one that is known."""
+    if known.record is None or isinstance(found, Unreadable):
+        return False
+    return known.record.uuid != found.uuid
 
 
 async def rerecord(operations: Operations, host: Host, entry: Entry, record: Record) -> None:

@@ -9,8 +9,13 @@ client has gone or the time is up. Reads are from memory, without a lock.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, ParamSpec, TypeVar
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from convoy_py.engine.memory.entries import Entries
 from convoy_py.engine.memory.entry import Entry, Work
@@ -31,6 +36,15 @@ T = TypeVar("T")
 
 # Docker gives a managed plugin 30 s; an answer must be on its way before that.
 TIME_LIMIT_SECONDS = 25.0
+
+
+class Claims(Protocol):
+    """What a lock brings with it on a root that several hosts share; see running/sharing.py."""
+
+    def claimed(self, name: str) -> AbstractAsyncContextManager[None]: ...
+    async def refuse_others(self, name: str) -> None: ...
+    async def alone(self, name: str) -> None: ...
+    async def revisit(self, name: str) -> None: ...
 
 
 class Locked:
@@ -61,6 +75,7 @@ class Operations:
         self.locks = Locks()
         self.entries = Entries()
         self.time_limit = time_limit
+        self.claims: Claims | None = None  # the root is this daemon's alone
         self._ready = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._aside: set[asyncio.Task[Any]] = set()  # of which only `drain` knows
@@ -110,7 +125,22 @@ class Operations:
 
     @asynccontextmanager
     async def locked(self, *names: str) -> AsyncIterator[Locked]:
-        """The locks of the volumes of these names; none of them while one has to be waited for."""
+        """The locks of the volumes of these names; none of them while one has to be waited for.
+
+        On a shared root their claims, too: raises VolumeElsewhere.
+        """
+        async with self.locked_here(*names) as locked:
+            if self.claims is not None:
+                for name, stack in locked.stacks.items():
+                    await stack.enter_async_context(self.claims.claimed(name))
+            yield locked
+
+    @asynccontextmanager
+    async def locked_here(self, *names: str) -> AsyncIterator[Locked]:
+        """The locks alone, for what this host uses and so has the claims of.
+
+        They are let go of at the end, if it is used no longer.
+        """
         wanted = sorted({volume_of(name) for name in names})
         first = wanted[0]
         while True:
@@ -122,6 +152,8 @@ class Operations:
                         break
                     one = await stack.enter_async_context(AsyncExitStack())
                     await one.enter_async_context(self.locks.locked(name))
+                    if self.claims is not None:
+                        one.push_async_callback(self.claims.revisit, name)
                     locked.stacks[name] = one
                 else:
                     yield locked

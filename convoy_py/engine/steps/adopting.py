@@ -9,9 +9,10 @@ from convoy_py.errors import Corrupt, InvalidOption, NotFound, Unsupported
 from convoy_py.logs import event
 from convoy_py.models.volume import Options
 from convoy_py.state import data
+from convoy_py.state.claims import RECORD
 from convoy_py.state.formats import Newer, Unreadable
 from convoy_py.state.records import Record
-from convoy_py.state.store import KEPT, RECORD, Store
+from convoy_py.state.store import KEPT, Store
 
 log = logging.getLogger("convoy.engine")
 

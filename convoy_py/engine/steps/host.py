@@ -10,8 +10,10 @@ from convoy_py.backends import mountpoints
 from convoy_py.backends.base import Backend, Place
 from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.ledger import Ledger
+from convoy_py.engine.steps.membership import Membership
 from convoy_py.errors import Unsupported
 from convoy_py.linux import mounts, peers
+from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.names import joined
 from convoy_py.models.volume import Options, Spec, option_of
 from convoy_py.state.passed import PassedTime
@@ -52,12 +54,14 @@ class Host:
         self.ledger = ledger
         self.mounts_dir = mounts_dir
         self.wall_clock = passed.wall_clock  # POSIX seconds
+        self.membership: Membership | None = None  # of a shared root
         self.isolation = ""  # why mounts made here would not reach containers
 
     def problems(self) -> list[str]:
         """What keeps the daemon from serving. No I/O."""
         store = self.store
-        return list(filter(None, (self.isolation, store.failure, store.presence.away)))
+        alone = self.membership.problem if self.membership else ""
+        return list(filter(None, (self.isolation, store.failure, store.presence.away, alone)))
 
     def isolation_from(self, pid: int) -> str:
         """Why mounts made here are not seen by a process; "" if they are or that cannot be told.
@@ -126,7 +130,10 @@ class Host:
 
     def _resolved(self, backend: Backend, options: Options) -> Spec:
         self.refuse_others(backend, options)
-        return backend.resolve(options)
+        spec = backend.resolve(options)
+        if self.store.mark and spec.fs is Filesystem.BTRFS:
+            raise Unsupported("fs=btrfs is not for a shared root: use fs=ext4 or fs=xfs")
+        return spec
 
     def refuse_others(self, backend: Backend, options: Options) -> None:
         """Raise Unsupported for options that mean nothing to a backend: none is ever dropped."""

@@ -125,7 +125,10 @@ class Renewing:
     def complete_all(self) -> None:
         """The same of all volumes, at start; raises what stood in the way of the last."""
         problem = None
+        store = self._host.store
         for name in dict.fromkeys(lost.volume for lost in self._host.snapshot_store.lost()):
+            if not store.records.is_ours(store.home(name)):
+                continue  # it may be another host's that is at it
             try:
                 self.complete(name)
             except (OSError, ConvoyError) as error:

@@ -171,7 +171,7 @@ class Janitor:
             return set()
 
     async def _attend(self, entry: Entry, census: Census) -> None:
-        async with self._operations.locked(entry.name):
+        async with self._operations.locked_here(entry.name):
             if self._entries.find(entry.name) is entry:
                 await self._attend_locked(entry, census)
 

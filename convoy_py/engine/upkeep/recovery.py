@@ -78,8 +78,11 @@ class Recovery:
             for volume, home in half_made
             if volume in entries and home not in waiting
         ]
+        store = steps.host.store
         self.half_restored = [
-            entries[name] for name in steps.host.store.half_restored() if name in entries
+            entries[name]
+            for name in store.half_restored()
+            if name in entries and store.records.is_ours(store.home(name))
         ]
         self._leftovers = self._find_leftovers() if is_quiet else set()
         self._remove_mountpoints({*_everything(entries), *mounted})
@@ -115,7 +118,8 @@ class Recovery:
         """Put right on disk what a crash left between two steps of one change of the state."""
         steps = self._steps
         for repair in (
-            steps.host.store.tidy,
+            # Of a shared root another host may write such a file just now.
+            steps.host.store.tidy if not steps.host.store.mark else lambda: None,
             steps.host.snapshot_store.complete_groups,
             steps.host.trash.complete,
             *((self._renewing.complete_all,) if is_quiet else ()),

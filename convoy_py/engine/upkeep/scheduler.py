@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
+from convoy_py.engine.memory.entry import Entry
 from convoy_py.engine.memory.timetable import Timetable
 from convoy_py.engine.running.jobs import Jobs
 from convoy_py.engine.running.operations import Operations
@@ -108,13 +109,13 @@ class Scheduler:
     async def _begin_new(self) -> None:
         """Take note of schedules that are new, and of those for which the clock was set back."""
         for entry in list(self._entries.volumes.values()):
-            if entry.spec and entry.spec.is_scheduled and self._schedules.begin(entry):
+            if _is_ours(entry) and self._schedules.begin(entry):
                 await self._schedules.record(entry)
 
     def _turns(self) -> Iterator[Turn]:
         """What is to be done next of each schedule, but for what is going on."""
         for entry in list(self._entries.volumes.values()):
-            if entry.spec is None or not entry.spec.is_scheduled:
+            if not _is_ours(entry):
                 continue
             for task in Task:
                 record, slot = entry.volume_record(), self._timetable.next(entry, task)
@@ -137,3 +138,8 @@ class Scheduler:
     def _ended(self, alone: str, _: object) -> None:
         self._busy.discard(alone)
         self._entries.rescheduled.set()
+
+
+def _is_ours(entry: Entry) -> bool:
+    """Whether a volume has a schedule, and no other host of a shared root follows it."""
+    return entry.spec is not None and entry.spec.is_scheduled and entry.leads

@@ -3,6 +3,7 @@
 from convoy_py.engine.running.operations import Operations
 from convoy_py.engine.steps.host import Host
 from convoy_py.errors import Unavailable
+from convoy_py.models.hosts import HostView
 from convoy_py.wire.space import Space
 
 
@@ -17,6 +18,20 @@ class Daemon:
     async def ready(self) -> None:
         """Return once the records have been read."""
         await self._operations.ready()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other hosts may have the same volumes."""
+        return self._operations.claims is not None
+
+    def hosts(self) -> list[HostView]:
+        """The hosts of a shared root, with the volumes that each uses; none of any other root."""
+        membership = self._host.membership
+        return [self._with_volumes(view) for view in membership.views()] if membership else []
+
+    def _with_volumes(self, view: HostView) -> HostView:
+        used = [name for name, entry in self._entries.volumes.items() if view.name in entry.hosts]
+        return view.model_copy(update={"volumes": tuple(sorted(used))})
 
     def health(self) -> list[str]:
         """What keeps this daemon from serving, in words; empty when it is well."""

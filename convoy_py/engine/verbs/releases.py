@@ -64,7 +64,7 @@ class Releases:
         self._trash = trash
         self._host = host
         self._docker = docker
-        self._handover = Handover(docker, host.store.root / "releasing")
+        self._handover = Handover(docker, host.store.notes / "releasing")
 
     async def release(
         self,

@@ -106,6 +106,9 @@ class Uses:
         Caller has the volume's lock. Raises VolumeInUse, naming who does.
         """
         entry.idle()
+        claims = self._operations.claims
+        if claims is not None:
+            await claims.refuse_others(entry.name)
         # First what is within, for it may be what holds the volume's device.
         for one in (*within, entry):
             if one.place is None and one is not entry:
@@ -118,6 +121,8 @@ class Uses:
                 # Of the names of private clones nobody outside knows.
                 raise VolumeInUse(entry.name, error.holders) from None
             await self._drop_private(one)
+        if claims is not None:
+            await claims.alone(entry.name)
 
     async def _vacate(self, entry: Entry, operation: str) -> None:
         backend, place = entry.usable()
@@ -159,13 +164,13 @@ class Uses:
             work.ended.set()
             for entry in entries:
                 entry.work = None
-                if entry.lingering:
+                if entry.lingering or self._operations.claims is not None:
                     self._operations.track(asyncio.create_task(self._revisit(entry)))
 
     async def _revisit(self, entry: Entry) -> None:
-        """Complete an unmount that had to wait."""
-        async with self._operations.locked(entry.name):
-            if self._entries.find(entry.name) is entry:
+        """Complete an unmount that had to wait, and let other hosts have what is used no more."""
+        async with self._operations.locked_here(entry.name):
+            if self._entries.find(entry.name) is entry and entry.lingering:
                 await self.settle(entry, entry.references)
 
     # Under the volume's lock
@@ -208,7 +213,7 @@ class Uses:
         return str(backend.exposed(place))
 
     async def _unmount(self, name: str, reference: str, epoch: str | None = None) -> None:
-        async with self._operations.locked(name):
+        async with self._operations.locked_here(name):
             entry = self._entries.find(name)
             if entry is None:
                 return

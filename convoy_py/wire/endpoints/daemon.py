@@ -6,6 +6,13 @@ from convoy_py.wire.endpoints.endpoint import Direct, nothing
 INFO = Direct(
     "GET", "/v1/info", "The daemon, its settings and its host", nothing, lambda: wire.daemon.Info
 )
+LIST_HOSTS = Direct(
+    "GET",
+    "/v1/hosts",
+    "The hosts that share the root; none where it is not shared",
+    nothing,
+    lambda: wire.daemon.HostList,
+)
 METRICS = Direct("GET", "/metrics", "Metrics for Prometheus", nothing, nothing)
 HEALTH = Direct(
     "GET",

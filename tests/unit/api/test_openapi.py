@@ -93,7 +93,9 @@ def test_status_has_the_properties_that_are_described() -> None:
     spec = Spec(backend="loopback", size=1, fs=Filesystem.EXT4)
     volumes = FakeVolumes()
     volumes.add("db", spec=spec, usage=usage)
-    view = volumes.get("db").model_copy(update={"reason": "lost", "doing": "a trim"})
+    view = volumes.get("db").model_copy(
+        update={"reason": "lost", "doing": "a trim", "hosts": ("a",)}
+    )
     described = DOCUMENT["components"]["schemas"]["VolumeInfo"]["properties"]["Status"]
     assert described["type"] == "object"
     assert set(described["properties"]) == set(status(view, 0.0, Outside()))

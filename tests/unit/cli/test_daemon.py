@@ -34,6 +34,7 @@ def sample(key: str) -> tuple[list[str], Any]:
         return ["suid,dev"], ("suid", "dev")
     special: dict[str, tuple[str, Any]] = {
         "trim_interval": ("7d", 7 * 86400.0),
+        "shared": ("", True),
         "timezone": ("Europe/Berlin", "Europe/Berlin"),
         "rollback_keep": ("3", 3),
         "webhook": ("https://a/b", SecretStr("https://a/b")),
@@ -53,7 +54,8 @@ def test_every_setting_is_a_flag(run: Run, served: list[Configuration], key: str
     """The flag sets its setting, and no other counts as given."""
     texts, value = sample(key)
     flag = "--" + key.replace("_", "-")
-    result = run("daemon", *(argument for text in texts for argument in (flag, text)))
+    given = (argument for text in texts for argument in (flag, text) if argument)
+    result = run("daemon", *given)
     assert result.exit_code == 7, result.stderr
     assert getattr(served[0].settings, key) == value
     assert [k for k, source in served[0].sources.items() if source == "flag"] == [key]

@@ -165,12 +165,12 @@ def test_each_setting_stands_with_its_description_and_default(key: str) -> None:
     field = Settings.model_fields[key]
     flag = key.replace("_", "-")
     row = re.search(
-        rf"^\| `--{flag} .*?` \| (.*) \| (.*?) ?\|$", SECTIONS["convoy daemon"], re.MULTILINE
+        rf"^\| `--{flag}(?: .*?)?` \| (.*) \| (.*?) ?\|$", SECTIONS["convoy daemon"], re.MULTILINE
     )
     assert row is not None
     assert row.group(1) == field.description
     match field.default:
-        case None | ():
+        case None | () | False:
             default = ""
         case tuple() as values:
             default = f"`{','.join(values)}`"

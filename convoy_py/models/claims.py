@@ -1,0 +1,147 @@
+"""Who uses a volume of a shared root: the value of its register, and what may become of it. Pure.
+
+`<number>.<tag>.<mode>.<host>-<incarnation>[+…]`. Whoever changes it raises the number, so that no
+value comes twice: a change that was given up, and is made late, finds that it is too late.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+# The value is the name of a folder.
+MOST_HOLDERS = 40
+_VALUE = re.compile(r"(\d{1,12})\.([0-9a-f]{8})\.(free|one|many|gone)\.(\d+-\d+(?:\+\d+-\d+)*)")
+
+
+class Mode(StrEnum):
+    FREE = "free"  # by whoever had it last
+    ONE = "one"  # one host alone
+    MANY = "many"  # all that are named
+    GONE = "gone"  # there is no such volume any more
+
+
+@dataclass(frozen=True, order=True)
+class Member:
+    """One life of a host on the root, by numbers."""
+
+    host: int
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"{self.host}-{self.incarnation}"
+
+    def is_past(self, me: "Member") -> bool:
+        """Whether it was this very host in an earlier life: nothing of that is mounted now."""
+        return self.host == me.host and self.incarnation < me.incarnation
+
+
+# A number, and a record: those of two volumes that bore one name differ in the latter.
+Version = tuple[int, str]
+
+
+class Held(Exception):
+    """Others have it."""
+
+    def __init__(self, *others: Member) -> None:
+        super().__init__(*others)
+        self.others = others
+
+
+class Crowded(Exception):
+    """More hosts than a value has room for want to use one volume."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`tag` tells which of the volume's records counts."""
+
+    number: int
+    tag: str
+    mode: Mode
+    members: tuple[Member, ...]
+
+    @classmethod
+    def parsed(cls, value: str) -> "Claim":
+        """Raises ValueError."""
+        if not (match := _VALUE.fullmatch(value)):
+            raise ValueError(f"{value!r} is no claim")
+        members = (map(int, member.split("-")) for member in match[4].split("+"))
+        found = tuple(Member(*each) for each in members)
+        return cls(int(match[1]), match[2], Mode(match[3]), found)
+
+    def __str__(self) -> str:
+        members = "+".join(map(str, self.members))
+        return f"{self.number}.{self.tag}.{self.mode}.{members}"
+
+    @property
+    def version(self) -> Version:
+        return self.number, self.tag
+
+    @property
+    def users(self) -> tuple[Member, ...]:
+        """Who uses it now."""
+        return self.members if self.mode in (Mode.ONE, Mode.MANY) else ()
+
+    def used(
+        self,
+        me: Member,
+        mode: Mode,
+        is_over: Callable[[Member], bool],
+        *,
+        anew: bool = False,
+    ) -> "Claim":
+        """As it is while I use it, alone or with others; raises Held, Crowded.
+
+        `is_over`: of whom nothing can be mounted any more. Only of `many`, for what `one` had
+        mounted is to be taken over. `anew`: though I have it already, for of an earlier change of
+        mine it is not known whether it is yet to be made.
+        """
+        others = tuple(each for each in self.users if each != me and not each.is_past(me))
+        if self.mode is Mode.MANY:
+            others = tuple(each for each in others if not is_over(each))
+        if others and Mode.ONE in (mode, self.mode):
+            raise Held(*others)
+        if len(others) == MOST_HOLDERS:
+            raise Crowded
+        members = tuple(sorted({*others, me}))
+        if self.mode is Mode.ONE and members == self.members:
+            mode = Mode.ONE  # who has it alone has it all the more with others
+        used = self._changed(mode=mode, members=members)
+        return replace(self, number=self.number + 1) if anew and used is self else used
+
+    def left(self, me: Member) -> "Claim":
+        """As it is when I use it no longer."""
+        others = tuple(each for each in self.users if each != me)
+        if others == self.users:
+            return self
+        mode = self.mode if others else Mode.FREE
+        return self._changed(mode=mode, members=others or (me,))
+
+    def opened(self, me: Member) -> "Claim":
+        """As it is when I have it alone no longer, but use it."""
+        if self.mode is Mode.ONE and self.members == (me,):
+            return self._changed(mode=Mode.MANY)
+        return self
+
+    def tagged(self, tag: str) -> "Claim":
+        """With another record."""
+        return self._changed(tag=tag)
+
+    def told(self) -> "Claim":
+        """With another number: something changed that the value does not tell."""
+        return replace(self, number=self.number + 1)
+
+    def gone(self, me: Member) -> "Claim":
+        """Without a volume; raises Held unless I have it alone."""
+        if self.mode is not Mode.ONE or self.members != (me,):
+            raise Held(*(each for each in self.users if each != me))
+        return self._changed(mode=Mode.GONE)
+
+    def back(self, me: Member) -> "Claim":
+        """With a volume again, which was gone."""
+        return self._changed(mode=Mode.ONE, members=(me,)) if self.mode is Mode.GONE else self
+
+    def _changed(self, **changes: object) -> "Claim":
+        changed = replace(self, **changes)  # type: ignore[arg-type]
+        return self if changed == self else replace(changed, number=self.number + 1)

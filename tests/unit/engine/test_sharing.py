@@ -1,0 +1,211 @@
+"""Several hosts on one root: what each may do, and what it knows of the others."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from convoy_py.errors import VolumeElsewhere, VolumeInUse, VolumeNotFound
+from convoy_py.linux import files, mounts
+from convoy_py.linux.holders import Census
+from convoy_py.models.claims import Member
+from convoy_py.models.filesystem import Filesystem
+from convoy_py.models.volume import Options
+from tests.fakes_engine import Engine, FakeKernel
+
+IMAGE = Options(fs=Filesystem.EXT4, size=1 << 20)
+FOLDER = Options()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Engine, Engine]]:
+    """Two hosts, each with a kernel and a run folder of its own."""
+    kernels = FakeKernel(), FakeKernel()
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
+    monkeypatch.setattr(files, "set_immutable", lambda _, *, on: None)  # for root alone
+    monkeypatch.setattr(mounts, "table", lambda: [m for k in kernels for m in k.table()])
+    monkeypatch.setattr(mounts, "is_mountpoint", lambda at: any(at in k.mounted for k in kernels))
+    monkeypatch.setattr(Census, "take", classmethod(lambda cls: cls({}, b"")))
+    made = []
+    for number, kernel in enumerate(kernels, 1):
+        folder = tmp_path / f"host-{number}"
+        folder.mkdir()
+        member = Member(number, 0)
+        host = Engine(folder, kernel, trash_keep=60.0, root=tmp_path / "root", member=member)
+        made.append(host.start())
+    yield made[0], made[1]
+    for engine in made:
+        for daemon in engine.kernel.daemons:
+            daemon.killed()
+
+
+async def seen(*engines: Engine) -> None:
+    """Have each look at what the others did."""
+    for engine in engines:
+        assert engine.following
+        await engine.following.look()
+
+
+def names(engine: Engine) -> list[str]:
+    return sorted(name for name, _ in engine.volumes.listing())
+
+
+async def test_what_one_makes_and_removes_the_other_lists(hosts: tuple[Engine, Engine]) -> None:
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    await a.volumes.create("etc", FOLDER)
+    assert names(b) == []
+    await seen(b)
+    assert names(b) == ["db", "etc"]
+    assert b.volumes.get("db").spec == a.volumes.get("db").spec
+    await b.volumes.remove("db")
+    await seen(a)
+    assert names(a) == ["etc"]
+    assert [each.name for each in a.trash.views()] == ["db"]
+
+
+async def test_a_name_that_another_host_has_is_had(hosts: tuple[Engine, Engine]) -> None:
+    """Also before it is listed here."""
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    await b.volumes.create("db", IMAGE)
+    assert b.volumes.get("db").created == a.volumes.get("db").created
+
+
+@pytest.mark.parametrize("options", [IMAGE, FOLDER], ids=["image", "directory"])
+async def test_a_volume_is_mounted_where_it_was_not_made(
+    hosts: tuple[Engine, Engine], options: Options
+) -> None:
+    a, b = hosts
+    await a.volumes.create("db", options)
+    await b.uses.mount("db", "m", "e") if names(b) else await seen(b)
+    await b.uses.mount("db", "m", "e")
+    assert b.is_mounted("db")
+    await seen(a)
+    assert a.entries.get("db").hosts == ("host-2",)
+
+
+async def test_an_image_that_one_host_uses_is_the_others_to_look_at_alone(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    await seen(b)
+    await a.uses.mount("db", "m", "e")
+    for refused in (
+        b.uses.mount("db", "n", "e"),
+        b.volumes.remove("db"),
+        b.volumes.rename("db", "other"),
+        b.volumes.protect("db", on=True),
+        b.snapshot("db", "nightly"),
+    ):
+        with pytest.raises(VolumeElsewhere, match="held by host-1: do it there"):
+            await refused
+    assert not b.is_mounted("db")
+    await a.uses.unmount("db", "m")
+    await b.uses.mount("db", "n", "e")
+    assert b.is_mounted("db")
+    with pytest.raises(VolumeElsewhere):
+        await a.uses.mount("db", "m", "e")
+
+
+async def test_a_directory_is_used_by_both_and_removed_by_who_has_it_alone(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    await seen(b)
+    await a.uses.mount("etc", "m", "e")
+    await b.uses.mount("etc", "n", "e")
+    await seen(a)
+    assert a.entries.get("etc").hosts == ("host-1", "host-2")
+    await b.uses.unmount("etc", "n")
+    with pytest.raises(VolumeElsewhere, match="host-1"):
+        await b.volumes.remove("etc")
+    assert a.is_mounted("etc")
+    await a.uses.unmount("etc", "m")
+    await b.volumes.remove("etc")
+    with pytest.raises(VolumeNotFound):
+        await a.uses.mount("etc", "m", "e")
+    assert names(a) == []
+
+
+async def test_a_refused_removal_leaves_the_others_as_they_were(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    await seen(b)
+    await a.uses.mount("etc", "m", "e")
+    with pytest.raises(VolumeInUse):
+        await a.volumes.remove("etc")
+    await b.uses.mount("etc", "n", "e")
+    assert b.is_mounted("etc")
+
+
+async def test_what_changed_elsewhere_is_known_to_who_works_on_it(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    await seen(b)
+    await a.volumes.protect("etc", on=True)
+    await b.volumes.rename("etc", "usr")
+    await seen(a)
+    assert (names(a), a.volumes.get("usr").protected) == (["usr"], True)
+
+
+async def test_snapshots_of_the_other_are_seen(hosts: tuple[Engine, Engine]) -> None:
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    await a.snapshot("db", "nightly")
+    await a.settled()
+    await seen(b)
+    assert [each.name for each in b.volumes.get("db").snapshots] == ["nightly"]
+    await b.snapshots.delete("db@nightly")
+    await seen(a)
+    assert a.volumes.get("db").snapshots == ()
+
+
+async def test_no_host_sweeps_what_another_is_building(hosts: tuple[Engine, Engine]) -> None:
+    a, b = hosts
+    home = a.store.stage()
+    b = b.restarted()
+    b.recovery.sweep()
+    assert home.exists()
+    assert a.restarted().store.half_made() == [home]
+
+
+async def test_a_daemon_that_comes_back_keeps_what_is_mounted_and_lets_go_of_the_rest(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    for name in ("db", "log"):
+        await a.volumes.create(name, IMAGE)
+        await a.uses.mount(name, "m", "e")
+    await seen(b)
+    a.kernel.mounted.pop(a.mountpoint("log"))
+    a = a.restarted()
+    await seen(a)
+    assert a.sharing
+    await a.sharing.tidy()
+    await b.uses.mount("log", "n", "e")
+    with pytest.raises(VolumeElsewhere):
+        await b.uses.mount("db", "n", "e")
+    await a.uses.unmount("db", "m")
+    await b.uses.mount("db", "n", "e")
+
+
+async def test_the_trash_gives_back_on_either_host(hosts: tuple[Engine, Engine]) -> None:
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    a.write("db", "precious")
+    await a.volumes.remove("db")
+    await seen(b)
+    assert names(b) == []
+    await b.trash.restore("db")
+    assert b.read("db") == "precious"
+    await seen(a)
+    assert (names(a), a.trash.views()) == (["db"], [])
+    await a.uses.mount("db", "m", "e")
