@@ -17,6 +17,7 @@ class CrashPoints:
         self._control_file.write_bytes(bytes(CONTROL_SIZE))
         self._trace_file = folder / "crash-trace"
         self._trace_file.touch()
+        self.files = (self._control_file, self._trace_file)
 
     def watch(self, *, looks: bool = False) -> None:
         """Have the daemon's changes from now on told by `trace`, and its `looks` at the root."""
@@ -46,7 +47,7 @@ class CrashPoints:
         return self._trace_file.read_text().splitlines()
 
     def launch(self, arguments: list[str], log: Path) -> Running:
-        return launch_forked(arguments, log, (self._control_file, self._trace_file))
+        return launch_forked(arguments, log, self.files)
 
     def _set(self, kind: str, at: int, seen: int, error: int = 0, *, lasting: bool = False) -> None:
         with self._control_file.open("r+b") as file:

@@ -188,7 +188,9 @@ def leftovers(scene: Scene) -> Iterator[str]:
     for home in (*_folders(root / "volumes"), *_folders(root / "trash")):
         if home.parent.name == "volumes" and not is_valid_name(home.name):
             yield f"left behind: {home}"
-        yield from _strangers(home, known)
+        record = scene.records.get(home.name)
+        named = record.data if isinstance(record, Record) else None
+        yield from _strangers(home, known - {"image"} | {named} if named else known)
         for snapshot in _folders(home / SNAPSHOTS):
             if not is_valid_name(snapshot.name):
                 yield f"left behind: {snapshot}"

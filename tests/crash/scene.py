@@ -123,4 +123,5 @@ class Scene:
         if not isinstance(record, Record) or record.spec.fs is None:
             return None
         inside = AT in name and record.spec.fs is Filesystem.BTRFS
-        return self.home(volume_of(name) if inside else name) / "image"
+        home = self.home(volume_of(name) if inside else name)
+        return home / ("image" if home != self.home(record.name) else record.data or "image")

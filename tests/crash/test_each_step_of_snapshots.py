@@ -99,7 +99,7 @@ def test_a_crash_at_any_step_leaves_before_or_after(
         # The shorter of two: what the janitor completes beside it is not the verb's.
         steps = min(attempt.steps(), attempt.steps(), key=len)
         assert operation.steps <= set(steps)
-        chosen = _chosen(steps, random.Random(f"{SEED}-{verb}-{kind}-{host}"))
+        chosen = chosen_of(steps, random.Random(f"{SEED}-{verb}-{kind}-{host}"))
         crashes = sum(attempt.crash(step, at) for step, at in chosen)
     # Of ioctls, which are repeated when others want a loop device too, there may be fewer.
     assert crashes >= len(chosen) - steps.count("ioctl")
@@ -109,7 +109,7 @@ def test_a_crash_at_any_step_leaves_before_or_after(
     )
 
 
-def _chosen(steps: list[str], chance: random.Random) -> list[tuple[str, int]]:
+def chosen_of(steps: list[str], chance: random.Random) -> list[tuple[str, int]]:
     """The steps to die at: which of its kind each is, counted from 1."""
     seen: Counter[str] = Counter()
     every = []
