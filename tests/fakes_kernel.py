@@ -143,6 +143,7 @@ class FakeBackend(Backend, Snapshottable, Resizable, Imageable):
 
     name: ClassVar[str] = "fake"
     takes = COMMON | {"size", "fs", "sparse", "autogrow", "inodes", "schedule_raw"}
+    usual = "data"
     adopts = "a folder data"
 
     def __init__(self, kernel: FakeKernel) -> None:

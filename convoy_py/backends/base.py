@@ -97,6 +97,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     takes: ClassVar[frozenset[str]]  # the fields of Options that mean something here; COMMON too
+    usual: ClassVar[str]  # what data in a home is called, where no record names it
     adopts: ClassVar[str]  # what `recognises` looks for in a home, as a person would put it there
 
     @abstractmethod

@@ -9,6 +9,7 @@ but it may be the only copy of something, so it stays: see engine/steps/renewing
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from convoy_py.state.store import STAGING
@@ -28,9 +29,12 @@ def number_of(name: str) -> int:
     return int(name.partition(".")[2] or 0) if _NAME.fullmatch(name) else 0
 
 
-def numbered(home: Path) -> list[str]:
-    """The names with numbers in a home, of which a record may have named one."""
-    names = (path.name for path in home.iterdir())
+def numbered(home: Path, usually: Collection[str]) -> list[str]:
+    """The names with numbers in a home, of which a record may have named one.
+
+    `usually` are those without; what is called otherwise is someone's own.
+    """
+    names = (path.name for path in home.iterdir() if usual(path.name) in usually)
     return sorted(filter(number_of, names), key=number_of)
 
 

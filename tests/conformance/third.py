@@ -42,6 +42,7 @@ class Third(Backend, Snapshottable):
 
     name: ClassVar[str] = "third"
     takes = COMMON
+    usual = TREE
     adopts = f"a folder {TREE}"
 
     def __init__(self, settings: Settings) -> None:

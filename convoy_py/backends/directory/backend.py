@@ -27,6 +27,7 @@ class Folders(Backend):
 
     name: ClassVar[str] = "directory"
     takes = COMMON | {"size", "inodes", "path"}
+    usual = DATA
     adopts = f"a folder {DATA}"
 
     def __init__(

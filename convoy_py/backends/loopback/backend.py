@@ -26,6 +26,7 @@ class Images(Backend):
 
     name: ClassVar[str] = "loopback"
     takes = COMMON | {"size", "fs", "sparse", "autogrow", "inodes", "schedule_raw"}
+    usual = IMAGE
     adopts = f"a filesystem image {IMAGE}"
 
     def __init__(

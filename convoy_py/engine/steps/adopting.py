@@ -44,7 +44,8 @@ def backend(
     wanted = options.backend or (old.spec.backend if old else None)
     if wanted is not None and wanted not in backends:
         raise Unsupported(f"backend {wanted} is not on here; use {', '.join(backends)}")
-    if old is None and home.is_dir() and (numbered := data.numbered(home)):
+    usually = {each.usual for each in backends.values()}
+    if old is None and home.is_dir() and (numbered := data.numbered(home, usually)):
         # Which of them was the volume's, its record said.
         raise InvalidOption(
             f"volume {home.name}: {home} has {', '.join(numbered)}, and no record that says "

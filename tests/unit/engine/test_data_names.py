@@ -63,6 +63,7 @@ async def test_without_its_record_nobody_knows_which_it_was(named: Engine) -> No
     home = named.store.home("db")
     (home / "volume.json").unlink()
     (home / "data").mkdir()
+    (home / "log.1").touch()  # what is someone's own is in nobody's way
     after = named.restarted()
     with pytest.raises(InvalidOption, match=r"has data\.4, and no record that says which"):
         await after.volumes.create("db", Options(), adopt=True)

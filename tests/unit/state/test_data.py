@@ -30,5 +30,7 @@ def test_the_first_is_1(tmp_path: Path) -> None:
 
 
 def test_names_with_numbers_are_told(home: Path) -> None:
-    """Of whatever kind."""
-    assert data.numbered(home) == ["image.1", "image.2", "data.3", "image.10"]
+    """Of the kinds that are asked for."""
+    (home / "log.1").touch()
+    assert data.numbered(home, {"image"}) == ["image.1", "image.2", "image.10"]
+    assert data.numbered(home, {"image", "data"}) == ["image.1", "image.2", "data.3", "image.10"]
