@@ -28,7 +28,6 @@ class RawImages(Imageable):
                 f"{place}: a btrfs image has its snapshots inside, so what it was cannot be one; "
                 "use fs=ext4 or fs=xfs"
             )
-        image.check(place)
         reserved = place.spec.sparse is False
         return fresh.copied(image.path(place), target, haste, step, reserved=reserved)
 

@@ -77,6 +77,7 @@ class Renewing:
         before = volume.volume_record()
         if self._host.store.find(volume.name) != before:
             raise replaced(f"volume {volume.name}")
+        backend.check(place)
         lost, fresh = self._lost(volume, loser, named), data.after(named)
         record = before.model_copy(update={"data": fresh.name})
         try:

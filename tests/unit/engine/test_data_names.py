@@ -2,6 +2,7 @@
 
 import pytest
 
+from convoy_py.backends.base import Place
 from convoy_py.engine.running.jobs import Progress
 from convoy_py.errors import InvalidOption
 from convoy_py.models.volume import Options
@@ -12,6 +13,10 @@ from tests.fakes_engine import Engine
 @pytest.fixture
 async def named(engine: Engine) -> Engine:
     """One with a volume `db` whose record names its data."""
+    return await _with_a_name(engine)
+
+
+async def _with_a_name(engine: Engine) -> Engine:
     await engine.volumes.create("db", Options())
     home = engine.store.home("db")
     (home / "data").rename(home / "data.4")
@@ -46,6 +51,25 @@ async def test_it_stays_with_the_volume(named: Engine) -> None:
     assert _record(named).data == _entry_data(named) == "data.4"
     await named.snapshot("db", "s")
     assert named.operations.entries.get("db@s").usable()[1].data is None
+
+
+async def test_a_purge_takes_it_by_its_name(
+    keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a limit on it goes first."""
+    named = await _with_a_name(keeping)
+    gone: list[str | None] = []
+    destroy = named.backend.destroy
+
+    def destroyed(place: Place) -> None:
+        gone.append(place.data)
+        destroy(place)
+
+    monkeypatch.setattr(named.backend, "destroy", destroyed)
+    await named.volumes.remove("db")
+    await named.trash.purge("db")
+    await named.deletions.settled()
+    assert gone == ["data.4"]
 
 
 async def test_what_is_built_anew_has_the_usual_name(named: Engine) -> None:

@@ -86,11 +86,11 @@ class Root:
         self.store.close()
         return Root(self.folder)
 
-    def recovered(self) -> dict[str, Entry]:
-        """What is known after a start."""
+    def recovered(self, *, is_quiet: bool = True) -> dict[str, Entry]:
+        """What is known after a start, or after the root was opened anew while others work."""
         steps = Steps(self.host)
         copying = Copying(steps, self.folder / "run/frozen", 60.0, Metrics("0"))
-        return Recovery(steps, copying, lambda: 5.0).load()
+        return Recovery(steps, copying, lambda: 5.0).load(is_quiet=is_quiet)
 
     def make(self, name: str = "db", **spec: object) -> None:
         """A volume whose image is no filesystem, and has holes."""
@@ -186,6 +186,17 @@ def test_what_can_have_none_is_refused(tmp_path: Path, spec: dict[str, Any]) -> 
     assert (root.names(), root.snapshots()) == (before, set())
 
 
+@pytest.mark.parametrize("wrong", ["missing", "cut"])
+def test_an_image_that_is_not_what_it_was_is_told(root: Root, wrong: str) -> None:
+    """Before it is copied; what is there stays as it is."""
+    image = root.home / "image"
+    image.unlink() if wrong == "missing" else os.truncate(image, 4096)
+    before = root.names()
+    with pytest.raises(Corrupt, match=r"is missing|it was cut"):
+        root.renew()
+    assert (root.names(), root.snapshots()) == (before, set())
+
+
 def test_what_is_mounted_is_refused(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Loopback, "is_mounted", lambda *_: True)
     with pytest.raises(VolumeInUse, match="its mount at"):
@@ -273,6 +284,7 @@ def test_the_copy_has_its_name_on_the_disk_before_the_record_names_it(
     assert root.renew()
     named, told = done.index("image.1"), done.index("volume.json")
     assert "sync db" in done[named:told]
+    assert "sync snapshots" in done[:named]  # and so is what tells of both
 
 
 def test_what_is_replaced_moves_once_the_record_is_on_the_disk(
@@ -404,6 +416,16 @@ def _is_done(root: Root, inode: int) -> bool:
 
 
 # What recovery may not delete
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_one_that_goes_on_is_left_alone(root: Root, *, done: bool) -> None:
+    """When the root is opened anew, it may be that nobody was cut off."""
+    _half(root, done=done)
+    before = root.snapshots()
+    root.recovered(is_quiet=False)
+    assert root.names() == {"image", "image.1", "volume.json"}
+    assert root.snapshots() == before
 
 
 def _half(root: Root, *, done: bool) -> None:
