@@ -199,6 +199,12 @@ class Settings(BaseModel):
     shared: bool = Field(
         False, description="the root is one that daemons of several hosts have at the same time"
     )
+    lease: int = Field(
+        30,
+        ge=2,
+        le=3600,
+        description="seconds after which a host of a shared root that is silent may be dead",
+    )
     default_repository: str | None = Field(
         None, description="the repository that is meant where none is named; else the only one"
     )

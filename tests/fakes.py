@@ -16,6 +16,7 @@ from convoy_py.engine.verbs.releases import Releases
 from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
+from convoy_py.engine.verbs.takeovers import Takeovers
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
@@ -31,6 +32,7 @@ from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.hooks import NO_HOOKS, Hooks
 from convoy_py.models.names import AT, joined, volume_of
 from convoy_py.models.snapshot import Consistency, Plan, SnapshotView, Way
+from convoy_py.models.takeover import Takeover
 from convoy_py.models.trash import RemovedView
 from convoy_py.models.volume import Options, Spec, State, Usage, View
 from convoy_py.wire.copies import AdoptedVolume, ReleasedVolume
@@ -208,6 +210,9 @@ class FakeVolumes(Volumes, Uses, Daemon):
         return [(view.name, view.mountpoint) for view in self.known.values() if AT not in view.name]
 
     is_shared = False
+
+    def root(self) -> dict[str, str]:
+        return {}
 
     def lingering(self) -> int:
         return 0
@@ -436,6 +441,19 @@ class FakeRoom(Room):
         return 77
 
 
+class FakeTakeovers(Takeovers):
+    """Takes each volume from the host `dead`."""
+
+    def __init__(self, volumes: FakeVolumes) -> None:
+        self._volumes = volumes
+        self.asked: list[tuple[str, bool]] = []
+
+    async def take_over(self, name: str, *, is_off: bool, progress: Progress) -> Takeover:
+        self.asked.append((name, is_off))
+        view = self._volumes.get(name)
+        return Takeover(view=view, losers=("dead",), lost=f"{name}@lost-dead-1")
+
+
 class FakeVerbs(Verbs):
     """All verbs over one FakeVolumes; the jobs are real ones."""
 
@@ -447,6 +465,7 @@ class FakeVerbs(Verbs):
     backups: FakeBackups
     proofs: FakeProofs
     restores: FakeRestores
+    takeovers: FakeTakeovers
     schedules: FakeSchedules
     space: FakeSpace
     trash: FakeTrash
@@ -470,5 +489,6 @@ class FakeVerbs(Verbs):
             space=FakeSpace(volumes),
             trash=FakeTrash(volumes),
             room=FakeRoom(),
+            takeovers=FakeTakeovers(volumes),
             jobs=Jobs(self.operations, lambda: NOW),
         )

@@ -185,6 +185,11 @@ class FakeMembership:
     def is_over(self, member: Member) -> bool:
         return member in self._over
 
+    def fence(self, member: Member, *, is_off: bool) -> bool:
+        if is_off:
+            self._over.add(member)
+        return member in self._over
+
     def meet(self, members: Iterable[Member]) -> None:
         """All are known."""
 

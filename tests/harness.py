@@ -179,7 +179,15 @@ class Daemon:
         return answer.body
 
     def create(self, name: str, **options: str) -> None:
-        self.call("VolumeDriver.Create", {"Name": name, "Opts": options})
+        """As often as it is told to be repeated, for a disk may be busy."""
+        while True:
+            try:
+                self.call("VolumeDriver.Create", {"Name": name, "Opts": options})
+            except Refused as error:
+                if not str(error).endswith("repeat the command to join it"):
+                    raise
+            else:
+                return
 
     def remove(self, name: str) -> None:
         self.call("VolumeDriver.Remove", {"Name": name})

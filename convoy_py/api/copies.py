@@ -18,6 +18,8 @@ from convoy_py.wire.copies import (
     Released,
     RestoredFile,
     RestoreFile,
+    TakenOver,
+    TakeOver,
 )
 from convoy_py.wire.volumes import VolumeInfo
 
@@ -69,6 +71,17 @@ async def convert(admin: Admin, call: Call[ConvertVolume]) -> Reply[VolumeInfo]:
     return await admin.job("convert", call, work)
 
 
+async def take_over(admin: Admin, call: Call[TakeOver]) -> Reply[TakenOver]:
+    is_off = call.message.host_is_off
+
+    async def work(progress: Progress) -> TakenOver:
+        taken = await admin.verbs.takeovers.take_over(call.name, is_off=is_off, progress=progress)
+        volume = admin.volume(taken.view)
+        return TakenOver(volume=volume, hosts=list(taken.losers), lost=taken.lost)
+
+    return await admin.job("takeover", call, work)
+
+
 async def adopt(admin: Admin, call: Call[Adopt]) -> Reply[Adopted]:
     asked = call.message
     if bool(asked.docker_volume) == bool(asked.compose_project):
@@ -111,6 +124,7 @@ ROUTES = (
     Route(endpoints.DIFF, diff),
     Route(endpoints.RESTORE_FILE, restore_file),
     Route(endpoints.CONVERT_VOLUME, convert),
+    Route(endpoints.TAKE_OVER, take_over),
     Route(
         endpoints.ADOPT,
         adopt,

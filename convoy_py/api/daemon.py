@@ -28,6 +28,7 @@ async def info(admin: Admin, call: Call[Nothing]) -> Reply[Info]:
             settings={k: Setting(value=v, source=sources[k]) for k, v in shown.items()},
             space=await daemon.space(),
             options=option_table(),
+            root=daemon.root(),
             drivers=await daemon.drivers(),
             vfs=_in_convoys_keys("directory", settings),
             loopback=_in_convoys_keys("loopback", settings),

@@ -126,6 +126,7 @@ _COMMANDS = (
     ("rollback", "snapshots", "rollback", "Put a volume back to a snapshot."),
     ("schedule", "schedules", "schedule", "Schedules: set, show, remove."),
     ("snapshot", "snapshots", "snapshot", "Snapshots: make, show, delete."),
+    ("takeover", "copies", "takeover", "Take a volume from a host that is dead."),
     ("trash", "trash", "trash", "Removed volumes: show, bring back, delete for good."),
     ("trim", "space", "trim", "Give freed blocks back to the host."),
     ("umount", "volumes", "umount", "End a hold of `convoy mount`."),

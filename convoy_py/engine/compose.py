@@ -48,6 +48,7 @@ from convoy_py.engine.verbs.room import LOOK_SECONDS, Room
 from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
+from convoy_py.engine.verbs.takeovers import Takeovers
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
@@ -150,7 +151,7 @@ class Engine:
         self.releases = Releases(operations, volumes, uses, trash, host, docker)
         self.space = SpaceVerbs(operations, uses, room, host, jobs)
         self.autogrow = Autogrow(operations, uses, self.space, metrics, clock)
-        self.daemon = Daemon(operations, host)
+        self.takeovers, self.daemon = Takeovers(operations, host), Daemon(operations, host)
         self.recovery = Recovery(steps, copying, clock)
         self._clock = clock
         self.reopening = Reopening(operations, host, self.recovery, trash, self.sweep)
@@ -235,6 +236,8 @@ class Engine:
         claiming = Claiming(self.host.store, self.host.mounts_dir, membership, news.tell)
         self.sharing = Sharing(self.operations, self.host, claiming)
         self.operations.claims = self.sharing
+        self.takeovers.share(self.sharing, claiming)
+        membership.lost = claiming.lost
         self.following = Following(
             self.operations,
             self.host,
@@ -262,6 +265,7 @@ class Engine:
             restores=self.restores,
             schedules=self.schedules,
             space=self.space,
+            takeovers=self.takeovers,
             trash=self.trash,
             room=self.room,
             jobs=self.jobs,

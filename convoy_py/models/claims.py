@@ -11,13 +11,17 @@ from enum import StrEnum
 
 # The value is the name of a folder.
 MOST_HOLDERS = 40
-_VALUE = re.compile(r"(\d{1,12})\.([0-9a-f]{8})\.(free|one|many|gone)\.(\d+-\d+(?:\+\d+-\d+)*)")
+_MEMBER = r"\d+-\d+"
+_VALUE = re.compile(
+    rf"(\d{{1,12}})\.([0-9a-f]{{8}})\.(free|one|many|taken|gone)\.({_MEMBER}(?:\+{_MEMBER})*)"
+)
 
 
 class Mode(StrEnum):
     FREE = "free"  # by whoever had it last
     ONE = "one"  # one host alone
     MANY = "many"  # all that are named
+    TAKEN = "taken"  # one host alone, which is yet to have data that no other can reach
     GONE = "gone"  # there is no such volume any more
 
 
@@ -46,6 +50,10 @@ class Held(Exception):
     def __init__(self, *others: Member) -> None:
         super().__init__(*others)
         self.others = others
+
+
+class HalfTaken(Exception):
+    """A takeover was cut off: nothing else is to be done before it is complete."""
 
 
 class Crowded(Exception):
@@ -81,7 +89,7 @@ class Claim:
     @property
     def users(self) -> tuple[Member, ...]:
         """Who uses it now."""
-        return self.members if self.mode in (Mode.ONE, Mode.MANY) else ()
+        return self.members if self.mode in (Mode.ONE, Mode.MANY, Mode.TAKEN) else ()
 
     def used(
         self,
@@ -91,7 +99,7 @@ class Claim:
         *,
         anew: bool = False,
     ) -> "Claim":
-        """As it is while I use it, alone or with others; raises Held, Crowded.
+        """As it is while I use it, alone or with others; raises Held, HalfTaken, Crowded.
 
         `is_over`: of whom nothing can be mounted any more. Only of `many`, for what `one` had
         mounted is to be taken over. `anew`: though I have it already, for of an earlier change of
@@ -100,8 +108,10 @@ class Claim:
         others = tuple(each for each in self.users if each != me and not each.is_past(me))
         if self.mode is Mode.MANY:
             others = tuple(each for each in others if not is_over(each))
-        if others and Mode.ONE in (mode, self.mode):
+        if others and (Mode.ONE in (mode, self.mode) or self.mode is Mode.TAKEN):
             raise Held(*others)
+        if self.mode is Mode.TAKEN:
+            raise HalfTaken
         if len(others) == MOST_HOLDERS:
             raise Crowded
         members = tuple(sorted({*others, me}))
@@ -113,10 +123,23 @@ class Claim:
     def left(self, me: Member) -> "Claim":
         """As it is when I use it no longer."""
         others = tuple(each for each in self.users if each != me)
-        if others == self.users:
+        if others == self.users or self.mode is Mode.TAKEN:
             return self
         mode = self.mode if others else Mode.FREE
         return self._changed(mode=mode, members=others or (me,))
+
+    def taken(self, me: Member, is_over: Callable[[Member], bool]) -> "Claim":
+        """As it is while I take it from a host that is over, or go on with that; raises Held."""
+        others = tuple(each for each in self.users if each != me and not is_over(each))
+        if others or self.mode not in (Mode.ONE, Mode.TAKEN):
+            raise Held(*others)
+        return self._changed(mode=Mode.TAKEN, members=(me,))
+
+    def settled(self, me: Member) -> "Claim":
+        """As it is once I have taken it."""
+        if self.mode is Mode.TAKEN and self.members == (me,):
+            return self._changed(mode=Mode.ONE)
+        return self
 
     def opened(self, me: Member) -> "Claim":
         """As it is when I have it alone no longer, but use it."""

@@ -62,6 +62,7 @@ class Store:
         self.notes = root
         self.mark = ""
         self.records: Records = PlainRecords()
+        self.exchanges = True  # whether two names can trade places
         self.ballast = Ballast(root)
         self.presence = Presence(root, self.volumes)
         self._who, self._is_shared = "", False
@@ -89,12 +90,12 @@ class Store:
             self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
         self.presence.pin()
 
-    def share(self, mark: str, notes: Path, records: Records) -> None:
+    def share(self, mark: str, notes: Path, records: Records, *, exchanges: bool = True) -> None:
         """Be one host of several on this root, whose own notes lie in a folder of its own.
 
         What it builds or deletes bears its mark, so that no other host takes it for a leftover.
         """
-        self.mark, self.notes, self.records = mark, notes, records
+        self.mark, self.notes, self.records, self.exchanges = mark, notes, records, exchanges
         self.ballast = Ballast(self.root, pieces=0)  # whose disk is full, and of what, nobody knows
         # What was made before the root was shared may be mounted here.
         for name in filter(is_valid_name, os.listdir(self.volumes)):  # noqa: PTH208 - names
@@ -107,6 +108,11 @@ class Store:
         """Raise Unsupported on a shared root, for what would go past the claims."""
         if self.mark:
             raise Unsupported(f"{what} is not possible on a shared root ({self.root})")
+
+    def refuse_without_exchange(self, what: str) -> None:
+        """Raise Unsupported where two names cannot trade places at once."""
+        if not self.exchanges:
+            raise Unsupported(f"{what} is not possible on the filesystem of {self.root}")
 
     def reopen(self) -> None:
         """Take what lies at the root's path now instead of what was opened; as `open`."""

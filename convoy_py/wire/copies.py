@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from convoy_py.wire.base import Message, Query
+from convoy_py.wire.volumes import VolumeInfo
 
 PATH = r"below the volume's root; \xHH is a byte that cannot be printed, \\ a backslash"
 
@@ -17,6 +18,18 @@ class CloneVolume(Message):
 
 class ConvertVolume(Message):
     options: dict[str, str]
+
+
+class TakeOver(Message):
+    host_is_off: bool = Field(
+        False, description="somebody who knows says that the host writes nothing any more"
+    )
+
+
+class TakenOver(Message):
+    volume: VolumeInfo
+    hosts: list[str] = Field(description="the hosts that had it")
+    lost: str = Field(description="the snapshot that has what the volume was; empty: a directory")
 
 
 class DiffQuery(Query):

@@ -49,6 +49,7 @@ class Info(Message):
     settings: dict[str, Setting]
     space: Space
     options: list[OptionHelp]
+    root: dict[str, str] = Field({}, description="what the filesystem of a shared root can do")
     drivers: dict[str, dict[str, str]]  # backend -> what it can do here, and what not and why
     # Where Convoy told of its drivers, in its keys; empty for one that is off.
     vfs: dict[str, str] = Field(default_factory=dict, alias="vfs")

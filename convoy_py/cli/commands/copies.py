@@ -17,7 +17,7 @@ from convoy_py.cli.terminal.arguments import (
 )
 from convoy_py.cli.terminal.jobs import no_wait_option, run
 from convoy_py.cli.terminal.options import output_options
-from convoy_py.cli.terminal.output import say, show_json, show_table
+from convoy_py.cli.terminal.output import note, say, show_json, show_table
 from convoy_py.cli.terminal.session import Session
 from convoy_py.cli.terminal.volume_options import SCHEDULE, chosen_options, volume_options
 from convoy_py.escapes import encodable, escaped
@@ -31,6 +31,7 @@ from convoy_py.wire.endpoints import (
     DIFF,
     RELEASE,
     RESTORE_FILE,
+    TAKE_OVER,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,26 @@ def clone(
     wanted = wire.copies.CloneVolume(name=check_name(new), snapshot=snapshot, options=options)
     made = run(session, CLONE_VOLUME, wanted, of=volume, no_wait=no_wait)
     session.output.answer(made.name, made)
+
+
+@click.command()
+@volume_argument(metavar="VOLUME")
+@click.option("--host-is-off", is_flag=True, help="the host that has it writes nothing any more")
+@no_wait_option
+@output_options
+@click.pass_obj
+def takeover(session: Session, name: str, host_is_off: bool, no_wait: bool) -> None:
+    """Take a volume of a shared root from a host that is dead, and print its name.
+
+    The host must have been silent for longer than its lease, and its machine must have let go of
+    the image. An image is copied first, out of the host's reach; what it was, and what the host may
+    still write, is kept as the snapshot that is told.
+    """
+    wanted = wire.copies.TakeOver(host_is_off=host_is_off)
+    taken = run(session, TAKE_OVER, wanted, of=name, no_wait=no_wait)
+    session.output.answer(taken.volume.name, taken)
+    if taken.lost:
+        note(f"what {', '.join(taken.hosts)} had is kept as {taken.lost}")
 
 
 @click.command()

@@ -189,6 +189,8 @@ def _show(told: Info) -> None:
     _section(
         "Space below the root", [(_words(key), format_size(value)) for key, value in told.space]
     )
+    if told.root:
+        _section("Filesystem of the shared root", list(told.root.items()))
     backends = told.drivers.items()
     _section("Backends", [(name, *fact) for name, each in backends for fact in each.items()])
     _section(

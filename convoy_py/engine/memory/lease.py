@@ -222,16 +222,17 @@ class Watch:
         """Whether that incarnation can never be alive again; a no may be out of date."""
         return self.term is not None and self.term.is_over(incarnation)
 
-    def fence(self) -> bool:
+    def fence(self, *, is_off: bool = False) -> bool:
         """End the incarnation that was silent for long enough; whether it is over.
 
-        Raises Unavailable if that is not known.
+        `is_off`: somebody who knows says that its host writes nothing any more. Raises Unavailable
+        if it is not known whether it is over.
         """
         if self.term is None:
             return False
         if self.term.ending is not None:
             return True
-        if not self.is_expired():
+        if not (is_off or self.is_expired()):
             return False
         fenced = Term(self.term.incarnation, ending=Ending.FENCED)
         if _swapped(self._register, self.term, fenced):

@@ -22,6 +22,11 @@ from convoy_py.state.records import Record
 log = logging.getLogger("convoy.hosts")
 
 
+_LOST = (
+    "another host took it over: what is mounted here is what it was before; stop what uses it here"
+)
+
+
 class Sharing:
     """The claims of one daemon."""
 
@@ -123,12 +128,16 @@ class Sharing:
     def _show(self, entry: Entry | None, claim: Claim | None) -> None:
         """What Get and List tell of who uses a volume."""
         if entry is not None and claim is not None:
+            is_lost = _is_used(entry) and self._claiming.me not in claim.users
+            if is_lost:
+                entry.reason = _LOST
+            elif entry.reason == _LOST:
+                entry.reason = ""
             entry.hosts = tuple(self._claiming.names(claim.users))
             entry.leads = claim.members[0].host == self._claiming.me.host
 
     async def _claim(self, name: str) -> None:
-        held = self._claiming.held.get(name)
-        if held is not None and held.mode is Mode.ONE and name in self._entries.volumes:
+        if self._claiming.has_alone(name) and name in self._entries.volumes:
             return  # nobody else changes it
         while True:
             mode = await self._mode(name)

@@ -1,17 +1,37 @@
 """The blocking steps by which one host of a shared root claims volumes, and lets go of them."""
 
+import logging
 import os
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from convoy_py.engine.steps.membership import Membership
-from convoy_py.errors import OperationFailed, Unsupported, VolumeElsewhere
-from convoy_py.linux import mounts
-from convoy_py.models.claims import MOST_HOLDERS, Claim, Crowded, Held, Member, Mode, Version
+from convoy_py.errors import (
+    Conflict,
+    OperationFailed,
+    Unsupported,
+    VolumeElsewhere,
+    VolumeNotFound,
+)
+from convoy_py.linux import mounts, shutdown
+from convoy_py.logs import event
+from convoy_py.models.claims import (
+    MOST_HOLDERS,
+    Claim,
+    Crowded,
+    HalfTaken,
+    Held,
+    Member,
+    Mode,
+    Version,
+)
 from convoy_py.models.names import is_valid_name
 from convoy_py.state import claims
 from convoy_py.state.store import Store
+
+log = logging.getLogger("convoy.hosts")
 
 
 class Claiming:
@@ -28,7 +48,9 @@ class Claiming:
         self._told = told
         self._membership = membership
         self.known: dict[str, Version] = {}  # up to which memory follows each volume
-        self._doubtful: set[str] = set()  # what became of our last change of these nobody knows
+        # What is ours by a swap that we know to be the last: a claim that was only read may be of
+        # before we gave it back, or be changed yet by a swap of ours that was given up.
+        self._sure: set[str] = set()
 
     def use(self, name: str, mode: Mode) -> Claim | None:
         """Claim a volume, alone or with others; None if there is no such volume.
@@ -40,7 +62,7 @@ class Claiming:
         def used(claim: Claim) -> Claim:
             if claim.mode is Mode.GONE:
                 raise FileNotFoundError(name)
-            return claim.used(self.me, mode, self._membership.is_over, anew=name in self._doubtful)
+            return claim.used(self.me, mode, self._membership.is_over, anew=name not in self._sure)
 
         try:
             claim = self._changed(name, used)
@@ -49,10 +71,57 @@ class Claiming:
             return None
         except Held as held:
             raise VolumeElsewhere(name, map(self._membership.phrase, held.others)) from None
+        except HalfTaken:
+            raise Conflict(
+                f"volume {name}: its takeover was cut off; repeat `convoy takeover {name}`"
+            ) from None
         except Crowded:
             raise Unsupported(f"volume {name} is used by {MOST_HOLDERS} hosts already") from None
         self.held[name] = claim
         return claim
+
+    def users(self, name: str) -> list[str]:
+        """The other hosts that have a volume, each with when it was last seen."""
+        claim = self.look(name)
+        users = claim.users if claim else ()
+        return [self._membership.phrase(each) for each in users if each != self.me]
+
+    def take(self, name: str, *, is_off: bool) -> list[str]:
+        """Begin to take a volume from hosts that are over, or are ended by that; their names.
+
+        `is_off`: somebody who knows says that they write nothing any more. Raises VolumeElsewhere
+        if one may be alive, Conflict if no other host has it, VolumeNotFound.
+        """
+        self._membership.refuse()
+        claim = self.look(name)
+        if claim is None:
+            raise VolumeNotFound(name)
+        others = [each for each in claim.users if each != self.me]
+        if not others and claim.mode is not Mode.TAKEN:
+            raise Conflict(f"volume {name}: no other host has it, so there is nothing to take over")
+        alive = [each for each in others if not self._membership.fence(each, is_off=is_off)]
+        if alive:
+            raise VolumeElsewhere(name, map(self._membership.phrase, alive))
+        if claim.mode is not Mode.MANY:
+            self.held[name] = self._changed(name, self._taken)
+        return self.names(others)
+
+    def _taken(self, claim: Claim) -> Claim:
+        return claim.taken(self.me, self._membership.is_over)
+
+    def settle(self, name: str) -> None:
+        """A volume that was taken has data that no other host can reach."""
+        self.held[name] = self._changed(name, lambda claim: claim.settled(self.me))
+
+    def lost(self) -> None:
+        """End the filesystems of our images, for others took this host for dead.
+
+        One that cannot be ended goes on, into data that nobody else uses by then.
+        """
+        for name, claim in list(self.held.items()):
+            mountpoint = self._mounts_dir / name
+            if claim.mode is Mode.ONE and mounts.is_mountpoint(mountpoint):
+                threading.Thread(target=_ended, args=(name, mountpoint), daemon=True).start()
 
     def refuse_others(self, name: str) -> None:
         """Raise VolumeElsewhere if another host uses a volume now."""
@@ -60,12 +129,19 @@ class Claiming:
         if claim is not None:
             try:
                 claim.used(self.me, Mode.ONE, self._membership.is_over)
+            except (HalfTaken, Crowded):
+                pass  # which is told by who claims it
             except Held as held:
                 raise VolumeElsewhere(name, map(self._membership.phrase, held.others)) from None
 
     def tell(self, name: str) -> None:
         """Have others look at a volume that is claimed, for something of it changed."""
         self.held[name] = self._changed(name, Claim.told)
+
+    def has_alone(self, name: str) -> bool:
+        """Whether a volume is claimed alone, for sure; without I/O."""
+        held = self.held.get(name)
+        return held is not None and held.mode is Mode.ONE and name in self._sure
 
     def share(self, name: str) -> Claim:
         """Go on with others, if it is claimed alone."""
@@ -77,9 +153,11 @@ class Claiming:
         if mounts.is_mountpoint(self._mounts_dir / name):
             raise OperationFailed(f"volume {name}: something is mounted there")
         claim = None
+        self._sure.discard(name)
         with suppress(FileNotFoundError):  # else it was renamed, or is in the trash
             claim = self._changed(name, lambda claim: claim.left(self.me))
         self.held.pop(name, None)
+        self._sure.discard(name)
         return claim
 
     def names(self, members: Iterable[Member]) -> list[str]:
@@ -109,15 +187,24 @@ class Claiming:
 
         try:
             claim = claims.change(self._store.home(name), noted)
-        except (FileNotFoundError, Held, Crowded):
+        except (FileNotFoundError, Held, HalfTaken, Crowded):
             raise
         except BaseException:
-            self._doubtful.add(name)
+            self._sure.discard(name)
             raise
         self._membership.meet(claim.users)
         if claim != was[-1]:
             if self.known.get(name) == was[-1].version:
                 self.known[name] = claim.version  # what changed is ours
-            self._doubtful.discard(name)
+            self._sure.add(name)
             self._told()
         return claim
+
+
+def _ended(name: str, mountpoint: Path) -> None:
+    try:
+        shutdown.shut_down(mountpoint)
+    except OSError as error:
+        event(log, logging.WARNING, "its writers go on", volume=name, failure=error)
+    else:
+        event(log, logging.ERROR, "ended: another host has it now", volume=name)

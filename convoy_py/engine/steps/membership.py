@@ -10,11 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 from convoy_py import __version__
-from convoy_py.engine.memory.lease import Ending, Fenced, Lease, Watch
-from convoy_py.errors import ConvoyError, Unavailable
-from convoy_py.linux import peers
+from convoy_py.backends.mountpoints import GUARDED
+from convoy_py.engine.memory.lease import LEASE_SECONDS, Fenced, Lease, Watch
+from convoy_py.errors import ConvoyError, Unavailable, Unsupported, failed
+from convoy_py.linux import mounts, peers
+from convoy_py.linux.probe import Abilities, abilities
 from convoy_py.logs import event
 from convoy_py.models.claims import Member
 from convoy_py.models.hosts import HostState, HostView
@@ -27,23 +30,50 @@ from convoy_py.state.store import Store
 
 log = logging.getLogger("convoy.hosts")
 
-BEAT_SECONDS = 5.0
+# How often a lease is renewed in its time.
+BEATS = 6
+_PATIENCE_SECONDS = 2.0
 
 
 def join(settings: Settings, store: Store, who: str) -> "Membership":
     """Be one of the hosts of a shared root, which is open.
 
-    `who` is told to whoever would be the same one. Raises RootLocked, Unavailable.
+    `who` is told to whoever would be the same one. Raises RootLocked, Unavailable, and Unsupported
+    for a filesystem that cannot be shared.
     """
+    try:
+        able = abilities(store.root)
+    except OSError as error:
+        raise failed(f"the root {store.root} cannot be shared", error) from error
+    if not able.swaps:
+        raise Unsupported(
+            f"the root {store.root} cannot be shared: on its filesystem a rename that comes second "
+            "does not fail, and two hosts would have one volume"
+        )
     hosts = HostStore(store.root, settings.run_dir, peers.boot_id())
     name = settings.host or platform.node()
     about = About(name=name, machine=peers.machine_id(), version=__version__)
-    membership = Membership(hosts, about, _boottime, who=who)
+    membership = Membership(
+        hosts,
+        about,
+        _boottime,
+        who=who,
+        is_idle=lambda: not _mounted(settings.mounts),
+        seconds=settings.lease,
+    )
     me = membership.me
     news = News(store.root, me)
     news.open()
-    store.share(f"{me.host}-", hosts.home(me.host), SharedRecords(me, news.tell))
+    records = SharedRecords(me, news.tell)
+    store.share(f"{me.host}-", hosts.home(me.host), records, exchanges=able.exchanges)
+    membership.abilities = able
     return membership
+
+
+def _mounted(folder: Path) -> bool:
+    """Whether a volume is mounted below a folder of mountpoints."""
+    own = {folder.name, GUARDED}
+    return any(Path(mount.mountpoint).name not in own for mount in mounts.below(folder.resolve()))
 
 
 def _boottime() -> float:
@@ -61,29 +91,42 @@ class Membership:
         boottime: Callable[[], float],
         *,
         who: str,
+        is_idle: Callable[[], bool],
+        seconds: int = LEASE_SECONDS,
     ) -> None:
         """Become the host of this name, and alive; `who` is told to who would be the same one.
 
-        Does disk I/O. Raises RootLocked, Unavailable.
+        `is_idle`: whether nothing is mounted here; `seconds` is for how long a lease is good. Does
+        disk I/O. Raises RootLocked, Unavailable.
         """
+        self._beat_seconds = seconds / BEATS
         self._store = store
         self._boottime = boottime
         self._number = store.take(about, who)
-        self._lease = Lease(store.lease(self._number), boottime)
-        try:
-            incarnation = self._lease.join(store.joined(self._number))
-        except Fenced as fenced:
-            raise Unavailable(
-                f"this host was taken for dead by another one ({fenced}): reboot it, or unmount "
-                "all that it has of this root and delete host.json in its run folder"
-            ) from None
+        self._lease = Lease(store.lease(self._number), boottime, seconds)
+        incarnation = self._joined(is_idle=is_idle)
         store.note_joined(self._number, incarnation)
         self.me = Member(self._number, incarnation)
         self._abouts = {self._number: about}
         self._watches: dict[int, Watch] = {}
+        self._watching = threading.Lock()  # a watch is one thread's at a time
+        self.lost: Callable[[], None] = lambda: None  # what is to be done once we are fenced
         self._stopped = threading.Event()
         self._problem = ""
+        self.is_fenced = False
+        self.abilities: Abilities | None = None  # of the root's filesystem
         self._thread = threading.Thread(target=self._run, name="convoy-beat", daemon=True)
+
+    def _joined(self, *, is_idle: Callable[[], bool]) -> int:
+        try:
+            return self._lease.join(self._store.joined(self._number))
+        except Fenced as fenced:
+            if not is_idle():
+                raise Unavailable(
+                    f"another host took this one for dead ({fenced}), and it has volumes mounted "
+                    "that may be others' by now: stop what uses them and unmount them, or reboot"
+                ) from None
+            return self._lease.join(None)
 
     def start(self) -> None:
         """Look at the others, and go on living."""
@@ -92,7 +135,7 @@ class Membership:
     def stop(self, *, is_idle: bool) -> None:
         """Beat no more; say that this host has left if it uses nothing any more."""
         self._stopped.set()
-        self._thread.join(BEAT_SECONDS)
+        self._thread.join(_PATIENCE_SECONDS)
         if is_idle and not self._thread.is_alive():
             try:
                 self._lease.leave()
@@ -107,10 +150,28 @@ class Membership:
             self._problem = ""
             self._look()
         except Fenced as fenced:
-            self._problem = f"this host was taken for dead by another one ({fenced})"
+            if not self.is_fenced:
+                event(log, logging.ERROR, "taken for dead by another host", failure=fenced)
+            self.is_fenced = True
+            self._problem = (
+                "another host took this one for dead: stop the containers that use its volumes, "
+                "and restart the daemon"
+            )
+            self.lost()
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "no beat", failure=error)
             self._problem = f"the root does not take this host's beat: {error}"
+
+    def fence(self, member: Member, *, is_off: bool) -> bool:
+        """End a life of another host, if it was silent for long enough; whether it is over.
+
+        `is_off`: somebody who knows says that the host is off. Raises Unavailable.
+        """
+        with self._watching:
+            watch = self._watched(member.host)
+            if watch.term is None or is_off:
+                watch.look()
+            return watch.is_over(member.incarnation) or watch.fence(is_off=is_off)
 
     def meet(self, members: Iterable[Member]) -> None:
         """Learn what hosts are called that nobody has seen yet."""
@@ -130,13 +191,9 @@ class Membership:
         return self._problem
 
     def is_over(self, member: Member) -> bool:
-        """Whether nothing of it can be mounted any more, for it left or lives anew."""
+        """Whether it has left, was fenced, or lives anew; a no may be out of date."""
         watch = self._watches.get(member.host)
-        if watch is None or watch.term is None:
-            return False
-        term = watch.term
-        left = term.incarnation == member.incarnation and term.ending is Ending.LEFT
-        return left or term.incarnation > member.incarnation
+        return watch is not None and watch.is_over(member.incarnation)
 
     def name(self, number: int) -> str:
         about = self._abouts.get(number)
@@ -173,17 +230,21 @@ class Membership:
     def _run(self) -> None:
         while True:
             self.beat()
-            if self._stopped.wait(BEAT_SECONDS):
+            if self._stopped.wait(self._beat_seconds):
                 return
 
     def _look(self) -> None:
         self._abouts = self._store.load()
         for number in self._abouts.keys() - {self.me.host}:
-            watch = self._watches.get(number)
-            if watch is None:
-                watch = Watch(self._store.lease(number), self._boottime)
-            try:
-                watch.look()
-            except ConvoyError as error:
-                event(log, logging.DEBUG, "a host's lease is not read", failure=error)
+            with self._watching:
+                try:
+                    self._watched(number).look()
+                except ConvoyError as error:
+                    event(log, logging.DEBUG, "a host's lease is not read", failure=error)
+
+    def _watched(self, number: int) -> Watch:
+        watch = self._watches.get(number)
+        if watch is None:
+            watch = Watch(self._store.lease(number), self._boottime)
             self._watches = {**self._watches, number: watch}
+        return watch

@@ -15,6 +15,7 @@ from convoy_py.engine.verbs.room import Room
 from convoy_py.engine.verbs.schedules import Schedules
 from convoy_py.engine.verbs.snapshots import Snapshots
 from convoy_py.engine.verbs.space import SpaceVerbs
+from convoy_py.engine.verbs.takeovers import Takeovers
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
@@ -37,6 +38,7 @@ class Verbs:
     restores: Restores
     schedules: Schedules
     space: SpaceVerbs
+    takeovers: Takeovers
     trash: TrashBin
     room: Room
     jobs: Jobs

@@ -153,6 +153,7 @@ class Copies:
 
         The old data goes to the trash. Raises Conflict if there are snapshots, which cannot follow.
         """
+        self._host.store.refuse_shared("to convert a volume")
         async with self._operations.locked(volume) as locked:
             entry = self._entries.get(volume)
             if views := snapshot_views(entry):

@@ -24,6 +24,21 @@ class Daemon:
         """Whether other hosts may have the same volumes."""
         return self._operations.claims is not None
 
+    def root(self) -> dict[str, str]:
+        """What the filesystem of a shared root was found to do; nothing of any other root."""
+        membership = self._host.membership
+        able = membership.abilities if membership else None
+        if able is None:
+            return {}
+        return {
+            "exchange": "yes" if able.exchanges else "no: no rollback, no restore in place",
+            "reflink": _told(able.reflinks),
+            "quick copies": "not known" if able.quick_copies is None else _told(able.quick_copies),
+            "holes": _told(able.tells_holes),
+            "blocks": "told" if able.tells_blocks else "not told: what is allocated is a guess",
+            "locks": _told(able.locks),
+        }
+
     def hosts(self) -> list[HostView]:
         """The hosts of a shared root, with the volumes that each uses; none of any other root."""
         membership = self._host.membership
@@ -66,3 +81,7 @@ class Daemon:
             name: await self._operations.blocking.run(backend.facts)
             for name, backend in self._host.backends.items()
         }
+
+
+def _told(able: bool) -> str:
+    return "yes" if able else "no"

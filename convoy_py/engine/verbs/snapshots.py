@@ -340,6 +340,7 @@ class Snapshots:
         return gone
 
     async def _rollback(self, volume: str, full: str, progress: Progress) -> Entry:
+        self._host.store.refuse_without_exchange("a rollback")
         async with self._operations.locked(volume) as locked:
             entry, snapshot = self._entries.get(volume), self._entries.get(full)
             snapshot.idle()
@@ -347,6 +348,7 @@ class Snapshots:
 
     async def check_unused(self, volume: str) -> None:
         """Raise VolumeInUse, naming who uses it, before something is built for `go_back`."""
+        self._host.store.refuse_without_exchange("to replace what a volume has")
         async with self._operations.locked(volume):
             entry = self._entries.get(volume)
             entry.usable()

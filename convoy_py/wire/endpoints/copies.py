@@ -31,6 +31,13 @@ CONVERT_VOLUME = Long(
     lambda: wire.copies.ConvertVolume,
     lambda: wire.volumes.VolumeInfo,
 )
+TAKE_OVER = Long(
+    "POST",
+    "/v1/volumes/{name}/takeover",
+    "Take a volume of a shared root from a host that is dead",
+    lambda: wire.copies.TakeOver,
+    lambda: wire.copies.TakenOver,
+)
 ADOPT = Long(
     "POST",
     "/v1/adopt",

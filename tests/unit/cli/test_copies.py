@@ -17,6 +17,7 @@ from convoy_py.wire.copies import (
     Released,
     ReleasedVolume,
     RestoredFile,
+    TakenOver,
 )
 from convoy_py.wire.trash import TrashList
 from tests.unit.cli.conftest import Run, Screen, Told
@@ -111,6 +112,15 @@ def test_convert_prints_the_name(run: Run, daemon: FakeDaemon) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "db\n", "")
     body = {"Options": {"backend": "loopback", "size": "20G"}}
     assert daemon.requests == [Request("POST", "/v1/volumes/db/convert", body)]
+
+
+def test_takeover_tells_where_is_what_the_host_had(run: Run, daemon: FakeDaemon) -> None:
+    taken = TakenOver(volume=volume("db"), hosts=["node-a"], lost="db@lost-node-a-1")
+    daemon.done("POST", "/v1/volumes/db/takeover", taken)
+    result = run("takeover", "db", "--host-is-off")
+    assert (result.exit_code, result.stdout) == (0, "db\n")
+    assert result.stderr == "convoy: what node-a had is kept as db@lost-node-a-1\n"
+    assert daemon.requests[0] == Request("POST", "/v1/volumes/db/takeover", {"HostIsOff": True})
 
 
 def test_convert_tells_a_person_where_the_old_data_is(screen: Screen, daemon: FakeDaemon) -> None:

@@ -37,6 +37,7 @@ def sample(key: str) -> tuple[list[str], Any]:
         "shared": ("", True),
         "timezone": ("Europe/Berlin", "Europe/Berlin"),
         "rollback_keep": ("3", 3),
+        "lease": ("10", 10),
         "webhook": ("https://a/b", SecretStr("https://a/b")),
         "ping": ("/a/b", SecretStr("/a/b")),
         "docker_host": ("unix:///sample", "unix:///sample"),

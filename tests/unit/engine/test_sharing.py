@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.errors import VolumeElsewhere, VolumeInUse, VolumeNotFound
+from convoy_py.engine.running.jobs import Progress
+from convoy_py.errors import Conflict, VolumeElsewhere, VolumeInUse, VolumeNotFound
 from convoy_py.linux import files, mounts
 from convoy_py.linux.holders import Census
 from convoy_py.models.claims import Member
@@ -195,6 +196,59 @@ async def test_a_daemon_that_comes_back_keeps_what_is_mounted_and_lets_go_of_the
         await b.uses.mount("db", "n", "e")
     await a.uses.unmount("db", "m")
     await b.uses.mount("db", "n", "e")
+
+
+async def test_a_takeover_that_was_cut_off_is_completed_before_anything_else(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    a.write("db", "precious")
+    await a.uses.mount("db", "m", "e")
+    await seen(b)
+    assert b.sharing
+    with pytest.raises(VolumeElsewhere, match="host-1"):
+        b.sharing._claiming.take("db", is_off=False)
+    assert b.sharing._claiming.take("db", is_off=True) == ["host-1"]
+    b = b.restarted()
+    for verb in (b.uses.mount("db", "n", "e"), b.volumes.remove("db")):
+        with pytest.raises(Conflict, match="repeat `convoy takeover db`"):
+            await verb
+    assert not b.is_mounted("db")
+
+
+async def test_a_directory_is_taken_by_ending_who_is_dead(hosts: tuple[Engine, Engine]) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    await a.uses.mount("etc", "m", "e")
+    await seen(b)
+    with pytest.raises(VolumeElsewhere):
+        await b.volumes.remove("etc")
+    b.backend.image = lambda place: None  # type: ignore[method-assign]
+    taken = await b.takeovers.take_over("etc", is_off=True, progress=Progress())
+    assert (taken.losers, taken.lost) == (("host-1",), "")
+    await b.volumes.remove("etc")
+
+
+async def test_a_claim_that_was_only_read_is_confirmed_by_a_change(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    """What was read may be of before it was given back."""
+    a, _ = hosts
+    await a.volumes.create("db", IMAGE)
+    await a.uses.mount("db", "m", "e")
+    a = a.restarted()
+    await seen(a)
+    assert a.sharing
+    before = a.sharing._claiming.look("db")
+    await a.uses.mount("db", "n", "e")
+    after = a.sharing._claiming.look("db")
+    assert before
+    assert after
+    assert (before.users, before.number) < (after.users, after.number)
+    await a.volumes.protect("db", on=True)
+    await a.uses.mount("db", "o", "e")
+    assert a.sharing._claiming.has_alone("db")
 
 
 async def test_the_trash_gives_back_on_either_host(hosts: tuple[Engine, Engine]) -> None:

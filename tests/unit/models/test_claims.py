@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convoy_py.models.claims import MOST_HOLDERS, Claim, Crowded, Held, Member, Mode
+from convoy_py.models.claims import MOST_HOLDERS, Claim, Crowded, HalfTaken, Held, Member, Mode
 
 TAG = "00c0ffee"
 ME, OTHER, THIRD = Member(1, 4), Member(2, 1), Member(3, 7)
@@ -93,6 +93,28 @@ def test_only_who_has_it_alone_removes_it() -> None:
             claim.gone(ME)
     gone = FREE.used(ME, Mode.ONE, nobody).gone(ME)
     assert (gone.users, gone.back(OTHER).users) == ((), (OTHER,))
+
+
+def test_what_is_taken_is_used_by_nobody_before_it_is_settled() -> None:
+    theirs = FREE.used(OTHER, Mode.ONE, nobody)
+    with pytest.raises(Held) as held:
+        theirs.taken(ME, nobody)
+    assert held.value.others == (OTHER,)
+    taken = theirs.taken(ME, everybody)
+    assert (taken.users, taken.left(ME)) == ((ME,), taken)
+    with pytest.raises(HalfTaken):
+        taken.used(ME, Mode.ONE, everybody)
+    with pytest.raises(Held):
+        taken.used(THIRD, Mode.MANY, nobody)
+    assert taken.taken(THIRD, everybody).users == (THIRD,)
+    assert taken.settled(OTHER) == taken
+    assert taken.settled(ME).used(ME, Mode.ONE, nobody).users == (ME,)
+
+
+@pytest.mark.parametrize("claim", [FREE, FREE.used(OTHER, Mode.MANY, nobody)], ids=str)
+def test_only_what_one_host_has_is_taken(claim: Claim) -> None:
+    with pytest.raises(Held):
+        claim.taken(ME, everybody)
 
 
 def test_there_is_an_end_to_how_many_may_use_it() -> None:
