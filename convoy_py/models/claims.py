@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-# The value is the name of a folder.
 MOST_HOLDERS = 40
+# The value is the name of a folder. Of what it may have, some is for the number, which grows on.
+_LONGEST, _SPARE = 255, 8
 _MEMBER = r"\d+-\d+"
 _VALUE = re.compile(
     rf"(\d{{1,12}})\.([0-9a-f]{{8}})\.(free|one|many|taken|gone)\.({_MEMBER}(?:\+{_MEMBER})*)"
@@ -118,6 +119,8 @@ class Claim:
         if self.mode is Mode.ONE and members == self.members:
             mode = Mode.ONE  # who has it alone has it all the more with others
         used = self._changed(mode=mode, members=members)
+        if len(str(used)) + _SPARE > _LONGEST:
+            raise Crowded
         return replace(self, number=self.number + 1) if anew and used is self else used
 
     def left(self, me: Member) -> "Claim":

@@ -154,8 +154,10 @@ class SharedRecords:
             return claim.tagged(tag)
 
         change(home, tagged)  # the point of no return
-        with suppress(OSError):
-            _record(home, tags[-1]).unlink()
+        # Where there was no answer at first, the claim has been seen with the new one already.
+        for replaced in set(tags) - {tag}:
+            with suppress(OSError):
+                _record(home, replaced).unlink()
         self._copy(home, record)
         self._told()
 

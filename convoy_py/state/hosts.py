@@ -123,7 +123,9 @@ class HostStore:
             except OSError:
                 if not self.home(number).exists():
                     raise
-                return False
+                # The first answer may have been lost.
+                if self._find(number) != about:
+                    return False
         finally:
             with suppress(OSError):  # it has its name
                 files.remove_tree(aside)

@@ -89,6 +89,8 @@ class Sharing:
         there = await self._operations.blocking.run(self._claiming.everything)
         mine = {name: claim for name, claim in there.items() if self._claiming.me in claim.users}
         self._claiming.held.update(mine)
+        for name in mine:
+            await self._confirm(name)
 
     async def tidy(self) -> None:
         """Let go of what was to be let go of, and was not."""
@@ -96,6 +98,14 @@ class Sharing:
             if not self._operations.locks.busy(name):
                 async with self._operations.locks.locked(name):
                     await self.revisit(name)
+                    await self._confirm(name)
+
+    async def _confirm(self, name: str) -> None:
+        """Of a claim that was read; what fails is tried again by `tidy`."""
+        try:
+            await self._operations.blocking.run(self._claiming.confirm, name)
+        except (OSError, ConvoyError) as error:
+            event(log, logging.WARNING, "claim is not confirmed", volume=name, failure=error)
 
     async def follow(self, name: str, claim: Claim | None) -> None:
         """Have memory be what the disk has, if another host changed it. Caller has the lock."""

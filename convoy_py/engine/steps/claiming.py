@@ -18,7 +18,6 @@ from convoy_py.errors import (
 from convoy_py.linux import mounts, shutdown
 from convoy_py.logs import event
 from convoy_py.models.claims import (
-    MOST_HOLDERS,
     Claim,
     Crowded,
     HalfTaken,
@@ -76,9 +75,15 @@ class Claiming:
                 f"volume {name}: its takeover was cut off; repeat `convoy takeover {name}`"
             ) from None
         except Crowded:
-            raise Unsupported(f"volume {name} is used by {MOST_HOLDERS} hosts already") from None
+            raise Unsupported(f"volume {name} is used by as many hosts as it can be") from None
         self.held[name] = claim
         return claim
+
+    def confirm(self, name: str) -> None:
+        """See to it that no change of before, done late, takes what is held; as `use`."""
+        held = self.held.get(name)
+        if held is not None and held.mode in (Mode.ONE, Mode.MANY) and name not in self._sure:
+            self.use(name, held.mode)
 
     def users(self, name: str) -> list[str]:
         """The other hosts that have a volume, each with when it was last seen."""

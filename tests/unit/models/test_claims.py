@@ -1,6 +1,8 @@
 """What may become of a claim, whoever changes it and however late."""
 
 import random
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -124,6 +126,18 @@ def test_there_is_an_end_to_how_many_may_use_it() -> None:
     with pytest.raises(Crowded):
         claim.used(ME, Mode.MANY, nobody)
     assert claim.used(Member(10, 1), Mode.MANY, nobody) == claim
+
+
+@pytest.mark.parametrize("incarnation", [10**digits for digits in range(2, 10)])
+def test_there_is_an_end_to_what_a_file_name_holds(incarnation: int) -> None:
+    """Before there are as many hosts, if they have lived often."""
+    claim = FREE
+    with suppress(Crowded):
+        for host in range(10, 10 + MOST_HOLDERS):
+            claim = claim.used(Member(host, incarnation), Mode.MANY, nobody)
+    assert 15 < len(claim.users) < MOST_HOLDERS
+    assert len(str(replace(claim, number=99_999_999))) <= 255
+    assert claim.left(Member(10, incarnation)).used(ME, Mode.MANY, nobody).users[0] == ME
 
 
 class Register:
