@@ -103,6 +103,8 @@ class SharedRecords:
         """`told` is to be called after each change: others look then."""
         self._me = me
         self._told = told
+        # Is told the volume of which a change may yet be made, for there was no answer.
+        self.doubted: Callable[[str], None] = lambda _: None
 
     def read(self, home: Path) -> bytes:
         for _ in range(ATTEMPTS):
@@ -153,7 +155,7 @@ class SharedRecords:
             tags.append(claim.tag)
             return claim.tagged(tag)
 
-        change(home, tagged)  # the point of no return
+        self._change(home, tagged)  # the point of no return
         # Where there was no answer at first, the claim has been seen with the new one already.
         for replaced in set(tags) - {tag}:
             with suppress(OSError):
@@ -163,14 +165,23 @@ class SharedRecords:
 
     def remove(self, home: Path) -> None:
         try:
-            change(home, lambda claim: claim.gone(self._me))  # the point of no return
+            self._change(home, lambda claim: claim.gone(self._me))  # the point of no return
         except Held:
             raise Unavailable(f"{home}: another host uses it; repeat the command") from None
         self._told()
 
     def bring_back(self, home: Path) -> None:
-        change(home, lambda claim: claim.back(self._me))  # the point of no return
+        self._change(home, lambda claim: claim.back(self._me))  # the point of no return
         self._told()
+
+    def _change(self, home: Path, wanted: Callable[[Claim], Claim]) -> None:
+        try:
+            change(home, wanted)
+        except Held:
+            raise
+        except BaseException:
+            self.doubted(home.name)
+            raise
 
     def _copy(self, home: Path, record: bytes) -> None:
         with suppress(OSError):

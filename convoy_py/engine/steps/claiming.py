@@ -50,6 +50,8 @@ class Claiming:
         # What is ours by a swap that we know to be the last: a claim that was only read may be of
         # before we gave it back, or be changed yet by a swap of ours that was given up.
         self._sure: set[str] = set()
+        if isinstance(store.records, claims.SharedRecords):
+            store.records.doubted = self._sure.discard
 
     def use(self, name: str, mode: Mode) -> Claim | None:
         """Claim a volume, alone or with others; None if there is no such volume.
@@ -197,7 +199,8 @@ class Claiming:
         except BaseException:
             self._sure.discard(name)
             raise
-        self._membership.meet(claim.users)
+        with suppress(OSError):  # it was made, whatever they are called
+            self._membership.meet(claim.users)
         if claim != was[-1]:
             if self.known.get(name) == was[-1].version:
                 self.known[name] = claim.version  # what changed is ours

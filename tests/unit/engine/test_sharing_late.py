@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.errors import VolumeElsewhere
+from convoy_py.errors import Unavailable, VolumeElsewhere
 from convoy_py.models.claims import Claim, Member, Mode
 from convoy_py.models.volume import Options
 from convoy_py.state import claims, register
@@ -217,3 +217,37 @@ async def test_a_directory_that_both_use_is_not_given_back_late(
     renames.come()
     with pytest.raises(VolumeElsewhere):
         await b.volumes.remove("etc")
+
+
+async def test_a_record_that_may_be_changed_by_now_is_read(
+    hosts: tuple[Engine, Engine], renames: Renames
+) -> None:
+    """Of an image, too, which nobody else changes."""
+    a, _ = hosts
+    await a.volumes.create("db", IMAGE)
+    await a.uses.mount("db", "m", "e")
+    renames.next = [renames.late]
+    with pytest.raises(Unavailable):
+        await a.volumes.protect("db", on=True)
+    renames.come()
+    await a.uses.mount("db", "n", "e")
+    assert a.volumes.get("db").protected
+
+
+async def test_what_was_claimed_is_held_though_nobody_knows_what_hosts_are_called(
+    hosts: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    await seen(b)
+
+    def fail(members: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    assert a.sharing
+    monkeypatch.setattr(a.sharing._claiming._membership, "meet", fail)
+    await a.uses.mount("db", "m", "e")
+    with pytest.raises(VolumeElsewhere):
+        await b.uses.mount("db", "n", "e")
+    await a.uses.unmount("db", "m")
+    await b.uses.mount("db", "n", "e")
