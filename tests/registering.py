@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from convoy_py.errors import Unavailable
 from convoy_py.state import register
@@ -47,17 +48,22 @@ def faults(won: Iterable[list[int]], last: str) -> list[str]:
 
 def raced(folders: list[Path], count: int) -> list[list[int]]:
     """What each of several processes won, each by its own view of the register."""
+    return told("tests.registering", folders, count)
+
+
+def told(module: str, folders: list[Path], count: int) -> list[Any]:
+    """What each process of a program tells that runs once for each view of a folder, as a host."""
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.registering", str(folder), f"host{n}", str(count)],
+            [sys.executable, "-m", module, str(folder), str(n), str(count)],
             stdout=subprocess.PIPE,
             cwd=_PROJECT,
         )
         for n, folder in enumerate(folders)
     ]
-    told = [process.communicate(timeout=240)[0] for process in running]
+    answers = [process.communicate(timeout=240)[0] for process in running]
     assert [process.returncode for process in running] == [0] * len(running)
-    return [json.loads(each) for each in told]
+    return [json.loads(each) for each in answers]
 
 
 def main(folder: str, host: str, count: str) -> None:
