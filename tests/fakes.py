@@ -211,6 +211,9 @@ class FakeVolumes(Volumes, Uses, Daemon):
 
     is_shared = False
 
+    async def seek(self, name: str) -> None:
+        """There are no other hosts."""
+
     def root(self) -> dict[str, str]:
         return {}
 

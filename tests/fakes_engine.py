@@ -193,6 +193,9 @@ class FakeMembership:
     def meet(self, members: Iterable[Member]) -> None:
         """All are known."""
 
+    def alive(self) -> set[int]:
+        return {1, 2, 3} - {member.host for member in self._over}
+
     def name(self, number: int) -> str:
         return f"host-{number}"
 

@@ -18,6 +18,7 @@ from convoy_py.linux.fresh import Haste
 from convoy_py.linux.holders import Census, Holder
 from convoy_py.linux.mounts import Mount
 from convoy_py.linux.reflink import Step
+from convoy_py.models.claims import Member
 from convoy_py.models.snapshot import Plan, Way
 from convoy_py.models.volume import Options, Spec, Usage
 
@@ -89,7 +90,7 @@ class FakeKernel:
     daemons: list["Daemon"] = field(default_factory=list)
     reading: list[tuple[str, bool]] = field(default_factory=list)  # uuid, whether it was mounted
     frozen: set[Path] = field(default_factory=set)
-    over: set[object] = field(default_factory=set)  # lives of other hosts of a shared root
+    over: set[Member] = field(default_factory=set)  # lives of other hosts of a shared root
     boottime: Clock = field(default_factory=Clock)
 
     def gate(self, method: str, volume: str) -> Gate:

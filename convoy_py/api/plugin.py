@@ -138,11 +138,13 @@ class Plugin:
 
     async def path(self, request: web.Request, message: NameRequest) -> bytes:
         await self._daemon.ready()
+        await self._daemon.seek(message.name)
         view = self._volumes.for_engine(_public(message.name))
         return to_json({"Mountpoint": view.mountpoint, "Err": ""})
 
     async def get(self, request: web.Request, message: NameRequest) -> bytes:
         await self._daemon.ready()
+        await self._daemon.seek(message.name)
         view = self._volumes.for_engine(_public(message.name))
         volume = {
             "Name": message.name,

@@ -1,6 +1,7 @@
 """Builds every object of one daemon's engine, once, and has it begin."""
 
 import asyncio
+import logging
 import platform
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -52,15 +53,19 @@ from convoy_py.engine.verbs.takeovers import Takeovers
 from convoy_py.engine.verbs.trash import TrashBin
 from convoy_py.engine.verbs.uses import Uses
 from convoy_py.engine.verbs.volumes import Volumes
-from convoy_py.errors import Unavailable
+from convoy_py.errors import ConvoyError, Unavailable
 from convoy_py.linux import zones
 from convoy_py.metrics import Metrics
 from convoy_py.settings import Settings
 from convoy_py.state.news import News
 from convoy_py.state.repositories import RepositoryStore
 
+log = logging.getLogger("convoy.recovery")
+
 # Between two tries of a restore that failed, for which nobody asks.
 RESUME_SECONDS = 300.0
+# How long the other hosts of a root are told that this one goes.
+LEAVING_SECONDS = 3.0
 # Docker gives a Mount two minutes.
 PATIENCE_SECONDS = 100.0
 
@@ -282,7 +287,7 @@ class Engine:
         known = await run(self._repository_store.load)
         self.repositories.open(known, await run(self._repository_store.all_proofs, known))
         if self.sharing:
-            await self.sharing.begin()
+            await self.sharing.begin(entries)
         self.operations.open(entries)
         self.restores.resume()
         return len(entries)
@@ -290,9 +295,12 @@ class Engine:
     async def leave(self) -> None:
         """Tell the other hosts of the root that this one does nothing more there; the last step."""
         if self.sharing and self.host.membership:
-            await self.sharing.tidy()
-            is_idle = not self.sharing.holds
-            await self.blocking.run(partial(self.host.membership.stop, is_idle=is_idle))
+            leaving = asyncio.create_task(self._leave(self.sharing, self.host.membership))
+            await asyncio.wait({leaving}, timeout=LEAVING_SECONDS)
+
+    async def _leave(self, sharing: Sharing, membership: Membership) -> None:
+        await sharing.tidy()
+        await self.blocking.run(partial(membership.stop, is_idle=sharing.is_idle))
 
     async def run(self) -> None:
         """Look after what is there until cancelled; `open` comes first."""
@@ -301,7 +309,10 @@ class Engine:
             group.create_task(self.reopening.run())
             if self.following is not None:
                 group.create_task(self.following.run())
-            await self.sweep()
+            try:
+                await self.sweep()
+            except ConvoyError as error:
+                log.warning("swept at the next start: %s", error)
             group.create_task(self.janitor.run())
             group.create_task(self.scheduler.run())
 

@@ -12,7 +12,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from convoy_py.linux import mounts
 from convoy_py.linux.descriptors import opened
@@ -71,6 +71,17 @@ def path(number: int) -> str | None:
     except OSError as error:
         return "" if error.errno in _GONE else None  # as one that is too long
     return os.fsdecode(told.removesuffix(b"\n"))
+
+
+def below(folder: Path) -> list[PurePath]:
+    """The files in a folder that devices hold, below it; asks no storage."""
+    top = os.path.realpath(folder)
+    held = (path(number) for number in _bound())
+    return [
+        PurePath(known).relative_to(top)
+        for known in held
+        if known is not None and known.startswith(f"{top}/")
+    ]
 
 
 def _ends_alike(known: str, file: Path) -> bool:

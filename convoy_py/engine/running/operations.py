@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 # Docker gives a managed plugin 30 s; an answer must be on its way before that.
 TIME_LIMIT_SECONDS = 25.0
+# For so long a call waits for what it can do without.
+PATIENCE_SECONDS = 2.0
 
 
 class Claims(Protocol):
@@ -45,6 +47,7 @@ class Claims(Protocol):
     async def refuse_others(self, name: str) -> None: ...
     async def alone(self, name: str) -> None: ...
     async def revisit(self, name: str) -> None: ...
+    async def look(self, name: str) -> None: ...
 
 
 class Locked:
@@ -137,10 +140,7 @@ class Operations:
 
     @asynccontextmanager
     async def locked_here(self, *names: str) -> AsyncIterator[Locked]:
-        """The locks alone, for what this host uses and so has the claims of.
-
-        They are let go of at the end, if it is used no longer.
-        """
+        """The locks alone, for what this host uses and so has the claims of; see `let_go`."""
         wanted = sorted({volume_of(name) for name in names})
         first = wanted[0]
         while True:
@@ -152,8 +152,6 @@ class Operations:
                         break
                     one = await stack.enter_async_context(AsyncExitStack())
                     await one.enter_async_context(self.locks.locked(name))
-                    if self.claims is not None:
-                        one.push_async_callback(self.claims.revisit, name)
                     locked.stacks[name] = one
                 else:
                     yield locked
@@ -202,6 +200,32 @@ class Operations:
             return None
         return volume.work
 
+    async def let_go(self, name: str) -> None:
+        """Let other hosts have what is used here no more; waits a moment, and goes on alone."""
+        if self.claims is not None:
+            task = asyncio.create_task(self._let_go(self.claims, volume_of(name)))
+            self.track(task)
+            await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+
+    async def _let_go(self, claims: Claims, name: str) -> None:
+        async with self.locks.locked(name):
+            await claims.revisit(name)
+
+    async def seek(self, name: str) -> None:
+        """Know of a volume that another host has just made; waits a moment for its storage."""
+        name = volume_of(name)
+        if self.claims is not None and name not in self.entries.volumes:
+            task = asyncio.create_task(self._seek(self.claims, name))
+            self.track(task, aside=True)
+            await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+
+    async def _seek(self, claims: Claims, name: str) -> None:
+        async with self.locks.locked(name):
+            try:
+                await claims.look(name)
+            except (OSError, ConvoyError) as error:
+                event(log, logging.DEBUG, "not looked for", volume=name, failure=error)
+
     async def put_right(
         self, volume: Entry, sweep: Callable[P, None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
@@ -209,14 +233,14 @@ class Operations:
 
         What cannot be done now, or is not where it was any more, is left to the next start.
         """
-        async with self.locked_idle(volume.name):
-            if self.entries.find(volume.name) is not volume:
-                return
-            event(log, logging.WARNING, "swept: it was half done", volume=volume.name)
-            try:
+        try:
+            async with self.locked_idle(volume.name):
+                if self.entries.find(volume.name) is not volume:
+                    return
+                event(log, logging.WARNING, "swept: it was half done", volume=volume.name)
                 await self.do(volume.name, "sweep", sweep, *args, **kwargs)
-            except ConvoyError as error:
-                event(log, logging.WARNING, "sweep", volume=volume.name, failure=error)
+        except ConvoyError as error:
+            event(log, logging.WARNING, "sweep", volume=volume.name, failure=error)
 
     async def bounded(
         self,

@@ -6,7 +6,7 @@ another host changed meanwhile is known once the claim is ours.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from convoy_py.engine.memory.entry import Entry
@@ -35,12 +35,14 @@ class Sharing:
         self._entries = operations.entries
         self._host = host
         self._claiming = claiming
+        self._has_begun = False
         self._told: dict[str, frozenset[str]] = {}  # the snapshots that others know of
 
     @property
-    def holds(self) -> bool:
-        """Whether this host has a claim of anything."""
-        return bool(self._claiming.held)
+    def is_idle(self) -> bool:
+        """Whether this host surely uses nothing, and has no claim."""
+        used = any(map(_is_used, self._entries.volumes.values()))
+        return self._has_begun and not used and not self._claiming.held
 
     @asynccontextmanager
     async def claimed(self, name: str) -> AsyncIterator[None]:
@@ -75,22 +77,38 @@ class Sharing:
                 await self._tell_of_snapshots(entry)
             if entry is None or not _is_used(entry):
                 claim = await run(self._claiming.leave, name)
-            elif entry.has_own_filesystem:
-                return
-            else:
+            elif self._claiming.has_alone(name) and not _is_still_alone(entry):
                 claim = await run(self._claiming.share, name)
+            else:
+                return
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "claim is let go of later", volume=name, failure=error)
             return
         self._show(entry, claim)
 
-    async def begin(self) -> None:
-        """Know what this host has claimed before."""
-        there = await self._operations.blocking.run(self._claiming.everything)
-        mine = {name: claim for name, claim in there.items() if self._claiming.me in claim.users}
-        self._claiming.held.update(mine)
-        for name in mine:
-            await self._confirm(name)
+    async def look(self, name: str) -> None:
+        """Follow what another host may have made of a name. Caller has the lock."""
+        await self.follow(name, await self._operations.blocking.run(self._claiming.look, name))
+
+    async def begin(self, entries: Mapping[str, Entry]) -> None:
+        """Claim what of all is used here, and let go of what an earlier life of this host had."""
+        run = self._operations.blocking.run
+        for each in entries.values():
+            each.leads = False  # until the others are known
+        for name, claim in (await run(self._claiming.everything)).items():
+            entry, me = entries.get(name), self._claiming.me.host
+            is_used = entry is not None and _is_used(entry)
+            if not is_used and me not in (each.host for each in claim.users):
+                continue
+            mode = Mode.ONE if entry is None or entry.has_own_filesystem else Mode.MANY
+            try:
+                self._claiming.held[name] = claim
+                await run(self._claiming.use, name, mode)
+                if not is_used:
+                    await run(self._claiming.leave, name)
+            except (OSError, ConvoyError) as error:
+                event(log, logging.WARNING, "claim is not confirmed", volume=name, failure=error)
+        self._has_begun = True
 
     async def tidy(self) -> None:
         """Let go of what was to be let go of, and was not."""
@@ -144,7 +162,14 @@ class Sharing:
             elif entry.reason == _LOST:
                 entry.reason = ""
             entry.hosts = tuple(self._claiming.names(claim.users))
-            entry.leads = claim.members[0].host == self._claiming.me.host
+            self.lead(entry, claim)
+
+    def lead(self, entry: Entry, claim: Claim) -> None:
+        """Know whether a volume's schedule is for this host to follow."""
+        leads = self._claiming.leads(claim)
+        if leads and not entry.leads:
+            self._entries.rescheduled.set()
+        entry.leads = leads
 
     async def _claim(self, name: str) -> None:
         if self._claiming.has_alone(name) and name in self._entries.volumes:
@@ -178,3 +203,9 @@ def _is_used(volume: Entry) -> bool:
         each.mounted or each.lingering or each.references.holds or each.work
         for each in (volume, *volume.within())
     )
+
+
+def _is_still_alone(volume: Entry) -> bool:
+    """Whether others are to stay away from a volume that is used here."""
+    is_still = volume.work is not None and volume.work.still
+    return volume.has_own_filesystem or is_still

@@ -5,9 +5,10 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from convoy_py.engine.steps.membership import Membership
+from convoy_py.engine.steps.renewing import TAKEN_FROM
 from convoy_py.errors import (
     Conflict,
     OperationFailed,
@@ -15,7 +16,7 @@ from convoy_py.errors import (
     VolumeElsewhere,
     VolumeNotFound,
 )
-from convoy_py.linux import mounts, shutdown
+from convoy_py.linux import backing, mounts, shutdown
 from convoy_py.logs import event
 from convoy_py.models.claims import (
     Claim,
@@ -28,7 +29,7 @@ from convoy_py.models.claims import (
 )
 from convoy_py.models.names import is_valid_name
 from convoy_py.state import claims
-from convoy_py.state.store import Store
+from convoy_py.state.store import SNAPSHOTS, Store
 
 log = logging.getLogger("convoy.hosts")
 
@@ -68,6 +69,7 @@ class Claiming:
         try:
             claim = self._changed(name, used)
         except FileNotFoundError:
+            self._store.presence.refuse()  # without its disk nothing is found
             self.held.pop(name, None)
             return None
         except Held as held:
@@ -157,8 +159,11 @@ class Claiming:
 
     def leave(self, name: str) -> Claim | None:
         """Let go of a volume; nothing of it may be mounted or open here."""
+        self._store.presence.refuse()
         if mounts.is_mountpoint(self._mounts_dir / name):
             raise OperationFailed(f"volume {name}: something is mounted there")
+        if any(map(_is_ours, backing.below(self._store.home(name)))):
+            raise OperationFailed(f"volume {name}: a device has its image attached")
         claim = None
         self._sure.discard(name)
         with suppress(FileNotFoundError):  # else it was renamed, or is in the trash
@@ -167,12 +172,22 @@ class Claiming:
         self._sure.discard(name)
         return claim
 
+    def leads(self, claim: Claim) -> bool:
+        """Whether of the hosts that live this one has a volume first, or had it last.
+
+        Of what only dead hosts have it is the first of all that live.
+        """
+        alive = self._membership.alive()
+        found = [each.host for each in claim.members if each.host in alive] or sorted(alive)
+        return found[:1] == [self.me.host]
+
     def names(self, members: Iterable[Member]) -> list[str]:
         """What hosts are called, in the order of their numbers."""
         return [self._membership.name(member.host) for member in members]
 
     def everything(self) -> dict[str, Claim]:
         """The claims of all volumes, as they are."""
+        self._store.presence.refuse()
         names = filter(is_valid_name, os.listdir(self._store.volumes))  # noqa: PTH208 - names
         found = {name: self.look(name) for name in names}
         return {name: claim for name, claim in found.items() if claim is not None}
@@ -181,6 +196,7 @@ class Claiming:
         """The claim as it is; None if there is no such volume."""
         claim = claims.read(self._store.home(name))
         if claim is None or claim.mode is Mode.GONE:
+            self._store.presence.refuse()
             return None
         self._membership.meet(claim.users)
         return claim
@@ -207,6 +223,12 @@ class Claiming:
             self._sure.add(name)
             self._told()
         return claim
+
+
+def _is_ours(image: PurePath) -> bool:
+    """Whether an image in a volume's home is not what a host has that the volume was taken from."""
+    folder, *below = image.parts
+    return not (folder == SNAPSHOTS and below[0].lstrip(".").startswith(TAKEN_FROM))
 
 
 def _ended(name: str, mountpoint: Path) -> None:

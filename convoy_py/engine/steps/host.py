@@ -131,8 +131,8 @@ class Host:
     def _resolved(self, backend: Backend, options: Options) -> Spec:
         self.refuse_others(backend, options)
         spec = backend.resolve(options)
-        if self.store.mark and spec.fs is Filesystem.BTRFS:
-            raise Unsupported("fs=btrfs is not for a shared root: use fs=ext4 or fs=xfs")
+        if self.store.mark:
+            _refuse_shared(spec)
         return spec
 
     def refuse_others(self, backend: Backend, options: Options) -> None:
@@ -154,3 +154,13 @@ class Host:
         # Random bits only: a name-based or clock-based id could repeat on another host.
         uuid = uuids.UUID(bytes=secrets.token_bytes(16), version=4)
         return Record(name=name, uuid=str(uuid), created=timestamp(self.wall_clock()), spec=spec)
+
+
+def _refuse_shared(spec: Spec) -> None:
+    """Raise Unsupported for what cannot be on a root that several hosts have."""
+    if spec.fs is Filesystem.BTRFS:
+        raise Unsupported("fs=btrfs is not for a shared root: use fs=ext4 or fs=xfs")
+    if spec.per_mount:
+        raise Unsupported("option per_mount is not for a shared root")
+    if spec.path is not None:
+        raise Unsupported("option path is not for a shared root: it is another folder on each host")

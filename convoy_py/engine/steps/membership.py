@@ -195,6 +195,10 @@ class Membership:
         watch = self._watches.get(member.host)
         return watch is not None and watch.is_over(member.incarnation)
 
+    def alive(self) -> set[int]:
+        """The numbers of the hosts that may be alive, as far as is known."""
+        return {view.number for view in self.views() if view.state is HostState.ALIVE}
+
     def name(self, number: int) -> str:
         about = self._abouts.get(number)
         return about.name if about else f"host {number}"

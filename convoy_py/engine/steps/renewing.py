@@ -45,7 +45,7 @@ from convoy_py.state.store import STAGING
 
 log = logging.getLogger("convoy.engine")
 
-_TAKEN_FROM = "lost-"
+TAKEN_FROM = "lost-"
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Renewing:
     def _lost(self, volume: Entry, loser: str, named: Path) -> SnapshotRecord:
         """The record of the snapshot that the image of now is to be."""
         now = self._host.wall_clock()
-        stem = f"{_TAKEN_FROM}{loser}-{timestamp(now):%Y%m%d-%H%M%S}"
+        stem = f"{TAKEN_FROM}{loser}-{timestamp(now):%Y%m%d-%H%M%S}"
         names = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
         home = self._host.snapshot_store.home
         name = next(each for each in names if not home(volume.name, each).exists())

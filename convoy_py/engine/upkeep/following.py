@@ -58,15 +58,22 @@ class Following:
                 await self.look()
             except (OSError, ConvoyError) as error:
                 event(log, logging.DEBUG, "other hosts are not seen", failure=error)
+            except Exception:
+                log.exception("looking at other hosts failed and goes on")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
         """Follow what changed since the last look. Raises OSError, Unavailable."""
+        if self._host.store.presence.away:
+            self._seen.clear()  # what is there then is read anew
+            self._heard = ""
+            return
         await self._sharing.tidy()
         run, now = self._operations.blocking.run, self._clock()
         # First the news, then what they are of: what comes after that is for the next look.
         heard = await run(self._news.hear)
         if heard == self._heard and now - self._looked_at < LONGEST_SECONDS:
+            self._lead()
             return
         there = await run(self._claiming.everything)
         known = there.keys() | self._seen.keys() | self._entries.volumes.keys()
@@ -74,6 +81,12 @@ class Following:
         self._trash.open(await run(self._host.trash.load))
         if not waiting:
             self._heard, self._looked_at = heard, now
+
+    def _lead(self) -> None:
+        """Follow the schedules of hosts that are dead, and those of who is back no longer."""
+        for name, entry in self._entries.volumes.items():
+            if entry.spec and entry.spec.is_scheduled and (claim := self._seen.get(name)):
+                self._sharing.lead(entry, claim)
 
     async def _follow(self, name: str, found: Claim | None) -> bool:
         """Follow what became of one volume; False if something is being done with it here."""

@@ -64,7 +64,7 @@ class Bases:
         for volume in list(self._entries.volumes.values()):
             for repository in {view.base_of for view in all_snapshot_views(volume)} - {""}:
                 found = bases(volume, repository)
-                gone = await self._repositories.is_gone(repository)
+                gone = await self._repositories.is_nobodys(repository)
                 await self._drop(found if gone else found[:-1])
 
     async def _settle(self, repository: str, name: str, done: Sequence[BackupView]) -> None:

@@ -19,6 +19,10 @@ class Daemon:
         """Return once the records have been read."""
         await self._operations.ready()
 
+    async def seek(self, name: str) -> None:
+        """Know of a volume that another host of a shared root has just made."""
+        await self._operations.seek(name)
+
     @property
     def is_shared(self) -> bool:
         """Whether other hosts may have the same volumes."""

@@ -279,6 +279,10 @@ class Repositories:
         has_record = self._store.has_record
         return not await self._operations.blocking.run(has_record, name)
 
+    async def is_nobodys(self, name: str) -> bool:
+        """The same, and no other host of a shared root can know it."""
+        return self._operations.claims is None and await self.is_gone(name)
+
     @asynccontextmanager
     async def _as_on_disk(self, name: str) -> AsyncIterator[None]:
         """Where the block fails, have memory be what the disk has of that repository."""

@@ -69,6 +69,7 @@ class Takeovers:
                 loser = losers[0] if losers else "unknown"
                 lost = await self._renewed(entry, loser, progress)
                 await run(claiming.settle, name)
+            await sharing.revisit(name)
             await sharing.follow(name, await run(claiming.look, name))
             return Takeover(view=volume_view(entry), losers=tuple(losers), lost=lost)
 

@@ -19,7 +19,7 @@ from convoy_py.engine.steps.volumes import Steps
 from convoy_py.engine.verbs.room import Room
 from convoy_py.errors import ConvoyError, Corrupt, StillRestoring, Unavailable, VolumeInUse
 from convoy_py.logs import event
-from convoy_py.models.names import NameKind, clone_name
+from convoy_py.models.names import NameKind, clone_name, volume_of
 from convoy_py.state.records import Record, References
 
 log = logging.getLogger("convoy.engine")
@@ -57,6 +57,7 @@ class Uses:
 
     async def mount(self, name: str, reference: str, epoch: str) -> str:
         """Mount if it is not mounted, count the reference, return the exposed folder."""
+        await self._operations.seek(name)
         await self._restored(self._entries.get(name))
 
         async def undo() -> None:
@@ -93,12 +94,14 @@ class Uses:
         if self._entries.find(name):
             work = self._unmount(name, reference)
             await self._operations.bounded(name, "unmount", work)
+            await self._operations.let_go(name)
 
     async def release(self, name: str, reference: str, epoch: str) -> None:
         """Take back one Mount of this epoch whose answer could not be given."""
         if self._entries.find(name):
             work = self._unmount(name, reference, epoch)
             await self._operations.bounded(name, "unmount", work)
+            await self._operations.let_go(name)
 
     async def vacate(self, entry: Entry, operation: str, *within: Entry) -> None:
         """See to it that nobody uses a volume, nor what is `within` it, and unmount it for good.
@@ -108,7 +111,7 @@ class Uses:
         entry.idle()
         claims = self._operations.claims
         if claims is not None:
-            await claims.refuse_others(entry.name)
+            await claims.refuse_others(volume_of(entry.name))
         # First what is within, for it may be what holds the volume's device.
         for one in (*within, entry):
             if one.place is None and one is not entry:
@@ -122,7 +125,7 @@ class Uses:
                 raise VolumeInUse(entry.name, error.holders) from None
             await self._drop_private(one)
         if claims is not None:
-            await claims.alone(entry.name)
+            await claims.alone(volume_of(entry.name))
 
     async def _vacate(self, entry: Entry, operation: str) -> None:
         backend, place = entry.usable()
@@ -172,6 +175,7 @@ class Uses:
         async with self._operations.locked_here(entry.name):
             if self._entries.find(entry.name) is entry and entry.lingering:
                 await self.settle(entry, entry.references)
+        await self._operations.let_go(entry.name)
 
     # Under the volume's lock
 

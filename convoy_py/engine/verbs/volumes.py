@@ -20,6 +20,7 @@ from convoy_py.errors import (
     Invalid,
     OptionsDiffer,
     Unsupported,
+    VolumeElsewhere,
     VolumeNotFound,
     VolumeProtected,
     replaced,
@@ -112,11 +113,16 @@ class Volumes:
                 )
             return
         check_name(name)
-        await self._operations.bounded(
-            name,
-            "create",
-            self._create(name, options, adopt=adopt, by_engine=by_engine, progress=None),
-        )
+        await self._operations.seek(name)
+        try:
+            await self._operations.bounded(
+                name,
+                "create",
+                self._create(name, options, adopt=adopt, by_engine=by_engine, progress=None),
+            )
+        except VolumeElsewhere:
+            if not await self._is_there(name, options, adopt=False):
+                raise
         if options.backup is not None:
             await self._restores.settled(name, patience)
 

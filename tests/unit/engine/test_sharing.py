@@ -1,13 +1,24 @@
 """Several hosts on one root: what each may do, and what it knows of the others."""
 
+import asyncio
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from convoy_py.engine.running.jobs import Progress
-from convoy_py.errors import Conflict, VolumeElsewhere, VolumeInUse, VolumeNotFound
+from convoy_py.errors import (
+    Conflict,
+    OptionsDiffer,
+    Unavailable,
+    Unsupported,
+    VolumeElsewhere,
+    VolumeInUse,
+    VolumeNotFound,
+)
 from convoy_py.linux import files, mounts
 from convoy_py.linux.holders import Census
 from convoy_py.models.claims import Member
@@ -72,6 +83,10 @@ async def test_a_name_that_another_host_has_is_had(hosts: tuple[Engine, Engine])
     await a.volumes.create("db", IMAGE)
     await b.volumes.create("db", IMAGE)
     assert b.volumes.get("db").created == a.volumes.get("db").created
+    await a.uses.mount("db", "m", "e")
+    await b.volumes.create("db", IMAGE)
+    with pytest.raises(OptionsDiffer):
+        await b.volumes.create("db", Options(fs=Filesystem.XFS))
 
 
 @pytest.mark.parametrize("options", [IMAGE, FOLDER], ids=["image", "directory"])
@@ -80,8 +95,7 @@ async def test_a_volume_is_mounted_where_it_was_not_made(
 ) -> None:
     a, b = hosts
     await a.volumes.create("db", options)
-    await b.uses.mount("db", "m", "e") if names(b) else await seen(b)
-    await b.uses.mount("db", "m", "e")
+    await b.uses.mount("db", "m", "e")  # also before it is listed there
     assert b.is_mounted("db")
     await seen(a)
     assert a.entries.get("db").hosts == ("host-2",)
@@ -249,6 +263,136 @@ async def test_a_claim_that_was_only_read_is_confirmed_by_a_change(
     await a.volumes.protect("db", on=True)
     await a.uses.mount("db", "o", "e")
     assert a.sharing._claiming.has_alone("db")
+
+
+async def test_nothing_is_forgotten_while_the_root_is_away(hosts: tuple[Engine, Engine]) -> None:
+    """To an engine a volume that is not told does not exist."""
+    a, _ = hosts
+    for name, options in (("db", IMAGE), ("etc", FOLDER)):
+        await a.volumes.create(name, options)
+        await a.uses.mount(name, "m", "e")
+    await a.volumes.create("log", IMAGE)
+    root = a.store.root
+    away = root.rename(root.with_name("away"))
+    (root / "volumes").mkdir(parents=True)
+    assert a.following
+    for name in ("db", "etc", "log"):
+        with pytest.raises(Unavailable, match="unmounted"):
+            await a.volumes.protect(name, on=True)
+        await a.uses.unmount(name, "m")
+    with suppress(Unavailable):
+        await a.following.look()
+    assert names(a) == ["db", "etc", "log"]
+    shutil.rmtree(root)
+    away.rename(root)
+
+
+async def test_what_is_replaced_stays_with_who_replaces_it(hosts: tuple[Engine, Engine]) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    await a.snapshot("etc", "before")
+    await a.settled()
+    await seen(b)
+    gate = a.kernel.gate("copy", "etc")
+    rollback = asyncio.create_task(a.snapshots.rollback("etc", "before", Progress()))
+    await asyncio.to_thread(gate.wait_for_call)
+    with pytest.raises(VolumeElsewhere, match="host-1"):
+        await b.uses.mount("etc", "n", "e")
+    gate.open()
+    await rollback
+    await a.settled()
+    await b.uses.mount("etc", "n", "e")
+
+
+async def test_a_snapshot_that_another_host_uses_is_not_deleted(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    await a.snapshot("etc", "nightly")
+    await a.settled()
+    await b.uses.mount("etc@nightly", "n", "e")
+    with pytest.raises(VolumeElsewhere, match="host-2"):
+        await a.snapshots.delete("etc@nightly")
+    await b.uses.unmount("etc@nightly", "n")
+    await a.snapshots.delete("etc@nightly")
+
+
+async def test_what_an_earlier_life_had_is_let_go_of(hosts: tuple[Engine, Engine]) -> None:
+    a, b = hosts
+    for name, options in (("db", IMAGE), ("etc", FOLDER)):
+        await a.volumes.create(name, options)
+        await a.uses.mount(name, "m", "e")
+    a.kernel.mounted.clear()
+    a._member = Member(1, 1)
+    a = a.restarted(boot="next boot")
+    assert a.sharing
+    await a.sharing.begin(a.entries.volumes)
+    await seen(b)
+    await b.uses.mount("db", "n", "e")
+    await b.volumes.remove("etc")
+
+
+async def test_what_is_found_mounted_is_claimed(hosts: tuple[Engine, Engine]) -> None:
+    """Also where the note of which life it was is lost."""
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    await a.uses.mount("etc", "m", "e")
+    a._member = Member(1, 1)
+    a = a.restarted()
+    b.kernel.over.add(Member(1, 0))
+    assert a.sharing
+    await a.sharing.begin(a.entries.volumes)
+    assert not a.sharing.is_idle
+    await seen(b)
+    with pytest.raises(VolumeElsewhere, match="host-1"):
+        await b.volumes.remove("etc")
+
+
+async def test_a_host_is_idle_only_once_it_knows_what_it_has(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, _ = hosts
+    assert a.sharing
+    assert not a.sharing.is_idle
+    await a.sharing.begin(a.entries.volumes)
+    assert a.sharing.is_idle
+
+
+async def test_what_is_half_done_with_what_another_host_has_ends_nothing(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("db", IMAGE)
+    await seen(b)
+    await a.uses.mount("db", "m", "e")
+    await b.operations.put_right(b.entries.get("db"), lambda: pytest.fail("it is swept"))
+
+
+async def test_a_schedule_is_followed_by_the_first_that_lives(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", Options(schedule_snapshot="@hourly"))
+    await a.uses.mount("etc", "m", "e")
+    await b.uses.mount("etc", "n", "e")
+    await seen(a, b)
+    assert (a.entries.get("etc").leads, b.entries.get("etc").leads) == (True, False)
+    b.kernel.over.add(Member(1, 0))
+    await seen(b)
+    assert b.entries.get("etc").leads
+    await b.uses.unmount("etc", "n")
+    await a.uses.unmount("etc", "m")  # it was the last to have it, and is dead
+    await seen(b)
+    assert b.entries.get("etc").leads
+
+
+async def test_what_cannot_be_shared_is_refused(hosts: tuple[Engine, Engine]) -> None:
+    a, _ = hosts
+    await a.volumes.create("db", IMAGE)
+    for options in (Options(fs=Filesystem.BTRFS), Options(source="db", per_mount=True)):
+        with pytest.raises(Unsupported, match="not for a shared root"):
+            await a.volumes.create("other", options)
 
 
 async def test_the_trash_gives_back_on_either_host(hosts: tuple[Engine, Engine]) -> None:
