@@ -95,7 +95,7 @@ async def test_what_is_still_mounted_is_not_given_back_late_either(
     assert a.sharing
     if not first:
         renames.next = [renames.refuse]
-    await a.sharing.begin()
+    await a.sharing.begin(a.entries.volumes)
     if not first:
         await a.sharing.tidy()
     renames.come()
