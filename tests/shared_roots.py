@@ -1,10 +1,12 @@
 """Engines' filesystems for several hosts, each mounted twice on this machine; root only."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,11 +88,13 @@ def _running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[byte
             stdout=output,
             stderr=output,
             env={"HOME": str(folder), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS": "2"},
+            start_new_session=True,  # a client is two processes
         )
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
