@@ -32,7 +32,7 @@ def used(home: Path, host: int, count: int) -> list[Use]:
 
     def wanted(claim: Claim) -> Claim:
         # Whatever it was before: of a change of ours that was given up nobody knows.
-        return claim.back(me).used(me, mode, lambda _: False, anew=True)
+        return claim.back(me, claim.tag).used(me, mode, lambda _: False, anew=True)
 
     while len(found) < count:
         mode = chance.choice((Mode.ONE, Mode.MANY, Mode.MANY))

@@ -14,7 +14,7 @@ MOST_HOLDERS = 40
 _LONGEST, _SPARE = 255, 8
 _MEMBER = r"\d+-\d+"
 _VALUE = re.compile(
-    rf"(\d{{1,12}})\.([0-9a-f]{{8}})\.(free|one|many|taken|gone)\.({_MEMBER}(?:\+{_MEMBER})*)"
+    rf"(\d{{1,12}})\.([0-9a-f]{{8}})\.(free|one|many|taken|gone|purged)\.({_MEMBER}(?:\+{_MEMBER})*)"
 )
 
 
@@ -23,7 +23,8 @@ class Mode(StrEnum):
     ONE = "one"  # one host alone
     MANY = "many"  # all that are named
     TAKEN = "taken"  # one host alone, which is yet to have data that no other can reach
-    GONE = "gone"  # there is no such volume any more
+    GONE = "gone"  # there is no such volume any more, but in the trash
+    PURGED = "purged"  # not there either, though all of it may be yet
 
 
 @dataclass(frozen=True, order=True)
@@ -151,7 +152,9 @@ class Claim:
         return self
 
     def tagged(self, tag: str) -> "Claim":
-        """With another record."""
+        """With another record; raises Held if there is no volume."""
+        if self.mode in (Mode.GONE, Mode.PURGED):
+            raise Held(*self.members)
         return self._changed(tag=tag)
 
     def told(self) -> "Claim":
@@ -159,14 +162,25 @@ class Claim:
         return replace(self, number=self.number + 1)
 
     def gone(self, me: Member) -> "Claim":
-        """Without a volume; raises Held unless I have it alone."""
-        if self.mode is not Mode.ONE or self.members != (me,):
-            raise Held(*(each for each in self.users if each != me))
+        """Without a volume; raises Held unless I have it alone, or had it in an earlier life."""
+        others = tuple(each for each in self.members if each != me and not each.is_past(me))
+        if self.mode is not Mode.ONE or others:
+            raise Held(*others)
         return self._changed(mode=Mode.GONE)
 
-    def back(self, me: Member) -> "Claim":
-        """With a volume again, which was gone."""
-        return self._changed(mode=Mode.ONE, members=(me,)) if self.mode is Mode.GONE else self
+    def back(self, me: Member, tag: str) -> "Claim":
+        """With a volume again, and another record; raises Held unless it was gone."""
+        if self.mode is not Mode.GONE:
+            raise Held(*self.members)
+        return self._changed(tag=tag, mode=Mode.ONE, members=(me,))
+
+    def purged(self, me: Member) -> "Claim":
+        """Without a volume for good; raises Held unless it was gone."""
+        if self.mode is Mode.PURGED:
+            return self
+        if self.mode is not Mode.GONE:
+            raise Held(*self.members)
+        return self._changed(mode=Mode.PURGED, members=(me,))
 
     def _changed(self, **changes: object) -> "Claim":
         changed = replace(self, **changes)  # type: ignore[arg-type]

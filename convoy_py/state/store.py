@@ -31,13 +31,14 @@ from convoy_py.errors import (
     failed,
 )
 from convoy_py.linux import files
+from convoy_py.models.claims import Mode
 from convoy_py.models.names import is_valid_name
 from convoy_py.models.volume import Spec
 from convoy_py.state.ballast import Ballast, relieved
-from convoy_py.state.claims import RECORD, PlainRecords, Records
+from convoy_py.state.claims import RECORD, IsKnown, PlainRecords, Records, SharedRecords
 from convoy_py.state.formats import Newer, Unreadable
 from convoy_py.state.presence import Presence
-from convoy_py.state.records import RESTORE, Record, Restore, decode, encode
+from convoy_py.state.records import RESTORE, VOLUME, Record, Restore, decode, encode
 
 # What `delete --reference` makes of the record, so that adopting finds the old options again.
 KEPT = "kept.json"
@@ -90,7 +91,9 @@ class Store:
             self.ballast.relieve(partial(folder.mkdir, mode=0o700, exist_ok=True))
         self.presence.pin()
 
-    def share(self, mark: str, notes: Path, records: Records, *, exchanges: bool = True) -> None:
+    def share(
+        self, mark: str, notes: Path, records: SharedRecords, *, exchanges: bool = True
+    ) -> None:
         """Be one host of several on this root, whose own notes lie in a folder of its own.
 
         What it builds or deletes bears its mark, so that no other host takes it for a leftover.
@@ -103,6 +106,10 @@ class Store:
             with suppress(FileNotFoundError):
                 if not records.has(home):
                     records.make(home, (home / RECORD).read_bytes())
+        for _, home in self.trashed():
+            with suppress(FileNotFoundError):
+                if not records.has(home):
+                    records.make(home, (home / RECORD).read_bytes(), Mode.GONE)
 
     def refuse_shared(self, what: str) -> None:
         """Raise Unsupported on a shared root, for what would go past the claims."""
@@ -188,6 +195,16 @@ class Store:
             )
         except Unreadable as problem:
             return problem
+        except Unavailable as problem:
+            return Unreadable(str(problem))  # its claim does not tell which record counts
+
+    def trashed(self) -> Iterator[tuple[str, Path]]:
+        """(name, home) of everything in the trash."""
+        with os.scandir(self.trash) as entries:
+            for entry in entries:
+                name, _, _ = entry.name.rpartition(".")  # none in what is being deleted
+                if is_valid_name(name) and entry.is_dir(follow_symlinks=False):
+                    yield name, self.trash / entry.name
 
     def gone(self) -> list[tuple[Path, Record]]:
         """(home, record) of what this host of a shared root removed, and is not in the trash."""
@@ -289,25 +306,63 @@ class Store:
         return sorted(name for name in names if not self.has_record(name))
 
     @relieved
-    def update(self, record: Record) -> None:
-        """Replace the record of a volume, durably."""
+    def update(self, record: Record, known: Record | None = None) -> None:
+        """Replace the record of a volume, durably.
+
+        `known` is what it was made of: raises Conflict if another host has changed that.
+        """
         with self.changing():
-            self.records.write(self.home(record.name), encode(record))
+            is_known = _is(known) if known else None
+            self.records.write(self.home(record.name), encode(record), is_known)
 
     @relieved
-    def rename(self, record: Record, name: str, home: Path | None = None) -> Record:
+    def rename(self, record: Record, name: str) -> Record:
         """Give a volume another name, durably; returns its record under that name.
 
-        `home` is where it lies, if not among the volumes. The record bears both names before the
-        folder is renamed, so either is right at any moment. Raises AlreadyExists.
+        The record bears both names before the folder is renamed, so either is right at any moment.
+        Raises AlreadyExists; Conflict if another host has changed the record.
         """
-        home = home or self.home(record.name)
+        home = self.home(record.name)
         renamed = record.model_copy(update={"name": name, "formerly": record.name})
         with self.changing():
-            self.records.write(home, encode(renamed))
+            self.records.write(home, encode(renamed), _is(record))
             self.move(home, self.home(name))
-            self.records.bring_back(self.home(name))
         return renamed.model_copy(update={"formerly": None})
+
+    @relieved
+    def bring_back(self, record: Record, name: str, home: Path) -> Record:
+        """Do the same with what lies in the trash.
+
+        On a shared root it is a volume again before it is moved, which anybody can do from then on.
+        """
+        renamed = record.model_copy(update={"name": name, "formerly": record.name})
+        with self.changing():
+            if self.mark and self.home(name).exists():
+                raise AlreadyExists(f"there is a folder {self.home(name)} already")
+            self.records.bring_back(home, encode(renamed), _is(record))
+            self._go_back(home, name)
+        return renamed.model_copy(update={"formerly": None})
+
+    def go_on(self, home: Path) -> None:
+        """Move what was restored, but lies in the trash yet, to where its record says."""
+        if self.mark and self.records.has(home) and not self.records.is_gone(home):
+            with self.changing():
+                self._go_back(home, VOLUME.decode(self.records.read(home)).name)
+
+    def _go_back(self, home: Path, name: str) -> None:
+        target = self.home(name)
+        try:
+            self.move(home, target)
+        except AlreadyExists:
+            if self.records.is_back(home):
+                self.records.remove(home)
+            raise
+        except FileNotFoundError:
+            if not self.mark or home.exists() or not self.records.is_ours(target):
+                raise  # else another host went on with it
+        if self.records.is_gone(target):  # it was removed again while we were about to move it
+            self.move(target, home)
+        self.records.tell()
 
     def swap(self, staging: Path, name: str) -> None:
         """Give a sealed volume the place of the volume of that name, at once.
@@ -326,8 +381,12 @@ class Store:
         with self.changing():
             if home.parent == self.volumes:
                 self.records.remove(home)
+            elif home.parent == self.trash:
+                self.records.purge(home)
             gone = self.trash / f"{DELETED}{self.mark}{secrets.token_hex(8)}"
             self.move(home, gone)
+            if home.parent == self.trash:
+                self.records.tell()
             return gone
 
     @relieved
@@ -427,3 +486,13 @@ class Store:
             if error.errno == errno.EIO:
                 self._fail(error)
             raise failed(f"state in {self.root}", error) from error
+
+
+def _is(known: Record) -> IsKnown:
+    def is_known(data: bytes) -> bool:
+        try:
+            return encode(decode(data, known.name)) == encode(known)
+        except Unreadable:
+            return False
+
+    return is_known

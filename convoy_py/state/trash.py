@@ -7,13 +7,23 @@
 
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from convoy_py.errors import ConvoyError, NoSpace, NotFound, OperationFailed
+from convoy_py.errors import (
+    Conflict,
+    ConvoyError,
+    Corrupt,
+    NoSpace,
+    NotFound,
+    OperationFailed,
+    Unavailable,
+    Unsettled,
+)
 from convoy_py.linux import files
 from convoy_py.models.names import is_valid_name
 from convoy_py.state.claims import RECORD
@@ -84,6 +94,7 @@ class Trash:
         target = self._store.trash / trash_key(record)
         with self._store.changing():  # of Remove this is the point of no return
             self._store.ballast.relieve(lambda: self._store.move(home, target))
+            self._store.records.tell()
         return self._read(record.name, target)
 
     def replaced(self) -> list[Path]:
@@ -93,6 +104,7 @@ class Trash:
     def complete(self) -> None:
         """Take in what conversions had replaced, and what was removed, when a daemon ended.
 
+        On a shared root it completes what this host was to restore, and to purge, as well.
         Raises what stood in the way of the last that had to stay where it is: it waits there.
         """
         problem = None
@@ -106,6 +118,14 @@ class Trash:
                     self._store.ballast.relieve(partial(self._store.move, home, target))
             except ConvoyError as error:
                 problem = error
+        for _, home in self._store.trashed() if self._store.mark else ():
+            try:
+                if self._store.records.is_back(home):
+                    self._store.go_on(home)
+                elif self._store.records.is_purged(home):
+                    self._store.retire(home)
+            except (ConvoyError, Unreadable) as error:
+                problem = Corrupt(f"{home}: {error}")
         if problem is not None:
             raise problem
 
@@ -118,33 +138,30 @@ class Trash:
 
     def load(self) -> list[RemovedVolume]:
         """Everything in the trash, oldest first."""
-        found, now = [], self.passed.now()
-        with os.scandir(self._store.trash) as entries:
-            for entry in entries:
-                name, _, _ = entry.name.rpartition(".")  # none in what is being deleted
-                if is_valid_name(name) and entry.is_dir(follow_symlinks=False):
-                    found.append(self._aging(self._read(name, self._store.trash / entry.name), now))
+        now = self.passed.now()
+        found = (self._aging(self._read(*each), now) for each in self._store.trashed())
         return sorted(found, key=age)
 
     def _aging(self, removed: RemovedVolume, now: Moment) -> RemovedVolume:
         """Let what an older daemon put here, or another root's, age from now on."""
         known = removed.moment is not None and self.passed.since(removed.moment) is not None
-        if removed.removed is None or known or self._store.mark:
-            return removed  # on a shared root it may age by the clock of another host
+        if removed.removed is None or known:
+            return removed
+        if self._store.mark and not self._store.records.is_left(removed.home):
+            return removed  # it ages by the clock of the host that removed it
         with suppress(OSError):  # then from the next start on
             removal = Removal(removed=removed.removed, moment=now)
             files.durable_replace(removed.home / REMOVED, REMOVAL.encode(removal), durable=False)
         return replace(removed, moment=now)
 
     def restore(self, removed: RemovedVolume, name: str) -> Record:
-        """Give a volume back under a name, durably; raises AlreadyExists."""
+        """Give a volume back under a name, durably; raises AlreadyExists.
+
+        And on a shared root Conflict or NotFound if another host does that, or purges it.
+        """
         assert removed.record is not None
-        try:
-            record = self._store.rename(removed.record, name, removed.home)
-        except OperationFailed:
-            if not removed.home.exists():  # another host of a shared root was quicker
-                raise NotFound(f"{removed.key} is in the trash no longer") from None
-            raise
+        with self._against_others(removed):
+            record = self._store.bring_back(removed.record, name, removed.home)
         home = self._store.home(name)
         with suppress(OSError):  # outside of the trash it says nothing
             (home / REMOVED).unlink()
@@ -152,8 +169,28 @@ class Trash:
         return record
 
     def retire(self, removed: RemovedVolume) -> Path:
-        """Take a volume out of the trash, durably; the data is then to be deleted."""
-        return self._store.retire(removed.home)
+        """Take a volume out of the trash, durably; the data is then to be deleted.
+
+        On a shared root it raises Conflict or NotFound if another host restores it, or purges it.
+        """
+        with self._against_others(removed):
+            return self._store.retire(removed.home)
+
+    @contextmanager
+    def _against_others(self, removed: RemovedVolume) -> Iterator[None]:
+        """Where another host is quicker, say so; what it has begun, and may never end, goes on."""
+        try:
+            yield
+        except Conflict:
+            with suppress(ConvoyError, Unreadable, FileNotFoundError):
+                self._store.go_on(removed.home)
+            raise
+        except Unsettled:
+            raise
+        except OperationFailed:
+            if self._store.mark and not removed.home.exists():
+                raise NotFound(f"{removed.key} is in the trash no longer") from None
+            raise
 
     def _read(self, name: str, home: Path) -> RemovedVolume:
         removal = record = None
@@ -161,7 +198,7 @@ class Trash:
         try:
             removal = _removal(home)
             record = decode(self._store.records.read(home), name)
-        except (OSError, Unreadable) as error:
+        except (OSError, Unreadable, Unavailable) as error:
             problem = str(error)  # it stays, is listed, and can be purged by hand
         removed, moment = (removal.removed, removal.moment) if removal else (None, None)
         names: list[str] = []

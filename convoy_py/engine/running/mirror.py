@@ -80,5 +80,5 @@ def _is_another(known: Entry, found: SnapshotRecord | Unreadable) -> bool:
 async def rerecord(operations: Operations, host: Host, entry: Entry, record: Record) -> None:
     """Replace a volume's record on disk and in memory. Caller has the volume's lock."""
     async with as_on_disk(operations, host, entry.name):
-        await operations.do(entry.name, "update", host.store.update, record)
+        await operations.do(entry.name, "update", host.store.update, record, entry.volume_record())
     loading.rerecord(host, entry, record)

@@ -283,6 +283,8 @@ class Volumes:
             if entry.volume_record().protected:
                 raise VolumeProtected(name)
             await self._uses.vacate(entry, "remove", *entry.within())
+            if entry.volume_record().protected:  # by another host, until we had it alone
+                raise VolumeProtected(name)
             if keep_data:
                 async with as_on_disk(self._operations, self._host, name):
                     await self._operations.do(name, "remove", self._steps.keep, place)
@@ -319,8 +321,8 @@ class Volumes:
             entry = self._entries.get(name)
             if new in self._entries.volumes:
                 raise AlreadyExists(f"volume {new} exists already")
-            record = entry.volume_record()
             await self._uses.vacate(entry, "rename", *entry.within())
+            record = entry.volume_record()  # another host may have changed it until then
             async with as_on_disk(self._operations, self._host, name, new):
                 renamed = await self._operations.do(
                     name, "rename", self._host.store.rename, record, new

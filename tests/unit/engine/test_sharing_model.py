@@ -27,6 +27,7 @@ ROUNDS = int(os.environ.get("SHARING_ROUNDS", "8"))
 STEPS, HOSTS = 60, 3
 IMAGE, FOLDER = Options(fs=Filesystem.EXT4, size=1 << 20), Options()
 NAMES = {"db": IMAGE, "log": IMAGE, "etc": FOLDER, "usr": FOLDER}
+OTHERS = {"db": "log", "log": "db", "etc": "usr", "usr": "etc"}
 
 
 @pytest.fixture
@@ -82,6 +83,8 @@ class World:
                 "delete",
                 "look",
                 "restore",
+                "restore_as",
+                "purge",
                 "rename",
             ]
         )
@@ -120,9 +123,15 @@ class World:
     async def _restore(self, number: int, host: Engine, name: str) -> None:
         await host.trash.restore(name)
 
+    async def _restore_as(self, number: int, host: Engine, name: str) -> None:
+        await host.trash.restore(name, OTHERS[name])
+
+    async def _purge(self, number: int, host: Engine, name: str) -> None:
+        if self.chance.random() < 0.3:  # lest nothing is left to be restored
+            await host.trash.purge(name)
+
     async def _rename(self, number: int, host: Engine, name: str) -> None:
-        other = {"db": "log", "log": "db", "etc": "usr", "usr": "etc"}[name]
-        await host.volumes.rename(name, other)
+        await host.volumes.rename(name, OTHERS[name])
 
     def is_right(self) -> None:
         """What is mounted is there, and an image on one host alone."""
@@ -154,6 +163,10 @@ async def test_whatever_the_hosts_do_at_once(hosts: list[Engine], seed: int) -> 
     assert listings[0] == [(name, "") for name, _ in listings[0]]
     on_disk = sorted(path.name for path in (hosts[0].store.volumes).iterdir())
     assert on_disk == [name for name, _ in listings[0]]
+    trashes = [[each.key for each in host.trash.views()] for host in hosts]
+    assert trashes == [trashes[0]] * HOSTS
+    in_trash = sorted(path.name for path in hosts[0].store.trash.iterdir())
+    assert in_trash == sorted(trashes[0])
     snapshots = [
         {name: host.volumes.get(name).snapshots for name, _ in listings[0]} for host in hosts
     ]

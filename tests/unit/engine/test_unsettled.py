@@ -100,8 +100,8 @@ def _updated(engine: Engine) -> Callable[..., None]:
     """Store.update, of which the sync of the folder fails."""
     update = engine.store.update
 
-    def updated(record: object) -> None:
-        update(record)  # type: ignore[arg-type]  # a record, seen through a patch
+    def updated(*records: object) -> None:
+        update(*records)  # type: ignore[arg-type]  # a record, seen through a patch
         with engine.store.changing():
             raise files.Unsettled(errno.EIO, "Input/output error", str(engine.store.volumes))
 

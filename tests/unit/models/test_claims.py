@@ -94,7 +94,7 @@ def test_only_who_has_it_alone_removes_it() -> None:
         with pytest.raises(Held):
             claim.gone(ME)
     gone = FREE.used(ME, Mode.ONE, nobody).gone(ME)
-    assert (gone.users, gone.back(OTHER).users) == ((), (OTHER,))
+    assert (gone.users, gone.back(OTHER, "0ddba110").users) == ((), (OTHER,))
 
 
 def test_what_is_taken_is_used_by_nobody_before_it_is_settled() -> None:
@@ -191,7 +191,7 @@ class Register:
 
     def _restore(self, me: Member) -> None:
         claim = Claim.parsed(self._value)
-        if claim.mode is Mode.GONE and self._swap(me, claim.back(me)):
+        if claim.mode is Mode.GONE and self._swap(me, claim.back(me, claim.tag)):
             self._using = {me: Mode.ONE}
             self._doubtful.discard(me)
 
