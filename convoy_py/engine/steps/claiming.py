@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -32,6 +33,9 @@ from convoy_py.state import claims
 from convoy_py.state.store import SNAPSHOTS, Store
 
 log = logging.getLogger("convoy.hosts")
+
+# A device detaches itself some moments after the last unmount; together 1 s.
+ATTEMPTS, LOOK_SECONDS = 200, 0.005
 
 
 class Claiming:
@@ -162,8 +166,7 @@ class Claiming:
         self._store.presence.refuse()
         if mounts.is_mountpoint(self._mounts_dir / name):
             raise OperationFailed(f"volume {name}: something is mounted there")
-        if any(map(_is_ours, backing.below(self._store.home(name)))):
-            raise OperationFailed(f"volume {name}: a device has its image attached")
+        self._refuse_attached(name)
         claim = None
         self._sure.discard(name)
         with suppress(FileNotFoundError):  # else it was renamed, or is in the trash
@@ -171,6 +174,14 @@ class Claiming:
         self.held.pop(name, None)
         self._sure.discard(name)
         return claim
+
+    def _refuse_attached(self, name: str) -> None:
+        """Raise OperationFailed while a device has a volume's image; waits for one that goes."""
+        for _ in range(ATTEMPTS):
+            if not any(map(_is_ours, backing.below(self._store.home(name)))):
+                return
+            time.sleep(LOOK_SECONDS)
+        raise OperationFailed(f"volume {name}: a device has its image attached")
 
     def leads(self, claim: Claim) -> bool:
         """Whether of the hosts that live this one has a volume first, or had it last.
