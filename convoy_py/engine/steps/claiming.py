@@ -13,6 +13,7 @@ from convoy_py.engine.steps.renewing import TAKEN_FROM
 from convoy_py.errors import (
     Conflict,
     OperationFailed,
+    Unavailable,
     Unsupported,
     VolumeElsewhere,
     VolumeNotFound,
@@ -197,11 +198,18 @@ class Claiming:
         return [self._membership.name(member.host) for member in members]
 
     def everything(self) -> dict[str, Claim]:
-        """The claims of all volumes, as they are."""
+        """The claims of all volumes, as they are, but for those that cannot be read."""
         self._store.presence.refuse()
-        names = filter(is_valid_name, os.listdir(self._store.volumes))  # noqa: PTH208 - names
-        found = {name: self.look(name) for name in names}
-        return {name: claim for name, claim in found.items() if claim is not None}
+        found: dict[str, Claim] = {}
+        for name in filter(is_valid_name, os.listdir(self._store.volumes)):  # noqa: PTH208 - names
+            try:
+                claim = self.look(name)
+            except Unavailable as error:
+                event(log, logging.DEBUG, "not followed", volume=name, failure=error)
+            else:
+                found |= {name: claim} if claim else {}
+        self._store.presence.refuse()
+        return found
 
     def look(self, name: str) -> Claim | None:
         """The claim as it is; None if there is no such volume."""

@@ -13,7 +13,7 @@ from convoy_py.engine.running.sharing import Sharing
 from convoy_py.engine.steps.claiming import Claiming
 from convoy_py.engine.steps.host import Host
 from convoy_py.engine.verbs.trash import TrashBin
-from convoy_py.errors import ConvoyError
+from convoy_py.errors import ConvoyError, Unavailable
 from convoy_py.logs import event
 from convoy_py.models.claims import Claim
 from convoy_py.state.news import News
@@ -97,7 +97,11 @@ class Following:
         if self._operations.locks.busy(name):
             return False
         async with self._operations.locks.locked(name):
-            claim = await self._operations.blocking.run(self._claiming.look, name)
+            try:
+                claim = await self._operations.blocking.run(self._claiming.look, name)
+            except Unavailable:
+                await self._operations.blocking.run(self._host.store.presence.refuse)
+                return True  # what is known of it stays, and what changed of others is followed
             await self._sharing.follow(name, claim)
         if claim is None:
             self._seen.pop(name, None)

@@ -1,8 +1,10 @@
-"""The record of a directory, which several hosts may change at once."""
+"""The record of a directory, which several hosts may change at once; and damaged claims."""
 
 import pytest
 
-from convoy_py.errors import Conflict, VolumeProtected
+from convoy_py.errors import Conflict, Unavailable, VolumeElsewhere, VolumeProtected
+from convoy_py.models.claims import Claim
+from convoy_py.state import register
 from convoy_py.state.records import Record
 from tests.fakes_engine import Engine
 from tests.unit.engine.test_sharing import FOLDER, hosts, names, seen
@@ -74,3 +76,72 @@ async def test_what_another_host_protects_until_we_have_it_alone_counts(
     else:
         assert (await a.volumes.rename("etc", "usr")).protected
         assert a.store.read("usr").protected
+
+
+@pytest.fixture
+async def damaged(
+    hosts: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Engine, Engine]:
+    """The claim of one of two volumes, which the first host uses, cannot be read any more."""
+    monkeypatch.setattr(register, "PATIENCE_SECONDS", 0.0)
+    a, b = hosts
+    for name in ("bad", "good"):
+        await a.volumes.create(name, FOLDER)
+        await a.uses.mount(name, "m", "e")
+    await seen(a, b)
+    (a.store.home("bad") / "claim" / "oops").mkdir()
+    return a, b
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_what_others_do_is_seen_though_one_claim_is_damaged(
+    damaged: tuple[Engine, Engine], *, is_restarted: bool
+) -> None:
+    a, b = damaged
+    await a.uses.unmount("good", "m")
+    await a.volumes.rename("good", "better")
+    b = b.restarted() if is_restarted else b
+    await seen(b)
+    assert names(b) == ["bad", "better"]
+    with pytest.raises(Unavailable, match="oops"):
+        await b.uses.mount("bad", "m", "e")
+    (a.store.home("bad") / "claim" / "oops").rmdir()
+    await b.volumes.rename("better", "best")
+    await seen(a, b)
+    assert (names(a), names(b)) == (["bad", "best"], ["bad", "best"])
+    await b.uses.mount("bad", "m", "e")
+
+
+async def test_a_daemon_begins_though_one_claim_is_damaged(damaged: tuple[Engine, Engine]) -> None:
+    a, b = damaged
+    a = a.restarted()
+    assert a.sharing
+    await a.sharing.begin(a.entries.volumes)
+    assert not a.sharing.is_idle
+    assert a.is_mounted("bad")
+    with pytest.raises(VolumeElsewhere):
+        await b.volumes.remove("good")
+
+
+async def test_a_root_that_goes_while_it_is_looked_at_is_looked_at_again(
+    hosts: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = hosts
+    await a.volumes.create("etc", FOLDER)
+    root, elsewhere = b.store.root, b.store.root.with_name("elsewhere")
+    assert b.sharing
+    everything = b.sharing._claiming.everything
+
+    def gone() -> dict[str, Claim]:
+        found = everything()
+        root.rename(elsewhere)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(b.sharing._claiming, "everything", gone)
+        with pytest.raises(Unavailable):
+            await seen(b)
+    elsewhere.rename(root)
+    b.store.presence.back()
+    await seen(b)
+    assert names(b) == ["etc"]
