@@ -69,8 +69,9 @@ class Trash:
             self.mark(record, removed, durable=(home / REMOVED).exists())
         except NoSpace:
             self._date(home, removed)
-        with self._store.changing():
-            self._store.records.remove(home)
+        if self._store.mark:
+            with self._store.changing():
+                self._store.records.remove(home)
         found = self.take_in(record, home)
         if found.moment:
             return found
