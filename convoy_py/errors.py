@@ -184,6 +184,10 @@ class RootLocked(Unavailable):
         super().__init__(f"another daemon uses {root}: {who}; stop it or give another --root")
 
 
+class RootReplaced(Unavailable):
+    """The daemon is to begin anew: of what lies at the root's path it may be another host."""
+
+
 class DaemonUnreachable(Unavailable):
     def __init__(self, socket: str, reason: str) -> None:
         super().__init__(

@@ -130,7 +130,7 @@ class _Service:
         # What was loaded so far lives as long as the daemon: the collector need not visit it.
         gc.freeze()
         ended = asyncio.create_task(stop.wait())
-        await asyncio.wait({background, ended}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({background, ended}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         sockets.notify("STOPPING=1")
         background.cancel()
@@ -139,12 +139,13 @@ class _Service:
         await asyncio.gather(
             self._engine.operations.drain(DRAIN_SECONDS), *(runner.cleanup() for runner in runners)
         )
-        await self._engine.leave()
+        if background not in done:  # else who failed is not the one to tell the other hosts
+            await self._engine.leave()
         self._engine.blocking.close()
         failed = await asyncio.gather(background, return_exceptions=True)
         ended.cancel()
         if isinstance(failed[0], Exception):
-            raise failed[0]
+            raise _alone(failed[0])
 
     async def _background(self) -> None:
         """Read the records, begin to answer, and then look after what is there."""
@@ -160,6 +161,13 @@ class _Service:
             time.monotonic() - began,
         )
         await self._engine.run()
+
+
+def _alone(error: Exception) -> Exception:
+    """What ended a group of tasks, if it is one: that is told in a line."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _heed(heard: signals.Signals, stop: asyncio.Event) -> None:

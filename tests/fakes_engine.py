@@ -174,6 +174,7 @@ class FakeMembership:
     """Hosts of a shared root that live, but for those that the kernel knows to be over."""
 
     problem = ""
+    is_foreign = False
 
     def __init__(self, me: Member, kernel: FakeKernel) -> None:
         self.me = me
@@ -181,6 +182,12 @@ class FakeMembership:
 
     def refuse(self) -> None:
         """This one lives."""
+
+    def is_here(self) -> bool:
+        return False
+
+    def reopen(self) -> None:
+        """Nobody else is this host."""
 
     def is_over(self, member: Member) -> bool:
         return member in self._over

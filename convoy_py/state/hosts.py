@@ -1,7 +1,7 @@
 """Keeps which hosts share a root: a number each, what is told of it, and its lease.
 
 <root>/hosts/<number>/              exclusive: it is built aside, and not empty
-<root>/hosts/<number>/about.json    its name, its machine, and the version of its daemon
+<root>/hosts/<number>/about.json    its name, its machine, its boot, and the version of its daemon
 <root>/hosts/<number>/lease/        register: engine/memory/lease.py tells what the value says
 <root>/hosts/<number>/lock          flock: one daemon on its machine is this host
 <root>/hosts/<number>/…             notes that are this host's alone
@@ -46,70 +46,89 @@ class HostStore:
     def load(self) -> dict[int, About]:
         """All that can be read, by number."""
         found = {}
-        with suppress(FileNotFoundError):
-            for name in os.listdir(self._folder):  # noqa: PTH208 - names are wanted
-                if name.isdecimal() and (about := self._find(int(name))):
-                    found[int(name)] = about
+        for number in self._numbers():
+            with suppress(OSError, Unreadable):
+                found[number] = self.about(number)
         return found
 
-    def take(self, about: About, who: str) -> int:
-        """Be the host of this name, and return its number; the lowest that is free if it is new.
+    def find(self, name: str) -> tuple[int, About] | None:
+        """The host of a name, by its number and as it was told last; None if it is a new one.
 
-        Raises RootLocked if another daemon is this host; Unavailable if another machine is.
+        Raises Unavailable where none is found, but one cannot be read: that may be it.
         """
-        number = self._numbered(about)
-        home = self.home(number)
+        unread: list[str] = []
+        for number in self._numbers():
+            try:
+                about = self.about(number)
+            except FileNotFoundError:
+                continue
+            except (OSError, Unreadable) as problem:
+                unread.append(str(problem))
+                continue
+            if about.name == name:
+                return number, about
+        if unread:
+            raise Unavailable(
+                f"whether the root has a host {name} already is not known: {unread[0]}"
+            )
+        return None
+
+    def about(self, number: int) -> About:
+        """What is told of a host; raises OSError, Unreadable."""
+        path = self.home(number) / ABOUT
         try:
-            self._lock = files.lock_file(home / "lock", who)
+            return HOST.decode(path.read_bytes())
+        except Unreadable as problem:
+            raise problem.at(path) from None
+
+    def make(self, about: About) -> int:
+        """Make a new host, and return its number: the lowest that is free."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        known = set(self._numbers())
+        number = 1
+        while number in known or not self._made(number, about):
+            number += 1
+        return number
+
+    def lock(self, number: int, name: str, who: str) -> None:
+        """Be the only daemon here that is this host; `who` is told to others. Raises RootLocked."""
+        self.close()  # what was locked may be out of reach by now
+        try:
+            self._lock = files.lock_file(self.home(number) / "lock", who)
         except BlockingIOError as error:
             raise RootLocked(
-                f"the root as host {about.name} (setting host)", error.strerror or "unknown"
+                f"the root as host {name} (setting host)", error.strerror or "unknown"
             ) from None
-        files.durable_replace(home / ABOUT, HOST.encode(about))
-        return number
+
+    def tell(self, number: int, about: About) -> None:
+        """Have all know what this host is; it is locked."""
+        files.durable_replace(self.home(number) / ABOUT, HOST.encode(about))
 
     def close(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def joined(self, number: int) -> int | None:
-        """As which incarnation this boot was this host before; None if it was not."""
+    def joined(self) -> Joined | None:
+        """As what this boot had a root before, be it this one or another; None if it had none."""
         try:
             joined = JOINED.decode(self._joined.read_bytes())
         except Newer as problem:
             raise Unavailable(str(problem.at(self._joined))) from None
         except (FileNotFoundError, Unreadable):
             return None
-        is_ours = (joined.boot, joined.host) == (self._boot, number)
-        return joined.incarnation if is_ours else None
+        return joined if joined.boot == self._boot else None
 
     def note_joined(self, number: int, incarnation: int) -> None:
         note = Joined(boot=self._boot, host=number, incarnation=incarnation)
         files.durable_replace(self._joined, JOINED.encode(note), durable=False)
 
-    def _find(self, number: int) -> About | None:
-        try:
-            return HOST.decode((self.home(number) / ABOUT).read_bytes())
-        except (OSError, Unreadable):
-            return None
-
-    def _numbered(self, about: About) -> int:
-        known = self.load()
-        for number, other in known.items():
-            if other.name != about.name:
-                continue
-            if about.machine != other.machine and not self.lease(number).read().endswith(".left"):
-                raise Unavailable(
-                    f"the host {about.name} of this root is another machine ({other.machine}); "
-                    "give this one another name (setting host)"
-                )
-            return number
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        number = 1
-        while number in known or not self._made(number, about):
-            number += 1
-        return number
+    def _numbers(self) -> list[int]:
+        """Of all hosts, in their order."""
+        with suppress(FileNotFoundError):
+            names = os.listdir(self._folder)  # noqa: PTH208 - names are wanted
+            return sorted(int(name) for name in names if name.isdecimal())
+        return []
 
     def _made(self, number: int, about: About) -> bool:
         """Make the folder of a new host; False if another has the number."""

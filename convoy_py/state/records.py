@@ -207,6 +207,7 @@ class About(Frozen):
 
     name: str
     machine: str  # its machine id; empty where it has none
+    boot: str  # in which its daemon began last
     version: str  # of the daemon
 
 

@@ -126,6 +126,14 @@ class Store:
         self.open(self._who, shared=self._is_shared)
         self.failure = ""  # it was another disk's
 
+    def is_hidden(self, known: Mapping[str, str]) -> bool:
+        """Whether what was opened, with all that is `known`, lies beneath a shared root.
+
+        That may be a disk which is yet to become one, unless something would be given up for it.
+        """
+        is_root = (self.root / HOSTS).is_dir() or (not known and self.root.is_dir())
+        return is_root and self.presence.is_covered()
+
     def may_take_over(self, known: Mapping[str, str]) -> bool:
         """Whether what lies at the root's path now is a root to go on with.
 

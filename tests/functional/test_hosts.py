@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -218,6 +219,38 @@ def test_a_root_that_one_host_had_becomes_a_shared_one(tmp_path: Path) -> None:
         for daemon in (alone, a, b):
             daemon.clean()
             daemon.let_go()
+
+
+def test_a_daemon_that_came_before_its_disk_begins_anew_as_the_host_that_it_is_there(
+    tmp_path: Path,
+) -> None:
+    """On the bare folder beneath it had the number of another, which loses nothing by that."""
+    disk, path = tmp_path / "disk", tmp_path / "path"
+    disk.mkdir()
+    path.mkdir()
+    a, b = host(tmp_path, "node-a", disk), host(tmp_path, "node-b", path)
+    try:
+        a.start()
+        a.create("db", **IMAGE)
+        a.mount("db", "m")
+        b.start()
+        assert told(b)["node-b"]["Number"] == told(a)["node-a"]["Number"] == 1
+        subprocess.run(["mount", "--bind", disk, path], check=True)
+        assert b.gone() != 0
+        last = b.log.read_text().splitlines()[-1]
+        assert "another root was mounted over" in last, b.log.read_text()
+        b.start()
+        lists(b, "db")
+        assert told(b)["node-b"]["Number"] == 2
+        with pytest.raises(Refused, match="held by node-a"):
+            b.mount("db", "m")
+        a.unmount("db", "m")
+        b.mount("db", "m")
+    finally:
+        for daemon in (a, b):
+            daemon.clean()
+            daemon.let_go()
+        subprocess.run(["umount", path], check=False)
 
 
 def _mounts(daemon: Daemon, volume: str) -> bool:

@@ -27,6 +27,8 @@ LEASE_SECONDS = 30
 MARGIN_TIMES = 1.1
 # How often a value is read again that others, or late answers, have changed meanwhile.
 ATTEMPTS = 4
+# Of how many values of its own a lease knows that they are: more than a read can be old.
+_REMEMBERED = 64
 
 
 _NUMBER = "(0|[1-9][0-9]*)"
@@ -84,6 +86,10 @@ class Fenced(Exception):
     """What this host had as its incarnation was ended by another: what it has mounted is lost."""
 
 
+class Foreign(Exception):
+    """The register has a value of this incarnation's that this lease never had: it is another's."""
+
+
 class Lease:
     """Our own. One thread at a time joins, renews and leaves; any may ask whether it is alive."""
 
@@ -94,6 +100,7 @@ class Lease:
         self._boottime = boottime
         self._seconds = seconds
         self._term: Term | None = None
+        self._known: tuple[Term, ...] = ()  # that were in the register, or may be
         self._lock = threading.Lock()  # for moments: nobody waits for storage with it
         self._deadline = -inf  # by `boottime`; once it has passed none follows but by `join`
 
@@ -113,12 +120,13 @@ class Lease:
                 self._deadline = -inf
             return max(0.0, left)
 
-    def join(self, ours: int | None) -> int:
+    def join(self, ours: int | None, noted: Callable[[int], None] = lambda _: None) -> int:
         """Become alive, and return as which incarnation.
 
         `ours` is what this boot has been before, which goes on if nobody has ended it; None where
         nothing of an earlier one is in use here any more, or in use elsewhere under this name.
-        Raises Fenced if `ours` is over; Unavailable.
+        `noted` keeps as which, before others can see that. Raises Fenced if `ours` is over,
+        Foreign if this lease has been alive before, and that was elsewhere; Unavailable.
         """
         for _ in range(ATTEMPTS):
             found = _read(self._register)
@@ -126,8 +134,12 @@ class Lease:
                 incarnation = found.incarnation + 1
             elif found.is_over(ours):
                 raise Fenced(f"incarnation {ours} was ended: {found}")
+            elif self._term is not None and found not in self._known:
+                raise Foreign(f"the lease {found} is not this daemon's")
             else:
                 incarnation = ours
+            self._knows(found)
+            noted(incarnation)
             sent = self._boottime()
             if self._sent(found, incarnation, sent):
                 with self._lock:
@@ -166,10 +178,14 @@ class Lease:
 
     def _sent(self, old: Term, incarnation: int, now: float) -> bool:
         new = Term(incarnation, _beat(old, incarnation, now), self._seconds)
+        self._knows(new)  # also if no answer comes
         if not _swapped(self._register, old, new):
             return False
         self._term = new
         return True
+
+    def _knows(self, term: Term) -> None:
+        self._known = (*self._known, term)[-_REMEMBERED:]
 
     def _extend(self, deadline: float) -> bool:
         """Whether it was in time: after the old one what was in use is being let go of."""
@@ -181,13 +197,21 @@ class Lease:
             return True
 
     def _own_again(self) -> bool:
-        """Go on from a change of ours that had been given up; else it is over."""
+        """Go on from a change of ours that had been given up; else it is over, or another's."""
         found = _read(self._register)
-        if found.incarnation == self.incarnation and found.ending is None:
+        if found in self._known:
             self._term = found
             return True
         self._end()
         return False
+
+    def is_here(self) -> bool:
+        """Whether the register is the one that it has been in, be it that others ended it since.
+
+        Raises Unavailable.
+        """
+        found = _read(self._register)
+        return found in self._known or found == Term(self.incarnation, ending=Ending.FENCED)
 
     def _end(self) -> None:
         with self._lock:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from convoy_py import __version__
 from convoy_py.backends.mountpoints import GUARDED
-from convoy_py.engine.memory.lease import LEASE_SECONDS, Fenced, Lease, Watch
+from convoy_py.engine.memory.lease import LEASE_SECONDS, Fenced, Foreign, Lease, Watch
+from convoy_py.engine.steps.joining import Joining
 from convoy_py.errors import ConvoyError, Unavailable, Unsupported, failed
 from convoy_py.linux import mounts, peers
 from convoy_py.linux.probe import Abilities, abilities
@@ -23,6 +24,7 @@ from convoy_py.models.claims import Member
 from convoy_py.models.hosts import HostState, HostView
 from convoy_py.settings import Settings
 from convoy_py.state.claims import SharedRecords
+from convoy_py.state.formats import Unreadable
 from convoy_py.state.hosts import HostStore
 from convoy_py.state.news import News
 from convoy_py.state.records import About
@@ -50,15 +52,17 @@ def join(settings: Settings, store: Store, who: str) -> "Membership":
             f"the root {store.root} cannot be shared: on its filesystem a rename that comes second "
             "does not fail, and two hosts would have one volume"
         )
-    hosts = HostStore(store.root, settings.run_dir, peers.boot_id())
+    boot = peers.boot_id()
+    hosts = HostStore(store.root, settings.run_dir, boot)
     name = settings.host or platform.node()
-    about = About(name=name, machine=peers.machine_id(), version=__version__)
+    about = About(name=name, machine=peers.machine_id(), boot=boot, version=__version__)
     membership = Membership(
         hosts,
         about,
         _boottime,
         who=who,
         is_idle=lambda: not _mounted(settings.mounts),
+        is_there=store.presence.look,
         seconds=settings.lease,
     )
     me = membership.me
@@ -92,21 +96,24 @@ class Membership:
         *,
         who: str,
         is_idle: Callable[[], bool],
+        is_there: Callable[[], bool] = lambda: True,
         seconds: int = LEASE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Become the host of this name, and alive; `who` is told to who would be the same one.
 
-        `is_idle`: whether nothing is mounted here; `seconds` is for how long a lease is good. Does
-        disk I/O. Raises RootLocked, Unavailable.
+        `is_idle`: whether nothing is mounted here; `is_there`: whether at the root's path lies what
+        was opened; `seconds` is for how long a lease is good. Does disk I/O. Raises RootLocked,
+        Unavailable.
         """
         self._beat_seconds = seconds / BEATS
         self._store = store
         self._boottime = boottime
-        self._number = store.take(about, who)
+        self._about, self._who = about, who
+        self._is_there = is_there
+        self._number, ours = Joining(store, about, boottime, is_idle, sleep).numbered(who)
         self._lease = Lease(store.lease(self._number), boottime, seconds)
-        incarnation = self._joined(is_idle=is_idle)
-        store.note_joined(self._number, incarnation)
-        self.me = Member(self._number, incarnation)
+        self.me = Member(self._number, self._joined(ours, is_idle=is_idle))
         self._abouts = {self._number: about}
         self._watches: dict[int, Watch] = {}
         self._watching = threading.Lock()  # a watch is one thread's at a time
@@ -114,19 +121,21 @@ class Membership:
         self._stopped = threading.Event()
         self._problem = ""
         self.is_fenced = False
+        self.is_foreign = False  # whether the lease is another's, as far as was seen
         self.abilities: Abilities | None = None  # of the root's filesystem
         self._thread = threading.Thread(target=self._run, name="convoy-beat", daemon=True)
 
-    def _joined(self, *, is_idle: Callable[[], bool]) -> int:
+    def _joined(self, ours: int | None, *, is_idle: Callable[[], bool]) -> int:
+        noted = partial(self._store.note_joined, self._number)
         try:
-            return self._lease.join(self._store.joined(self._number))
+            return self._lease.join(ours, noted)
         except Fenced as fenced:
             if not is_idle():
                 raise Unavailable(
                     f"another host took this one for dead ({fenced}), and it has volumes mounted "
                     "that may be others' by now: stop what uses them and unmount them, or reboot"
                 ) from None
-            return self._lease.join(None)
+            return self._lease.join(None, noted)
 
     def start(self) -> None:
         """Look at the others, and go on living."""
@@ -135,8 +144,9 @@ class Membership:
     def stop(self, *, is_idle: bool) -> None:
         """Beat no more; say that this host has left if it uses nothing any more."""
         self._stopped.set()
-        self._thread.join(_PATIENCE_SECONDS)
-        if is_idle and not self._thread.is_alive():
+        if self._thread.is_alive():
+            self._thread.join(_PATIENCE_SECONDS)
+        if is_idle and not self._thread.is_alive() and self._is_there():
             try:
                 self._lease.leave()
             except (OSError, ConvoyError) as error:
@@ -144,11 +154,16 @@ class Membership:
 
     def beat(self) -> None:
         """Renew the lease, and look at those of the others."""
+        if not self._is_there():
+            self._problem = "the root is away, and this host's lease with it"
+            return
         try:
             if not self._lease.renew():
                 self._lease.join(self.me.incarnation)  # nobody has ended it meanwhile
-            self._problem = ""
+            self._problem, self.is_foreign = "", False
             self._look()
+        except Foreign as foreign:
+            self._problem, self.is_foreign = f"another is this host on the root: {foreign}", True
         except Fenced as fenced:
             if not self.is_fenced:
                 event(log, logging.ERROR, "taken for dead by another host", failure=fenced)
@@ -161,6 +176,18 @@ class Membership:
         except (OSError, ConvoyError) as error:
             event(log, logging.WARNING, "no beat", failure=error)
             self._problem = f"the root does not take this host's beat: {error}"
+
+    def is_here(self) -> bool:
+        """Whether what lies at the root's path is the root of which this is a host; for sure."""
+        try:
+            told = self._store.about(self._number)
+            return told == self._about and self._lease.is_here()
+        except (OSError, Unreadable, ConvoyError):
+            return False
+
+    def reopen(self) -> None:
+        """Be the only daemon that is this host, on a root that is here again; raises RootLocked."""
+        self._store.lock(self._number, self._about.name, self._who)
 
     def fence(self, member: Member, *, is_off: bool) -> bool:
         """End a life of another host, if it was silent for long enough; whether it is over.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convoy_py.engine.memory.lease import MARGIN_TIMES, Fenced, Lease, Term, Watch
+from convoy_py.engine.memory.lease import MARGIN_TIMES, Fenced, Foreign, Lease, Term, Watch
 from convoy_py.errors import Corrupt, Unavailable
 from convoy_py.linux import files
 from convoy_py.state import register
@@ -267,3 +267,42 @@ def test_a_register_that_is_not_seen_is_no_end(real: register.Register) -> None:
     with pytest.raises(Unavailable, match="not there"):
         watch.look()
     assert lease.is_alive()
+
+
+# Another root's, or another daemon's
+
+
+def test_what_it_never_wrote_is_not_gone_on_from(world: World, lease: Lease) -> None:
+    ours = lease.join(None)
+    world.advance(1)
+    world.done("1", world.values["1"], theirs := f"{ours}.999.30")
+    assert not lease.renew()
+    assert not lease.is_alive()
+    assert not lease.is_here()
+    with pytest.raises(Foreign):
+        lease.join(ours)
+    assert not lease.leave()
+    assert world.values["1"] == theirs
+
+
+def test_what_it_wrote_and_heard_no_answer_of_is_its_own(world: World, lease: Lease) -> None:
+    ours = lease.join(None)
+    world.advance(1)
+    world.faults = [Fault(answer="late")]
+    with pytest.raises(Unavailable):
+        lease.renew()
+    world.come()
+    assert lease.is_here()
+    assert lease.renew()
+    world.advance(2 * SECONDS)
+    assert lease.join(ours) == ours
+
+
+def test_as_which_life_it_goes_on_is_noted_before_others_see_it(world: World, lease: Lease) -> None:
+    seen: list[tuple[int, str]] = []
+
+    def noted(incarnation: int) -> None:
+        seen.append((incarnation, world.values["1"]))
+
+    lease.join(None, noted)
+    assert seen == [(1, "0.0.30")]

@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from convoy_py.engine.upkeep import reopening as module
 from convoy_py.engine.upkeep.reopening import Reopening
-from convoy_py.errors import BrokenVolume, Unavailable
+from convoy_py.errors import BrokenVolume, RootReplaced, Unavailable
+from convoy_py.models.claims import Member
 from convoy_py.models.volume import Options, State
 from tests.fakes_engine import Engine
 
@@ -19,6 +23,7 @@ class Watched(Reopening):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine.operations, engine.host, engine.recovery, engine.trash, self._swept)
+        self.engine = engine
         self.sweeps = 0
         self._root = engine.store.root
         self.elsewhere = self._root.with_name("elsewhere")
@@ -199,3 +204,105 @@ async def test_nothing_is_swept_while_something_is_being_made(
     assert watch.sweeps == 0
     assert being_made.exists()
     going_on.cancel()
+
+
+# As a host of a shared root
+
+
+@pytest.fixture
+async def shared(engine: Engine, tmp_path: Path) -> AsyncIterator[Watched]:
+    """Over a shared root with the volumes `idle` and `used`, which is mounted."""
+    folder = tmp_path / "host"
+    folder.mkdir()
+    host = Engine(folder, engine.kernel, root=tmp_path / "shared", member=Member(1, 0)).start()
+    for name in ("idle", "used"):
+        await host.volumes.create(name, Options(size=4096))
+    await host.uses.mount("used", "container", DOCKER)
+    yield Watched(host)
+    host.killed()
+
+
+def _is_here(watch: Watched, monkeypatch: pytest.MonkeyPatch, *, yes: bool) -> list[str]:
+    """Have the host say whether that root is its own; what it is told then."""
+    done: list[str] = []
+    membership, store = watch.engine.host.membership, watch.engine.store
+    reopen = store.reopen
+    monkeypatch.setattr(membership, "is_here", lambda: yes)
+    monkeypatch.setattr(membership, "reopen", lambda: done.append("locked as the host"))
+
+    def reopened() -> None:
+        reopen()
+        done.append("opened")
+
+    monkeypatch.setattr(store, "reopen", reopened)
+    return done
+
+
+async def test_a_shared_root_is_the_same_where_this_host_is_alive(
+    shared: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another mount of it, and whatever others have removed meanwhile."""
+    shared.take_away()
+    await shared.look()
+    copied = shared.elsewhere.with_name("copied")
+    shutil.copytree(shared.elsewhere, copied)
+    shutil.rmtree(copied / "volumes" / "idle")
+    copied.rename(shared.engine.store.root)
+    done = _is_here(shared, monkeypatch, yes=True)
+    await shared.look()
+    assert done == ["locked as the host", "opened"]
+    assert not shared.engine.store.presence.away
+    assert [view.name for view in shared.engine.volumes.views()] == ["used"]
+    assert shared.engine.store.presence.look()
+
+
+async def test_what_does_not_know_this_host_is_not_gone_on_with(
+    shared: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though all volumes are there; nor does the daemon end for what may be the bare folder."""
+    done = _is_here(shared, monkeypatch, yes=False)
+    shared.take_away()
+    shutil.copytree(shared.elsewhere, shared.engine.store.root)
+    await shared.look()
+    assert shared.engine.store.presence.away
+    assert done == []
+    assert {view.name for view in shared.engine.volumes.views()} == {"idle", "used"}
+
+
+async def test_a_daemon_over_whose_root_a_shared_one_is_mounted_begins_anew(
+    shared: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another life, once nothing is mounted here any more: it may be another host there."""
+    _is_here(shared, monkeypatch, yes=False)
+    monkeypatch.setattr(shared.engine.store.presence, "is_covered", lambda: True)
+    shared.take_away()
+    shutil.copytree(shared.elsewhere, shared.engine.store.root)
+    (shared.engine.store.root / "hosts").rename(shared.elsewhere / "hosts of before")
+    (engine := shared.engine).kernel.mounted.clear()
+    await shared.look()
+    engine.entries.get("used").mounted = False
+    await shared.look()  # an empty disk is not worth those volumes
+    (shared.elsewhere / "hosts of before").rename(engine.store.root / "hosts")
+    engine.entries.get("used").mounted = True
+    await shared.look()
+    engine.entries.get("used").mounted = False
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    with pytest.raises(RootReplaced, match="another root was mounted over"):
+        await shared.run()
+
+
+async def test_a_daemon_whose_host_is_anothers_ends(
+    shared: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not for what it saw of another root, nor for what was over at the next look."""
+    membership = shared.engine.host.membership
+    await shared.look()
+    monkeypatch.setattr(membership, "is_foreign", True)
+    _is_here(shared, monkeypatch, yes=True)
+    await shared.look()
+    _is_here(shared, monkeypatch, yes=False)
+    shared.take_away()
+    await shared.look()
+    shared.bring_back()
+    with pytest.raises(RootReplaced, match="another is the host"):
+        await shared.look()
