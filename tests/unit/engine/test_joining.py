@@ -129,7 +129,11 @@ def test_after_a_crash_of_the_machine_the_lease_is_waited_out(
     after = machine.rebooted()
     assert after.join(root, clock).me == Member(1, 2)
     after.kill()
-    assert slept.seconds >= SECONDS * MARGIN_TIMES
+    waited = slept.seconds
+    assert waited >= SECONDS * MARGIN_TIMES
+    assert after.join(root, clock).me == Member(1, 2)
+    after.kill()
+    assert slept.seconds == waited, "that was this boot"
 
 
 def test_who_left_and_who_was_fenced_is_not_waited_for(
@@ -330,6 +334,30 @@ def test_the_life_of_another_hosts_number_is_not_gone_on_with(
     member.refuse()
     assert [member.is_foreign] == [False]
     assert lease(root).incarnation == 1
+
+
+def test_a_root_is_known_by_who_this_host_is_and_by_its_life_alike(
+    root: Path, machine: Machine, member: Membership, clock: Clock, tmp_path: Path
+) -> None:
+    about = root / "hosts/1/about.json"
+    told = about.read_bytes()
+    about.write_bytes(told.replace(b"node-a", b"node-b"))
+    assert not member.is_here()
+    about.write_bytes(told)
+    assert member.is_here()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    clock.now += 1
+    Machine(tmp_path / "of-before", machine.slept).join(bare, clock)
+    root.rename(tmp_path / "elsewhere")
+    bare.rename(root)
+    assert about.read_bytes() == told
+    assert not member.is_here()
+
+
+def test_who_never_began_to_live_stops_all_the_same(root: Path, member: Membership) -> None:
+    member.stop(is_idle=True)
+    assert str(lease(root)) == "1.left"
 
 
 def test_a_root_that_is_another_ones_is_not_left(

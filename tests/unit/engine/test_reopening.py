@@ -282,6 +282,7 @@ async def test_a_daemon_over_whose_root_a_shared_one_is_mounted_begins_anew(
     await shared.look()
     engine.entries.get("used").mounted = False
     await shared.look()  # an empty disk is not worth those volumes
+    assert engine.store.is_hidden({}), "but it is worth none"
     (shared.elsewhere / "hosts of before").rename(engine.store.root / "hosts")
     engine.entries.get("used").mounted = True
     await shared.look()
