@@ -143,7 +143,7 @@ class HostStore:
                 if not self.home(number).exists():
                     raise
                 # The first answer may have been lost.
-                if self._find(number) != about:
+                if self.load().get(number) != about:
                     return False
         finally:
             with suppress(OSError):  # it has its name

@@ -10,9 +10,18 @@ import pytest
 
 from convoy_py.errors import RootLocked, Unavailable
 from convoy_py.state.hosts import HostStore
-from convoy_py.state.records import About
+from convoy_py.state.records import About, Joined
 
-A, B, C = (About(name=name, machine=f"machine-{name}", version="1") for name in "abc")
+A, B, C = (About(name=name, machine=f"machine-{name}", boot="boot", version="1") for name in "abc")
+
+
+def be(store: HostStore, about: About, who: str = "me") -> int:
+    """Be the host of this name, which is a new one unless it is known; its number."""
+    found = store.find(about.name)
+    number = found[0] if found else store.make(about)
+    store.lock(number, about.name, who)
+    store.tell(number, about)
+    return number
 
 
 class Hosts:
@@ -37,7 +46,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 
 def test_the_lowest_number_that_is_free_is_taken(hosts: Hosts) -> None:
-    assert [hosts.store(about.name).take(about, "me") for about in (A, B, C)] == [1, 2, 3]
+    assert [be(hosts.store(about.name), about) for about in (A, B, C)] == [1, 2, 3]
     store = hosts.store("d")
     assert store.load() == {1: A, 2: B, 3: C}
     assert sorted(os.listdir(hosts.folder / "root" / "hosts")) == ["1", "2", "3"]
@@ -45,30 +54,19 @@ def test_the_lowest_number_that_is_free_is_taken(hosts: Hosts) -> None:
 
 
 def test_a_host_is_known_again_by_its_name(hosts: Hosts) -> None:
-    hosts.store("a").take(A, "me")
+    be(hosts.store("a"), A)
     with closing(hosts.store("b")) as before:
-        assert before.take(B, "me") == 2
+        assert be(before, B) == 2
     newer = B.model_copy(update={"version": "2"})
     after = hosts.store("b")
-    assert after.take(newer, "me") == 2
+    assert be(after, newer) == 2
     assert after.load() == {1: A, 2: newer}
 
 
 def test_two_daemons_are_not_one_host(hosts: Hosts) -> None:
-    hosts.store("a").take(A, "pid 1")
+    be(hosts.store("a"), A, "pid 1")
     with pytest.raises(RootLocked, match=r"host a.*pid 1"):
-        hosts.store("again").take(A, "pid 2")
-
-
-def test_two_machines_are_not_one_host_unless_one_has_left(hosts: Hosts) -> None:
-    with closing(hosts.store("a")) as store:
-        lease = store.lease(store.take(A, "me"))
-        lease.swap("0.left", "1.5000.30")
-    other = A.model_copy(update={"machine": "another"})
-    with pytest.raises(Unavailable, match="host a of this root is another machine"):
-        hosts.store("b").take(other, "me")
-    lease.swap("1.5000.30", "1.left")
-    assert hosts.store("b").take(other, "me") == 1
+        be(hosts.store("again"), A, "pid 2")
 
 
 def test_of_hosts_that_come_at_once_each_gets_a_number(hosts: Hosts) -> None:
@@ -77,7 +75,7 @@ def test_of_hosts_that_come_at_once_each_gets_a_number(hosts: Hosts) -> None:
 
     def take(store: HostStore, about: About) -> None:
         together.wait(60)
-        taken.append(store.take(about, "me"))
+        taken.append(be(store, about))
 
     threads = [threading.Thread(target=take, args=each) for each in stores]
     for thread in threads:
@@ -103,8 +101,8 @@ def test_a_number_whose_answer_was_lost_is_taken(
         raise OSError("no answer")
 
     monkeypatch.setattr(Path, "rename", lost)
-    assert hosts.store("a").take(A, "me") == 1
-    assert hosts.store("b").take(B, "me") == 2
+    assert be(hosts.store("a"), A) == 1
+    assert be(hosts.store("b"), B) == 2
 
 
 def test_what_cannot_be_made_is_told(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,23 +111,22 @@ def test_what_cannot_be_made_is_told(hosts: Hosts, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OSError, match="full"):
-        hosts.store("a").take(A, "me")
+        be(hosts.store("a"), A)
     assert os.listdir(hosts.folder / "root" / "hosts") == []
 
 
-def test_an_incarnation_is_of_its_boot_and_its_number(hosts: Hosts) -> None:
+def test_an_incarnation_is_of_its_boot(hosts: Hosts) -> None:
     store = hosts.store("a")
-    assert store.joined(1) is None
+    assert store.joined() is None
     store.note_joined(1, 4)
-    assert hosts.store("a").joined(1) == 4
-    assert hosts.store("a").joined(2) is None
-    assert hosts.store("a", "next boot").joined(1) is None
+    assert hosts.store("a").joined() == Joined(boot="boot", host=1, incarnation=4)
+    assert hosts.store("a", "next boot").joined() is None
 
 
 def test_what_a_newer_daemon_noted_is_not_guessed_at(hosts: Hosts) -> None:
     store = hosts.store("a")
     (hosts.folder / "a" / "host.json").write_text('{"format": 99}')
     with pytest.raises(Unavailable, match="newer"):
-        store.joined(1)
+        store.joined()
     (hosts.folder / "a" / "host.json").write_text("{")
-    assert store.joined(1) is None
+    assert store.joined() is None
