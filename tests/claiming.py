@@ -32,7 +32,8 @@ def used(home: Path, host: int, count: int) -> list[Use]:
 
     def wanted(claim: Claim) -> Claim:
         # Whatever it was before: of a change of ours that was given up nobody knows.
-        return claim.back(me, claim.tag).used(me, mode, lambda _: False, anew=True)
+        there = claim.back(me, claim.tag) if claim.mode is Mode.GONE else claim
+        return there.used(me, mode, lambda _: False, anew=True)
 
     while len(found) < count:
         mode = chance.choice((Mode.ONE, Mode.MANY, Mode.MANY))
