@@ -235,6 +235,7 @@ def test_a_daemon_that_came_before_its_disk_begins_anew_as_the_host_that_it_is_t
         a.mount("db", "m")
         b.start()
         assert told(b)["node-b"]["Number"] == told(a)["node-a"]["Number"] == 1
+        b.create("db", **IMAGE)  # which is claimed by the same number as the other one
         subprocess.run(["mount", "--bind", disk, path], check=True)
         assert b.gone() != 0
         last = b.log.read_text().splitlines()[-1]
