@@ -164,7 +164,6 @@ class Claiming:
 
     def leave(self, name: str) -> Claim | None:
         """Let go of a volume; nothing of it may be mounted or open here."""
-        self._store.presence.refuse()
         if mounts.is_mountpoint(self._mounts_dir / name):
             raise OperationFailed(f"volume {name}: something is mounted there")
         self._refuse_attached(name)
@@ -227,6 +226,7 @@ class Claiming:
             was.append(claim)
             return wanted(claim)
 
+        self._store.presence.refuse()  # what lies there may be another root's
         try:
             claim = claims.change(self._store.home(name), noted)
         except (FileNotFoundError, Held, HalfTaken, Crowded):

@@ -21,9 +21,10 @@ from convoy_py.errors import (
 )
 from convoy_py.linux import files, mounts
 from convoy_py.linux.holders import Census
-from convoy_py.models.claims import Member
+from convoy_py.models.claims import Member, Mode
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options
+from convoy_py.state import claims
 from tests.fakes_engine import Engine, FakeKernel
 
 IMAGE = Options(fs=Filesystem.EXT4, size=1 << 20)
@@ -285,6 +286,27 @@ async def test_nothing_is_forgotten_while_the_root_is_away(hosts: tuple[Engine, 
     assert names(a) == ["db", "etc", "log"]
     shutil.rmtree(root)
     away.rename(root)
+
+
+async def test_nothing_is_changed_on_a_root_that_came_over_it(
+    hosts: tuple[Engine, Engine],
+) -> None:
+    """There, what bears our number is another host."""
+    a, _ = hosts
+    await a.volumes.create("db", IMAGE)
+    assert a.sharing
+    claiming = a.sharing._claiming
+    claim = claiming.use("db", Mode.ONE)
+    root = a.store.root
+    away = root.rename(root.with_name("away"))
+    shutil.copytree(away, root)
+    await a.sharing.tidy()
+    assert claims.read(a.store.home("db")) == claim
+    shutil.rmtree(root)
+    away.rename(root)
+    a.store.presence.back()
+    await a.sharing.tidy()
+    assert claims.read(a.store.home("db")) != claim
 
 
 async def test_what_is_replaced_stays_with_who_replaces_it(hosts: tuple[Engine, Engine]) -> None:
