@@ -321,6 +321,7 @@ class Volumes:
             entry = self._entries.get(name)
             if new in self._entries.volumes:
                 raise AlreadyExists(f"volume {new} exists already")
+            entry.volume_record()  # or it is being restored, or broken: then it is left as it is
             await self._uses.vacate(entry, "rename", *entry.within())
             record = entry.volume_record()  # another host may have changed it until then
             async with as_on_disk(self._operations, self._host, name, new):
