@@ -172,7 +172,7 @@ class SnapshotStore:
     def _made_folder(self, volume: str) -> Path:
         folder = self._folder(volume)
         if not folder.exists():
-            folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700, exist_ok=True)  # another host may be making it
             files.fsync_dir(folder.parent)
         return folder
 
