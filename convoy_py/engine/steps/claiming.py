@@ -56,6 +56,7 @@ class Claiming:
         # What is ours by a swap that we know to be the last: a claim that was only read may be of
         # before we gave it back, or be changed yet by a swap of ours that was given up.
         self._sure: set[str] = set()
+        self._ending: set[str] = set()  # images whose filesystem is ended, or is to be: once each
         if isinstance(store.records, claims.SharedRecords):
             store.records.doubted = self._sure.discard
 
@@ -78,7 +79,7 @@ class Claiming:
             self.held.pop(name, None)
             return None
         except Held as held:
-            raise VolumeElsewhere(name, map(self._membership.phrase, held.others)) from None
+            raise self._elsewhere(name, held.others) from None
         except HalfTaken:
             raise Conflict(
                 f"volume {name}: its takeover was cut off; repeat `convoy takeover {name}`"
@@ -115,10 +116,13 @@ class Claiming:
             raise Conflict(f"volume {name}: no other host has it, so there is nothing to take over")
         alive = [each for each in others if not self._membership.fence(each, is_off=is_off)]
         if alive:
-            raise VolumeElsewhere(name, map(self._membership.phrase, alive))
+            raise self._elsewhere(name, alive)
         if claim.mode is not Mode.MANY:
             self.held[name] = self._changed(name, self._taken)
         return self.names(others)
+
+    def _elsewhere(self, name: str, others: Iterable[Member]) -> VolumeElsewhere:
+        return VolumeElsewhere(name, map(self._membership.phrase, others))
 
     def _taken(self, claim: Claim) -> Claim:
         return claim.taken(self.me, self._membership.is_over)
@@ -134,8 +138,20 @@ class Claiming:
         """
         for name, claim in list(self.held.items()):
             mountpoint = self._mounts_dir / name
-            if claim.mode is Mode.ONE and mounts.is_mountpoint(mountpoint):
-                threading.Thread(target=_ended, args=(name, mountpoint), daemon=True).start()
+            is_image = claim.mode is Mode.ONE and name not in self._ending
+            if is_image and mounts.is_mountpoint(mountpoint):
+                # A device that hangs has its thread wait; each beat comes here.
+                self._ending.add(name)
+                threading.Thread(target=self._end, args=(name, mountpoint), daemon=True).start()
+
+    def _end(self, name: str, mountpoint: Path) -> None:
+        try:
+            shutdown.shut_down(mountpoint)
+        except OSError as error:
+            event(log, logging.WARNING, "its writers go on", volume=name, failure=error)
+            self._ending.discard(name)
+        else:
+            event(log, logging.ERROR, "ended: another host has it now", volume=name)
 
     def refuse_others(self, name: str) -> None:
         """Raise VolumeElsewhere if another host uses a volume now."""
@@ -146,7 +162,7 @@ class Claiming:
             except (HalfTaken, Crowded):
                 pass  # which is told by who claims it
             except Held as held:
-                raise VolumeElsewhere(name, map(self._membership.phrase, held.others)) from None
+                raise self._elsewhere(name, held.others) from None
 
     def tell(self, name: str) -> None:
         """Have others look at a volume that is claimed, for something of it changed."""
@@ -248,12 +264,3 @@ def _is_ours(image: PurePath) -> bool:
     """Whether an image in a volume's home is not what a host has that the volume was taken from."""
     folder, *below = image.parts
     return not (folder == SNAPSHOTS and below[0].lstrip(".").startswith(TAKEN_FROM))
-
-
-def _ended(name: str, mountpoint: Path) -> None:
-    try:
-        shutdown.shut_down(mountpoint)
-    except OSError as error:
-        event(log, logging.WARNING, "its writers go on", volume=name, failure=error)
-    else:
-        event(log, logging.ERROR, "ended: another host has it now", volume=name)

@@ -15,6 +15,7 @@ from convoy_py.restic.stores.local import LocalStore
 from tests.fakes_engine import DAY, Engine, FakeKernel
 from tests.fakes_restic import new_repository
 from tests.forked_sessions import forked
+from tests.unit.engine.sharing import joined
 
 
 @pytest.fixture
@@ -59,6 +60,13 @@ def engine(kernel: FakeKernel, tmp_path: Path) -> Iterator[Engine]:
         gate.open()
     for daemon in kernel.daemons:
         daemon.killed()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Engine, Engine]]:
+    """Two hosts of one root."""
+    with joined(tmp_path, monkeypatch, 2) as (one, other):
+        yield one, other
 
 
 @pytest.fixture

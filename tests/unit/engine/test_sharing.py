@@ -1,11 +1,11 @@
 """Several hosts on one root: what each may do, and what it knows of the others."""
 
 import asyncio
-import os
+import errno
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
@@ -19,49 +19,13 @@ from convoy_py.errors import (
     VolumeInUse,
     VolumeNotFound,
 )
-from convoy_py.linux import files, mounts
-from convoy_py.linux.holders import Census
+from convoy_py.linux import shutdown
 from convoy_py.models.claims import Member, Mode
 from convoy_py.models.filesystem import Filesystem
 from convoy_py.models.volume import Options
 from convoy_py.state import claims
-from tests.fakes_engine import Engine, FakeKernel
-
-IMAGE = Options(fs=Filesystem.EXT4, size=1 << 20)
-FOLDER = Options()
-
-
-@pytest.fixture
-def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Engine, Engine]]:
-    """Two hosts, each with a kernel and a run folder of its own."""
-    kernels = FakeKernel(), FakeKernel()
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
-    monkeypatch.setattr(files, "set_immutable", lambda _, *, on: None)  # for root alone
-    monkeypatch.setattr(mounts, "table", lambda: [m for k in kernels for m in k.table()])
-    monkeypatch.setattr(mounts, "is_mountpoint", lambda at: any(at in k.mounted for k in kernels))
-    monkeypatch.setattr(Census, "take", classmethod(lambda cls: cls({}, b"")))
-    made = []
-    for number, kernel in enumerate(kernels, 1):
-        folder = tmp_path / f"host-{number}"
-        folder.mkdir()
-        member = Member(number, 0)
-        host = Engine(folder, kernel, trash_keep=60.0, root=tmp_path / "root", member=member)
-        made.append(host.start())
-    yield made[0], made[1]
-    for engine in made:
-        for daemon in engine.kernel.daemons:
-            daemon.killed()
-
-
-async def seen(*engines: Engine) -> None:
-    """Have each look at what the others did."""
-    for engine in engines:
-        assert engine.following
-        await engine.following.look()
-
-
-def names(engine: Engine) -> list[str]:
-    return sorted(name for name, _ in engine.volumes.listing())
+from tests.fakes_engine import Engine
+from tests.unit.engine.sharing import FOLDER, IMAGE, names, seen
 
 
 async def test_what_one_makes_and_removes_the_other_lists(hosts: tuple[Engine, Engine]) -> None:
@@ -415,6 +379,32 @@ async def test_what_cannot_be_shared_is_refused(hosts: tuple[Engine, Engine]) ->
     for options in (Options(fs=Filesystem.BTRFS), Options(source="db", per_mount=True)):
         with pytest.raises(Unsupported, match="not for a shared root"):
             await a.volumes.create("other", options)
+
+
+async def test_what_is_lost_is_ended_once_and_again_only_where_that_failed(
+    hosts: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each beat of a host that was fenced asks for it, and a device that hangs keeps a thread."""
+    a, _ = hosts
+    await a.volumes.create("db", IMAGE)
+    await a.uses.mount("db", "m", "e")
+    assert a.sharing
+    claiming, calls, answers = a.sharing._claiming, Queue[Path](), Queue[Exception | None]()
+
+    def hanging(folder: Path) -> None:
+        calls.put(folder)
+        if failure := answers.get():
+            raise failure
+
+    monkeypatch.setattr(shutdown, "shut_down", hanging)
+    claiming.lost()
+    assert calls.get(timeout=60) == a.mountpoint("db")
+    claiming.lost()
+    assert calls.empty()
+    answers.put(OSError(errno.EIO, "it failed"))
+    while calls.empty():  # once it is known to have failed
+        claiming.lost()
+    answers.put(None)
 
 
 async def test_the_trash_gives_back_on_either_host(hosts: tuple[Engine, Engine]) -> None:

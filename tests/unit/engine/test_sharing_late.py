@@ -14,9 +14,7 @@ from convoy_py.models.volume import Options
 from convoy_py.state import claims, register
 from convoy_py.state.claims import SharedRecords
 from tests.fakes_engine import Engine
-from tests.unit.engine.test_sharing import FOLDER, IMAGE, hosts, seen
-
-__all__ = ["hosts"]  # the fixture
+from tests.unit.engine.sharing import FOLDER, IMAGE, seen
 
 
 class Renames:

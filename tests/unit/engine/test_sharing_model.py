@@ -16,47 +16,19 @@ from convoy_py.errors import (
     VolumeElsewhere,
     VolumeInUse,
 )
-from convoy_py.linux import files, freeze, mounts
-from convoy_py.linux.holders import Census
-from convoy_py.models.claims import Member
-from convoy_py.models.filesystem import Filesystem
-from convoy_py.models.volume import Options
-from tests.fakes_engine import Engine, FakeKernel
+from tests.fakes_engine import Engine
+from tests.unit.engine.sharing import FOLDER, IMAGE, joined
 
 ROUNDS = int(os.environ.get("SHARING_ROUNDS", "8"))
 STEPS, HOSTS = 60, 3
-IMAGE, FOLDER = Options(fs=Filesystem.EXT4, size=1 << 20), Options()
 NAMES = {"db": IMAGE, "log": IMAGE, "etc": FOLDER, "usr": FOLDER}
 OTHERS = {"db": "log", "log": "db", "etc": "usr", "usr": "etc"}
 
 
 @pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> list[FakeKernel]:
-    kernels = [FakeKernel() for _ in range(HOSTS)]
-    for kernel in kernels:
-        kernel.frozen = kernels[0].frozen  # which folders are is known to all
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here
-    monkeypatch.setattr(files, "set_immutable", lambda _, *, on: None)  # for root alone
-    monkeypatch.setattr(freeze, "frozen", kernels[0].freeze)
-    monkeypatch.setattr(mounts, "table", lambda: [m for k in kernels for m in k.table()])
-    monkeypatch.setattr(mounts, "is_mountpoint", lambda at: any(at in k.mounted for k in kernels))
-    monkeypatch.setattr(Census, "take", classmethod(lambda cls: cls({}, b"")))
-    return kernels
-
-
-@pytest.fixture
-def hosts(tmp_path: Path, kernels: list[FakeKernel]) -> Iterator[list[Engine]]:
-    made = []
-    for number, kernel in enumerate(kernels, 1):
-        folder = tmp_path / f"host-{number}"
-        folder.mkdir()
-        member = Member(number, 0)
-        host = Engine(folder, kernel, trash_keep=60.0, root=tmp_path / "root", member=member)
-        made.append(host.start())
-    yield made
-    for kernel in kernels:
-        for daemon in kernel.daemons:
-            daemon.killed()
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Engine]]:
+    with joined(tmp_path, monkeypatch, HOSTS) as made:
+        yield made
 
 
 class World:

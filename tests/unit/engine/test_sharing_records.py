@@ -7,10 +7,8 @@ from convoy_py.models.claims import Claim
 from convoy_py.state import register
 from convoy_py.state.records import Record
 from tests.fakes_engine import Engine
-from tests.unit.engine.test_sharing import FOLDER, hosts, names, seen
+from tests.unit.engine.sharing import FOLDER, names, seen
 from tests.unit.engine.test_sharing_trash import meanwhile
-
-__all__ = ["hosts"]  # the fixture
 
 
 async def test_of_two_changes_of_a_record_none_is_lost(hosts: tuple[Engine, Engine]) -> None:

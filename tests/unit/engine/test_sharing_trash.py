@@ -23,9 +23,7 @@ from convoy_py.state.formats import Unreadable
 from convoy_py.state.news import News
 from convoy_py.state.records import Record
 from tests.fakes_engine import DAY, Engine, FakeKernel
-from tests.unit.engine.test_sharing import FOLDER, IMAGE, hosts, names, seen
-
-__all__ = ["hosts"]  # the fixture
+from tests.unit.engine.sharing import FOLDER, IMAGE, names, seen
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 
